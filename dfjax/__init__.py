@@ -1,0 +1,3 @@
+"""dfjax: deepfake detection in JAX, from raw media to a calibrated verdict."""
+
+__version__ = "0.1.0"

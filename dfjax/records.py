@@ -1,0 +1,55 @@
+"""The meaning of a record: labels, required fields, and the one error type for a user's mistake.
+
+Every prepared record has
+  id       stable, relative to the dataset's root, unique in the dataset; never a local absolute path
+  label    1 fake, 0 real, -1 unknown (never trained on)
+  group    the unit that must never straddle splits: speaker, identity pair, source video
+  clip     the unit whose windows or frames are averaged to one score; one file of the user
+  method   generator or manipulation; empty for real
+  dataset  the builder's name
+and, by modality,
+  audio    int16 (samples,), 16 kHz mono, at most MAX_SAMPLES long; duration: seconds of the whole clip
+  image    encoded bytes of the picture or face crop; for video frame (index) and box (x0, y0, x1, y1 in pixels)
+plus the dataset's own subgroup fields (gender, ethnicity, language, codec), all text.
+"""
+
+REAL, FAKE, UNKNOWN = 0, 1, -1
+LABEL_NAMES = ("real", "fake")
+
+SAMPLE_RATE = 16_000  # Hz, of every prepared waveform
+MAX_SAMPLES = 64_600  # 4.0375 s, the window of the ASVspoof detectors; longer clips are cut into windows
+
+SPLITS = ("train", "validation", "test")
+TEXT_FIELDS = ("id", "group", "clip", "method", "dataset")
+SUBGROUPS = ("gender", "ethnicity", "language", "codec")
+
+
+class InputError(ValueError):
+    """The user's input cannot be used. The message is one line: what was given, what was expected, what to do."""
+
+
+def features(modality: str, *, subgroups: tuple[str, ...] = (), video: bool = False):
+    """The TFDS feature dict of a record, for `builder.dataset_info_from_configs(features=...)`.
+
+    Args:
+      modality: 'audio' or 'image'.
+      subgroups: names out of SUBGROUPS that this dataset knows.
+      video: whether images are frames of a video (adds `frame` and `box`).
+    """
+    import numpy as np
+    import tensorflow_datasets as tfds
+
+    fields = {name: tfds.features.Text() for name in (*TEXT_FIELDS, *subgroups)}
+    fields["label"] = tfds.features.Scalar(np.int64)
+    if modality == "audio":
+        # encoding='bytes' reads 16 times faster than the default list of varints
+        fields["audio"] = tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="bytes")
+        fields["duration"] = tfds.features.Scalar(np.float32)
+    elif modality == "image":
+        fields["image"] = tfds.features.Tensor(shape=(), dtype=np.object_)
+        if video:
+            fields["frame"] = tfds.features.Scalar(np.int64)
+            fields["box"] = tfds.features.Tensor(shape=(4,), dtype=np.float32)
+    else:
+        raise ValueError(f"modality must be 'audio' or 'image', got {modality!r}")
+    return tfds.features.FeaturesDict(fields)
