@@ -1,0 +1,48 @@
+"""Detectors: a literal table from name to class, one architecture per file.
+
+Every detector is an `nnx.Module` with `modality`, `embed(x, rngs=) -> (batch, dim)`, `head: (batch, dim) -> (batch,)` and
+`__call__(x, rngs=) -> (batch,)`, the logit of "fake". Inputs: audio float32 (batch, time) in [-1, 1] at 16 kHz; images float32
+(batch, height, width, 3) in [0, 1]. Front ends and normalisation live inside the model.
+
+Modules are imported on first use, so that naming a small model does not pay for importing a large one.
+"""
+
+import importlib
+import pathlib
+
+from flax import nnx
+
+from dfjax.records import InputError
+
+MODELS = {  # name -> "module:Class"; add a line per detector
+    "tdnn": "tdnn:TDNN",
+    "resnet_small": "resnet_small:ResNetSmall",
+}
+PUBLISHED = {  # name -> "module:function"; loaders of released weights: load(path) -> model
+}
+
+
+def _lookup(table: dict[str, str], kind: str, name: str):
+    if name not in table:
+        raise InputError(f"Unknown {kind} {name!r}; expected one of {sorted(table)}")
+    module, attribute = table[name].split(":")
+    return getattr(importlib.import_module(f"dfjax.models.{module}"), attribute)
+
+
+def model_class(name: str) -> type[nnx.Module]:
+    """The class of a detector; an unknown name raises InputError with the valid ones."""
+    return _lookup(MODELS, "model", name)
+
+
+def build(name: str, *, rngs: nnx.Rngs, **kwargs) -> nnx.Module:
+    """A freshly initialised detector; unknown keyword arguments raise InputError."""
+    cls = model_class(name)
+    try:
+        return cls(rngs=rngs, **kwargs)
+    except TypeError as error:
+        raise InputError(f"model {name!r}: {error}") from error
+
+
+def load_published(name: str, path: str | pathlib.Path) -> nnx.Module:
+    """A detector with released weights read from `path`; missing files and wrong shapes raise InputError."""
+    return _lookup(PUBLISHED, "published model", name)(pathlib.Path(path))
