@@ -1,0 +1,1 @@
+"""Front ends as JAX functions: waveform (batch, time) to features (batch, frames, bins)."""
