@@ -1,11 +1,18 @@
 """What every dataset's index is made of: items, and what was left out and why.
 
-Indexing reads names, lists and headers only; media are decoded later. `index(root, ...)` of each dataset returns an Index.
+Indexing reads names, lists and headers only; media are decoded later. `index(root, ...)` of each dataset
+returns an Index.
 """
 
+import collections
 import dataclasses
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import numpy as np
 from etils import epath
+
+from dfjax.records import InputError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,5 +37,184 @@ class Index:
     variant: str  # the on-disk layout that was found
     items: list[Item]
     skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)  # (id, reason): unusable files
-    dropped: list[tuple[str, str]] = dataclasses.field(default_factory=list)  # (id, reason): left out by the protocol
-    warnings: list[str] = dataclasses.field(default_factory=list)  # counts that differ from the published ones, ...
+    dropped: list[tuple[str, str]] = dataclasses.field(
+        default_factory=list
+    )  # (id, reason): left out by the protocol
+    warnings: list[str] = dataclasses.field(
+        default_factory=list
+    )  # counts that differ from the published ones, ...
+
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".gif")
+
+JUNK_FILES = (".ds_store", "thumbs.db", "desktop.ini")
+JUNK_FOLDERS = ("__macosx",)
+
+
+def junk(name: str) -> bool:
+    """Whether a file or folder of this name is an operating system's leftover and never media."""
+    name = name.lower()
+    return name.startswith("._") or name in JUNK_FILES or name in JUNK_FOLDERS
+
+
+def folders(parent: epath.Path) -> dict[str, epath.Path]:
+    """The folders in `parent` by lower-case name, sorted; two that differ only by case are an error."""
+    found: dict[str, epath.Path] = {}
+    for path in sorted(parent.iterdir()):
+        if junk(path.name) or path.name.startswith(".") or not path.is_dir():
+            continue
+        key = path.name.lower()
+        if key in found:
+            raise InputError(f"{found[key]} and {path} differ only by case; merge them or remove one")
+        found[key] = path
+    return found
+
+
+def find_root(source: epath.PathLike, is_root: Callable[[dict[str, epath.Path]], bool], depth: int = 3):
+    """The nearest folder at or below `source`, at most `depth` levels down, that looks like the root.
+
+    Args:
+      source: the folder the user gave.
+      is_root: takes the folders in a candidate by lower-case name, says whether it is the root.
+      depth: levels to walk down; unpacked archives nest a folder inside itself.
+
+    Returns:
+      The root (nearest first, then by name) or None.
+
+    Raises:
+      InputError: `source` is not a folder, or holds folders that differ only by case.
+    """
+    source = epath.Path(source)
+    if not source.is_dir():
+        raise InputError(f"--source {source} is not a folder; give the folder that holds the media")
+    level = [source]
+    for _ in range(depth + 1):
+        inside = {path: folders(path) for path in level}
+        for path in level:
+            if is_root(inside[path]):
+                return path
+        level = [child for path in level for child in inside[path].values()]
+    return None
+
+
+def media_files(
+    folder: epath.Path,
+    root: epath.Path,
+    suffixes: tuple[str, ...],
+    skipped: list[tuple[str, str]],
+    recursive: bool = True,
+) -> list[tuple[str, epath.Path]]:
+    """(id, path) of the media files in `folder`, sorted by id; what is left out is appended to `skipped`.
+
+    Args:
+      folder: where to look.
+      root: ids are relative to it.
+      suffixes: the wanted endings, lower-case, with their dot.
+      skipped: receives (id, reason) of leftovers, empty files and unknown endings.
+      recursive: whether to look into the folders below.
+    """
+    found = []
+    for parent, inner, names in folder.walk():
+        junk_folders = [name for name in inner if junk(name)]
+        inner[:] = sorted(name for name in inner if not junk(name)) if recursive else []
+        parent = epath.Path(parent)
+        relative = parent.relative_to(root).as_posix()
+        prefix = "" if relative == "." else relative + "/"
+        skipped.extend((prefix + name + "/", "operating system leftover") for name in sorted(junk_folders))
+        for name in sorted(names):
+            if junk(name):
+                skipped.append((prefix + name, "operating system leftover"))
+            elif not name.lower().endswith(suffixes):
+                skipped.append((prefix + name, "unknown ending"))
+            elif (parent / name).stat().length == 0:
+                skipped.append((prefix + name, "empty file"))
+            else:
+                found.append((prefix + name, parent / name))
+    return sorted(found)
+
+
+def content_hash(path: epath.PathLike) -> str:
+    """BLAKE2b of the file's bytes, 32 hex digits."""
+    digest = hashlib.blake2b(digest_size=16)
+    with epath.Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def label_conflicts(items: Sequence[Item]) -> list[tuple[str, str]]:
+    """Pairs of ids with the same bytes and different labels.
+
+    Only files whose size occurs under both labels are read, so the check costs little on large trees.
+    """
+    by_size: dict[int, list[Item]] = collections.defaultdict(list)
+    for item in items:
+        by_size[item.path.stat().length].append(item)
+    conflicts = []
+    for same_size in by_size.values():
+        if len({item.label for item in same_size}) < 2:
+            continue
+        first: dict[str, Item] = {}
+        for item in same_size:
+            other = first.setdefault(content_hash(item.path), item)
+            if other.label != item.label:
+                conflicts.append((other.id, item.id))
+    return sorted(conflicts)
+
+
+def listing_digest(files: Iterable[tuple[str, epath.Path]]) -> str:
+    """8 hex digits that change when a file is added, removed, renamed or changes its size."""
+    lines = sorted(f"{id_}\t{path.stat().length}" for id_, path in files)
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=4).hexdigest()
+
+
+def grouped_split(items: Sequence[Item], fractions: Mapping[str, float], seed: int = 0) -> list[Item]:
+    """The items with `split` set: no group in two splits, each split with its share of every label and method.
+
+    Groups are taken largest first (equal sizes in an order drawn from `seed`), each to the split where it
+    brings the shares of all labels and methods closest to `fractions`, in squares. Then a split that lacks a
+    label takes the smallest group that has it from the first split, where that leaves another one behind.
+
+    Args:
+      items: what to split; their order does not matter.
+      fractions: name of split -> share, summing to 1; the first is the one that gives (train).
+      seed: of the order among equal groups.
+    """
+    names, shares = list(fractions), np.array(list(fractions.values()))
+    groups = sorted({item.group for item in items})
+    row = {group: i for i, group in enumerate(groups)}
+    strata = sorted({(item.label, None) for item in items}, key=str)
+    strata += sorted({(item.label, item.method) for item in items if item.method})
+    column = {stratum: i for i, stratum in enumerate(strata)}
+    counts = np.zeros((len(groups), len(strata)))
+    for item in items:
+        counts[row[item.group], column[item.label, None]] += 1
+        if item.method:
+            counts[row[item.group], column[item.label, item.method]] += 1
+
+    part = counts / counts.sum(axis=0)  # each label and each method weighs the same, however rare
+    tie = np.random.default_rng(seed).permutation(len(groups))
+    have = np.zeros((len(names), len(strata)))
+    split = np.zeros(len(groups), int)
+    for i in np.lexsort((tie, -part.sum(axis=1))):
+        gap = have - shares[:, None]
+        best = int(np.argmin((part[i] * (2 * gap + part[i])).sum(axis=1)))  # growth of the squared gap
+        split[i] = best
+        have[best] += part[i]
+    for label in sorted({item.label for item in items}):
+        size = counts[:, column[label, None]]
+        for wanting in range(1, len(names)):
+            giving = np.flatnonzero((split == 0) & (size > 0))
+            if (size[split == wanting] == 0).all() and len(giving) > 1:
+                split[giving[np.argmin(counts[giving].sum(axis=1))]] = wanting
+    return [dataclasses.replace(item, split=names[split[row[item.group]]]) for item in items]
+
+
+def straddling(items: Sequence[Item]) -> list[str]:
+    """The groups that are in more than one split, sorted: empty under a disjoint protocol."""
+    splits: dict[str, set[str]] = collections.defaultdict(set)
+    for item in items:
+        splits[item.group].add(item.split)
+    return sorted(group for group, names in splits.items() if len(names) > 1)
