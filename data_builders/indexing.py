@@ -171,7 +171,7 @@ def listing_digest(files: Iterable[tuple[str, epath.Path]]) -> str:
 
 
 def grouped_split(items: Sequence[Item], fractions: Mapping[str, float], seed: int = 0) -> list[Item]:
-    """The items with `split` set: no group in two splits, each split with its share of every label and method.
+    """The items with `split` set: no group in two splits, each split its share of every label and method.
 
     Groups are taken largest first (equal sizes in an order drawn from `seed`), each to the split where it
     brings the shares of all labels and methods closest to `fractions`, in squares. Then a split that lacks a

@@ -1,0 +1,165 @@
+"""Sound: any audio file, or the sound of a video, as int16 mono at 16 kHz, and its windows.
+
+libsndfile reads what it can (WAV, FLAC, Ogg, MP3, AIFF, ...), FFmpeg the rest (M4A, the sound of MP4, ...).
+Channels are averaged, then the signal is resampled by soxr in its high-quality setting (linear phase,
+anti-aliased), block by block, so only the 16 kHz result is ever held whole.
+"""
+
+import dataclasses
+import math
+import os
+from collections.abc import Iterator
+
+import av
+import numpy as np
+import soundfile
+import soxr
+from etils import epath
+from jaxtyping import Float32, Int16
+
+from dfjax.media import MediaError
+from dfjax.records import MAX_SAMPLES, SAMPLE_RATE
+
+MIN_SECONDS = 0.1  # shorter than a syllable: nothing to judge
+MAX_SECONDS = 4 * 3600  # the 16 kHz result of a longer file would not fit beside others in memory
+SILENT_PEAK = 10  # of 32768, -70 dBFS: digital silence and dither lie below, quiet speech well above
+MAX_PEAK = 16.0  # float files may exceed 1.0 a little and are clipped; far beyond they are no sound
+RATES = (4_000, 384_000)  # Hz, lowest and highest sampling rate of a real recording
+MAX_CHANNELS = 64
+BLOCK = 1 << 16  # samples per channel read at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class AudioInfo:
+    """What the file was before decoding."""
+
+    rate: int  # Hz
+    channels: int
+    codec: str  # 'PCM_16', 'FLAC', 'aac', ...
+    seconds: float  # length of the decoded sound
+
+
+def decode(path: epath.PathLike) -> tuple[Int16[np.ndarray, " samples"], AudioInfo]:
+    """The whole sound of a file as int16 mono at 16 kHz.
+
+    A file that is already so comes back unchanged, bit for bit.
+
+    Raises:
+      MediaError: unreadable or truncated, no audio stream, empty, shorter than MIN_SECONDS, longer than
+        MAX_SECONDS, silent (peak below SILENT_PEAK), or with samples, rate or channels no recording has.
+    """
+    info, blocks = _open(epath.Path(path))
+    stream = None
+    if info.rate != SAMPLE_RATE:
+        stream = soxr.ResampleStream(info.rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+    pieces, length, peak = [], 0, 0.0
+    for block in blocks:
+        length += len(block)
+        _check(length <= MAX_SECONDS * info.rate, f"longer than {MAX_SECONDS // 3600} hours")
+        _check(np.isfinite(block).all(), "samples that are not finite")
+        peak = max(peak, float(np.abs(block).max(initial=0)))
+        _check(peak <= MAX_PEAK, "samples far outside [-1, 1]")
+        pieces.append(_int16(stream.resample_chunk(block) if stream else block))
+    if stream:
+        pieces.append(_int16(stream.resample_chunk(np.zeros(0, np.float32), last=True)))
+    _check(length > 0, "empty")
+    samples = np.concatenate(pieces)
+    _check(len(samples) >= MIN_SECONDS * SAMPLE_RATE, f"shorter than {MIN_SECONDS} s")
+    _check(peak * 32768 >= SILENT_PEAK, "silent")
+    return samples, dataclasses.replace(info, seconds=length / info.rate)
+
+
+def windows(samples: Int16[np.ndarray, " samples"]) -> list[tuple[int, Int16[np.ndarray, " window"]]]:
+    """(start, samples) of the fewest windows of MAX_SAMPLES that cover the clip, their starts evenly spread.
+
+    A clip of at most MAX_SAMPLES is one window, as short as it is.
+    """
+    if len(samples) <= MAX_SAMPLES:
+        return [(0, samples)]
+    count = math.ceil(len(samples) / MAX_SAMPLES)
+    starts = np.linspace(0, len(samples) - MAX_SAMPLES, count).round().astype(int)
+    return [(int(start), samples[start : start + MAX_SAMPLES]) for start in starts]
+
+
+def _check(condition: bool, reason: str) -> None:
+    if not condition:
+        raise MediaError(reason)
+
+
+def _int16(block: Float32[np.ndarray, " n"]) -> Int16[np.ndarray, " n"]:
+    return np.clip(np.rint(block * 32768), -32768, 32767).astype(np.int16)
+
+
+def _open(path: epath.Path) -> tuple[AudioInfo, Iterator[Float32[np.ndarray, " n"]]]:
+    """What the file is, and its sound as float32 mono blocks at its own rate."""
+    # libsndfile and FFmpeg read local paths themselves; a file object serves remote ones
+    source = os.fspath(path) if "://" not in str(path) else path.open("rb")
+    try:
+        file = soundfile.SoundFile(source)
+    except (soundfile.LibsndfileError, TypeError, ValueError):
+        if not isinstance(source, str):
+            source.seek(0)
+        return _open_av(source)
+    info = AudioInfo(file.samplerate, file.channels, file.subtype, file.frames / max(file.samplerate, 1))
+    _check_header(info)
+    return info, _soundfile_blocks(file)
+
+
+def _check_header(info: AudioInfo) -> None:
+    _check(RATES[0] <= info.rate <= RATES[1], f"a sampling rate of {info.rate} Hz")
+    _check(1 <= info.channels <= MAX_CHANNELS, f"{info.channels} channels")
+
+
+def _soundfile_blocks(file: soundfile.SoundFile) -> Iterator[Float32[np.ndarray, " n"]]:
+    with file:
+        expected, read = file.frames, 0
+        try:
+            while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+                read += len(block)
+                yield block.mean(axis=1, dtype=np.float32) if block.shape[1] > 1 else block[:, 0]
+        except (soundfile.LibsndfileError, ValueError, MemoryError) as error:
+            raise MediaError(f"corrupt: {error}") from error
+        # a header of unknown length says the largest integer; formats that estimate it may be a frame off
+        _check(expected > 2**62 or read >= 0.95 * expected, f"truncated: {read} of {expected} samples")
+
+
+def _open_av(source) -> tuple[AudioInfo, Iterator[Float32[np.ndarray, " n"]]]:
+    try:
+        # playlists must not reach out to other files or the network
+        container = av.open(source, metadata_errors="ignore", options={"protocol_whitelist": "file"})
+    except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
+        raise MediaError(f"unreadable: {_reason(error)}") from error
+    if not container.streams.audio:
+        container.close()
+        raise MediaError("no audio stream")
+    stream = container.streams.audio[0]
+    info = AudioInfo(stream.rate or 0, stream.channels or 0, stream.codec_context.name, 0.0)
+    _check_header(info)
+    return info, _av_blocks(container, stream, info)
+
+
+def _av_blocks(container, stream, info: AudioInfo) -> Iterator[Float32[np.ndarray, " n"]]:
+    with container:
+        try:
+            for frame in container.decode(stream):
+                _check(frame.sample_rate == info.rate, "the sampling rate changes within the file")
+                yield _mono(frame)
+        except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
+            raise MediaError(f"corrupt: {_reason(error)}") from error
+
+
+def _mono(frame: av.AudioFrame) -> Float32[np.ndarray, " n"]:
+    """The mean of the channels of one frame, in [-1, 1]."""
+    values = frame.to_ndarray()
+    if not frame.format.is_planar:  # (1, n * channels), interleaved
+        values = values.reshape(-1, frame.layout.nb_channels).T
+    if values.dtype == np.uint8:
+        values = (values.astype(np.float32) - 128) / 128
+    elif values.dtype.kind == "i":
+        values = values / np.float32(2 ** (8 * values.dtype.itemsize - 1))
+    return values.mean(axis=0, dtype=np.float32)
+
+
+def _reason(error: Exception) -> str:
+    """An FFmpeg error without the file's name and number."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
