@@ -58,7 +58,8 @@ def audio_features(waveform: Num[np.ndarray, " time"]) -> dict[str, float]:
 
 def _bandwidth(x) -> float:
     """Highest frequency (Hz) within 60 dB of the strongest in the long term: a low-pass or MP3's edge."""
-    frames = np.pad(x, (0, -len(x) % N_FFT)).reshape(-1, N_FFT)
+    x = np.pad(x, (0, max(0, N_FFT - len(x))))
+    frames = x[: len(x) // N_FFT * N_FFT].reshape(-1, N_FFT)  # a padded last frame would end in a click
     spectrum = np.fft.rfft(frames * np.hanning(N_FFT).astype(np.float32), axis=1)
     power = np.mean(spectrum.real**2 + spectrum.imag**2, axis=0)
     if power.max() <= 0:
