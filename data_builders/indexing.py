@@ -37,12 +37,9 @@ class Index:
     variant: str  # the on-disk layout that was found
     items: list[Item]
     skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)  # (id, reason): unusable files
-    dropped: list[tuple[str, str]] = dataclasses.field(
-        default_factory=list
-    )  # (id, reason): left out by the protocol
-    warnings: list[str] = dataclasses.field(
-        default_factory=list
-    )  # counts that differ from the published ones, ...
+    dropped: list[tuple[str, str]] = dataclasses.field(default_factory=list)  # (id, reason): by the protocol
+    warnings: list[str] = dataclasses.field(default_factory=list)  # counts unlike the published ones, ...
+    people: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # id -> everyone in it
 
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma")
@@ -218,3 +215,19 @@ def straddling(items: Sequence[Item]) -> list[str]:
     for item in items:
         splits[item.group].add(item.split)
     return sorted(group for group, names in splits.items() if len(names) > 1)
+
+
+def check_disjoint(index: Index) -> None:
+    """Makes sure that no group, and nobody in `index.people`, is in two splits.
+
+    Raises:
+      ValueError: naming the first that is.
+    """
+    splits: dict[str, str] = {}
+    for item in index.items:
+        units = [f"group {item.group!r}", *(f"person {name!r}" for name in index.people.get(item.id, ()))]
+        for unit in units:
+            if splits.setdefault(unit, item.split) != item.split:
+                raise ValueError(
+                    f"{index.dataset}: {unit} is in {splits[unit]} and in {item.split} ({item.id})"
+                )

@@ -1,0 +1,186 @@
+"""What the datasets' indexes share beyond listing files: lists, protocols, people and published counts."""
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from etils import epath
+
+from data_builders.indexing import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Item,
+    folders,
+    grouped_split,
+    junk,
+    media_files,
+)
+from dfjax.records import FAKE, REAL, SPLITS, InputError
+
+Skipped = list[tuple[str, str]]  # (id, reason)
+
+
+def one_of(what: str, given: str, names: Sequence[str]) -> str:
+    """`given`, which must be one of `names`."""
+    if given not in names:
+        raise InputError(f"Unknown {what} {given!r}; expected one of {list(names)}")
+    return given
+
+
+# ---- Files ----------------------------------------------------------------------------------------------
+
+
+def find_file(name: str, places: Iterable[epath.Path]) -> epath.Path | None:
+    """The first file of this name, whatever its case, in one of the folders."""
+    for place in places:
+        if not place.is_dir():
+            continue
+        for path in sorted(place.iterdir()):
+            if path.name.lower() == name.lower() and not path.is_dir():
+                return path
+    return None
+
+
+def read_lines(path: epath.Path) -> list[str]:
+    """The lines of a text file that hold something: any line end, with or without a last one, no BOM."""
+    text = path.read_bytes().decode("utf-8-sig", errors="replace")
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def below(folder: epath.Path, *names: str) -> epath.Path | None:
+    """The folder at the end of a chain of names, whatever their case; None if one is absent."""
+    path: epath.Path | None = folder
+    for name in names:
+        path = folders(path).get(name.lower()) if path is not None else None
+    return path
+
+
+def videos_or_frames(
+    folder: epath.Path, root: epath.Path, skipped: Skipped
+) -> tuple[str, list[tuple[str, str, epath.Path]]]:
+    """The videos of one class folder, or their extracted frames where there are no videos.
+
+    Looks into `videos/`, then the folder itself, for video files; then for pictures, one folder per video,
+    in `frames/`, `images/` or the folder itself. Masks and landmarks beside them are never touched.
+
+    Returns:
+      'videos' or 'frames', and (name of the video, id, path) of every file, sorted by id.
+    """
+    inside = folders(folder)
+    for place in (inside.get("videos"), folder):
+        if place is not None:
+            notes: Skipped = []
+            files = media_files(place, root, VIDEO_SUFFIXES, notes, recursive=False)
+            if files:
+                skipped.extend(notes)
+                return "videos", [(path.stem, id_, path) for id_, path in files]
+            skipped.extend(note for note in notes if note[1] == "empty file")
+    for place in (inside.get("frames"), inside.get("images"), folder):
+        if place is not None:
+            frames = [
+                (video.name, id_, path)
+                for video in folders(place).values()
+                if video.name.lower() not in ("videos", "frames", "images", "masks", "landmarks")
+                for id_, path in media_files(video, root, IMAGE_SUFFIXES, skipped, recursive=False)
+            ]
+            if frames:
+                return "frames", sorted(frames, key=lambda frame: frame[1])
+    return "videos", []
+
+
+def is_empty(folder: epath.Path) -> bool:
+    """Whether the folder holds nothing but leftovers of the operating system."""
+    return all(junk(path.name) for path in folder.iterdir())
+
+
+# ---- Protocols ------------------------------------------------------------------------------------------
+
+
+def components(links: Iterable[Sequence[str]]) -> dict[str, str]:
+    """Every linked name -> the smallest name in its connected component."""
+    parent: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    for names in links:
+        first = find(names[0])
+        for name in names[1:]:
+            low, high = sorted((first, find(name)))
+            parent[high] = first = low
+    return {name: find(name) for name in list(parent)}
+
+
+def carve_validation(items: Sequence[Item], share: float = 0.1, seed: int = 0) -> list[Item]:
+    """The items, with whole groups of train moved to validation until it holds about `share` of them."""
+    rest = [item for item in items if item.split != "train"]
+    train = [item for item in items if item.split == "train"]
+    return rest + (grouped_split(train, {"train": 1 - share, "validation": share}, seed) if train else [])
+
+
+def assign(names: Iterable[str], shares: Mapping[str, float], seed: int = 0) -> dict[str, str]:
+    """name -> split: the names in an order drawn from `seed`, cut at the shares.
+
+    Every split gets a name as long as there are enough, the later ones first (a lone name is the first's).
+    """
+    order = sorted(set(names))
+    order = [order[i] for i in np.random.default_rng(seed).permutation(len(order))]
+    splits, n = list(shares), len(order)
+    counts = {name: max(int(n > len(splits) - 1), round(n * shares[name])) for name in splits[1:]}
+    ends = np.cumsum([0, n - sum(counts.values()), *counts.values()])
+    return {
+        name: split
+        for split, start, end in zip(splits, ends[:-1], ends[1:], strict=True)
+        for name in order[start:end]
+    }
+
+
+def place(
+    items: Sequence[Item], people: Mapping[str, Sequence[str]], home: Mapping[str, str]
+) -> tuple[list[Item], Skipped]:
+    """Puts every item where all its people live; drops those whose people live apart.
+
+    Args:
+      items: to be placed.
+      people: id -> everyone in it.
+      home: person -> split.
+
+    Returns:
+      The items with their split, and (id, reason) of the dropped ones.
+    """
+    kept, dropped = [], []
+    for item in items:
+        splits = sorted({home[person] for person in people[item.id]}, key=SPLITS.index)
+        if len(splits) == 1:
+            kept.append(dataclasses.replace(item, split=splits[0]))
+        else:
+            dropped.append((item.id, f"its people are in {' and '.join(splits)}"))
+    return kept, dropped
+
+
+# ---- Published counts -----------------------------------------------------------------------------------
+
+
+def tally(items: Iterable[Item]) -> dict[tuple[str, int], int]:
+    """(split, label) -> clips, and ('all', label) -> clips; the frames of one video count once."""
+    clips = {item.clip: (item.split, item.label) for item in items}
+    counts = collections.Counter(clips.values())
+    counts.update(("all", label) for _, label in clips.values())
+    return dict(counts)
+
+
+def compare_counts(items: Sequence[Item], published: Mapping[str, tuple[int, int]]) -> list[str]:
+    """One line per split (or 'all') whose real and fake clips are not the published ones."""
+    found = tally(items)
+    lines = []
+    for split, expected in published.items():
+        here = (found.get((split, REAL), 0), found.get((split, FAKE), 0))
+        if here != tuple(expected):
+            lines.append(
+                f"{split}: found {here[0]} real and {here[1]} fake, published {expected[0]} and {expected[1]}"
+            )
+    return lines
