@@ -17,6 +17,7 @@ from dfjax.records import InputError
 MODELS = {  # name -> "module:Class"; add a line per detector
     "tdnn": "tdnn:TDNN",
     "resnet_small": "resnet_small:ResNetSmall",
+    "cnn_small": "cnn_small:CNNSmall",
 }
 PUBLISHED = {  # name -> "module:function"; loaders of released weights: load(path) -> model
 }
