@@ -84,7 +84,7 @@ def weighted(
 
     `weights` is (real, fake), from `dfjax.balance.class_weights`: 'balanced' gives the usual class weights,
     'effective_number' the class-balanced loss of Cui et al. 2019, https://arxiv.org/abs/1901.05555. Take the
-    plain mean over the batch: the weights average 1 over the training split.
+    plain mean over the batch.
     """
     if not gamma >= 0:
         raise ValueError(f"gamma must be 0 or more, got {gamma}")
