@@ -1,0 +1,133 @@
+"""The user's own folders: `{train,val,test}/{real,fake}` or `{real,fake}`, with an optional metadata.csv."""
+
+import csv
+import dataclasses
+import io
+import pathlib
+
+from etils import epath
+
+from data_builders import indexing
+from data_builders.indexing import Index, Item
+from dfjax.records import FAKE, REAL, SUBGROUPS, InputError
+
+SPLIT_FOLDERS = {
+    "train": ("train", "training"),
+    "validation": ("val", "valid", "validation", "dev", "development"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+LABEL_FOLDERS = {
+    REAL: ("real", "bonafide", "bona_fide", "bona-fide", "genuine", "original", "authentic", "0_real"),
+    FAKE: ("fake", "spoof", "spoofed", "generated", "synthetic", "deepfake", "manipulated", "1_fake"),
+}
+GROUP_COLUMNS = ("group", "speaker", "identity", "source_video")  # the first that is filled in
+METHOD_COLUMNS = ("method", "generator", "manipulation")
+FRACTIONS = {"train": 0.7, "validation": 0.15, "test": 0.15}
+SEED = 0  # of the split that is made where the folders give none
+
+
+def index(root: epath.Path, dataset: str, suffixes: tuple[str, ...]) -> Index:
+    """The files of the tree, in the split of their folders or else in a grouped, stratified one.
+
+    Args:
+      root: the user's folder; the split or label folders may lie up to three levels further down.
+      dataset: name of the builder.
+      suffixes: endings of its media.
+
+    Raises:
+      InputError: no label folders, a label or split given by two folders, an unreadable metadata.csv.
+    """
+    found = indexing.find_root(root, _is_root)
+    if found is None:
+        raise InputError(
+            f"{root} holds no folders named real and fake, nor train, val and test with these inside; "
+            f"expected {{train,val,test}}/{{real,fake}} or {{real,fake}}"
+        )
+    root, skipped, warnings = found, [], []
+    inside = indexing.folders(root)
+    split_folders = _match(inside, SPLIT_FOLDERS, root)
+    parts = split_folders or {"": root}
+    items = []
+    for split, folder in parts.items():
+        for label, label_folder in _match(indexing.folders(folder), LABEL_FOLDERS, folder).items():
+            for id_, path in indexing.media_files(label_folder, root, suffixes, skipped):
+                items.append(Item(path, id_, label, split, group=id_, clip=id_))
+    items = _with_metadata(root, items, warnings)
+    used = {path.name for path in parts.values()} if split_folders else set()
+    if ignored := sorted(
+        path.name for key, path in inside.items() if split_folders and path.name not in used
+    ):
+        warnings.append(f"folders that are no split were left out: {', '.join(ignored)}")
+    if not split_folders:
+        items = indexing.grouped_split(items, FRACTIONS, SEED)
+        warnings.append(f"no split folders: a grouped, stratified split was made ({FRACTIONS}, seed {SEED})")
+    elif any(item.split == "train" for item in items) and not any(
+        item.split == "validation" for item in items
+    ):
+        items = _with_validation(items)
+        warnings.append("no validation folder: 15 % of train, by group, became validation")
+    if straddling := indexing.straddling(items):
+        warnings.append(f"{len(straddling)} groups are in more than one split, first {straddling[0]!r}")
+    if not items and not skipped:
+        raise InputError(f"{root} is empty; put media files into its folders real and fake")
+    variant = "/".join(filter(None, ["{split}" if split_folders else "", "{label}"]))
+    return Index(dataset, variant, items, skipped, warnings=warnings)
+
+
+def _is_root(inside: dict[str, epath.Path]) -> bool:
+    """Whether label folders, or split folders with label folders inside, are among these folders."""
+    labels = {name for names in LABEL_FOLDERS.values() for name in names}
+    splits = {name for names in SPLIT_FOLDERS.values() for name in names}
+    if labels & inside.keys():
+        return True
+    return any(name in splits and labels & indexing.folders(path).keys() for name, path in inside.items())
+
+
+def _match(inside: dict[str, epath.Path], table: dict, parent: epath.Path) -> dict:
+    """The folder that each key of the table names; two folders for one key are an error."""
+    found = {}
+    for key, names in table.items():
+        paths = [inside[name] for name in names if name in inside]
+        if len(paths) > 1:
+            raise InputError(f"{parent} holds both {paths[0].name} and {paths[1].name}; keep one of them")
+        if paths:
+            found[key] = paths[0]
+    return found
+
+
+def _with_validation(items: list[Item]) -> list[Item]:
+    train = [item for item in items if item.split == "train"]
+    rest = [item for item in items if item.split != "train"]
+    share = FRACTIONS["validation"]
+    return indexing.grouped_split(train, {"train": 1 - share, "validation": share}, SEED) + rest
+
+
+def _with_metadata(root: epath.Path, items: list[Item], warnings: list[str]) -> list[Item]:
+    """The items with group, method and subgroups from `metadata.csv`; its `file` is relative to the root."""
+    path = root / "metadata.csv"
+    if not path.exists():
+        return items
+    rows = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig", errors="replace"), newline=""))
+    columns = {(name or "").strip().lower(): name for name in rows.fieldnames or ()}
+    if "file" not in columns:
+        raise InputError(f"{path} has the columns {sorted(columns)}; expected one named file")
+    by_file: dict[str, dict[str, str]] = {}
+    for row in rows:
+        fields = {key: (row[name] or "").strip() for key, name in columns.items()}
+        by_file[pathlib.PurePosixPath(fields["file"].replace("\\", "/")).as_posix()] = fields
+    if absent := sorted(by_file.keys() - {item.id for item in items}):
+        warnings.append(f"metadata.csv: {len(absent)} rows name files that are not used, first {absent[0]!r}")
+    if unknown := sum(item.id not in by_file for item in items):
+        warnings.append(f"metadata.csv: {unknown} files have no row")
+    return [_described(item, by_file.get(item.id, {})) for item in items]
+
+
+def _described(item: Item, fields: dict[str, str]) -> Item:
+    group = next((fields[name] for name in GROUP_COLUMNS if fields.get(name)), item.group)
+    method = next((fields[name] for name in METHOD_COLUMNS if fields.get(name)), "")
+    return dataclasses.replace(
+        item,
+        group=group,
+        method=method if item.label == FAKE else "",
+        subgroups=tuple((name, fields[name]) for name in SUBGROUPS if fields.get(name)),
+    )

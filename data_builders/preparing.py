@@ -1,0 +1,356 @@
+"""From an index to a prepared dataset: the expensive map over media, resumable and parallel; then records.
+
+Every dataset's folder holds a function `index(root, config) -> Index` and a thin
+
+    class Builder(preparing.MediaBuilder):
+        VERSION, RELEASE_NOTES, MANUAL_DOWNLOAD_INSTRUCTIONS = ...
+        BUILDER_CONFIGS = [MediaConfig(name="disjoint", modality="video"), ...]  # or a dataclass made from it
+        SUBGROUPS = ("gender",)  # out of records.SUBGROUPS
+        HOMEPAGE = "https://..."
+
+        def index(self, root):
+            return index(root, self.builder_config)
+
+The media stage decodes every item in worker processes and stores what comes out beside the target, in
+`<version>.partial/`, one file per item, renamed into place when complete: a killed run continues there.
+Then TFDS writes the records, shuffled by key, into a folder that gets its name only when complete. Beside
+the records lie `index.<split>.npz` (labels, ids, groups, clips, methods and subgroups in record order) and
+`preparation.json` (what was found, counted, skipped and dropped).
+"""
+
+import collections
+import dataclasses
+import functools
+import hashlib
+import json
+import re
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+import tqdm
+from etils import epath
+
+from data_builders import decoding, indexing, workers
+from dfjax.records import FAKE, LABEL_NAMES, REAL, SPLITS, TEXT_FIELDS, InputError, features
+
+MODALITIES = ("audio", "image", "video", "index")
+SECONDS = 60.0  # an item may take this long ...
+BYTES_PER_SECOND = 1e6  # ... and its size over this on top
+
+
+@dataclasses.dataclass(eq=False)
+class MediaConfig(tfds.core.BuilderConfig):
+    """What is written: the protocol, the modality and how faces are cut out of videos."""
+
+    name: str = "disjoint"
+    protocol: str = "disjoint"  # no group in two splits; or 'official': the published split, unchanged
+    modality: str = "audio"  # 'audio', 'image' (as they are), 'video' (face crops), 'index' (no media)
+    frames: int = 32  # per video, evenly spread
+    size: int = 256  # pixels, side of a face crop
+    faces: str = "largest"  # or 'all' faces of a frame
+    image_format: str = "jpeg"  # of crops: 'jpeg' (quality 95) or 'png'
+    detector: str = "haar"  # 'yunet' needs a model file
+
+
+CROP_OPTIONS = ("frames", "size", "faces", "image_format", "detector")
+
+
+def with_options(config: MediaConfig, **options) -> MediaConfig:
+    """The config with some of CROP_OPTIONS changed and named after them: 'disjoint-frames16-yunet'."""
+    changed = {name: value for name, value in options.items() if value not in (None, getattr(config, name))}
+    if not changed:
+        return config
+    suffix = "".join(f"-{name if isinstance(value, int) else ''}{value}" for name, value in changed.items())
+    return dataclasses.replace(config, name=config.name + suffix, **changed)
+
+
+class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """A TFDS builder over the user's media; the module's docstring says what a dataset adds."""
+
+    BUILDER_CONFIGS = [MediaConfig()]
+    SUBGROUPS: tuple[str, ...] = ()
+    HOMEPAGE: str | None = None
+    CONFIG_PER_SOURCE = False  # whether the config is named after the source and its content
+    PICTURES_AND_VIDEOS = False  # whether pictures also get the fields `frame` and `box`
+
+    def __init__(self, *, source=None, face_model=None, jobs=None, progress=True, **kwargs):
+        """As DatasetBuilder, with the user's folder and how to work through it.
+
+        Args:
+          source: the folder with the media; needed to prepare, not to read.
+          face_model: path of a YuNet ONNX file, for the detector 'yunet'.
+          jobs: worker processes; None for one per core, 0 to decode in this process, unprotected.
+          progress: whether to show progress bars.
+          **kwargs: data_dir, config, version.
+        """
+        self.source = None if source is None else epath.Path(source)
+        self.face_model = face_model
+        self.jobs = workers.cores() if jobs is None else jobs
+        self.progress = progress
+        self._index: indexing.Index | None = None
+        self._beam = False
+        self._skipped: dict[str, str] = {}  # id -> reason, found by the media stage
+        self._faceless: dict[str, int] = {}  # clip -> frames in which no face was found
+        if self.CONFIG_PER_SOURCE and self.source is not None:
+            kwargs["config"] = source_config(kwargs.get("config") or self.BUILDER_CONFIGS[0], self.source)
+        super().__init__(**kwargs)
+        self._original_state |= {
+            "source": source,
+            "face_model": face_model,
+            "jobs": jobs,
+            "progress": progress,
+        }
+
+    def index(self, root: epath.Path) -> indexing.Index:
+        """What is in the folder under this builder's config; reads names, lists and headers only."""
+        raise NotImplementedError
+
+    def load_index(self, manual_dir: epath.Path | None = None) -> indexing.Index:
+        """The checked index of `source`, or of `<manual_dir>/<name>` where no source was given; read once.
+
+        Raises:
+          InputError: there is nothing to prepare, or labels contradict each other.
+        """
+        if self._index is None:
+            root = self.source
+            if root is None and manual_dir is not None:
+                root = manual_dir / self.name
+            if root is None or (self.source is None and not root.is_dir()):
+                raise InputError(f"{self.name} needs --source. {self.MANUAL_DOWNLOAD_INSTRUCTIONS or ''}")
+            if not root.is_dir():
+                raise InputError(f"--source {root} is not a folder; give the folder that holds the media")
+            self._index = check(self.index(root))
+        return self._index
+
+    @property
+    def partial_dir(self) -> epath.Path:
+        """Where finished items wait for the others."""
+        return epath.Path(self.data_dir_root, self.name, self.builder_config.name, f"{self.version}.partial")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        modality = self.builder_config.modality
+        if modality not in MODALITIES:
+            raise ValueError(f"Unknown modality {modality!r}; expected one of {list(MODALITIES)}")
+        fields = features(
+            "audio" if modality in ("audio", "index") else "image",
+            subgroups=self.SUBGROUPS,
+            video=modality == "video" or (modality == "image" and self.PICTURES_AND_VIDEOS),
+        )
+        if modality == "index":
+            names = (*TEXT_FIELDS, *self.SUBGROUPS, "label")
+            fields = tfds.features.FeaturesDict({name: fields[name] for name in names})
+        return self.dataset_info_from_configs(features=fields, homepage=self.HOMEPAGE)
+
+    def _options(self) -> dict[str, Any]:
+        config = self.builder_config
+        return {name: getattr(config, name) for name in CROP_OPTIONS} | {"face_model": self.face_model}
+
+    def _log_download_bytes(self) -> None:
+        pass  # TFDS would print lines of its own into our output
+
+    _log_download_done = _log_download_bytes
+
+    def _split_generators(self, dl_manager):
+        manual_dir = None if self.source is not None or self._index else epath.Path(dl_manager.manual_dir)
+        index = self.load_index(manual_dir)
+        parts = {split: [item for item in index.items if item.split == split] for split in SPLITS}
+        if self._beam:
+            return {split: self._beam_examples(items) for split, items in parts.items() if items}
+        if self.builder_config.modality != "index":
+            usable = self._media_stage(index.items)
+            parts = {split: [item for item in items if item.id in usable] for split, items in parts.items()}
+        if not parts["train"]:
+            raise InputError(f"No usable media for training; {_reasons(list(self._skipped.items()))}")
+        return {split: self._generate_examples(items) for split, items in parts.items() if items}
+
+    def _media_stage(self, items: list[indexing.Item]) -> set[str]:
+        """Decodes what the cache does not hold yet; returns the ids of the items that gave records."""
+        modality, options = self.builder_config.modality, self._options()
+        cached = {item.id: self._cached(item) for item in items}
+        for folder in sorted({path.parent for path in cached.values()}):
+            folder.mkdir(parents=True, exist_ok=True)
+        todo = []
+        for item in items:
+            if (reason := decoding.reason_file(cached[item.id])).exists():
+                self._skipped[item.id] = reason.read_text()
+            elif not cached[item.id].exists():
+                todo.append(item)
+        tasks = (
+            (
+                item.id,
+                (str(item.path), modality, options, str(cached[item.id])),
+                SECONDS + item.path.stat().length / BYTES_PER_SECOND,
+            )
+            for item in todo
+        )
+        with tqdm.tqdm(
+            total=len(items),
+            initial=len(items) - len(todo),
+            desc="decoding",
+            unit=" files",
+            disable=not self.progress,
+            smoothing=0.05,
+        ) as bar:
+            for key, reason, death in workers.run(
+                "data_builders.decoding:decode_to_cache", tasks, min(self.jobs, len(todo))
+            ):
+                if reason or death:  # a death leaves nothing behind: the next run tries again
+                    self._skipped[key] = reason or death
+                bar.update()
+        return {item.id for item in items} - self._skipped.keys()
+
+    def _cached(self, item: indexing.Item) -> epath.Path:
+        return self.partial_dir / decoding.cache_name(item, self.builder_config.modality, self._options())
+
+    def _generate_examples(self, items: list[indexing.Item]):
+        fields = tuple(self.info.features)
+        for item in items:
+            if self.builder_config.modality == "index":
+                result: dict[str, Any] | None = {"records": [{"position": 0}]}
+            elif (result := decoding.read_cached(self._cached(item))) is None:
+                result = decoding.decode_item(item.path, self.builder_config.modality, self._options())
+            if faceless := result.get("faceless"):
+                self._faceless[item.clip] = faceless
+            yield from decoding.examples(item, result, self.name, fields)
+
+    def _beam_examples(self, items: list[indexing.Item]):
+        """The same map as a Beam transform; reasons of skipped files are counted by Beam's metrics."""
+        import apache_beam as beam
+
+        decode = functools.partial(
+            _beam_decode,
+            modality=self.builder_config.modality,
+            options=self._options(),
+            dataset=self.name,
+            fields=tuple(self.info.features),
+        )
+        return beam.Create(items) | beam.Reshuffle() | beam.FlatMap(decode)
+
+    def _download_and_prepare(self, dl_manager, download_config):
+        self._beam = bool(download_config.beam_runner or download_config.beam_options)
+        super()._download_and_prepare(dl_manager, download_config)
+        counts = {split: write_index(self, split) for split in self.info.splits}
+        epath.Path(self.data_dir, "preparation.json").write_text(
+            json.dumps(self._preparation(counts), indent=1, allow_nan=False)
+        )
+
+    def download_and_prepare(self, **kwargs):
+        """As TFDS's, as array_record unless told otherwise; afterwards the cache is deleted."""
+        super().download_and_prepare(**{"file_format": "array_record"} | kwargs)
+        self.partial_dir.rmtree(missing_ok=True)
+
+    def _preparation(self, counts: dict[str, Any]) -> dict[str, Any]:
+        """What preparation.json says."""
+        index, config = self.load_index(), self.builder_config
+        crops = config.modality == "video" or self.PICTURES_AND_VIDEOS
+        return {
+            "dataset": self.name,
+            "config": config.name,
+            "version": str(self.version),
+            "variant": index.variant,
+            "protocol": config.protocol,
+            "modality": config.modality,
+            "crops": {name: getattr(config, name) for name in CROP_OPTIONS} if crops else None,
+            "source_digest": source_digest(index),
+            "counts": counts,
+            "skipped": sorted([*index.skipped, *self._skipped.items()]),
+            "dropped": sorted(index.dropped),
+            "warnings": index.warnings,
+            "frames_without_face": dict(sorted(self._faceless.items())),
+        }
+
+
+def _beam_decode(item, *, modality, options, dataset, fields):
+    import apache_beam as beam
+
+    if modality == "index":
+        result, reason = {"records": [{"position": 0}]}, ""
+    else:
+        result, reason = decoding.safely(item.path, modality, options)
+    if reason:
+        beam.metrics.Metrics.counter("skipped", reason).inc()
+        return []
+    return list(decoding.examples(item, result, dataset, fields))
+
+
+def check(index: indexing.Index) -> indexing.Index:
+    """The index, if a dataset can be made of it.
+
+    Raises:
+      InputError: it is empty, has one class only, no train split, an id twice, or a file under both labels.
+    """
+    found = collections.Counter(item.label for item in index.items)
+    if not index.items:
+        raise InputError(f"No media files found for {index.dataset}; {_reasons(index.skipped)}")
+    if not (found[REAL] and found[FAKE]):
+        only, other = (LABEL_NAMES[label] for label in ((REAL, FAKE) if found[REAL] else (FAKE, REAL)))
+        raise InputError(
+            f"{index.dataset}: all {len(index.items)} files are {only}; {other} files are needed too"
+        )
+    if not any(item.split == "train" for item in index.items):
+        raise InputError(f"{index.dataset}: no files to train on were found, only other splits")
+    ids = collections.Counter(item.id for item in index.items)
+    if twice := sorted(id_ for id_, count in ids.items() if count > 1):
+        raise InputError(f"{index.dataset}: {twice[0]} is indexed twice ({len(twice)} such ids)")
+    if conflicts := indexing.label_conflicts(index.items):
+        first, second = conflicts[0]
+        raise InputError(
+            f"{index.dataset}: {first} and {second} have the same content and different labels "
+            f"({len(conflicts)} such pairs); remove one of each"
+        )
+    return index
+
+
+def source_digest(index: indexing.Index) -> str:
+    """8 hex digits over names, sizes, labels and splits: whether a prepared dataset is of this tree."""
+    rows = [(f"{item.id}\t{item.label}\t{item.split}\t{item.group}", item.path) for item in index.items]
+    return indexing.listing_digest(rows)
+
+
+def write_index(builder: tfds.core.DatasetBuilder, split: str) -> dict[str, dict[str, int]]:
+    """Writes `index.<split>.npz` beside the records by reading them; returns files and records per class."""
+    names = [
+        name for name in builder.info.features if name not in ("audio", "image", "box", "frame", "duration")
+    ]
+    columns: dict[str, list] = {name: [] for name in names if name != "dataset"}
+    for record in builder.as_data_source(split):
+        for name, column in columns.items():
+            column.append(record[name].decode() if isinstance(record[name], bytes) else int(record[name]))
+    labels = np.array(columns.pop("label"), np.int8)
+    plural = {"id": "ids", "group": "groups", "clip": "clips", "method": "methods"}
+    arrays = {plural.get(name, name): np.array(column, np.str_) for name, column in columns.items()}
+    with epath.Path(builder.data_dir, f"index.{split}.npz").open("wb") as file:
+        np.savez_compressed(file, labels=labels, **arrays)
+    return {
+        class_name: {
+            "files": len(np.unique(arrays["clips"][labels == label])),
+            "records": int((labels == label).sum()),
+        }
+        for label, class_name in enumerate(LABEL_NAMES)
+    }
+
+
+def source_config(config: MediaConfig, source: epath.Path) -> MediaConfig:
+    """The config named after the source folder and a digest of its files' names, sizes and metadata."""
+    if not source.is_dir():
+        raise InputError(f"--source {source} is not a folder; give the folder that holds the media")
+    files = [
+        (epath.Path(parent, name).relative_to(source).as_posix(), epath.Path(parent, name))
+        for parent, _, names in source.walk()
+        for name in names
+        if not indexing.junk(name)
+    ]
+    tables = [path.read_bytes() for _, path in sorted(files) if path.name == "metadata.csv"]
+    digest = hashlib.blake2b(b"".join([indexing.listing_digest(files).encode(), *tables]), digest_size=4)
+    stem = re.sub(r"[^a-z0-9_]+", "_", source.resolve().name.lower()).strip("_") or "folder"
+    suffix = config.name.removeprefix("folder")
+    return dataclasses.replace(config, name=f"{stem}-{digest.hexdigest()}{suffix}")
+
+
+def _reasons(skipped: list[tuple[str, str]]) -> str:
+    """The most frequent reasons, for a message."""
+    if not skipped:
+        return "nothing was skipped"
+    common = collections.Counter(reason for _, reason in skipped).most_common(3)
+    return "skipped: " + ", ".join(f"{count} {reason}" for reason, count in common)

@@ -1,0 +1,162 @@
+"""Worker processes that survive bad media: a crash or a hang costs one file, never the run.
+
+Each worker is a fresh interpreter (no fork, no second import of the caller's script) that takes one task at a
+time over a socket. Before each task it arms the kernel's alarm, whose default action ends the process even
+inside C code: a hanging decoder ends by itself, also when the parent is long gone.
+"""
+
+import importlib
+import multiprocessing.connection
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+MEMORY = (
+    8 << 30
+)  # bytes a worker may take beyond its start: an absurd header asks for more than real media do
+
+
+class WorkerError(RuntimeError):
+    """Workers do not start."""
+
+
+def cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run(
+    function: str, tasks: Iterable[tuple[Any, tuple, float]], jobs: int
+) -> Iterator[tuple[Any, Any, str]]:
+    """Calls `function(*args)` for every task; yields (key, result, '') or (key, None, reason) as they end.
+
+    Args:
+      function: 'module:name'; results and arguments are pickled.
+      tasks: (key, args, seconds) each; a task that takes longer than `seconds` is given up.
+      jobs: worker processes; 0 runs in this process, without protection from crashes and hangs.
+
+    Raises:
+      WorkerError: a worker died before it was ready.
+    """
+    tasks = iter(tasks)
+    if jobs == 0:
+        call = _resolve(function)
+        for key, args, _ in tasks:
+            yield key, call(*args), ""
+        return
+    workers: dict[Any, _Worker] = {}
+    try:
+        while True:
+            while len(workers) < jobs and (task := next(tasks, None)) is not None:
+                worker = _Worker(function, task)
+                workers[worker.pipe] = worker
+            if not workers:
+                return
+            for pipe in multiprocessing.connection.wait(list(workers)):
+                worker = workers[pipe]
+                if (outcome := worker.take()) is None:
+                    continue
+                yield outcome
+                if not worker.alive or not worker.give(next(tasks, None)):
+                    workers.pop(pipe).close()
+    finally:
+        for worker in workers.values():
+            worker.close()
+
+
+class _Worker:
+    """The parent's side of one process."""
+
+    def __init__(self, function: str, task: tuple[Any, tuple, float]):
+        self.pipe, child = multiprocessing.connection.Pipe()
+        self.log = tempfile.TemporaryFile()
+        code = f"from data_builders import workers; workers.serve({child.fileno()}, {function!r})"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            pass_fds=[child.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        child.close()
+        self.ready, self.alive = False, True
+        self.give(task)
+
+    def give(self, task: tuple[Any, tuple, float] | None) -> bool:
+        """Hands over the next task; False if there is none."""
+        self.task = task
+        try:
+            if task is not None:
+                self.pipe.send(task[1:])
+        except OSError:
+            pass  # it has just died; take() finds out and says why
+        return task is not None
+
+    def take(self) -> tuple[Any, Any, str] | None:
+        """What the task came to; None if the worker only said that it is ready. The pipe must have data."""
+        assert self.task is not None
+        try:
+            message = self.pipe.recv()
+            if self.ready:
+                return self.task[0], message, ""
+            self.ready = True
+            return None
+        except (EOFError, OSError):
+            self.alive = False
+            code = self.process.wait()
+        if not self.ready:
+            self.log.seek(0)
+            lines = self.log.read().decode(errors="replace").strip().splitlines()
+            raise WorkerError(
+                f"a worker process does not start: {lines[-1] if lines else f'exit code {code}'}"
+            )
+        if code == -signal.SIGALRM:
+            return self.task[0], None, f"gave no result within {self.task[2]:.0f} s"
+        return self.task[0], None, f"the decoder crashed ({signal.Signals(-code).name if code < 0 else code})"
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.pipe.close()
+        self.log.close()
+
+
+def serve(descriptor: int, function: str) -> None:
+    """A worker's life: tasks in, results out, until the parent closes the pipe or dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
+    pipe = multiprocessing.connection.Connection(descriptor)
+    call = _resolve(function)
+    _limit_memory()
+    pipe.send(True)
+    while True:
+        try:
+            args, seconds = pipe.recv()
+        except EOFError:
+            return
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        result = call(*args)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        try:
+            pipe.send(result)
+        except BrokenPipeError:
+            return
+
+
+def _limit_memory() -> None:
+    try:
+        with open("/proc/self/statm") as file:
+            start = int(file.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (start + MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    except (OSError, ValueError):
+        pass  # no such limit on this system
+
+
+def _resolve(function: str):
+    module, name = function.split(":")
+    return getattr(importlib.import_module(module), name)

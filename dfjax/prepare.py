@@ -1,0 +1,208 @@
+"""Prepares a dataset: finds its builder, decodes the user's media on all cores, writes records.
+
+python -m dfjax.prepare folder_audio --source ~/recordings
+"""
+
+import argparse
+import collections
+import contextlib
+import json
+from typing import Any
+
+import absl.logging
+import tensorflow_datasets as tfds
+from etils import epath
+
+import data_builders
+from data_builders import preparing
+from dfjax import cli
+from dfjax.records import LABEL_NAMES, InputError
+
+
+def prepare(
+    name: str,
+    source: epath.PathLike | None = None,
+    data_dir: epath.PathLike | None = None,
+    config_name: str | None = None,
+    *,
+    progress: bool = True,
+    jobs: int | None = None,
+    beam_runner: str | None = None,
+    face_model: epath.PathLike | None = None,
+    **crop_options,
+) -> epath.Path:
+    """The folder of a prepared dataset, prepared now if it is not there yet.
+
+    Args:
+      name: a key of data_builders.DATASETS.
+      source: the folder with the media; not needed where it is prepared already or makes its own.
+      data_dir: where prepared datasets lie; default TFDS_DATA_DIR or ~/tensorflow_datasets.
+      config_name: one of the dataset's configs, or the name of a prepared folder; default its first.
+      progress: whether to show progress bars.
+      jobs: worker processes; default one per core.
+      beam_runner: name of an Apache Beam runner that decodes instead of our worker processes.
+      face_model: path of a YuNet ONNX file; faces are then found by it.
+      **crop_options: frames, size, faces or image_format unlike the config's.
+
+    Returns:
+      `<data_dir>/<name>/<config>/<version>`, complete.
+
+    Raises:
+      InputError: unknown names, nothing usable in `source`, contradicting labels, or a dataset that was
+        prepared from another source.
+    """
+    if face_model is not None and not epath.Path(face_model).is_file():
+        raise InputError(f"--face_model {face_model} is not a file; give the path of a YuNet .onnx model")
+    cls = data_builders.load(name)
+    with _quiet():
+        if not issubclass(cls, preparing.MediaBuilder):
+            builder = _own_builder(cls, data_dir, config_name)
+            builder.download_and_prepare(file_format="array_record")
+            _write_missing_indexes(builder)
+            return epath.Path(builder.data_dir)
+        if source is None and (prepared := _prepared(cls, data_dir, config_name)) is not None:
+            return prepared
+        config = preparing.with_options(
+            _config(cls, config_name), detector="yunet" if face_model is not None else None, **crop_options
+        )
+        if cls.CONFIG_PER_SOURCE and source is None:
+            raise InputError(f"{name} needs --source. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}")
+        builder = cls(
+            source=source,
+            data_dir=data_dir,
+            config=config,
+            face_model=face_model,
+            jobs=jobs,
+            progress=progress,
+        )
+        directory = epath.Path(builder.data_dir)
+        if directory.exists():
+            _check_source(builder, directory)
+            return directory
+        builder.load_index(epath.Path(builder.data_dir_root, "downloads", "manual"))
+        download = tfds.download.DownloadConfig(beam_runner=beam_runner)
+        builder.download_and_prepare(download_config=download)
+        return directory
+
+
+def summary(directory: epath.PathLike) -> dict[str, Any]:
+    """What `preparation.json` of a prepared dataset says."""
+    return json.loads(epath.Path(directory, "preparation.json").read_text())
+
+
+def describe(facts: dict[str, Any], directory: epath.PathLike) -> str:
+    """The summary as text: counts per split, what was left out, where it lies."""
+    lines = [f"{facts['dataset']}/{facts['config']} {facts['version']}, layout {facts['variant']}"]
+    for split, counts in facts["counts"].items():
+        found = ", ".join(f"{counts[name]['files']} {name}" for name in LABEL_NAMES)
+        records = sum(counts[name]["records"] for name in LABEL_NAMES)
+        lines.append(f"  {split:<11}{found} ({records} records)")
+    for kind in ("skipped", "dropped"):
+        reasons = collections.Counter(reason for _, reason in facts[kind])
+        first = {reason: id_ for id_, reason in reversed(facts[kind])}
+        lines += [
+            f"  {kind} {count}: {reason}; first {first[reason]}" for reason, count in reasons.most_common(5)
+        ]
+        if len(reasons) > 5:
+            lines.append(f"  {kind} for {len(reasons) - 5} more reasons")
+    if faceless := facts.get("frames_without_face"):
+        lines.append(f"  {sum(faceless.values())} frames without a face in {len(faceless)} clips")
+    lines += [f"  warning: {warning}" for warning in facts["warnings"]]
+    return "\n".join([*lines, f"  prepared in {directory}; preparation.json lists everything left out"])
+
+
+@contextlib.contextmanager
+def _quiet():
+    """TFDS's own bars and log lines off: ours say what is going on."""
+    verbosity = absl.logging.get_verbosity()
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    tfds.disable_progress_bar()
+    try:
+        yield
+    finally:
+        tfds.enable_progress_bar()
+        absl.logging.set_verbosity(verbosity)
+
+
+def _config(cls, config_name: str | None):
+    if config_name is None:
+        return cls.BUILDER_CONFIGS[0]
+    if config_name not in cls.builder_configs:
+        raise InputError(
+            f"Unknown config {config_name!r} of {cls.name}; expected one of {sorted(cls.builder_configs)}"
+        )
+    return cls.builder_configs[config_name]
+
+
+def _own_builder(cls, data_dir, config_name: str | None):
+    """A builder that makes its own data."""
+    if config_name is not None:
+        _config(cls, config_name)
+    return cls(data_dir=data_dir, config=config_name)
+
+
+def _prepared(cls, data_dir, config_name: str | None) -> epath.Path | None:
+    """The prepared dataset that can be used without its source."""
+    if config_name is None:
+        if cls.CONFIG_PER_SOURCE:
+            return None
+        config_name = cls.BUILDER_CONFIGS[0].name
+    root = epath.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    directory = root / cls.name / config_name / str(cls.VERSION)
+    return directory if (directory / "preparation.json").exists() else None
+
+
+def _check_source(builder, directory: epath.Path) -> None:
+    """Makes sure that what is prepared was prepared from this source."""
+    if builder.CONFIG_PER_SOURCE or builder.source is None:
+        return
+    prepared = summary(directory)["source_digest"]
+    if (given := preparing.source_digest(builder.load_index())) != prepared:
+        raise InputError(
+            f"{directory} was prepared from other files (digest {prepared}) than --source {builder.source} "
+            f"({given}); delete it or give another --data_dir"
+        )
+
+
+def _write_missing_indexes(builder) -> None:
+    for split in builder.info.splits:
+        if not epath.Path(builder.data_dir, f"index.{split}.npz").exists():
+            preparing.write_index(builder, split)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(prog="python -m dfjax.prepare", description="Prepare a dataset.")
+    result.add_argument("name", help=f"one of {', '.join(sorted(data_builders.DATASETS))}")
+    result.add_argument("--source", help="folder with the media")
+    result.add_argument("--data_dir", help="where prepared datasets lie (default ~/tensorflow_datasets)")
+    result.add_argument("--config_name", help="protocol or variant (default the dataset's first)")
+    result.add_argument("--frames", type=int, help="frames per video, evenly spread")
+    result.add_argument("--size", type=int, help="side of a face crop in pixels")
+    result.add_argument("--faces", choices=("largest", "all"), help="which faces of a frame are kept")
+    result.add_argument("--image_format", choices=("jpeg", "png"), help="of face crops")
+    result.add_argument("--face_model", help="YuNet .onnx file (default: OpenCV's Haar cascade)")
+    result.add_argument("--jobs", type=int, help="worker processes (default one per core)")
+    result.add_argument("--beam_runner", help="Apache Beam runner, such as DirectRunner")
+    result.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    return result
+
+
+def main() -> None:
+    """Prepares and says what came of it."""
+    flags = vars(parser().parse_args())
+    as_json = flags.pop("json")
+    directory = prepare(flags.pop("name"), **flags)
+    facts = {"directory": str(directory)}
+    if (directory / "preparation.json").exists():
+        facts |= summary(directory)
+    if as_json:
+        print(json.dumps(facts, allow_nan=False))
+    elif "counts" in facts:
+        print(describe(facts, directory))
+    else:
+        print(f"prepared in {directory}")
+
+
+if __name__ == "__main__":
+    cli.main(main)
