@@ -1,0 +1,269 @@
+"""Augmentation of images on the device: pure functions from (key, images) to images, all shapes static.
+
+Images are float32 (batch, height, width, 3) RGB in [0, 1] (`to_float` makes them from uint8). Every function draws one set of
+numbers per image from `key`, and with its strength at zero returns its input. Nothing here looks at labels: both classes pass
+through the same chain, so that augmentation cannot give the class away.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, UInt8
+
+GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luma of RGB, ITU-R BT.601
+
+# Quantisation tables of JPEG (ITU-T T.81, annex K.1), at quality 50.
+JPEG_LUMA = np.array([
+    [16, 11, 10, 16, 24, 40, 51, 61],
+    [12, 12, 14, 19, 26, 58, 60, 55],
+    [14, 13, 16, 24, 40, 57, 69, 56],
+    [14, 17, 22, 29, 51, 87, 80, 62],
+    [18, 22, 37, 56, 68, 109, 103, 77],
+    [24, 35, 55, 64, 81, 104, 113, 92],
+    [49, 64, 78, 87, 103, 121, 120, 101],
+    [72, 92, 95, 98, 112, 100, 103, 99],
+], np.float32)  # fmt: skip
+JPEG_CHROMA = np.full((8, 8), 99, np.float32)
+JPEG_CHROMA[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
+
+TO_YCBCR = np.array(
+    [GREY, [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
+)  # JFIF; chroma about 0
+
+
+def to_float(images: UInt8[Array, "*b h w 3"] | Float[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
+    """Images in [0, 1] as float32; uint8 is divided by 255."""
+    return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images.astype(jnp.float32)
+
+
+def _uniform(key, images, low, high, *shape):
+    """One draw per image, broadcastable against it."""
+    shape = (len(images), *(shape or (1, 1, 1)))
+    return jax.random.uniform(key, shape, minval=low, maxval=high)
+
+
+def _choose(key, rate, new, old):
+    """`new` for a share `rate` of the images, `old` for the rest."""
+    chosen = jax.random.bernoulli(key, rate, (len(old), 1, 1, 1))
+    return jnp.where(chosen, new, old)
+
+
+def flip(
+    key: Key[Array, ""], images: Float[Array, "b h w c"], *, rate: float = 0.5
+) -> Float[Array, "b h w c"]:
+    """Mirrors a share `rate` of the images left to right."""
+    return _choose(key, rate, images[:, :, ::-1], images)
+
+
+def centre_crop(images: Array, *, size: int) -> Array:
+    """The central size x size pixels, as used for scoring."""
+    top, left = (images.shape[-3] - size) // 2, (images.shape[-2] - size) // 2
+    return images[..., top : top + size, left : left + size, :]
+
+
+def crop(key: Key[Array, ""], images: Array, *, size: int) -> Array:
+    """A random window of size x size pixels, without resampling: the pixels keep their noise."""
+
+    def one(key, image):
+        top, left = jax.random.randint(key, (2,), 0, jnp.array(image.shape[:2]) - size + 1)
+        return jax.lax.dynamic_slice(image, (top, left, 0), (size, size, image.shape[2]))
+
+    return jax.vmap(one)(jax.random.split(key, len(images)), images)
+
+
+def sample(image: Float[Array, "h w c"], rows: Float[Array, "n m"], columns: Float[Array, "n m"]) -> Array:
+    """The image at fractional pixel positions, bilinear; positions outside take the nearest edge."""
+    at = [rows, columns]
+    return jnp.stack(
+        [
+            jax.scipy.ndimage.map_coordinates(image[..., c], at, order=1, mode="nearest")
+            for c in range(image.shape[2])
+        ],
+        axis=-1,
+    )
+
+
+def affine(
+    key: Key[Array, ""],
+    images: Float[Array, "b h w c"],
+    *,
+    degrees: float = 0.0,
+    zoom: float = 0.0,
+    shift: float = 0.0,
+) -> Float[Array, "b h w c"]:
+    """Rotates by up to `degrees`, scales by up to 1 +- `zoom`, moves by up to `shift` of the side; bilinear.
+
+    Resampling smooths every image the same way, which hides the resampling of a pasted face: leave it at zero for detectors
+    that live on noise.
+    """
+    if not (degrees or zoom or shift):
+        return images
+    height, width = images.shape[1:3]
+    key_angle, key_zoom, key_shift = jax.random.split(key, 3)
+    angle = jnp.deg2rad(_uniform(key_angle, images, -degrees, degrees, 1, 1))
+    factor = _uniform(key_zoom, images, 1 - zoom, 1 + zoom, 1, 1)
+    move = _uniform(key_shift, images, -shift, shift, 2) * jnp.array([height, width])
+    y, x = jnp.mgrid[:height, :width] - (jnp.array([height, width])[:, None, None] - 1) / 2
+    rows = (jnp.cos(angle) * y - jnp.sin(angle) * x) / factor + (height - 1) / 2 + move[:, :1, None]
+    columns = (jnp.sin(angle) * y + jnp.cos(angle) * x) / factor + (width - 1) / 2 + move[:, 1:, None]
+    return jax.vmap(sample)(images, rows, columns)
+
+
+def colour(
+    key: Key[Array, ""],
+    images: Float[Array, "b h w 3"],
+    *,
+    brightness: float = 0.0,
+    contrast: float = 0.0,
+    saturation: float = 0.0,
+    tint: float = 0.0,
+) -> Float[Array, "b h w 3"]:
+    """Adds up to `brightness`, scales contrast and saturation by 1 +- theirs, adds up to `tint` per channel."""
+    if not (brightness or contrast or saturation or tint):
+        return images
+    keys = jax.random.split(key, 4)
+    mean = images.mean(axis=(1, 2, 3), keepdims=True)
+    images = mean + (images - mean) * _uniform(keys[0], images, 1 - contrast, 1 + contrast)
+    grey = (images @ GREY)[..., None]
+    images = grey + (images - grey) * _uniform(keys[1], images, 1 - saturation, 1 + saturation)
+    images += _uniform(keys[2], images, -brightness, brightness) + _uniform(
+        keys[3], images, -tint, tint, 1, 1, 3
+    )
+    return jnp.clip(images, 0, 1)
+
+
+def gaussian_blur(
+    images: Float[Array, "b h w c"], sigma: Float[Array, " b"], *, radius: int
+) -> Float[Array, "b h w c"]:
+    """Blurs image i with sigma[i] pixels (0 leaves it), kernel cut at `radius`; edges are repeated."""
+    offsets = jnp.arange(-radius, radius + 1)
+    kernel = jnp.exp(-0.5 * (offsets / jnp.maximum(sigma, 1e-3)[:, None]) ** 2)
+    kernel = (kernel / kernel.sum(axis=1, keepdims=True))[:, :, None, None, None]
+    for axis in (1, 2):
+        pad = [(0, 0)] * 4
+        pad[axis] = (radius, radius)
+        padded, n = jnp.pad(images, pad, mode="edge"), images.shape[axis]
+        images = sum(
+            kernel[:, k] * jax.lax.slice_in_dim(padded, k, k + n, axis=axis) for k in range(2 * radius + 1)
+        )
+    return images
+
+
+def blur(
+    key: Key[Array, ""], images: Float[Array, "b h w c"], *, sigma: float = 0.0, rate: float = 1.0
+) -> Float[Array, "b h w c"]:
+    """Gaussian blur of up to `sigma` pixels on a share `rate` of the images."""
+    if not sigma:
+        return images
+    key_sigma, key_choice = jax.random.split(key)
+    drawn = jax.random.uniform(key_sigma, (len(images),), maxval=sigma)
+    return _choose(key_choice, rate, gaussian_blur(images, drawn, radius=int(np.ceil(3 * sigma))), images)
+
+
+def noise(
+    key: Key[Array, ""], images: Float[Array, "b h w c"], *, std: float = 0.0, rate: float = 1.0
+) -> Float[Array, "b h w c"]:
+    """Adds white Gaussian noise of standard deviation up to `std` (of the range) to a share `rate`."""
+    key_std, key_noise, key_choice = jax.random.split(key, 3)
+    noisy = images + _uniform(key_std, images, 0, std) * jax.random.normal(key_noise, images.shape)
+    return _choose(key_choice, rate if std else 0.0, jnp.clip(noisy, 0, 1), images)
+
+
+def _coarse(images, factor, axis):
+    """Linear interpolation between every factor[i]-th line along `axis`."""
+    n = images.shape[axis]
+    position = jnp.arange(n) / factor[:, None]
+    node = jnp.floor(position)
+    weight = jnp.expand_dims(position - node, (2, 3) if axis == 1 else (1, 3))
+
+    def lines(node):
+        index = jnp.clip(jnp.round(node * factor[:, None]), 0, n - 1).astype(jnp.int32)
+        return jax.vmap(lambda image, index: jnp.take(image, index, axis=axis - 1))(images, index)
+
+    return (1 - weight) * lines(node) + weight * lines(node + 1)
+
+
+def downscale(
+    key: Key[Array, ""], images: Float[Array, "b h w c"], *, factor: float = 1.0, rate: float = 1.0
+) -> Float[Array, "b h w c"]:
+    """Reduces a share `rate` of the images by up to `factor` and enlarges them again: the detail is gone, the size stays."""
+    if factor <= 1:
+        return images
+    key_factor, key_choice = jax.random.split(key)
+    drawn = jax.random.uniform(key_factor, (len(images),), minval=1, maxval=factor)
+    # a Gaussian that reaches half of its height at the new Nyquist frequency
+    small = gaussian_blur(images, 0.375 * jnp.sqrt(drawn**2 - 1), radius=int(np.ceil(factor)))
+    return _choose(key_choice, rate, _coarse(_coarse(small, drawn, 1), drawn, 2), images)
+
+
+def cut_out(
+    key: Key[Array, ""], images: Float[Array, "b h w c"], *, side: float = 0.0, rate: float = 1.0
+) -> Float[Array, "b h w c"]:
+    """Greys out a rectangle with sides of up to `side` of the image's, on a share `rate` of the images."""
+    height, width = images.shape[1:3]
+    key_centre, key_side, key_choice = jax.random.split(key, 3)
+    centre = jax.random.uniform(key_centre, (2, len(images), 1, 1, 1))
+    half = jax.random.uniform(key_side, (2, len(images), 1, 1, 1), maxval=side) / 2
+    rows = jnp.arange(height)[:, None, None] / height
+    columns = jnp.arange(width)[None, :, None] / width
+    inside = (jnp.abs(rows - centre[0]) < half[0]) & (jnp.abs(columns - centre[1]) < half[1])
+    return _choose(key_choice, rate, jnp.where(inside, 0.5, images), images)
+
+
+def dct_matrix() -> np.ndarray:
+    """The orthonormal 8-point DCT-II, (frequency, sample)."""
+    k, n = np.mgrid[:8, :8]
+    matrix = np.cos(np.pi * (2 * n + 1) * k / 16) / 2
+    matrix[0] /= np.sqrt(2)
+    return matrix.astype(np.float32)
+
+
+def _quantise(plane: Float[Array, "b h w"], table: Float[Array, "b 8 8"]) -> Float[Array, "b h w"]:
+    """Rounds the DCT coefficients of each 8x8 block to multiples of `table`."""
+    b, h, w = plane.shape
+    dct = dct_matrix()
+    blocks = plane.reshape(b, h // 8, 8, w // 8, 8)
+    table = table[:, None, :, None, :]
+    coefficients = jnp.einsum("ui,bhiwj,vj->bhuwv", dct, blocks, dct)
+    coefficients = jnp.round(coefficients / table) * table
+    return jnp.einsum("ui,bhuwv,vj->bhiwj", dct, coefficients, dct).reshape(b, h, w)
+
+
+def jpeg_like(images: Float[Array, "b h w 3"], quality: Float[Array, " b"]) -> Float[Array, "b h w 3"]:
+    """What JPEG loses at quality[i] (1 to 100): chroma halved each way (4:2:0), 8x8 DCT, quantisation, rounding.
+
+    Entropy coding loses nothing and is left out. Tables scale with quality as in libjpeg. Sides that are no multiple of 16
+    are padded with their edge, as an encoder does.
+    """
+    _, h, w, _ = images.shape
+    padded = jnp.pad(images, ((0, 0), (0, -h % 16), (0, -w % 16), (0, 0)), mode="edge")
+    ycc = jnp.round(padded * 255) @ TO_YCBCR.T
+    b, hp, wp, _ = ycc.shape
+    scale = jnp.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None]
+    luma, chroma = (
+        jnp.clip(jnp.floor((table * scale + 50) / 100), 1, 255) for table in (JPEG_LUMA, JPEG_CHROMA)
+    )
+    y = _quantise(jnp.round(ycc[..., 0]) - 128, luma) + 128
+
+    def halved(plane):
+        small = plane.reshape(b, hp // 2, 2, wp // 2, 2).mean(axis=(2, 4))
+        return jax.image.resize(_quantise(jnp.round(small), chroma), (b, hp, wp), "linear")
+
+    ycc = jnp.round(jnp.stack([y, halved(ycc[..., 1]), halved(ycc[..., 2])], axis=-1))
+    rgb = jnp.round(ycc @ np.linalg.inv(TO_YCBCR).T.astype(np.float32))
+    return jnp.clip(rgb[:, :h, :w] / 255, 0, 1)
+
+
+def jpeg(
+    key: Key[Array, ""],
+    images: Float[Array, "b h w 3"],
+    *,
+    quality: tuple[float, float] = (60, 100),
+    rate: float = 0.0,
+) -> Float[Array, "b h w 3"]:
+    """JPEG-like loss at a quality drawn between the two given, on a share `rate`; see `jpeg_like`."""
+    if not rate:
+        return images
+    key_quality, key_choice = jax.random.split(key)
+    drawn = jax.random.uniform(key_quality, (len(images),), minval=quality[0], maxval=quality[1])
+    return _choose(key_choice, rate, jpeg_like(images, jnp.round(drawn)), images)
