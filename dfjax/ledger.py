@@ -98,8 +98,8 @@ class Ledger:
         if len(self.active()) > 1 and not allow_stacking:
             listed = ", ".join(f"{name} {self.terms()[name]:+.2f}" for name in self.active())
             raise InputError(
-                f"more than one correction for imbalance is on ({listed}; together {self.total:+.2f} in "
-                f"log-odds, so probability 0.5 would mean {self.implied_threshold:.3g} in truth); keep one, or set "
+                f"more than one imbalance correction is on ({listed}; {self.total:+.2f} log-odds together, "
+                f"so 'probability 0.5' would be {self.implied_threshold:.3g} in truth); keep one, or set "
                 "balance.allow_stacking = True"
             )
 

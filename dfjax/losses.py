@@ -197,10 +197,12 @@ def build(name: str, **kwargs) -> Callable:
     """
     if name not in LOSSES:
         raise InputError(f"Unknown loss {name!r}; expected one of {sorted(LOSSES)}")
+    signature = inspect.signature(LOSSES[name])
     try:
-        inspect.signature(LOSSES[name]).bind(None, None, **kwargs)
+        signature.bind(None, None, **kwargs)
     except TypeError as error:
-        raise InputError(f"loss {name!r}: {error}") from error
+        takes = list(signature.parameters)[2:]
+        raise InputError(f"loss {name!r}: {error}; it takes {takes}, got {sorted(kwargs)}") from error
     return functools.partial(LOSSES[name], **kwargs)
 
 

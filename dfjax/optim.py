@@ -1,9 +1,8 @@
-"""From an experiment's numbers to an optax transformation, its schedule, and averages of parameters."""
+"""From an experiment's numbers to an optax transformation, its schedule, and the mean of snapshots."""
 
 import jax
-import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, PyTree, Shaped
+from jaxtyping import PyTree
 
 from dfjax.records import InputError
 
@@ -82,16 +81,6 @@ def build_schedule(
 def decayed(params: PyTree) -> PyTree:
     """Which leaves weight decay acts on: those of two axes or more, so not biases, norms and scalars."""
     return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
-
-
-def ema(average: PyTree, params: PyTree, step: Shaped[ArrayLike, ""], *, decay: float) -> PyTree:
-    """The exponential moving average after update number `step` (1 for the first).
-
-    The decay warms up as min(decay, (1 + step) / (10 + step)), so that the start is forgotten soon.
-    """
-    step = jnp.asarray(step, jnp.float32)
-    kept = jnp.minimum(decay, (1 + step) / (10 + step))
-    return jax.tree.map(lambda a, p: a + (1 - kept) * (p - a), average, params)
 
 
 def running_mean(average: PyTree, params: PyTree, count: int) -> PyTree:
