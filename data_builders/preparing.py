@@ -160,8 +160,8 @@ class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         if self.builder_config.modality != "index":
             usable = self._media_stage(index.items)
             parts = {split: [item for item in items if item.id in usable] for split, items in parts.items()}
-        if not parts["train"]:
-            raise InputError(f"No usable media for training; {_reasons(list(self._skipped.items()))}")
+        if not any(parts.values()):
+            raise InputError(f"{self.name}: no usable media; {_reasons(list(self._skipped.items()))}")
         return {split: self._generate_examples(items) for split, items in parts.items() if items}
 
     def _media_stage(self, items: list[indexing.Item]) -> set[str]:
@@ -278,7 +278,7 @@ def check(index: indexing.Index) -> indexing.Index:
     """The index, if a dataset can be made of it.
 
     Raises:
-      InputError: it is empty, has one class only, no train split, an id twice, or a file under both labels.
+      InputError: it is empty, has one class only, an id twice, or a file under both labels.
     """
     found = collections.Counter(item.label for item in index.items)
     if not index.items:
@@ -288,8 +288,11 @@ def check(index: indexing.Index) -> indexing.Index:
         raise InputError(
             f"{index.dataset}: all {len(index.items)} files are {only}; {other} files are needed too"
         )
-    if not any(item.split == "train" for item in index.items):
-        raise InputError(f"{index.dataset}: no files to train on were found, only other splits")
+    for split in SPLITS:
+        labels = {item.label for item in index.items if item.split == split}
+        if len(labels) < 2:
+            missing = " and ".join(name for label, name in enumerate(LABEL_NAMES) if label not in labels)
+            index.warnings.append(f"{split} has no {missing} files")
     ids = collections.Counter(item.id for item in index.items)
     if twice := sorted(id_ for id_, count in ids.items() if count > 1):
         raise InputError(f"{index.dataset}: {twice[0]} is indexed twice ({len(twice)} such ids)")
