@@ -1,0 +1,1 @@
+"""ASVspoof 2019, logical access."""

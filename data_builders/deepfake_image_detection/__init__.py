@@ -1,0 +1,1 @@
+"""Deepfake Image Detection, two Kaggle sets of that name."""

@@ -1,0 +1,1 @@
+"""140k Real and Fake Faces."""

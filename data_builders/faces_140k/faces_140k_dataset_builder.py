@@ -1,0 +1,71 @@
+"""140k Real and Fake Faces: Flickr portraits against StyleGAN, 256 pixels, balanced everywhere."""
+
+import csv
+import io
+
+from etils import epath
+
+from data_builders import indexing, splitting
+from data_builders.indexing import Index, Item
+from dfjax.records import FAKE, REAL, InputError
+
+PROTOCOLS = ("official",)
+SPLIT_FOLDERS = {"train": "train", "valid": "validation", "test": "test"}
+LABELS = {"real": REAL, "fake": FAKE}
+CSV_REAL = "1"  # in the CSVs 1 is real and 0 is fake, the reverse of ours
+PUBLISHED = {"train": (50_000, 50_000), "validation": (10_000, 10_000), "test": (10_000, 10_000)}
+METHOD = "stylegan"
+
+
+def index(source: epath.PathLike, *, protocol: str = "official") -> Index:
+    """Finds the pictures; the unit is a picture, and each is its own group (names tell no identity).
+
+    The label is the folder. The CSVs, where present, are compared with the folders and not needed.
+
+    Args:
+      source: a folder with train/, valid/ and test/, at most 3 folders down (real_vs_fake/real-vs-fake/).
+      protocol: 'official', the folders.
+
+    Raises:
+      InputError: no such layout.
+    """
+    splitting.one_of("protocol", protocol, PROTOCOLS)
+    source = epath.Path(source)
+    root = indexing.find_root(source, lambda inside: {"train", "valid", "test"} <= set(inside))
+    if root is None:
+        raise InputError(f"no 140k faces in {source}: expected train/, valid/ and test/ with real/ and fake/")
+    result = Index("faces_140k", "folders", [])
+    inside = indexing.folders(root)
+    for name, split in SPLIT_FOLDERS.items():
+        classes = indexing.folders(inside[name])
+        for label_name, label in LABELS.items():
+            if label_name not in classes:
+                result.warnings.append(f"{split}: no folder {label_name}/")
+                continue
+            for id_, path in indexing.media_files(
+                classes[label_name], root, indexing.IMAGE_SUFFIXES, result.skipped, recursive=False
+            ):
+                method = METHOD if label == FAKE else ""
+                result.items.append(Item(path, id_, label, split, group=id_, clip=id_, method=method))
+    result.items.sort(key=lambda item: item.id)
+    for name in SPLIT_FOLDERS:
+        path = splitting.find_file(f"{name}.csv", [root, root.parent, root.parent.parent, source])
+        if path is not None:
+            _compare(path, name, result)
+    result.warnings += splitting.compare_counts(result.items, PUBLISHED)
+    return result
+
+
+def _compare(path, folder: str, result: Index) -> None:
+    """Notes where a CSV and the folders disagree."""
+    text = path.read_bytes().decode("utf-8-sig", errors="replace")
+    labels = {row["path"]: row["label"] for row in csv.DictReader(io.StringIO(text)) if row.get("path")}
+    here = {item.id: item.label for item in result.items if item.id.lower().startswith(folder + "/")}
+    absent = sorted(set(labels) - set(here))
+    result.skipped += [(id_, f"in {path.name} but not on disk") for id_ in absent]
+    unlisted = len(set(here) - set(labels))
+    if unlisted:
+        result.warnings.append(f"{unlisted} pictures of {folder}/ are not in {path.name}")
+    wrong = sum((labels[id_] == CSV_REAL) != (label == REAL) for id_, label in here.items() if id_ in labels)
+    if wrong:
+        result.warnings.append(f"{path.name}: {wrong} labels contradict the folder (1 is real); folders hold")

@@ -1,0 +1,1 @@
+"""FakeAVCeleb v1.2."""

@@ -1,0 +1,121 @@
+"""WaveFake: LJSpeech and JSUT re-synthesised by vocoders; the real recordings are downloaded apart."""
+
+import re
+
+from etils import epath
+
+from data_builders import indexing, splitting
+from data_builders.indexing import Index, Item
+from dfjax.records import FAKE, REAL, InputError
+
+PROTOCOLS = ("disjoint",)
+GENERATED = {  # folder, lower-case -> published number of files
+    "ljspeech_melgan": 13100,
+    "ljspeech_melgan_large": 13100,
+    "ljspeech_full_band_melgan": 13100,
+    "ljspeech_multi_band_melgan": 13100,
+    "ljspeech_parallel_wavegan": 13100,
+    "ljspeech_hifigan": 13100,
+    "ljspeech_waveglow": 13100,
+    "jsut_multi_band_melgan": 5000,
+    "jsut_parallel_wavegan": 5000,
+    "common_voices_prompts_from_conformer_fastspeech2_pwg_ljspeech": 16283,
+}
+REAL_CORPORA = {  # what the folder's name starts with -> (folders below it, files, language)
+    "ljspeech-1": (("wavs",), 13100, "en"),
+    "jsut": (("basic5000", "wav"), 5000, "ja"),
+}
+SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
+# The longer suffix first: without "_gen" alone, LJ043-0122_generated would become LJ043-0122erated.
+SUFFIX = re.compile(r"(_generated|_gen)$")
+
+
+def index(source: epath.PathLike, *, protocol: str = "disjoint") -> Index:
+    """Finds generated and real clips; the unit is an audio file, the group the utterance.
+
+    The real clip and all its re-syntheses share a group. The one LJSpeech speaker is in every split.
+
+    Args:
+      source: a folder with generated_audio/ (or the folders in it) and beside it LJSpeech-1.1/, jsut_ver1.1/.
+      protocol: 'disjoint', the only one: utterances 8:1:1. There is no published split.
+
+    Raises:
+      InputError: no such layout, or no real corpus.
+    """
+    splitting.one_of("protocol", protocol, PROTOCOLS)
+    source = epath.Path(source)
+    root = indexing.find_root(source, lambda inside: "generated_audio" in inside or _vocoders(inside))
+    if root is None:
+        raise InputError(
+            f"no WaveFake in {source}: expected generated_audio/ with ljspeech_melgan/ and the like"
+        )
+    inside = indexing.folders(root)
+    variant = "generated_audio" if "generated_audio" in inside else "plain"
+    generated = splitting.below(root, "generated_audio", "generated_audio") or inside.get(
+        "generated_audio", root
+    )
+    result = Index("wavefake", variant, [])
+    for name, folder in indexing.folders(generated).items():
+        if name in GENERATED:
+            _add_generated(name, folder, root, result)
+    places = dict.fromkeys([root, source])  # an ordered set
+    for start, (chain, count, language) in REAL_CORPORA.items():
+        _add_real(start, chain, count, language, places, root, result)
+    if not any(item.label == REAL for item in result.items):
+        raise InputError(
+            f"{root} holds fakes only, as the archive does; put LJSpeech-1.1/ (keithito.com/LJ-Speech-Dataset) "
+            "beside generated_audio/"
+        )
+    _warn_of_lone_fakes(result)
+    result.items = sorted(indexing.grouped_split(result.items, SHARES), key=lambda item: item.id)
+    return result
+
+
+def _vocoders(inside) -> bool:
+    return len(set(inside) & set(GENERATED)) > 0
+
+
+def _add_generated(name: str, folder, root, result: Index) -> None:
+    """The files of one generator. Not of the folders below: one holds a second copy of all its files."""
+    again = [inner.name for inner in indexing.folders(folder).values()]
+    if again:
+        result.warnings.append(f"{folder.name}: left out {', '.join(again)}/ (a second copy of its files)")
+    files = indexing.media_files(folder, root, indexing.AUDIO_SUFFIXES, result.skipped, recursive=False)
+    if len(files) != GENERATED[name]:
+        result.warnings.append(f"{folder.name}: found {len(files)} files, published {GENERATED[name]}")
+    language = "ja" if name.startswith("jsut") else "en"
+    for id_, path in files:
+        utterance = SUFFIX.sub("", path.stem)
+        group = f"tts/{utterance}" if name.startswith("common_voices") else utterance  # has no real clip
+        item = Item(path, id_, FAKE, "train", group, id_, name, (("language", language),))
+        result.items.append(item)
+
+
+def _add_real(start: str, chain, count: int, language: str, places, root, result: Index) -> None:
+    for place in places:
+        for name, folder in indexing.folders(place).items():
+            if not name.startswith(start) or name in GENERATED:
+                continue
+            clips = splitting.below(folder, *chain) or splitting.below(folder, name, *chain)
+            if clips is None:
+                continue
+            base = root if clips.is_relative_to(root) else place
+            files = indexing.media_files(
+                clips, base, indexing.AUDIO_SUFFIXES, result.skipped, recursive=False
+            )
+            if len(files) != count:
+                result.warnings.append(f"{folder.name}: found {len(files)} files, published {count}")
+            for id_, path in files:
+                subgroups = (("language", language),)
+                result.items.append(Item(path, id_, REAL, "train", path.stem, id_, "", subgroups))
+            return
+
+
+def _warn_of_lone_fakes(result: Index) -> None:
+    languages = {
+        label: {i.subgroups[0][1] for i in result.items if i.label == label} for label in (REAL, FAKE)
+    }
+    for language in sorted(languages[FAKE] - languages[REAL]):
+        result.warnings.append(
+            f"no real speech in language {language!r}: there the language gives the label away"
+        )
