@@ -63,7 +63,7 @@ def _is_root(inside: dict[str, epath.Path]) -> bool:
 
 
 def _homes(speakers: set[str]) -> dict[str, str]:
-    """speaker -> part. A part of n speakers keeps n (n - 1) conversions, so no part has one if that can be."""
+    """The part of every speaker: 4, 2 and 2 of 8. A part of n speakers keeps n (n - 1) conversions."""
     n = len(speakers)
     held_out = {"validation": min(2, max(n - 2, 0)), "test": 2 if n >= 6 else 0}
     shares = {"train": 1 - sum(held_out.values()) / max(n, 1)}
