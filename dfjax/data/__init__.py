@@ -1,0 +1,1 @@
+"""From prepared records to batches: sources, the resident feed, the streaming feed, augmentation."""

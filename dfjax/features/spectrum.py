@@ -94,6 +94,11 @@ def log_mel(x: Float[Array, "batch time"], *, bins: int = 80) -> Float[Array, "b
     return jnp.log(jnp.maximum(jnp.matmul(power(x), mel_filters(bins), precision=jax.lax.Precision.HIGHEST), FLOOR))
 
 
+def log_linear(x: Float[Array, "batch time"], *, bins: int = 80) -> Float[Array, "batch frames bins"]:
+    """Natural logarithm of a linearly spaced filter bank, floored at FLOOR: as much resolution at 7 kHz as at 1 kHz."""
+    return jnp.log(jnp.maximum(jnp.matmul(power(x), linear_filters(bins), precision=jax.lax.Precision.HIGHEST), FLOOR))
+
+
 def lfcc(x: Float[Array, "batch time"], *, filters: int = 70, coefficients: int = 20) -> Float[Array, "batch frames coefficients"]:
     """Linear-frequency cepstral coefficients: log of a linear filter bank, then an orthonormal DCT-II (Sahidullah et al. 2015)."""
     bank = jnp.matmul(power(x), linear_filters(filters), precision=jax.lax.Precision.HIGHEST)

@@ -1,0 +1,56 @@
+"""The resident feed: a whole split in memory in its compact form, int16 samples or uint8 pixels.
+
+Audio becomes {'audio': int16 (rows, buffer), 'length': int32 (rows,)}, images {'image': uint8 (rows, size, size, 3)}.
+"""
+
+import cv2
+import numpy as np
+
+from dfjax.data.sources import READ_AHEAD, Split
+from dfjax.records import MAX_SAMPLES, InputError
+
+
+def load(split: Split, modality: str, *, size: int | None = None) -> dict[str, np.ndarray]:
+    """Reads every record of a split into host arrays, in record order.
+
+    Args:
+      split: an opened split.
+      modality: 'audio' or 'image'.
+      size: side of the square that images are resized to; images only.
+    """
+    if modality == "audio":
+        return _load_audio(split)
+    images = np.empty((len(split), size, size, 3), np.uint8)
+    for row, record in _records(split):
+        images[row] = decode_image(record["image"], size)
+    return {"image": images}
+
+
+def decode_image(encoded: bytes, size: int) -> np.ndarray:
+    """Encoded picture to uint8 RGB (size, size, 3); resized by area averaging when larger, cubic when smaller."""
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise InputError("a prepared image cannot be decoded; prepare the dataset again")
+    if image.shape[:2] != (size, size):
+        larger = min(image.shape[:2]) > size
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if larger else cv2.INTER_CUBIC)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _load_audio(split: Split) -> dict[str, np.ndarray]:
+    clips = [record["audio"] for _, record in _records(split)]
+    length = np.array([len(clip) for clip in clips], np.int32)
+    buffer = int(length.max(initial=1))
+    if buffer > MAX_SAMPLES:
+        raise InputError(f"a record of {split.dataset} has {buffer} samples; expected at most {MAX_SAMPLES}")
+    audio = np.zeros((len(clips), buffer), np.int16)
+    for row, clip in enumerate(clips):
+        audio[row, : len(clip)] = clip
+    return {"audio": audio, "length": length}
+
+
+def _records(split: Split):
+    """(row, record) over the split, read in blocks."""
+    for start in range(0, len(split), READ_AHEAD):
+        rows = range(start, min(start + READ_AHEAD, len(split)))
+        yield from zip(rows, split.records.__getitems__(list(rows)), strict=True)

@@ -1,0 +1,63 @@
+"""Class-weighted resampling as a pure function of a key: which rows make up a batch.
+
+Rows are sorted by stratum (class, or class and method). A batch takes its strata by systematic resampling, so that every batch holds each
+stratum at its rate to within one example, and its rows uniformly within the stratum, with replacement.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from dfjax.records import InputError
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Strata:
+    """Rows grouped by stratum, and the rate at which each stratum is drawn."""
+
+    order: Array | np.ndarray  # (rows,) int32, row numbers sorted by stratum
+    start: Array | np.ndarray  # (strata,) int32, first position of each stratum in `order`
+    count: Array | np.ndarray  # (strata,) int32
+    cumulative: Array | np.ndarray  # (strata,) float32, cumulative rates, last is 1
+
+
+def strata(keys: np.ndarray, rates: dict) -> Strata:
+    """Groups rows by key and attaches the rates.
+
+    Args:
+      keys: (rows,) the stratum of each row: labels, or any hashable per-row key.
+      rates: stratum -> rate, not negative; normalised to sum to one. Strata without a rate are never drawn.
+
+    Raises:
+      InputError: a stratum with a positive rate has no rows, or no rate is positive.
+    """
+    names = [name for name, rate in rates.items() if rate > 0]
+    if not names:
+        raise InputError(f"sampling rates must have a positive entry, got {rates}")
+    rows = [np.flatnonzero(keys == name) for name in names]
+    if empty := [name for name, found in zip(names, rows, strict=True) if not len(found)]:
+        raise InputError(f"sampling rates name strata without examples: {empty}; present: {sorted(set(keys.tolist()))}")
+    rate = np.array([rates[name] for name in names], np.float64)
+    cumulative = np.cumsum(rate / rate.sum())
+    cumulative[-1] = 1.0
+    count = np.array([len(found) for found in rows], np.int32)
+    return Strata(
+        order=np.concatenate(rows).astype(np.int32),
+        start=(np.cumsum(count) - count).astype(np.int32),
+        count=count,
+        cumulative=cumulative.astype(np.float32),
+    )
+
+
+def draw(key: jax.Array, groups: Strata, batch: int) -> Int[Array, " batch"]:
+    """Row numbers of one batch; deterministic in `key`, in no particular order of strata beyond the systematic one."""
+    key_stratum, key_row = jax.random.split(key)
+    position = (jnp.arange(batch) + jax.random.uniform(key_stratum)) / batch
+    stratum = jnp.minimum(jnp.searchsorted(groups.cumulative, position, side="right"), groups.count.shape[0] - 1)
+    count = groups.count[stratum]
+    offset = jnp.minimum((jax.random.uniform(key_row, (batch,)) * count).astype(jnp.int32), count - 1)
+    return groups.order[groups.start[stratum] + offset]

@@ -1,0 +1,97 @@
+"""Prepared datasets on disk: open a split, know its labels without decoding, read records at random.
+
+A prepared dataset is a TFDS folder of ArrayRecord files with `index.<split>.npz` beside them (labels, ids, groups, clips, methods in
+record order), written by `dfjax.prepare`.
+"""
+
+import dataclasses
+import hashlib
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from etils import epath
+
+from dfjax.records import SUBGROUPS, UNKNOWN, InputError
+from dfjax.score_file import Scores
+
+READ_AHEAD = 256  # records per read: large enough to amortise, small enough to keep memory flat
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """One split of a prepared dataset; every array is in record order."""
+
+    name: str
+    dataset: str
+    records: Any  # a random-access sequence of records
+    label: np.ndarray  # int32
+    id: np.ndarray
+    clip: np.ndarray
+    group: np.ndarray
+    method: np.ndarray
+    subgroups: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+def open_split(directory: epath.PathLike, name: str) -> Split:
+    """The split of a prepared dataset.
+
+    Raises:
+      InputError: the folder is no complete prepared dataset, or has no such split.
+    """
+    directory = epath.Path(directory)
+    try:
+        builder = tfds.builder_from_directory(directory)
+        records = builder.as_data_source(name)
+        with (directory / f"index.{name}.npz").open("rb") as file:
+            index = dict(np.load(file, allow_pickle=False))
+    except (OSError, ValueError, KeyError, AssertionError) as error:
+        raise InputError(
+            f"{directory} has no readable split {name!r} ({str(error).splitlines()[0]}); delete it and prepare it again"
+        ) from error
+    if len(records) != len(index["labels"]):
+        raise InputError(
+            f"{directory}: {len(records)} records of {name} but an index of {len(index['labels'])}; delete it and prepare it again"
+        )
+    return Split(
+        name=name,
+        dataset=builder.name,
+        records=records,
+        label=index["labels"].astype(np.int32),
+        id=index["ids"],
+        clip=index["clips"],
+        group=index["groups"],
+        method=index["methods"],
+        subgroups={field: index[field] for field in SUBGROUPS if field in index},
+    )
+
+
+def split_names(directory: epath.PathLike) -> list[str]:
+    """The splits that a prepared dataset holds."""
+    return sorted(tfds.builder_from_directory(epath.Path(directory)).info.splits)
+
+
+def content_hash(directory: epath.PathLike) -> str:
+    """16 hex digits over the names, sizes and checksums-by-index of a prepared dataset: has it changed since?"""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(epath.Path(directory).iterdir()):
+        digest.update(f"{path.name}\t{path.stat().length}\n".encode())
+        if path.name.startswith("index."):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def known_rows(split: Split) -> np.ndarray:
+    """Row numbers with a label; unknown ones are scored but never trained on."""
+    return np.flatnonzero(split.label != UNKNOWN)
+
+
+def as_scores(split: Split, score: np.ndarray, header: dict) -> Scores:
+    """Scores of all records of a split, in record order."""
+    return Scores(
+        id=split.id, clip=split.clip, group=split.group, label=split.label, method=split.method, score=score,
+        header={"dataset": split.dataset, "split": split.name, **header},
+    )

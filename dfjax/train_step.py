@@ -1,0 +1,147 @@
+"""The training step: a pure function of (state, data, key), jitted once, state donated.
+
+One root key serves the whole run; every draw of step s comes from fold_in(key, s), so a resumed run sees the numbers that the
+uninterrupted one would have seen, and no key is ever stored.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, PyTree
+
+Loss = Callable[..., Array]  # (logits, labels) -> per-example values
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class State:
+    """All that changes while training."""
+
+    step: Array  # completed updates
+    params: PyTree
+    model_state: PyTree  # running statistics of normalisation
+    opt_state: PyTree
+    average: PyTree  # exponential moving average of params; None when off
+
+
+def create(build: Callable[[nnx.Rngs], nnx.Module], tx: optax.GradientTransformation, key: jax.Array, *, ema: bool):
+    """The static graph of the model and its initial state, made in one compiled call.
+
+    Args:
+      build: makes the model from its random streams.
+      tx: the optimiser.
+      key: the root key of the run.
+      ema: whether to keep an exponential moving average of the parameters.
+
+    Returns:
+      graphdef, and the State.
+    """
+
+    @jax.jit
+    def init(key):
+        params, model_state = split(build(nnx.Rngs(params=key)))[1:]
+        return State(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            model_state=model_state,
+            opt_state=tx.init(params),
+            average=jax.tree.map(jnp.copy, params) if ema else None,
+        )
+
+    graphdef = split(nnx.eval_shape(lambda: build(nnx.Rngs(params=jax.random.key(0)))))[0]
+    return graphdef, init(jax.random.fold_in(key, 2**31 - 1))
+
+
+def split(model: nnx.Module) -> tuple[nnx.GraphDef, PyTree, PyTree]:
+    """(graphdef, params, model_state) of a model; the last two as plain nested dicts."""
+    graphdef, params, model_state = nnx.split(model, nnx.Param, ...)
+    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(model_state)
+
+
+def evaluation_model(graphdef: nnx.GraphDef, params: PyTree, model_state: PyTree) -> nnx.Module:
+    """The model in evaluation mode: no dropout, running statistics."""
+    model = nnx.merge(graphdef, params, model_state, copy=True)
+    return nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
+
+
+def eval_params(state: State) -> PyTree:
+    """The parameters to evaluate with: their average where one is kept."""
+    return state.params if state.average is None else state.average
+
+
+def update(
+    state: State,
+    x: PyTree,
+    labels: Array,
+    key: jax.Array,
+    *,
+    graphdef: nnx.GraphDef,
+    tx: optax.GradientTransformation,
+    loss: Loss,
+    class_weights: tuple[float, float] = (1.0, 1.0),
+    ema: float = 0.0,
+) -> tuple[State, dict[str, Array]]:
+    """One optimiser update on one global batch.
+
+    The loss is the mean of per-example values weighted by class, divided by the sum of the weights.
+
+    Args:
+      state: before the update.
+      x: the model's input, leading axis batch.
+      labels: (batch,) 1 fake, 0 real.
+      key: the key of this step.
+      graphdef: the model's static part.
+      tx: the optimiser.
+      loss: per-example loss of (logits, labels).
+      class_weights: (real, fake).
+      ema: decay of the parameter average per step; warmed up as min(ema, (1 + step) / (10 + step)).
+
+    Returns:
+      The new state, and `loss`, `grad_norm` as scalars.
+    """
+    weight = jnp.asarray(class_weights, jnp.float32)[labels]
+
+    def objective(params):
+        model = nnx.merge(graphdef, params, state.model_state, copy=True)
+        model = nnx.view(model, deterministic=False, use_running_average=False, raise_if_not_found=False)
+        logits = model(x, rngs=nnx.Rngs(dropout=key))
+        value = (weight * loss(logits, labels)).sum() / weight.sum()
+        return value, split(model)[2]
+
+    (value, model_state), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
+    updates, opt_state = tx.update(gradient, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    average = state.average
+    if average is not None:
+        decay = jnp.minimum(ema, (1 + state.step) / (10 + state.step))
+        average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)
+    new = State(step=state.step + 1, params=params, model_state=model_state, opt_state=opt_state, average=average)
+    return new, {"loss": value, "grad_norm": optax.global_norm(gradient)}
+
+
+def compile_steps(one_step: Callable[[State, Any, jax.Array], tuple[State, dict]], steps: int):
+    """`steps` updates as one compiled call, state donated: (state, data, key) -> (state, metrics with leading axis steps).
+
+    Args:
+      one_step: (state, data, step's key) -> (state, metrics). With a resident feed `data` is the whole split and the step draws its own
+        batch; with a streaming feed `data` has a leading axis of `steps` batches.
+      steps: updates per dispatch.
+    """
+
+    @functools.partial(jax.jit, donate_argnums=(0,))
+    def run(state: State, data: Any, key: jax.Array):
+        def body(state, _):
+            return one_step(state, data, jax.random.fold_in(key, state.step))
+
+        return jax.lax.scan(body, state, length=steps)
+
+    return run
+
+
+Waveform = Float[Array, "batch time"]
