@@ -6,6 +6,7 @@ from dfjax.records import InputError
 
 DATASETS = {  # name -> folder.module:class; add a line per dataset, sorted by name
     "deepfake_audio": "deepfake_audio.deepfake_audio_dataset_builder:Builder",
+    "demo_speech": "demo_speech.demo_speech_dataset_builder:Builder",
     "folder_audio": "folder_audio.folder_audio_dataset_builder:Builder",
     "folder_image": "folder_image.folder_image_dataset_builder:Builder",
 }

@@ -1,0 +1,36 @@
+"""demo_speech: synthetic voices and vocoder copies of them. It proves nothing about real deepfakes."""
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from data_builders import synthetic
+from data_builders.demo_speech import synthesis
+from dfjax.records import SAMPLE_RATE
+
+
+def records(split: str, speaker: int) -> list[dict]:
+    """The records of one speaker."""
+    return [
+        {
+            "id": clip.id,
+            "label": clip.label,
+            "group": clip.speaker,
+            "clip": clip.id,
+            "method": clip.method,
+            "audio": clip.audio,
+            "duration": np.float32(len(clip.audio) / SAMPLE_RATE),
+        }
+        for clip in synthesis.speaker_clips(split, speaker)
+    ]
+
+
+class Builder(synthetic.SyntheticBuilder):
+    """Makes its own data; `synthesis.py` says how."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    MODALITY = "audio"
+
+    def units(self, split: str):
+        """One unit per speaker."""
+        return records, synthesis.speaker_ids(split)

@@ -1,0 +1,391 @@
+"""Voices made from nothing: a source-filter stand-in for real speech and vocoder copies of it as fakes.
+
+Nothing here is speech, and nothing measured on it says anything about real deepfakes: it exists so that the whole
+pipeline can be run and checked in minutes, without a download. A voice is a train of glottal pulses (Klatt and Klatt,
+1990, with jitter and shimmer) and noise through moving formants. A fake is such a voice analysed and synthesised again
+by one of four classical vocoders, mixed into the original over part of the time and of the band. Both classes then
+pass through one recording chain (room, noise, band limit, level), whose settings are drawn before the class matters.
+
+The same seed gives the same samples, bit for bit, on one platform: every clip has its own generator.
+"""
+
+import dataclasses
+
+import numpy as np
+import scipy.fft
+from jaxtyping import Complex64, Float32, Int16
+from scipy.ndimage import convolve1d
+
+from dfjax.records import FAKE, REAL, SAMPLE_RATE
+
+# Difficulty: how much of a fake clip is copy-synthesis. Wider and stronger is easier.
+STRENGTH = (0.8, 1.0)  # share of the copy where it is mixed in; 1 replaces the original
+TIME_SHARE = (0.6, 1.0)  # of the clip's length
+BAND_SHARE = (0.7, 1.0)  # of the range from 0 to 8 kHz
+SNR_DB = (20.0, 45.0)  # voice to background noise; noise hides artefacts of both classes alike
+
+SEED = 20_260_101
+SPEAKERS = {"train": 36, "validation": 20, "test": 25}  # no speaker is in two splits
+REAL_PER_SPEAKER, FAKE_PER_SPEAKER = 20, 2
+METHODS = ("griffin_lim", "lpc", "phase_random")
+UNSEEN_METHOD = "sinusoidal"  # in test only
+SECONDS = (1.5, 2.0)
+
+HOP = 128  # samples between control frames: 8 ms
+SAMPLES = 250 * HOP  # of every clip before it is cut to its length: 2 s
+FRAMES = SAMPLES // HOP + 1
+FFT = 512
+PITCH_WINDOW = np.hanning(2 * HOP + 1)[:-1].astype(np.float32)  # sums to one at a hop of HOP
+STFT_WINDOW = np.hanning(FFT + 1)[:-1].astype(np.float32)
+FREQUENCY = np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE)  # Hz
+
+VOWELS = np.array(  # first three formants in Hz of a vocal tract of 17 cm
+    [
+        [310, 2020, 2960],
+        [430, 1850, 2550],
+        [610, 1900, 2500],
+        [860, 1550, 2500],
+        [850, 1220, 2810],
+        [590, 920, 2710],
+        [470, 1160, 2680],
+        [370, 950, 2670],
+        [500, 1500, 2500],
+        [300, 1300, 2300],
+    ]
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Clip:
+    """One synthetic recording."""
+
+    id: str
+    label: int
+    speaker: str
+    method: str
+    audio: Int16[np.ndarray, " time"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Voice:
+    """What a speaker keeps from clip to clip."""
+
+    f0: float  # Hz, the middle of the range
+    tract: float  # factor on all formants: a short tract is above 1
+    jitter: float  # relative deviation of the length of a period
+    shimmer: float  # relative deviation of the height of a pulse
+    open_quotient: float  # share of the period in which the glottis is open
+    breath: float  # aspiration noise relative to the pulses
+    rate: float  # factor on the length of the sounds
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Score:
+    """What is said, frame by frame, by `clips` clips of one speaker."""
+
+    f0: Float32[np.ndarray, "clips frames"]  # Hz
+    voiced: Float32[np.ndarray, "clips frames"]  # amplitude of the pulses
+    hiss: Float32[np.ndarray, "clips frames"]  # amplitude of the frication
+    hiss_centre: Float32[np.ndarray, "clips frames"]  # Hz
+    formants: Float32[np.ndarray, "clips frames 5"]  # Hz
+
+
+def speaker_ids(split: str) -> list[int]:
+    """Numbers of the split's speakers; splits follow one another, so no number occurs twice."""
+    names = list(SPEAKERS)
+    first = sum(SPEAKERS[name] for name in names[: names.index(split)])
+    return list(range(first, first + SPEAKERS[split]))
+
+
+def speaker_clips(split: str, speaker: int) -> list[Clip]:
+    """All clips of one speaker, the fakes last."""
+    labels = [REAL] * REAL_PER_SPEAKER + [FAKE] * FAKE_PER_SPEAKER
+    seeds = np.random.SeedSequence([SEED, speaker]).spawn(len(labels) + 1)
+    rngs = [np.random.Generator(np.random.SFC64(seed)) for seed in seeds]  # the fastest of NumPy's
+    voice = _draw_voice(rngs.pop())
+
+    score = _stack([_draw_score(rng, voice) for rng in rngs])
+    dry = _utter(score, voice, rngs)
+    methods = [
+        _method(split, speaker, k - REAL_PER_SPEAKER) if label else "" for k, label in enumerate(labels)
+    ]
+    for k, method in enumerate(methods):
+        if method:
+            dry[k] = _copy_synthesis(dry[k], score.f0[k], score.voiced[k], method, rngs[k])
+    recordings = _record(dry, rngs)
+
+    clips = []
+    for k, (label, method, rng) in enumerate(zip(labels, methods, rngs, strict=True)):
+        name = f"{split}/{'fake' if label else 'real'}/spk{speaker:03d}_{k:04d}"
+        length = int(rng.uniform(*SECONDS) * SAMPLE_RATE)
+        clips.append(Clip(name, label, f"spk{speaker:03d}", method, recordings[k, :length]))
+    return clips
+
+
+def _method(split: str, speaker: int, k: int) -> str:
+    """Methods in turn, so that every split has about as many fakes of each."""
+    methods = (*METHODS, UNSEEN_METHOD) if split == "test" else METHODS
+    return methods[(speaker * FAKE_PER_SPEAKER + k) % len(methods)]
+
+
+# ---- what is said --------------------------------------------------------------------------------------------------
+
+
+def _draw_voice(rng: np.random.Generator) -> Voice:
+    size = rng.uniform(0, 1)  # 0: long vocal tract and low pitch; 1: short and high
+    return Voice(
+        f0=90 * 2 ** (1.3 * size + rng.normal(0, 0.12)),
+        tract=0.88 + 0.28 * size + rng.normal(0, 0.02),
+        jitter=rng.uniform(0.003, 0.015),
+        shimmer=rng.uniform(0.02, 0.10),
+        open_quotient=rng.uniform(0.5, 0.75),
+        breath=10 ** rng.uniform(-2.2, -1.2),
+        rate=rng.uniform(0.85, 1.2),
+    )
+
+
+def _draw_score(rng: np.random.Generator, voice: Voice) -> Score:
+    """A babble of syllables: an optional pause, an optional fricative, a vowel with a pitch of its own."""
+    sounds = []  # (frames, f0, voiced, hiss, hiss centre, vowel)
+    while sum(sound[0] for sound in sounds) < FRAMES:
+        vowel, centre = rng.integers(len(VOWELS)), rng.uniform(2500, 6500)
+        pitch = voice.f0 * np.exp(rng.normal(0, 0.10))
+        if rng.uniform() < 0.2:
+            sounds.append((rng.integers(4, 20), pitch, 0.0, 0.0, centre, vowel))
+        if rng.uniform() < 0.5:
+            voicing = 0.3 if rng.uniform() < 0.3 else 0.0
+            sounds.append((rng.integers(6, 16), pitch, voicing, rng.uniform(0.01, 0.06), centre, vowel))
+        loudness = rng.uniform(0.5, 1.0)
+        sounds.append((int(voice.rate * rng.integers(9, 27)), pitch, loudness, 0.0, centre, vowel))
+    frames, f0, voiced, hiss, centre, vowel = (np.array(column) for column in zip(*sounds, strict=True))
+    formants = np.empty((len(sounds), 5))
+    formants[:, :3] = VOWELS[vowel] * np.exp(rng.normal(0, 0.05, (len(sounds), 3)))
+    formants[:, 3:] = 3500, 4500
+    tracks = np.column_stack([f0, voiced, hiss, centre, formants * voice.tract])
+    tracks = np.repeat(tracks, frames, axis=0)[:FRAMES]
+    tracks[:, 0] *= np.linspace(1.08, 0.92, FRAMES)  # declination
+    for columns, width in ((slice(0, 1), 25), (slice(1, 3), 5), (slice(3, None), 11)):
+        kernel = np.hanning(width + 2)[1:-1]
+        tracks[:, columns] = convolve1d(tracks[:, columns], kernel / kernel.sum(), axis=0, mode="nearest")
+    tracks = tracks.astype(np.float32)
+    return Score(tracks[:, 0], tracks[:, 1], tracks[:, 2], tracks[:, 3], tracks[:, 4:])
+
+
+def _stack(scores: list[Score]) -> Score:
+    return Score(*(np.stack([getattr(s, f.name) for s in scores]) for f in dataclasses.fields(Score)))
+
+
+# ---- how it sounds -------------------------------------------------------------------------------------------------
+
+
+def _utter(
+    score: Score, voice: Voice, rngs: list[np.random.Generator]
+) -> Float32[np.ndarray, "clips {SAMPLES}"]:
+    """Pulses and noise through the vocal tract; each clip's mean square is one."""
+    wobble = np.stack([rng.standard_normal((2, SAMPLES // 32), dtype=np.float32) for rng in rngs])
+    noise = np.stack([rng.standard_normal(SAMPLES, dtype=np.float32) for rng in rngs])
+    f0 = _per_sample(np.minimum(score.f0, 400)) / SAMPLE_RATE  # at most a period every 40 samples
+    period = np.cumsum(f0, axis=1).astype(np.int64)
+    f0 = f0 * (1 + voice.jitter * np.take_along_axis(wobble[:, 0], period, axis=1))
+    phase = np.cumsum(f0, axis=1, dtype=np.float64)
+    height = 1 + voice.shimmer * np.take_along_axis(wobble[:, 1], phase.astype(np.int64), axis=1)
+
+    # Glottal flow u^2 (1 - u) while open, u = t / open time; its difference is the radiated source, and differencing
+    # the flow rather than sampling its derivative halves the aliasing of the closing edge.
+    u = np.minimum((phase % 1).astype(np.float32) / np.float32(voice.open_quotient), 1)
+    flow = height * u * u * (1 - u)
+    pulses = np.diff(flow, axis=1, prepend=0) * 20
+    source = _per_sample(score.voiced) * (pulses + voice.breath * noise * (0.2 + 5 * flow))
+    tract = _all_pole(score.formants, 50 + 0.04 * score.formants)
+    constriction = _all_pole(score.hiss_centre[..., None], np.full((*score.f0.shape, 1), 1500, np.float32))
+    constriction *= np.float32(0.5) * (1 - np.exp(-1j * np.pi * FREQUENCY / FREQUENCY[-1])).astype(
+        np.complex64
+    )
+    spectrum = _pieces(source) * tract + _pieces(_per_sample(score.hiss) * noise) * constriction
+    dry = _overlap_add(scipy.fft.irfft(spectrum, FFT))[:, HOP : HOP + SAMPLES]
+    return dry / np.sqrt(np.mean(dry * dry, axis=1, keepdims=True))
+
+
+def _per_sample(track: Float32[np.ndarray, "clips frames"]) -> Float32[np.ndarray, "clips samples"]:
+    """Linear interpolation from frames to samples."""
+    ramp = np.arange(HOP, dtype=np.float32) / HOP
+    start, end = track[:, :-1, None], track[:, 1:, None]
+    return (start + (end - start) * ramp).reshape(len(track), -1)
+
+
+def _all_pole(
+    centres: Float32[np.ndarray, "clips frames poles"], widths: Float32[np.ndarray, "clips frames poles"]
+) -> Complex64[np.ndarray, "clips frames bins"]:
+    """Frequency response of a cascade of resonators with gain one at 0 Hz (Klatt, 1980); Hz."""
+    radius = np.exp(-np.pi * widths / SAMPLE_RATE)
+    first = -2 * radius * np.cos(2 * np.pi * np.minimum(centres, 7600) / SAMPLE_RATE)
+    second = radius * radius
+    polynomial = np.zeros((*centres.shape[:2], FFT), np.float32)
+    polynomial[..., 0] = 1
+    for k in range(centres.shape[2]):
+        n = 2 * k + 3
+        grown = polynomial[..., :n].copy()
+        grown[..., 1:] += first[..., k, None] * polynomial[..., : n - 1]
+        grown[..., 2:] += second[..., k, None] * polynomial[..., : n - 2]
+        polynomial[..., :n] = grown
+    gain = (1 + first + second).prod(axis=2, keepdims=True)
+    return gain / scipy.fft.rfft(polynomial)
+
+
+def _pieces(signal: Float32[np.ndarray, "clips samples"]) -> Complex64[np.ndarray, "clips frames bins"]:
+    """Spectra of short pieces around every control frame; a filter that changes every frame multiplies them."""
+    padded = np.pad(signal, ((0, 0), (HOP, HOP)))
+    return scipy.fft.rfft(
+        np.lib.stride_tricks.sliding_window_view(padded, 2 * HOP, axis=1)[:, ::HOP] * PITCH_WINDOW, FFT
+    )
+
+
+def _overlap_add(pieces: Float32[np.ndarray, "clips frames width"]) -> Float32[np.ndarray, "clips samples"]:
+    clips, frames, width = pieces.shape
+    blocks = width // HOP
+    total = np.zeros((clips, frames + blocks - 1, HOP), np.float32)
+    for k in range(blocks):
+        total[:, k : k + frames] += pieces[:, :, k * HOP : (k + 1) * HOP]
+    return total.reshape(clips, -1)
+
+
+# ---- copy-synthesis ------------------------------------------------------------------------------------------------
+
+
+def _stft(signal: Float32[np.ndarray, " samples"]) -> Complex64[np.ndarray, "frames bins"]:
+    padded = np.pad(signal, FFT // 2)
+    return scipy.fft.rfft(np.lib.stride_tricks.sliding_window_view(padded, FFT)[::HOP] * STFT_WINDOW)
+
+
+def _istft(spectrum: Complex64[np.ndarray, "frames bins"]) -> Float32[np.ndarray, " samples"]:
+    pieces = scipy.fft.irfft(spectrum, FFT) * (STFT_WINDOW / np.float32(1.5))  # squared windows sum to 1.5
+    return _overlap_add(pieces[None])[0, FFT // 2 : FFT // 2 + SAMPLES]
+
+
+def _unit(spectrum: Complex64[np.ndarray, "frames bins"]) -> Complex64[np.ndarray, "frames bins"]:
+    return spectrum / np.maximum(np.abs(spectrum), 1e-12)
+
+
+def _copy_synthesis(signal, f0, voiced, method: str, rng: np.random.Generator):
+    """Mixes a vocoder's copy into part of the clip: a stretch of time, a band, a strength. Mean square stays one."""
+    spectrum = _stft(signal)
+    copy = VOCODERS[method](spectrum, f0, voiced, rng)
+    strength = rng.uniform(*STRENGTH)
+    inside = np.outer(_window(rng, TIME_SHARE, FRAMES, 6), _window(rng, BAND_SHARE, FFT // 2 + 1, 12))
+    weight = (strength * inside).astype(np.float32)
+    # Copy and original are nearly uncorrelated, so the sum of the squared weights keeps the level.
+    mixed = ((1 - weight) * spectrum + weight * copy) / np.sqrt((1 - weight) ** 2 + weight**2)
+    mixed = _istft(mixed)
+    return mixed / np.sqrt(np.mean(mixed * mixed))
+
+
+def _window(rng: np.random.Generator, share: tuple[float, float], length: int, soft: int) -> np.ndarray:
+    """One over a random stretch of `share` of the length, zero elsewhere, with soft edges."""
+    width = rng.uniform(*share) * length
+    start = rng.uniform(0, length - width)
+    position = np.arange(length)
+    rise = (position - start) / soft if start >= 1 else np.ones(length)
+    fall = (start + width - position) / soft if start + width < length - 1 else np.ones(length)
+    return np.clip(np.minimum(rise, fall), 0, 1)
+
+
+def _griffin_lim(spectrum, f0, voiced, rng, iterations: int = 4):
+    """Phase found again from the magnitude by a few alternating projections (Griffin and Lim, 1984)."""
+    magnitude = _pooled(np.abs(spectrum))
+    copy = _phase_random(magnitude, f0, voiced, rng)
+    for _ in range(iterations):
+        copy = magnitude * _unit(_stft(_istft(copy)))
+    return _stft(_istft(copy))
+
+
+def _pooled(magnitude, bands: int = 64):
+    """The magnitude as a mel spectrogram keeps it: averaged over bands that widen with frequency."""
+    mel = 2595 * np.log10(1 + FREQUENCY / 700)
+    band = np.minimum(mel / mel[-1] * bands, bands - 1).astype(np.int64)
+    starts = np.flatnonzero(np.diff(band, prepend=-1))
+    widths = np.diff(starts, append=len(band))
+    return np.repeat(np.add.reduceat(magnitude, starts, axis=1) / widths, widths, axis=1).astype(np.float32)
+
+
+def _phase_random(spectrum, f0, voiced, rng):
+    """The magnitude with phases drawn anew."""
+    turn = rng.uniform(0, 2 * np.pi, spectrum.shape)
+    return (np.abs(spectrum) * np.exp(1j * turn)).astype(np.complex64)
+
+
+def _lpc(spectrum, f0, voiced, rng, order: int = 16):
+    """A linear predictor excited by even pulses where voiced and by noise elsewhere (Atal and Hanauer, 1971)."""
+    phase = np.cumsum(_per_sample(f0[None])[0] / SAMPLE_RATE, dtype=np.float64)
+    pulses = np.diff(np.floor(phase), prepend=0) * np.sqrt(SAMPLE_RATE / f0.mean())
+    noise = rng.standard_normal(SAMPLES)
+    excitation = np.where(_per_sample(voiced[None])[0] > 0.1, pulses, noise).astype(np.float32)
+    power = np.square(np.abs(spectrum))
+    envelope = _lpc_envelope(power, order)
+    copy = envelope * _stft(excitation)
+    return copy * np.sqrt(
+        power.sum(1, keepdims=True) / np.maximum(np.square(np.abs(copy)).sum(1, keepdims=True), 1e-12)
+    )
+
+
+def _lpc_envelope(power, order: int):
+    """|1 / A| of every frame, by the Levinson-Durbin recursion over all frames at once."""
+    r = scipy.fft.irfft(power)[:, : order + 1]
+    r[:, 0] = r[:, 0] * 1.0001 + 1e-9
+    a = np.zeros((len(r), order + 1), np.float32)
+    a[:, 0], error = 1, r[:, 0].copy()
+    for k in range(1, order + 1):
+        reflection = -(a[:, :k] * r[:, k:0:-1]).sum(1) / error
+        a[:, 1 : k + 1] += reflection[:, None] * a[:, k - 1 :: -1][:, :k]
+        error *= 1 - reflection**2
+    return 1 / np.abs(scipy.fft.rfft(a, FFT))
+
+
+def _sinusoidal(spectrum, f0, voiced, rng, partials: int = 40):
+    """Harmonics of the pitch with the measured amplitudes and no noise (McAulay and Quatieri, 1986)."""
+    phase = 2 * np.pi * np.cumsum(_per_sample(f0[None])[0] / SAMPLE_RATE, dtype=np.float64)
+    magnitude = np.abs(spectrum) * (2 / STFT_WINDOW.sum())
+    frames = np.arange(FRAMES)
+    total = np.zeros(SAMPLES, np.float32)
+    for k in range(1, partials + 1):
+        bins = np.rint(k * f0 * FFT / SAMPLE_RATE).astype(np.int64)
+        amplitude = np.where(bins <= FFT // 2, magnitude[frames, np.minimum(bins, FFT // 2)], 0)
+        total += _per_sample(amplitude[None].astype(np.float32))[0] * np.cos(
+            k * phase + rng.uniform(0, 2 * np.pi)
+        )
+    return _stft(total)
+
+
+VOCODERS = {
+    "griffin_lim": _griffin_lim,
+    "lpc": _lpc,
+    "phase_random": _phase_random,
+    "sinusoidal": _sinusoidal,
+}
+
+
+# ---- the recording -------------------------------------------------------------------------------------------------
+
+
+def _record(dry, rngs: list[np.random.Generator]) -> Int16[np.ndarray, "clips {SAMPLES}"]:
+    """Room, background noise, band limit and level: the same chain for both classes."""
+    size = scipy.fft.next_fast_len(SAMPLES + SAMPLE_RATE // 4, real=True)
+    hertz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE).astype(np.float32)
+    time = np.arange(SAMPLE_RATE // 4) / SAMPLE_RATE
+    recordings = np.empty(dry.shape, np.int16)
+    for k, rng in enumerate(rngs):
+        room = rng.standard_normal(len(time)) * np.exp(-6.9 * time / rng.uniform(0.1, 0.5))  # -60 dB at T60
+        room *= 10 ** (rng.uniform(-25, -8) / 20) / np.sqrt(np.sum(room * room))
+        room[0] = 1
+        slope = (np.maximum(hertz, 50) / 1000) ** np.float32(-rng.uniform(0, 1))  # white to pink in amplitude
+        cut, steep = rng.uniform(3800, 9000), 200
+        band = 1 / (1 + np.exp(np.clip((hertz - cut) / steep, -30, 30)))
+        voice = scipy.fft.irfft(
+            scipy.fft.rfft(dry[k], size) * scipy.fft.rfft(room.astype(np.float32), size) * band, size
+        )[:SAMPLES]
+        noise = rng.standard_normal(size, dtype=np.float32)
+        noise = scipy.fft.irfft(scipy.fft.rfft(noise) * slope * band, size)[:SAMPLES]
+        noise *= 10 ** (-rng.uniform(*SNR_DB) / 20) * np.sqrt(np.mean(voice**2) / np.mean(noise**2))
+        wave = voice + noise
+        wave *= 10 ** (rng.uniform(-30, -18) / 20) / np.sqrt(np.mean(wave**2))  # dB re full scale
+        recordings[k] = np.rint(np.clip(wave, -1, 1) * 32767)
+    return recordings
