@@ -13,15 +13,7 @@ from typing import Any
 import numpy as np
 
 from dfjax.ledger import Ledger
-from dfjax.rates import (
-    Counts,
-    Pair,
-    class_counts,
-    oversample,
-    row_weights,
-    sampling_rates,
-    undersample,
-)
+from dfjax.rates import Counts, Mode, Pair, class_counts, oversample, row_weights, sampling_rates, undersample
 from dfjax.records import FAKE, REAL, InputError
 
 __all__ = [
@@ -50,7 +42,7 @@ def log_odds(rate: float) -> float:
     return float(np.log(rate) - np.log1p(-rate))
 
 
-def class_weights(counts: Counts, scheme: str = "balanced", *, beta: float = 0.9999) -> Pair:
+def class_weights(counts: Counts, scheme: str = "balanced", *, beta: float | int = 0.9999) -> Pair:
     """Weights (real, fake) of the loss.
 
     'balanced' is n / (2 n_c), which averages 1 over the examples. 'effective_number' is proportional to
@@ -99,7 +91,7 @@ class Plan:
 def plan(
     counts: Counts,
     *,
-    sampling: str | Mapping[str, float] = "natural",
+    sampling: Mode = "natural",
     loss: str = "binary_cross_entropy",
     loss_kwargs: Mapping[str, Any] | None = None,
     allow_stacking: bool = False,

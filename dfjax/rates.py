@@ -12,6 +12,7 @@ from dfjax.records import FAKE, LABEL_NAMES, REAL, InputError
 
 Counts = Sequence[int] | Mapping[tuple[int, str], int] | np.ndarray
 Pair = tuple[float, float]
+Mode = str | Mapping[str, float | int]  # a name out of MODES, or relative rates by name
 MODES = ("natural", "balanced", "balanced_methods", "sqrt", "undersample")
 
 
@@ -28,18 +29,15 @@ def class_counts(counts: Counts) -> tuple[int, int]:
     return int(real), int(fake)
 
 
-def cell_rates(
-    counts: Mapping[tuple[int, str], int], mode: str | Mapping[str, float]
-) -> dict[tuple[int, str], float]:
+def cell_rates(counts: Mapping[tuple[int, str], int], mode: Mode) -> dict[tuple[int, str], float]:
     """How often each (label, method) is drawn; the rates sum to 1.
 
     Args:
       counts: examples of each (label, method).
-      mode: 'natural' draws every example alike; 'balanced' and 'undersample' draw the classes alike and the
-      methods within a
-        class by their counts; 'balanced_methods' draws those alike too; 'sqrt' draws classes by the square
-        root of their counts. Or relative rates by name: 'real', 'fake', 'fake/METHOD'; a class's rate is
-        shared, by their counts, among its methods that are not named.
+      mode: 'natural' draws every example alike; 'balanced' and 'undersample' draw the classes alike and
+        the methods within a class by their counts; 'balanced_methods' draws those alike too; 'sqrt' draws
+        classes by the square root of their counts. Or relative rates by name: 'real', 'fake', 'fake/METHOD';
+        a class's rate is shared, by their counts, among its methods that are not named.
 
     Raises:
       InputError: unknown mode or name, a negative rate, or a class that would never be drawn.
@@ -74,7 +72,7 @@ def _named_rates(cells, mode) -> dict[tuple[int, str], float]:
             raise InputError(f"Unknown sampling rate {name!r}; expected one of {valid}")
     if not all(np.isfinite(rate) and rate >= 0 for rate in mode.values()):
         raise InputError(f"sampling rates must be finite and not negative, got {dict(mode)}")
-    rates = {names[name]: rate for name, rate in mode.items() if name in names and name not in LABEL_NAMES}
+    rates = {names[name]: float(rate) for name, rate in mode.items() if name in names and name not in LABEL_NAMES}
     for label, name in enumerate(LABEL_NAMES):
         rest = {cell: n for cell, n in cells.items() if cell[0] == label and cell not in rates}
         if rest and name not in mode:
@@ -87,7 +85,7 @@ def _named_rates(cells, mode) -> dict[tuple[int, str], float]:
     return rates
 
 
-def sampling_rates(counts: Counts, mode: str | Mapping[str, float] = "balanced") -> Pair:
+def sampling_rates(counts: Counts, mode: Mode = "balanced") -> Pair:
     """The share (real, fake) of each class in a batch under `mode`, see `cell_rates`."""
     if not isinstance(counts, Mapping):
         real, fake = class_counts(counts)
@@ -100,7 +98,7 @@ def sampling_rates(counts: Counts, mode: str | Mapping[str, float] = "balanced")
 def row_weights(
     labels: Shaped[np.ndarray, " n"],
     methods: Sequence[str] | np.ndarray | None,
-    mode: str | Mapping[str, float],
+    mode: Mode,
     *,
     seed: int = 0,
 ) -> Float[np.ndarray, " n"]:
@@ -128,7 +126,7 @@ def row_weights(
 
 
 def undersample(
-    labels: Shaped[np.ndarray, " n"], *, ratio: float = 1.0, seed: int = 0
+    labels: Shaped[np.ndarray, " n"], *, ratio: float | int = 1.0, seed: int = 0
 ) -> Int[np.ndarray, " m"]:
     """Sorted indices of the smaller class and of `ratio` times as many of the larger, none twice."""
     small, large = _by_size(labels)
@@ -138,7 +136,7 @@ def undersample(
 
 
 def oversample(
-    labels: Shaped[np.ndarray, " n"], *, ratio: float = 1.0, seed: int = 0
+    labels: Shaped[np.ndarray, " n"], *, ratio: float | int = 1.0, seed: int = 0
 ) -> Int[np.ndarray, " m"]:
     """Sorted indices of every row, the smaller class repeated until the larger is `ratio` times as many.
 
