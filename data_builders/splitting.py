@@ -19,6 +19,7 @@ from data_builders.indexing import (
 from dfjax.records import FAKE, REAL, SPLITS, InputError
 
 Skipped = list[tuple[str, str]]  # (id, reason)
+WITHOUT_MEDIA = {"": "", "-index": "; paths and metadata only"}  # suffix of a config -> what it says
 
 
 def one_of(what: str, given: str, names: Sequence[str]) -> str:
@@ -123,7 +124,7 @@ def carve_validation(items: Sequence[Item], share: float = 0.1, seed: int = 0) -
 
 
 def assign(names: Iterable[str], shares: Mapping[str, float], seed: int = 0) -> dict[str, str]:
-    """name -> split: the names in an order drawn from `seed`, cut at the shares.
+    """Maps names to splits: the names in an order drawn from `seed`, cut at the shares.
 
     Every split gets a name as long as there are enough, the later ones first (a lone name is the first's).
     """

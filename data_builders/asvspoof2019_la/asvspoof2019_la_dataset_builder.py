@@ -1,8 +1,9 @@
 """ASVspoof 2019 logical access: VCTK speakers, 19 speech synthesis and voice conversion systems."""
 
+import tensorflow_datasets as tfds
 from etils import epath
 
-from data_builders import indexing, splitting
+from data_builders import indexing, preparing, splitting
 from data_builders.indexing import Index, Item
 from dfjax.records import FAKE, REAL, InputError
 
@@ -93,3 +94,32 @@ def _drop_shared_speakers(result: Index) -> None:
     shared = [item for item in result.items if later[item.group] != item.split]
     result.dropped += [(item.id, f"its speaker is in {later[item.group]}") for item in shared]
     result.items = [item for item in result.items if later[item.group] == item.split]
+
+
+class Builder(preparing.MediaBuilder):
+    """Windows of 4.0375 s at 16 kHz; a clip is an utterance."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "Download LA.zip from datashare.ed.ac.uk/handle/10283/3336 and unpack it; expected are "
+        "ASVspoof2019_LA_cm_protocols/ and ASVspoof2019_LA_{train,dev,eval}/flac/."
+    )
+    BUILDER_CONFIGS = [
+        preparing.MediaConfig(
+            name=protocol + suffix,
+            protocol=protocol,
+            modality=modality,
+            description=text + splitting.WITHOUT_MEDIA[suffix],
+        )
+        for suffix, modality in (("", "audio"), ("-index", "index"))
+        for protocol, text in (
+            ("official", "The published protocols."),
+            ("disjoint", "The same without speakers of a later split."),
+        )
+    ]
+    HOMEPAGE = "https://datashare.ed.ac.uk/handle/10283/3336"
+
+    def index(self, root: epath.Path) -> Index:
+        """The utterances under this protocol."""
+        return index(root, protocol=self.builder_config.protocol)

@@ -3,9 +3,10 @@
 import dataclasses
 import re
 
+import tensorflow_datasets as tfds
 from etils import epath
 
-from data_builders import indexing, splitting
+from data_builders import indexing, preparing, splitting
 from data_builders.indexing import Index, Item
 from dfjax.records import FAKE, REAL, InputError
 
@@ -145,3 +146,33 @@ def _split_by_identity(result: Index) -> None:
     result.items, dropped = splitting.place(result.items, result.people, home)
     result.dropped += dropped
     result.warnings.append("the identities do not fall into closed circles: fakes across splits are dropped")
+
+
+class Builder(preparing.MediaBuilder):
+    """Face crops; of extracted frames, the pictures as they are."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "Ask for access with the form at github.com/yuezunli/celeb-deepfakeforensics; expected are "
+        "Celeb-real/, YouTube-real/, Celeb-synthesis/ and List_of_testing_videos.txt."
+    )
+    BUILDER_CONFIGS = [
+        preparing.MediaConfig(
+            name=protocol + suffix,
+            protocol=protocol,
+            modality=modality,
+            description=text + splitting.WITHOUT_MEDIA[suffix],
+        )
+        for suffix, modality in (("", "image"), ("-index", "index"))
+        for protocol, text in (
+            ("official", "The published test list; validation by target identity."),
+            ("disjoint", "Nobody in two splits."),
+        )
+    ]
+    HOMEPAGE = "https://github.com/yuezunli/celeb-deepfakeforensics"
+    PICTURES_AND_VIDEOS = True
+
+    def index(self, root: epath.Path) -> Index:
+        """The clips under this protocol."""
+        return index(root, protocol=self.builder_config.protocol)

@@ -4,10 +4,11 @@ import collections
 import dataclasses
 
 import numpy as np
+import tensorflow_datasets as tfds
 from etils import epath
 from PIL import Image, UnidentifiedImageError
 
-from data_builders import indexing, splitting
+from data_builders import indexing, preparing, splitting
 from data_builders.indexing import Index, Item
 from dfjax.records import FAKE, REAL, InputError
 
@@ -33,7 +34,7 @@ def index(source: epath.PathLike, *, protocol: str = "official") -> Index:
     Args:
       source: a folder with one of the two layouts, at most 3 folders down.
       protocol: 'official' keeps the test folder; near-duplicates and opposite priors in train and test make
-        its scores worth little. 'disjoint' splits groups afresh and drops those that hold both labels. The
+        its scores worth little. 'disjoint' splits groups afresh. Both drop groups that hold both labels. The
         face crops name no source, so both protocols give their folders.
 
     Raises:
@@ -106,20 +107,16 @@ def _index_pictures(root, inside, protocol: str) -> Index:
     for item in result.items:
         labels[item.group].add(item.label)
     both = {group for group, found in labels.items() if len(found) > 1}
+    reason = "near-duplicates of {} have both labels"
+    result.dropped += [(i.id, reason.format(i.group)) for i in result.items if i.group in both]
+    result.items = [item for item in result.items if item.group not in both]
     if protocol == "disjoint":
-        result.dropped += [
-            (item.id, f"near-duplicates of {item.group} have both labels")
-            for item in result.items
-            if item.group in both
-        ]
-        result.items = [item for item in result.items if item.group not in both]
         result.items = indexing.grouped_split(result.items, SHARES)
     else:
         across = len(indexing.straddling(result.items))
-        result.warnings.append(
-            f"{across} groups of near-duplicates are in train and in test, {len(both)} have both labels; "
-            "'disjoint' avoids this"
-        )
+        if across:
+            text = f"{across} groups of near-duplicates are in train and in test; 'disjoint' avoids this"
+            result.warnings.append(text)
         result.items = splitting.carve_validation(result.items, share=0.15)
     result.items.sort(key=lambda item: item.id)
     return result
@@ -163,3 +160,33 @@ def _group_near_duplicates(result: Index) -> None:
     pairs = near_duplicates(np.array(hashes, np.uint64), np.array(aspects))
     group = splitting.components((kept[i].id, kept[j].id) for i, j in pairs)
     result.items = [dataclasses.replace(item, group=group.get(item.id, item.id)) for item in kept]
+
+
+class Builder(preparing.MediaBuilder):
+    """The pictures as they are."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "Download saurabhbagchi/deepfake-image-detection or manjilkarki/deepfake-and-real-images from Kaggle "
+        "and unpack it; expected are train/ and test/ (maybe in train-.../ and test-.../), or Train/, "
+        "Validation/ and Test/, each with real/ and fake/."
+    )
+    BUILDER_CONFIGS = [
+        preparing.MediaConfig(
+            name=protocol + suffix,
+            protocol=protocol,
+            modality=modality,
+            description=text + splitting.WITHOUT_MEDIA[suffix],
+        )
+        for suffix, modality in (("", "image"), ("-index", "index"))
+        for protocol, text in (
+            ("disjoint", "Near-duplicates in one split; split afresh."),
+            ("official", "The published test folder."),
+        )
+    ]
+    HOMEPAGE = "https://www.kaggle.com/datasets/saurabhbagchi/deepfake-image-detection"
+
+    def index(self, root: epath.Path) -> Index:
+        """The pictures under this protocol."""
+        return index(root, protocol=self.builder_config.protocol)

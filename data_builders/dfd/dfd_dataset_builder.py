@@ -1,10 +1,12 @@
 """DeepFakeDetection by Google and Jigsaw: 28 paid actors in 16 scenes, and their faces swapped."""
 
+import dataclasses
 import re
 
+import tensorflow_datasets as tfds
 from etils import epath
 
-from data_builders import indexing, splitting
+from data_builders import indexing, preparing, splitting
 from data_builders.indexing import Index, Item
 from dfjax.records import FAKE, REAL, InputError
 
@@ -110,3 +112,39 @@ def _add_class(place, label: int, root, result: Index) -> None:
         method = METHOD if label == FAKE else ""
         result.items.append(Item(path, id_, label, "train", f"actor{actors[0]}", clip, method))
         result.people[id_] = actors
+
+
+@dataclasses.dataclass(eq=False)
+class Config(preparing.MediaConfig):
+    """Which compression."""
+
+    compression: str = "c23"
+
+
+class Builder(preparing.MediaBuilder):
+    """Face crops; of extracted frames, the pictures as they are."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "Ask for access with the form at github.com/ondyari/FaceForensics and run the script that is sent to "
+        "you with -d DeepFakeDetection and -d DeepFakeDetection_original, or unpack "
+        "sanikatiwarekar/deep-fake-detection-dfd-entire-original-dataset from Kaggle."
+    )
+    BUILDER_CONFIGS = [
+        Config(
+            name=f"disjoint-{compression}{suffix}",
+            protocol="disjoint",
+            modality=modality,
+            compression=compression,
+            description=f"No actor in two splits, compression {compression}{splitting.WITHOUT_MEDIA[suffix]}",
+        )
+        for compression in ("c23", "raw", "c40")
+        for suffix, modality in (("", "image"), ("-index", "index"))
+    ]
+    HOMEPAGE = "https://github.com/ondyari/FaceForensics"
+    PICTURES_AND_VIDEOS = True
+
+    def index(self, root: epath.Path) -> Index:
+        """The clips of this compression."""
+        return index(root, protocol="disjoint", compression=self.builder_config.compression)

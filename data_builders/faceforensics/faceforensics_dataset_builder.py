@@ -4,9 +4,10 @@ import dataclasses
 import json
 import re
 
+import tensorflow_datasets as tfds
 from etils import epath
 
-from data_builders import indexing, splitting
+from data_builders import indexing, preparing, splitting
 from data_builders.indexing import Index, Item
 from data_builders.splitting import Skipped
 from dfjax.records import FAKE, REAL, InputError
@@ -177,3 +178,46 @@ def _item(stem, id_, path, method, split_of, groups, protocol, result: Index) ->
 
 def _leave(where: Skipped, id_: str, reason: str) -> None:
     where.append((id_, reason))
+
+
+@dataclasses.dataclass(eq=False)
+class Config(preparing.MediaConfig):
+    """Which compression and which manipulations."""
+
+    compression: str = "c23"
+    methods: str = "all"
+
+
+class Builder(preparing.MediaBuilder):
+    """Face crops; of extracted frames, the pictures as they are."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "Ask for access with the form at github.com/ondyari/FaceForensics and run the script that is sent to "
+        "you; copy train.json, val.json and test.json from dataset/splits/ there beside the media. "
+        "Expected are original_sequences/youtube/<compression>/videos/ and manipulated_sequences/<method>/..., or the "
+        "flat original/, Deepfakes/, ... of the Kaggle copy."
+    )
+    BUILDER_CONFIGS = [
+        Config(
+            name=f"{protocol}-{compression}-{methods}{suffix}",
+            protocol=protocol,
+            modality=modality,
+            compression=compression,
+            methods=methods,
+            description=f"{protocol}, {compression}, {methods}{splitting.WITHOUT_MEDIA[suffix]}",
+        )
+        for compression in ("c23", "raw", "c40")
+        for protocol in PROTOCOLS
+        for methods in METHOD_SETS
+        for suffix, modality in (("", "image"), ("-index", "index"))
+        if methods == "all" or modality != "index"
+    ]
+    HOMEPAGE = "https://github.com/ondyari/FaceForensics"
+    PICTURES_AND_VIDEOS = True
+
+    def index(self, root: epath.Path) -> Index:
+        """The clips of this protocol, compression and set of methods."""
+        config = self.builder_config
+        return index(root, protocol=config.protocol, compression=config.compression, methods=config.methods)

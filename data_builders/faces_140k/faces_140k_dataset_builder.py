@@ -3,9 +3,10 @@
 import csv
 import io
 
+import tensorflow_datasets as tfds
 from etils import epath
 
-from data_builders import indexing, splitting
+from data_builders import indexing, preparing, splitting
 from data_builders.indexing import Index, Item
 from dfjax.records import FAKE, REAL, InputError
 
@@ -69,3 +70,28 @@ def _compare(path, folder: str, result: Index) -> None:
     wrong = sum((labels[id_] == CSV_REAL) != (label == REAL) for id_, label in here.items() if id_ in labels)
     if wrong:
         result.warnings.append(f"{path.name}: {wrong} labels contradict the folder (1 is real); folders hold")
+
+
+class Builder(preparing.MediaBuilder):
+    """The pictures as they are."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "Download xhlulu/140k-real-and-fake-faces from Kaggle and unpack it; expected are train/, valid/ and "
+        "test/ with real/ and fake/, in real_vs_fake/real-vs-fake/ or without these."
+    )
+    BUILDER_CONFIGS = [
+        preparing.MediaConfig(
+            name="official" + suffix,
+            protocol="official",
+            modality=modality,
+            description=f"The published folders{splitting.WITHOUT_MEDIA[suffix]}",
+        )
+        for suffix, modality in (("", "image"), ("-index", "index"))
+    ]
+    HOMEPAGE = "https://www.kaggle.com/datasets/xhlulu/140k-real-and-fake-faces"
+
+    def index(self, root: epath.Path) -> Index:
+        """The pictures by folder."""
+        return index(root, protocol="official")

@@ -1,10 +1,12 @@
 """Fake-or-Real (FoR): read speech and seven speech synthesisers, in four versions of one recording set."""
 
+import dataclasses
 import re
 
+import tensorflow_datasets as tfds
 from etils import epath
 
-from data_builders import indexing, splitting
+from data_builders import indexing, preparing, splitting
 from data_builders.indexing import Index, Item
 from dfjax.records import FAKE, REAL, InputError
 
@@ -103,3 +105,38 @@ def _item(id_: str, path, label: int, split: str) -> Item:
     codec = "mp3" if re.search(r"\.mp3(\.|_|$)", name.lower()) else "wav"
     group = f"{folder}/{base}".lower()
     return Item(path, id_, label, split, group, id_, METHOD if label == FAKE else "", (("codec", codec),))
+
+
+@dataclasses.dataclass(eq=False)
+class Config(preparing.MediaConfig):
+    """Which version."""
+
+    version_name: str = "norm"
+
+
+class Builder(preparing.MediaBuilder):
+    """Windows of 4.0375 s at 16 kHz; a clip is a file."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "Download from bil.eecs.yorku.ca/datasets, or the-fake-or-real-dataset from Kaggle, and unpack "
+        "it; expected are for-norm/, for-2sec/, for-rerec/ or for-original/ with training/ and so on."
+    )
+    BUILDER_CONFIGS = [
+        Config(
+            name=f"{version}{suffix}",
+            protocol="official",
+            modality=modality,
+            version_name=version,
+            description=f"for-{version}, the published folders{splitting.WITHOUT_MEDIA[suffix]}",
+        )
+        for version in VERSIONS
+        for suffix, modality in (("", "audio"), ("-index", "index"))
+    ]
+    SUBGROUPS = ("codec",)
+    HOMEPAGE = "https://bil.eecs.yorku.ca/datasets"
+
+    def index(self, root: epath.Path) -> Index:
+        """The clips of this version."""
+        return index(root, protocol="official", version=self.builder_config.version_name)

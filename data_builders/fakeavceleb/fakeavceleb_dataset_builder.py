@@ -6,14 +6,20 @@ import dataclasses
 import io
 import re
 
+import tensorflow_datasets as tfds
 from etils import epath
 
-from data_builders import indexing, splitting
+from data_builders import indexing, preparing, splitting
 from data_builders.indexing import Index, Item
 from dfjax.records import FAKE, REAL, InputError
 
 PROTOCOLS = ("disjoint", "people", "cells")
 LABELS = ("any", "visual", "audio")
+TEXTS = {
+    "disjoint": "People split, fakes with their scene",
+    "people": "Nobody in two splits, fakes across dropped",
+    "cells": "Whole cells of race and gender held out",
+}
 CATEGORIES = {  # folder -> (is the picture fake, is the sound fake)
     "realvideo-realaudio": (False, False),
     "realvideo-fakeaudio": (False, True),
@@ -176,3 +182,45 @@ def _donor_unknown(item: Item, rows: dict) -> bool:
         return True
     swaps = row.method == AMBIGUOUS or any(name in row.method for name in NEEDS_FACE_DONOR)
     return swaps and len(row.people) < 2
+
+
+@dataclasses.dataclass(eq=False)
+class Config(preparing.MediaConfig):
+    """What counts as fake."""
+
+    label: str = "any"
+
+
+class Builder(preparing.MediaBuilder):
+    """Face crops, or the sound of the same clips."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "Ask for access with the form at github.com/DASH-Lab/FakeAVCeleb; expected are RealVideo-RealAudio/, "
+        "RealVideo-FakeAudio/, FakeVideo-RealAudio/, FakeVideo-FakeAudio/ and meta_data.csv."
+    )
+    BUILDER_CONFIGS = [
+        Config(
+            name=f"{protocol}-{label}{suffix}",
+            protocol=protocol,
+            modality=modality,
+            label=label,
+            description=f"{TEXTS[protocol]}; fake is {label}{splitting.WITHOUT_MEDIA[suffix]}",
+        )
+        for protocol in PROTOCOLS
+        for label, suffix, modality in (
+            ("visual", "", "video"),
+            ("any", "", "video"),
+            ("audio", "", "audio"),
+            ("any", "-index", "index"),
+            ("visual", "-index", "index"),
+            ("audio", "-index", "index"),
+        )
+    ]
+    SUBGROUPS = ("gender", "ethnicity")
+    HOMEPAGE = "https://github.com/DASH-Lab/FakeAVCeleb"
+
+    def index(self, root: epath.Path) -> Index:
+        """The clips under this protocol and meaning of fake."""
+        return index(root, protocol=self.builder_config.protocol, label=self.builder_config.label)

@@ -2,9 +2,10 @@
 
 import re
 
+import tensorflow_datasets as tfds
 from etils import epath
 
-from data_builders import indexing, splitting
+from data_builders import indexing, preparing, splitting
 from data_builders.indexing import Index, Item
 from dfjax.records import FAKE, REAL, InputError
 
@@ -63,8 +64,8 @@ def index(source: epath.PathLike, *, protocol: str = "disjoint") -> Index:
         _add_real(start, chain, count, language, places, root, result)
     if not any(item.label == REAL for item in result.items):
         raise InputError(
-            f"{root} holds fakes only, as the archive does; put LJSpeech-1.1/ (keithito.com/LJ-Speech-Dataset) "
-            "beside generated_audio/"
+            f"{root} holds fakes only, as the archive does; put LJSpeech-1.1/ beside generated_audio/ "
+            "(from keithito.com/LJ-Speech-Dataset)"
         )
     _warn_of_lone_fakes(result)
     result.items = sorted(indexing.grouped_split(result.items, SHARES), key=lambda item: item.id)
@@ -119,3 +120,30 @@ def _warn_of_lone_fakes(result: Index) -> None:
         result.warnings.append(
             f"no real speech in language {language!r}: there the language gives the label away"
         )
+
+
+class Builder(preparing.MediaBuilder):
+    """Windows of 4.0375 s at 16 kHz; a clip is a file."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "Download generated_audio.zip from zenodo.org/record/5642694, LJSpeech-1.1 from "
+        "keithito.com/LJ-Speech-Dataset and JSUT (basic5000), and unpack them side by side; expected are "
+        "generated_audio/ljspeech_melgan/ and so on, LJSpeech-1.1/wavs/ and jsut_ver1.1/basic5000/wav/."
+    )
+    BUILDER_CONFIGS = [
+        preparing.MediaConfig(
+            name="disjoint" + suffix,
+            protocol="disjoint",
+            modality=modality,
+            description=f"No utterance in two splits{splitting.WITHOUT_MEDIA[suffix]}",
+        )
+        for suffix, modality in (("", "audio"), ("-index", "index"))
+    ]
+    SUBGROUPS = ("language",)
+    HOMEPAGE = "https://github.com/RUB-SysSec/WaveFake"
+
+    def index(self, root: epath.Path) -> Index:
+        """Generated and real clips."""
+        return index(root, protocol="disjoint")
