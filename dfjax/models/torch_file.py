@@ -1,10 +1,11 @@
 """Reads a PyTorch checkpoint without PyTorch, and without ever executing what the file says.
 
-A `.pth` written by `torch.save` since PyTorch 1.6 is a zip archive: `<top>/data.pkl` is a pickle that describes a tree of
-containers and tensors, `<top>/data/<key>` are the raw bytes of the storages. A pickle is a program for a stack machine, and
-Python's own machine calls whatever the program names. The one below knows only the instructions that a tree of tensors needs.
-A global is never imported: it stays an inert `_Global` on the stack, and only the few names in `_CALLS` mean anything when
-"called". Everything else raises InputError with the name that was refused.
+A `.pth` written by `torch.save` since PyTorch 1.6 is a zip archive: `<top>/data.pkl` is a pickle that
+describes a tree of containers and tensors, `<top>/data/<key>` are the raw bytes of the storages. A pickle is
+a program for a stack machine, and Python's own machine calls whatever the program names. The one below knows
+only the instructions that a tree of tensors needs. A global is never imported: it stays an inert `_Global`
+on the stack, and only the few names in `_CALLS` mean anything when "called". Everything else raises
+InputError with the name that was refused.
 """
 
 import dataclasses
@@ -62,11 +63,12 @@ class _Mark:
 
 
 def read(path: str | pathlib.Path) -> Any:
-    """The object saved in a zip-format `.pth`: dicts, lists, numbers, text, and a NumPy array for every tensor.
+    """The object in a zip-format `.pth`: dicts, lists, numbers, text, and a read-only array per tensor.
 
     Raises:
-      InputError: the file is missing, is not such an archive, is damaged, or its pickle names or does anything but
-        rebuild tensors and plain containers.
+      InputError: the file is missing, is not such an archive, is damaged, or its pickle does anything but
+        rebuild
+        tensors and plain containers.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -77,12 +79,12 @@ def read(path: str | pathlib.Path) -> Any:
     # zipfile says RuntimeError of an encrypted entry and NotImplementedError of an unknown zip version
     except (zipfile.BadZipFile, RuntimeError) as error:
         raise InputError(
-            f"{path} is not a zip-format PyTorch checkpoint ({error}); write it with torch.save of PyTorch 1.6 or later"
+            f"{path} is not a zip-format PyTorch checkpoint ({error}); PyTorch >= 1.6 writes one"
         ) from error
 
 
 def state_dict(path: str | pathlib.Path) -> dict[str, np.ndarray]:
-    """The weights in a checkpoint, name -> array, also where a training script nested them under one of WRAPPERS.
+    """The weights in a checkpoint, name -> array, also where nested under one of WRAPPERS.
 
     The prefix `module.` of a model saved inside DataParallel is removed.
     """
@@ -95,7 +97,7 @@ def state_dict(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     weights = {k: v for k, v in tree.items() if isinstance(v, np.ndarray)} if isinstance(tree, dict) else {}
     if not weights:
         raise InputError(
-            f"{path} holds no state dict; expected tensors by name, at the top or under one of {list(WRAPPERS)}"
+            f"{path} holds no state dict; expected named tensors, at the top or under {list(WRAPPERS)}"
         )
     if all(name.startswith("module.") for name in weights):
         weights = {name.removeprefix("module."): value for name, value in weights.items()}
@@ -103,7 +105,7 @@ def state_dict(path: str | pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _description(archive: zipfile.ZipFile, path: pathlib.Path) -> bytes:
-    """The bytes of the one `<top>/data.pkl`, after the archive's own claims are checked against the file's size."""
+    """The bytes of the one `<top>/data.pkl`, once the archive's claims are checked against the file."""
     entries = archive.infolist()
     # torch.save never compresses, so a few bytes cannot unfold into many
     packed = [e.filename for e in entries if e.compress_type != zipfile.ZIP_STORED]
@@ -140,15 +142,16 @@ class _Storages:
                 raise InputError(f"{self.path}: storage {storage.key!r} is not in the archive")
             raw = self.archive.read(name)
             if len(raw) != storage.size * storage.dtype.itemsize:
+                expected = f"{storage.size} x {storage.dtype}"
                 raise InputError(
-                    f"{self.path}: storage {storage.key!r} has {len(raw)} bytes, expected {storage.size} x {storage.dtype}"
+                    f"{self.path}: storage {storage.key!r} has {len(raw)} bytes, expected {expected}"
                 )
             self.cache[storage] = np.frombuffer(raw, storage.dtype)
         return self.cache[storage]
 
 
 def _run(program: bytes, storages: _Storages, path: pathlib.Path) -> Any:
-    """Interprets the pickle. The cases are all the instructions there are; no value on the stack is ever called."""
+    """Interprets the pickle. The cases are all its instructions; no value on the stack is called."""
     stack: list[Any] = []
     memo: dict[int, Any] = {}
 
@@ -281,7 +284,7 @@ def _storage(pid: Any, refuse) -> _Storage:
 
 
 def _rebuild_tensor(args: tuple, storages: _Storages) -> np.ndarray:
-    """A read-only view of a storage: (storage, offset, shape, strides, ...). Without a copy, so many views cost nothing."""
+    """A read-only view: (storage, offset, shape, strides, ...). No copy, so many views cost nothing."""
     storage, offset, shape, strides = args[:4]
     shape, strides = (
         tuple(_of(int, n) for n in _of(tuple, shape)),
