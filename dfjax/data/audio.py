@@ -20,12 +20,18 @@ def random_cut(key: jax.Array, audio: Int16[Array, "batch buffer"], length: Int[
     return cut(audio, length, start, samples)
 
 
-def augment(key: jax.Array, x: Float[Array, "batch time"], *, gain_db: float, noise_db: tuple[float, float]):
-    """Random gain within +-gain_db, then white noise at a signal-to-noise ratio drawn from noise_db (low, high) for half the clips."""
-    key_gain, key_noise, key_level, key_on = jax.random.split(key, 4)
-    batch = x.shape[0]
+def augment(key: jax.Array, x: Float[Array, "batch time"], *, gain_db: float, noise_db: tuple[float, float]) -> Float[Array, "batch time"]:
+    """Random gain within +-gain_db, then white noise at a signal-to-noise ratio drawn from noise_db (low, high) for half the clips.
+
+    The noise of all clips is cut from one stretch at random places: drawing it anew for every clip would cost as much as the network.
+    """
+    key_gain, key_noise, key_level, key_on, key_start = jax.random.split(key, 5)
+    batch, time = x.shape
     gain = 10 ** (jax.random.uniform(key_gain, (batch, 1), minval=-gain_db, maxval=gain_db) / 20)
     level = 10 ** (-jax.random.uniform(key_level, (batch, 1), minval=noise_db[0], maxval=noise_db[1]) / 20)
     on = jax.random.bernoulli(key_on, 0.5, (batch, 1))
     rms = jnp.sqrt(jnp.mean(x**2, axis=1, keepdims=True))
-    return gain * (x + on * rms * level * jax.random.normal(key_noise, x.shape))
+    stretch = jax.random.normal(key_noise, (4 * time,))
+    start = jax.random.randint(key_start, (batch,), 0, 3 * time)
+    noise = jax.vmap(lambda first: jax.lax.dynamic_slice(stretch, (first,), (time,)))(start)
+    return gain * (x + on * rms * level * noise)
