@@ -125,7 +125,7 @@ def _resampled(embeddings, labels, before, method, notes) -> Resampled:
     larger = int(before[FAKE] > before[REAL])
     if after.min() == 0 or 2 * after[larger] < after[1 - larger]:
         raise InputError(
-            f"{method} left {after[0]} real and {after[1]} fake rows of {before[0]} and {before[1]}: it lost or "
+            f"{method} left {after[0]} real and {after[1]} fake rows of {before}: it lost or "
             "inverted a class, as cleaning by neighbours does in many dimensions; use smote or random_under"
         )
     if after.sum() == sum(before) and method not in BY_INDEX:
