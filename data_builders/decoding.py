@@ -24,8 +24,8 @@ def decode_item(path: epath.PathLike, modality: str, options: dict[str, Any]) ->
 
     Args:
       path: of the file.
-      modality: 'audio', 'image' or 'video'; a video file among images is cut into face crops too.
-      options: of the face crops, for `dfjax.media.faces.video_records`.
+      modality: 'audio', 'image' (as they are; of a video the face crops) or 'video' (face crops of either).
+      options: of the face crops, for `dfjax.media.faces.crop_records`.
 
     Raises:
       MediaError: the file is unusable.
@@ -46,7 +46,7 @@ def decode_item(path: epath.PathLike, modality: str, options: dict[str, Any]) ->
         return {"records": [{"position": 0, "image": data, "frame": 0, "box": box}]}
     from dfjax.media import faces
 
-    return faces.video_records(path, **options)
+    return faces.crop_records(path, **options)
 
 
 def safely(path: epath.PathLike, modality: str, options: dict[str, Any]) -> tuple[dict[str, Any], str]:

@@ -252,6 +252,7 @@ class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             "protocol": config.protocol,
             "modality": config.modality,
             "crops": {name: getattr(config, name) for name in CROP_OPTIONS} if crops else None,
+            "face_detector": config.detector if crops else None,
             "source_digest": source_digest(index),
             "counts": counts,
             "skipped": sorted([*index.skipped, *self._skipped.items()]),

@@ -5,10 +5,12 @@ Channels are averaged, then the signal is resampled by soxr in its high-quality 
 anti-aliased), block by block, so only the 16 kHz result is ever held whole.
 """
 
+import contextlib
 import dataclasses
 import math
 import os
 from collections.abc import Iterator
+from typing import IO
 
 import av
 import numpy as np
@@ -48,7 +50,22 @@ def decode(path: epath.PathLike) -> tuple[Int16[np.ndarray, " samples"], AudioIn
       MediaError: unreadable or truncated, no audio stream, empty, shorter than MIN_SECONDS, longer than
         MAX_SECONDS, silent (peak below SILENT_PEAK), or with samples, rate or channels no recording has.
     """
-    info, blocks = _open(epath.Path(path))
+    with local(epath.Path(path)) as source:
+        return _decode(source)
+
+
+@contextlib.contextmanager
+def local(path: epath.Path) -> Iterator[str | IO[bytes]]:
+    """What libsndfile and FFmpeg read: the name of a local file, an open remote one."""
+    if "://" not in str(path):
+        yield os.path.abspath(path)
+    else:
+        with path.open("rb") as file:
+            yield file
+
+
+def _decode(source: str | IO[bytes]) -> tuple[Int16[np.ndarray, " samples"], AudioInfo]:
+    info, blocks = _open(source)
     stream = None
     if info.rate != SAMPLE_RATE:
         stream = soxr.ResampleStream(info.rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
@@ -90,10 +107,8 @@ def _int16(block: Float32[np.ndarray, " n"]) -> Int16[np.ndarray, " n"]:
     return np.clip(np.rint(block * 32768), -32768, 32767).astype(np.int16)
 
 
-def _open(path: epath.Path) -> tuple[AudioInfo, Iterator[Float32[np.ndarray, " n"]]]:
+def _open(source: str | IO[bytes]) -> tuple[AudioInfo, Iterator[Float32[np.ndarray, " n"]]]:
     """What the file is, and its sound as float32 mono blocks at its own rate."""
-    # libsndfile and FFmpeg read local paths themselves; a file object serves remote ones
-    source = os.fspath(path) if "://" not in str(path) else path.open("rb")
     try:
         file = soundfile.SoundFile(source)
     except (soundfile.LibsndfileError, TypeError, ValueError):
@@ -123,12 +138,12 @@ def _soundfile_blocks(file: soundfile.SoundFile) -> Iterator[Float32[np.ndarray,
         _check(expected > 2**62 or read >= 0.95 * expected, f"truncated: {read} of {expected} samples")
 
 
-def _open_av(source) -> tuple[AudioInfo, Iterator[Float32[np.ndarray, " n"]]]:
+def _open_av(source: str | IO[bytes]) -> tuple[AudioInfo, Iterator[Float32[np.ndarray, " n"]]]:
     try:
         # playlists must not reach out to other files or the network
         container = av.open(source, metadata_errors="ignore", options={"protocol_whitelist": "file"})
     except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
-        raise MediaError(f"unreadable: {_reason(error)}") from error
+        raise MediaError(f"unreadable: {av_reason(error)}") from error
     if not container.streams.audio:
         container.close()
         raise MediaError("no audio stream")
@@ -145,7 +160,7 @@ def _av_blocks(container, stream, info: AudioInfo) -> Iterator[Float32[np.ndarra
                 _check(frame.sample_rate == info.rate, "the sampling rate changes within the file")
                 yield _mono(frame)
         except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
-            raise MediaError(f"corrupt: {_reason(error)}") from error
+            raise MediaError(f"corrupt: {av_reason(error)}") from error
 
 
 def _mono(frame: av.AudioFrame) -> Float32[np.ndarray, " n"]:
@@ -160,6 +175,6 @@ def _mono(frame: av.AudioFrame) -> Float32[np.ndarray, " n"]:
     return values.mean(axis=0, dtype=np.float32)
 
 
-def _reason(error: Exception) -> str:
+def av_reason(error: Exception) -> str:
     """An FFmpeg error without the file's name and number."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,63 @@
+"""Pictures: checked and passed on as they are, encoded and decoded."""
+
+import io
+
+import cv2
+import numpy as np
+from etils import epath
+from jaxtyping import UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from dfjax.media import MediaError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+MAX_PIXELS = 1 << 28  # 16384 x 16384: larger is a damaged header
+MIN_SIDE = 16  # pixels
+KEPT = ("JPEG", "PNG")  # formats whose bytes are kept; others become PNG
+JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+
+
+def read(path: epath.PathLike) -> tuple[bytes, tuple[int, int]]:
+    """The bytes of a picture that decodes without error, and its (height, width) as shown.
+
+    JPEG and PNG stay as they are, bit for bit; other formats are written anew as PNG, which loses nothing.
+
+    Raises:
+      MediaError: unreadable, truncated, or of a size that no picture has.
+    """
+    data = epath.Path(path).read_bytes()
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if min(image.size) < MIN_SIDE or image.width * image.height > MAX_PIXELS:
+                raise MediaError(f"a picture of {image.width} x {image.height} pixels")
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            if image.format not in KEPT:
+                data = encode(np.asarray(upright.convert("RGB")), "png")
+            return data, (upright.height, upright.width)
+    except UnidentifiedImageError as error:
+        raise MediaError("not a picture") from error
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, MemoryError) as error:
+        raise MediaError(f"corrupt: {error}") from error
+
+
+def decode(data: bytes) -> UInt8[np.ndarray, "height width 3"]:
+    """RGB pixels of encoded bytes, upright (EXIF), without alpha.
+
+    Raises:
+      MediaError: OpenCV cannot decode them.
+    """
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        raise MediaError("OpenCV cannot decode the picture")
+    return image
+
+
+def encode(image: UInt8[np.ndarray, "height width 3"], image_format: str) -> bytes:
+    """RGB pixels as 'jpeg' (quality 95, full colour resolution) or 'png'."""
+    if image_format not in ("jpeg", "png"):
+        raise ValueError(f"Unknown image format {image_format!r}; expected one of ['jpeg', 'png']")
+    suffix, options = (".jpg", JPEG) if image_format == "jpeg" else (".png", [])
+    done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    assert done
+    return data.tobytes()
