@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float, Integer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.special import ndtri
+from scipy.special import logit, ndtri
 
-from dfjax.records import FAKE
+from dfjax.records import FAKE, REAL
 from dfjax.report_html import axis_range
 from dfjax.score_file import Scores
 
@@ -35,12 +35,14 @@ STYLE = {
 }  # fmt: skip
 DET_TICKS = (0.001, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8)
 DET_EDGE = (0.0005, 0.9)
+RELIABILITY_TICKS = (0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99)
+RELIABILITY_EDGE = (0.003, 0.997)
 
 
 def curve(
     scores: Float[np.ndarray, " n"], labels: Integer[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, " k"], Integer[np.ndarray, " k"], Integer[np.ndarray, " k"]]:
-    """Thresholds (falling, first above all scores: inf) and the true and false positives at each; ties are never cut."""
+    """Falling thresholds (the first is inf) and the true and false positives at each; ties are never cut."""
     order = np.argsort(-scores, kind="stable")
     sorted_scores, fake = scores[order], labels[order] == FAKE
     ends = np.flatnonzero(np.r_[sorted_scores[1:] != sorted_scores[:-1], True])
@@ -50,10 +52,13 @@ def curve(
 
 def histogram(scores: Scores, tuned: float | None) -> Figure:
     """Scores of real and fake clips, each as a share of its class, with both thresholds."""
-    figure, axes = _figure(WIDE, "Scores of the test clips" if scores.header.get("split") == "test" else "Scores of the clips")
+    figure, axes = _figure(
+        WIDE, "Scores of the test clips" if scores.header.get("split") == "test" else "Scores of the clips"
+    )
     low, high = axis_range(scores.score, _marks(tuned))
-    edges = np.linspace(low, high, 61)
-    for label, name, colour in ((0, "real", REAL_COLOUR), (1, "fake", FAKE_COLOUR)):
+    smaller = min(np.sum(scores.label == label) for label in (REAL, FAKE))
+    edges = np.linspace(low, high, 1 + int(np.clip(4 * np.sqrt(smaller), 20, 60)))
+    for label, name, colour in ((REAL, "real", REAL_COLOUR), (FAKE, "fake", FAKE_COLOUR)):
         values = np.clip(scores.score[scores.label == label].astype(np.float64), low, high)
         shares = np.histogram(values, edges)[0] / max(len(values), 1)
         axes.stairs(shares, edges, fill=True, color=colour, alpha=0.45)
@@ -112,7 +117,7 @@ def precision_recall(validation: Scores, test: Scores, tuned: float | None) -> F
     figure, axes = _rate_plot("Precision and recall", validation, test, tuned, rates)
     axes.axhline(100 * np.mean(test.label == FAKE), color=HALF_COLOUR, linewidth=1, linestyle=":")
     axes.set(xlabel="recall: fakes found, %", ylabel="precision: flagged that are fake, %")
-    axes.legend(loc="lower left")
+    axes.legend(loc="lower left", frameon=True, edgecolor="none", framealpha=0.85)
     return figure
 
 
@@ -120,7 +125,7 @@ def det(validation: Scores, test: Scores, tuned: float | None) -> Figure:
     """Misses against false alarms on normal-deviate axes (Martin et al. 1997)."""
 
     def rates(tp, fp, fakes, reals):
-        return ndtri(np.clip(fp / reals, *DET_EDGE)), ndtri(np.clip(1 - tp / fakes, *DET_EDGE))
+        return ndtri(np.clip(fp / reals, 1e-9, 1 - 1e-9)), ndtri(np.clip(1 - tp / fakes, 1e-9, 1 - 1e-9))
 
     figure, axes = _rate_plot("DET", validation, test, tuned, rates)
     ticks, names = ndtri(DET_TICKS), [f"{100 * t:g}" for t in DET_TICKS]
@@ -134,25 +139,45 @@ def det(validation: Scores, test: Scores, tuned: float | None) -> Figure:
 
 
 def reliability(calibration: dict) -> Figure:
-    """Stated probability against the share of fakes, per bin, before and after calibration.
+    """Stated probability against the share of fakes, per bin, before and after calibration, on log-odds axes.
+
+    Where fakes are rare most probabilities are small; linear axes would press them into a corner. Bins
+    without a fake or without a real clip lie on the edge.
 
     Args:
       calibration: `before` and `after` (or None), each with `bins`, a list of {probability, share, clips}.
     """
     figure, axes = _figure(SQUARE, "Reliability")
-    axes.plot([0, 100], [0, 100], color=HALF_COLOUR, linewidth=1, linestyle=":")
+    edge = logit(RELIABILITY_EDGE)
+    axes.plot(edge, edge, color=HALF_COLOUR, linewidth=1, linestyle=":")
     styles = (("before", "as scored", REAL_COLOUR, "s"), ("after", "calibrated", FAKE_COLOUR, "o"))
     for key, name, colour, marker in styles:
-        if calibration.get(key):
+        if calibration[key]:
             bins = calibration[key]["bins"]
-            x, y = ([100 * b[field] for b in bins] for field in ("probability", "share"))
-            axes.plot(x, y, color=colour, marker=marker, markersize=5, linewidth=1.4, label=name)
-    axes.set(xlabel="stated probability of fake, %", ylabel="share that is fake, %", xlim=(-2, 102), ylim=(-2, 102))
+            x, y = (
+                np.clip([b[field] for b in bins], *RELIABILITY_EDGE) for field in ("probability", "share")
+            )
+            axes.plot(
+                logit(x),
+                logit(y),
+                color=colour,
+                marker=marker,
+                markersize=5,
+                linewidth=1.4,
+                label=name,
+                clip_on=False,
+            )
+    axes.set(xlim=edge, ylim=edge, xlabel="stated probability of fake, %", ylabel="share that is fake, %")
+    ticks, names = logit(RELIABILITY_TICKS), [f"{100 * t:g}" for t in RELIABILITY_TICKS]
+    axes.set_xticks(ticks, names)
+    axes.set_yticks(ticks, names)
     axes.legend(loc="upper left")
     return figure
 
 
-def write(directory: os.PathLike | str, validation: Scores, test: Scores, tuned: float | None, calibration: dict) -> list[pathlib.Path]:
+def write(
+    directory: os.PathLike | str, validation: Scores, test: Scores, tuned: float | None, calibration: dict
+) -> list[pathlib.Path]:
     """Draws all figures into `directory`, each file replaced whole.
 
     Args:
@@ -205,7 +230,9 @@ def _marks(tuned: float | None) -> list[float]:
 
 
 def _threshold_lines(axes: Axes, tuned: float | None, *, labelled: bool) -> None:
-    marks = [(0.0, "0.5", HALF_COLOUR, "--")] + ([] if tuned is None else [(tuned, "tuned", TUNED_COLOUR, "-")])
+    marks = [(0.0, "0.5", HALF_COLOUR, "--")] + (
+        [] if tuned is None else [(tuned, "tuned", TUNED_COLOUR, "-")]
+    )
     middle = sum(axes.get_xlim()) / 2
     for at, name, colour, dash in marks:
         axes.axvline(at, color=colour, linestyle=dash, linewidth=1.6)
@@ -219,15 +246,19 @@ def _threshold_lines(axes: Axes, tuned: float | None, *, labelled: bool) -> None
             )  # fmt: skip
 
 
-def _rate_plot(title: str, validation: Scores, test: Scores, tuned: float | None, rates: Callable) -> tuple[Figure, Axes]:
-    """Validation and test curves through `rates(tp, fp, fakes, reals) -> (x, y)`, the two thresholds as dots on test."""
+def _rate_plot(
+    title: str, validation: Scores, test: Scores, tuned: float | None, rates: Callable
+) -> tuple[Figure, Axes]:
+    """Both curves through `rates(tp, fp, fakes, reals) -> (x, y)`, the thresholds as dots on test."""
     figure, axes = _figure(SQUARE, title)
     axes.set(xlim=(-2, 102), ylim=(-2, 102), aspect="equal" if title == "ROC" else "auto")
     for scores, name, colour, width in ((validation, "validation", "#9aa1a8", 1.2), (test, "test", INK, 2)):
         _, tp, fp = curve(scores.score, scores.label)
         axes.plot(*rates(tp, fp, max(tp[-1], 1), max(fp[-1], 1)), color=colour, linewidth=width, label=name)
     fake = test.label == FAKE
-    marks = [(0.0, "at 0.5", HALF_COLOUR, "o")] + ([] if tuned is None else [(tuned, "tuned", TUNED_COLOUR, "s")])
+    marks = [(0.0, "at 0.5", HALF_COLOUR, "o")] + (
+        [] if tuned is None else [(tuned, "tuned", TUNED_COLOUR, "s")]
+    )
     for at, name, colour, marker in marks:
         called = test.score >= at
         x, y = rates((called & fake).sum(), (called & ~fake).sum(), max(fake.sum(), 1), max((~fake).sum(), 1))

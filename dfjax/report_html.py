@@ -1,8 +1,8 @@
 """report.html: one file in which a person moves the threshold and sees what changes. No network, no JAX.
 
 The page's own HTML, style and script lie in `report_page/` and are put together here with the report and the
-clip scores. Everything that came from a user (file names, generators, the experiment's name) travels as JSON and
-enters the page as text; a content security policy allows this page's own script and nothing else.
+clip scores. What came from a user (file names, generators, the experiment's name) travels as JSON and enters
+the page as text; a content security policy allows this page's own script and nothing else.
 """
 
 import base64
@@ -60,7 +60,7 @@ def page(report: dict, validation: Scores, test: Scores, subgroups: Subgroups | 
 
 
 def embed(value: dict) -> str:
-    """JSON that may stand inside a <script> element: no '<', '>' or '&' survives, so no tag can begin or end."""
+    """JSON that may stand inside a <script> element: without '<', '>' and '&' no tag can begin or end."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -70,13 +70,13 @@ def embed(value: dict) -> str:
 def points(scores: Scores, methods: list[str], subgroups: Subgroups, *, limit: int = MAX_CLIPS) -> dict:
     """One split as columns for the page.
 
-    Above `limit` clips each (label, method) is thinned to its evenly spaced ranks: the clips are sorted by score
-    and cut into runs, and the middle clip of a run stands for all of it (`weight`), so that every count on the page
+    Above `limit` clips each (label, method) is thinned to evenly spaced ranks: its clips are sorted by score
+    and cut into runs, and the middle clip of a run stands for all of it (`weight`), so that the count of each
     is within one run of the truth.
 
     Returns:
-      score, label, method (index into `methods`, -1 for real), weight (None where every clip is there), fields
-      {name: {names, index}} and the most confident mistakes of all clips.
+      score, label, method (index into `methods`, -1 for real), weight (None where every clip is there),
+      fields {name: {names, index}} and the most confident mistakes of all clips.
     """
     rows, weight = (np.arange(len(scores)), None) if len(scores) <= limit else thin(scores, limit)
     number = {name: k for k, name in enumerate(methods)}
@@ -90,7 +90,10 @@ def points(scores: Scores, methods: list[str], subgroups: Subgroups, *, limit: i
         # float64 of a float32 is exact, so the page's comparisons are the detector's
         "score": np.clip(scores.score[rows], -finite, finite).astype(np.float64).tolist(),
         "label": scores.label[rows].tolist(),
-        "method": [number[str(m)] if y == FAKE else -1 for m, y in zip(scores.method[rows], scores.label[rows], strict=True)],
+        "method": [
+            number[str(m)] if y == FAKE else -1
+            for m, y in zip(scores.method[rows], scores.label[rows], strict=True)
+        ],
         "weight": None if weight is None else weight.tolist(),
         "fields": fields,
         "mistakes": {"alarms": _extreme(scores, REAL), "misses": _extreme(scores, FAKE)},
@@ -98,7 +101,7 @@ def points(scores: Scores, methods: list[str], subgroups: Subgroups, *, limit: i
 
 
 def axis_range(scores: Float[np.ndarray, " n"], thresholds: list[float]) -> tuple[float, float]:
-    """What a threshold axis shows: all but the outermost thousandth of the finite scores, and the thresholds."""
+    """What a threshold axis shows: the finite scores but their outermost thousandths, and the thresholds."""
     finite = scores[np.isfinite(scores)].astype(np.float64)
     low, high = np.quantile(finite, (0.001, 0.999)) if len(finite) else (0.0, 0.0)
     inside = [t for t in thresholds if np.isfinite(t)]

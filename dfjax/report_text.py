@@ -1,8 +1,8 @@
-"""The report in words: verdict lines that a person can act on, and the Markdown with the before/after table."""
+"""The report in words: verdict lines that a person can act on, and Markdown with the before/after table."""
 
 SYNTHETIC = (
-    "The corpus of this run is synthetic: the program made both its real and its fake clips. These numbers show "
-    "that the pipeline works; they prove nothing about real deepfakes."
+    "The corpus of this run is synthetic: the program made both its real and its fake clips. These numbers "
+    "show that the pipeline works; they prove nothing about real deepfakes."
 )
 LABELS = {
     "accuracy": "Accuracy",
@@ -23,35 +23,39 @@ def verdict(report: dict) -> list[str]:
     if tuned:
         lines.append(_difference(report["operating"][split]["difference"]["f1"], half, tuned))
     if threshold["status"] != "ok":
-        lines.append(f"The criterion {threshold['criterion']} is {threshold['status']} on the {threshold['split']} split"
-                     + ("; the nearest threshold is used." if tuned else "; there is no tuned threshold."))  # fmt: skip
-    rank = report["ranking"][split]
+        rest = "the nearest threshold is used" if tuned else "there is no tuned threshold"
+        lines.append(f"{threshold['criterion']} is {threshold['status']} on {threshold['split']}: {rest}.")
+    auc, precision, eer = (report["ranking"][split][key] for key in ("auc", "average_precision", "eer"))
     lines.append(
-        f"Whatever the threshold: AUC {number(rank['auc'])}, average precision {number(rank['average_precision'])}, "
-        f"EER {percent(rank['eer'])}. Tuning a threshold cannot change these."
+        f"Whatever the threshold: AUC {number(auc)}, average precision {number(precision)}, "
+        f"EER {percent(eer)}. Tuning a threshold cannot change these."
     )
-    lines += _unseen(report["methods"][split]) + _in_use(tuned or half, bool(tuned)) + _shortcut(report["audit"])
+    lines += (
+        _unseen(report["methods"][split]) + _in_use(tuned or half, bool(tuned)) + _shortcut(report["audit"])
+    )
     return lines
 
 
 def _finds(half: dict, tuned: dict | None, threshold: dict) -> str:
-    text = (
-        f"At 0.5 the detector finds {percent(half['recall'])} of the fakes ({half['tp']:,} of {half['tp'] + half['fn']:,}) "
-        f"at precision {percent(half['precision'])}"
-    )
+    fakes = half["tp"] + half["fn"]
+    text = f"At 0.5 the detector finds {percent(half['recall'])} of the fakes ({half['tp']:,} of {fakes:,})"
+    text += f" at precision {percent(half['precision'])}"
     if not tuned:
         return text + "."
-    return (
-        f"{text}; the threshold tuned on {threshold['split']} for {threshold['criterion']} "
-        f"({threshold['value']:.4g}) finds {percent(tuned['recall'])} at precision {percent(tuned['precision'])}."
-    )
+    chosen = f"{threshold['value']:.4g}, tuned on {threshold['split']} for {threshold['criterion']}"
+    found = f"finds {percent(tuned['recall'])} at precision {percent(tuned['precision'])}"
+    return f"{text}; the threshold {chosen}, {found}."
 
 
 def _difference(change: dict, half: dict, tuned: dict) -> str:
-    values = f"F1 of the fake class is {percent(half['f1'], False)} at 0.5 and {percent(tuned['f1'], False)} tuned"
+    values = (
+        f"F1 of the fake class is {percent(half['f1'], False)} at 0.5 and {percent(tuned['f1'], False)} tuned"
+    )
     if change["value"] is None or change["low"] is None:
         return f"{values}; where it is undefined nothing was called fake."
-    interval = f"{points(change['value'])} points, 95 % interval {points(change['low'])} to {points(change['high'])}"
+    interval = (
+        f"{points(change['value'])} points, 95 % interval {points(change['low'])} to {points(change['high'])}"
+    )
     if change["low"] <= 0 <= change["high"]:
         return f"{values}: {interval}. The interval holds 0, so this run shows no difference."
     return f"{values}: {interval}."
@@ -63,12 +67,18 @@ def _unseen(methods: list[dict]) -> list[str]:
         return []
     shares = [_pooled(side) for side in sides]
     text = f"Generators that training never saw ({len(sides[0])}): {shares[0]} of their clips are found"
-    return [f"{text}; of those it saw, {shares[1]}." if sides[1] else f"{text}; training saw none of the generators here."]
+    return [
+        f"{text}; of those it saw, {shares[1]}."
+        if sides[1]
+        else f"{text}; training saw none of the generators here."
+    ]
 
 
 def _pooled(methods: list[dict]) -> str:
     clips = sum(m["clips"] for m in methods)
-    return f"{100 * sum((m['recall'] or m['recall_half'])['value'] * m['clips'] for m in methods) / clips:.1f} %"
+    return (
+        f"{100 * sum((m['recall'] or m['recall_half'])['value'] * m['clips'] for m in methods) / clips:.1f} %"
+    )
 
 
 def _in_use(side: dict, tuned: bool) -> list[str]:
@@ -80,8 +90,8 @@ def _in_use(side: dict, tuned: bool) -> list[str]:
         return []
     precision = IN_USE * recall / (IN_USE * recall + (1 - IN_USE) * alarms)
     return [
-        f"If 1 clip in {round(1 / IN_USE)} is fake where it is used, {100 * precision:.1f} % of what {name} flags "
-        f"is fake: {100 * alarms:.1f} % of the real clips are flagged too."
+        f"If 1 clip in {round(1 / IN_USE)} is fake where it is used, {100 * precision:.1f} % of what {name} "
+        f"flags is fake: {100 * alarms:.1f} % of the real clips are flagged too."
     ]
 
 
@@ -100,7 +110,11 @@ def percent(estimate: dict | None, interval: bool = True) -> str:
     if not estimate or estimate["value"] is None:
         return "undefined"
     text = f"{100 * estimate['value']:.1f} %"
-    return f"{text} ({100 * estimate['low']:.1f} to {100 * estimate['high']:.1f})" if interval and estimate["low"] is not None else text
+    return (
+        f"{text} ({100 * estimate['low']:.1f} to {100 * estimate['high']:.1f})"
+        if interval and estimate["low"] is not None
+        else text
+    )
 
 
 def number(estimate: dict) -> str:
@@ -108,7 +122,9 @@ def number(estimate: dict) -> str:
     if estimate["value"] is None:
         return "undefined"
     text = f"{estimate['value']:.3f}"
-    return f"{text} ({estimate['low']:.3f} to {estimate['high']:.3f})" if estimate["low"] is not None else text
+    return (
+        f"{text} ({estimate['low']:.3f} to {estimate['high']:.3f})" if estimate["low"] is not None else text
+    )
 
 
 def points(change: float) -> str:
@@ -117,15 +133,21 @@ def points(change: float) -> str:
 
 
 def markdown(report: dict) -> str:
-    """report.md: verdict, before/after table ready to paste, data, ranking, generators, calibration, ledger, audit."""
-    run, split = report["run"], report["split"]
+    """report.md: verdict, the before/after table ready to paste, and every table behind them."""
+    run, split, bootstrap = report["run"], report["split"], report["bootstrap"]
+    chosen = escape(report["threshold"]["split"])
     parts = [f"# {escape(run['name'])}", _facts(run)]
     if run["synthetic"]:
         parts.append(f"> **Synthetic data.** {SYNTHETIC}")
-    parts += ["\n".join(f"* {escape(line)}" for line in report["verdict"]), "## Before and after", _before_after(report)]
+    parts += [
+        "\n".join(f"* {escape(line)}" for line in report["verdict"]),
+        "## Before and after",
+        _before_after(report),
+    ]
     parts.append(
-        f"On the {escape(split)} split, clip level, threshold chosen on {escape(report['threshold']['split'])}; in brackets the 95 % interval "
-        f"of {report['bootstrap']['replicates']:,} bootstrap replicates over {report['bootstrap']['unit']}. The difference is paired."
+        f"On the {escape(split)} split, clip level, threshold chosen on {chosen}; in brackets the 95 % "
+        f"interval of {bootstrap['replicates']:,} bootstrap replicates over {bootstrap['unit']}. "
+        "The difference is paired."
     )
     parts += ["## Data", _counts(report["counts"]), "## Ranking", _ranking(report["ranking"])]
     parts += ["## By generator", _methods(report["methods"][split])]
@@ -142,8 +164,10 @@ def markdown(report: dict) -> str:
 def escape(value: object) -> str:
     """A user's text inside Markdown: one line, no table, tag, link or emphasis of its own."""
     line = " ".join(str(value).split()).replace("\\", "\\\\")
-    for character in "|*_`[]<>":
-        line = line.replace(character, f"\\{character}" if character not in "<>" else {"<": "&lt;", ">": "&gt;"}[character])
+    for character in "|*`[]<>":
+        line = line.replace(
+            character, f"\\{character}" if character not in "<>" else {"<": "&lt;", ">": "&gt;"}[character]
+        )
     return line
 
 
@@ -193,7 +217,10 @@ def _counts(counts: dict) -> str:
 
 
 def _ranking(ranking: dict) -> str:
-    rows = [[escape(n), number(r["auc"]), number(r["average_precision"]), percent(r["eer"])] for n, r in ranking.items()]
+    rows = [
+        [escape(n), number(r["auc"]), number(r["average_precision"]), percent(r["eer"])]
+        for n, r in ranking.items()
+    ]
     return table(["split", "AUC", "average precision", "EER"], rows)
 
 
@@ -212,10 +239,11 @@ def _methods(methods: list[dict]) -> str:
 
 
 def _subgroups(field: str, rows: list[dict]) -> str:
-    lines = [
-        [escape(r["value"]) or "(unknown)", f"{r['fake']:,}", percent(r["recall"]), f"{r['real']:,}", percent(r["false_alarms"])]
-        for r in rows
-    ]  # fmt: skip
+    lines = []
+    for row in rows:
+        fakes = f"{row['fake']:,}", percent(row["recall"])
+        reals = f"{row['real']:,}", percent(row["false_alarms"])
+        lines.append([escape(row["value"]) or "(unknown)", *fakes, *reals])
     return table([escape(field), "fakes", "found", "real", "false alarms"], lines)
 
 
@@ -223,7 +251,11 @@ def _calibration(calibration: dict) -> str:
     before, after = calibration["before"], calibration["after"]
     names = (("ece", "ECE"), ("brier", "Brier score"), ("log_loss", "log loss"))
     rows = [[name, *(_plain(side[key]) for side in (before, after) if side)] for key, name in names]
-    fitted = f"\n\nCalibrated logit = {calibration['slope']:.3f} * score {calibration['intercept']:+.3f}." if after else ""
+    fitted = (
+        f"\n\nCalibrated logit = {calibration['slope']:.3f} * score {calibration['intercept']:+.3f}."
+        if after
+        else ""
+    )
     return table(["", "as scored", *(["calibrated"] if after else [])], rows) + fitted
 
 
@@ -236,13 +268,18 @@ def _ledger(ledger: dict) -> str:
     rows = [[name.replace("_", " "), f"{ledger[name]:+.3f}"] for name in terms if name in ledger]
     note = ""
     if ledger.get("implied_threshold") is not None:
-        note = f"\n\nSo 0.5 on the raw score is {100 * ledger['implied_threshold']:.1f} % of true probability."
+        note = (
+            f"\n\nSo 0.5 on the raw score is {100 * ledger['implied_threshold']:.1f} % of true probability."
+        )
     return table(["correction", "log-odds"], rows) + note
 
 
 def _audit(audit: dict) -> str:
     rows = [["all together", audit["all"]]] if audit.get("all") else []
     rows += list(audit.get("features", {}).items())
-    cells = [[escape(name), "" if a["auc"] is None else f"{a['auc']:.2f} ± {a['error'] or 0:.2f}"] for name, a in rows]
+    cells = [
+        [escape(name), "" if a["auc"] is None else f"{a['auc']:.2f} ± {a['error'] or 0:.2f}"]
+        for name, a in rows
+    ]
     notes = [escape(line) for line in [*audit.get("warnings", []), *audit.get("notes", [])]]
     return table(["property of the files alone", "AUC"], cells) + "".join(f"\n\n{line}" for line in notes)

@@ -1,6 +1,6 @@
 // The page: one state (split, threshold, costs, prior), drawn from the embedded report. All text goes in by textContent.
 
-const { report, splits, methods: METHODS } = JSON.parse(document.getElementById("data").textContent);
+const { report, splits, methods: METHODS, range } = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const HALF = 0, TUNED = report.threshold.value;
 const state = { split: report.split, t: TUNED ?? HALF, plots: {} };
@@ -81,8 +81,9 @@ function fill(table, heads, rows) {
   table.replaceChildren(...(heads.length ? [head] : []), body);
 }
 
+const bare = (text) => text.replace(" %", "");
 const estimate = (e, show = share) => (e && e.value !== null
-  ? { text: show(e.value), range: e.low === null ? "" : `${show(e.low).replace(" %", "")} to ${show(e.high)}` } : { text: "–" });
+  ? { text: show(e.value), range: e.low === null ? "" : `${bare(show(e.low))} – ${bare(show(e.high))}` } : { text: "–" });
 
 function card(host, title, heads, rows, notes = []) {
   const box = node("div", { style: "card" }), scroll = node("div", { style: "scroll" }), table = node("table");
@@ -102,6 +103,7 @@ function fixed() {
   for (const name of Object.keys(DATA)) $("split").append(node("option", { text: name, value: name }));
   $("split").value = state.split;
   $("tuned").disabled = TUNED === null;
+  $("key-after").hidden = !report.calibration.after;
   $("intervals").textContent = `The bootstrap ${report.bootstrap.replicates.toLocaleString("en")} times redraws ${report.bootstrap.unit}; `
     + "the small figures are the 95 % interval. This threshold's column has none: it was chosen by looking.";
   const counts = Object.entries(report.counts).map(([name, c]) => [name, whole(c.real), whole(c.fake),
@@ -124,17 +126,13 @@ function calibrationTable() {
     text: `Calibrated logit = ${plain(slope)} × score ${intercept < 0 ? "−" : "+"} ${plain(Math.abs(intercept))}, fitted on validation clips.` }));
 }
 
-function flat(value, prefix = "") {
-  if (value === null || typeof value !== "object") return [[prefix || "value", typeof value === "number" ? shown(value) : String(value ?? "–")]];
-  return Object.entries(value).flatMap(([k, v]) => flat(v, prefix ? `${prefix} ${k.replaceAll("_", " ")}` : k.replaceAll("_", " ")));
-}
-
 function ledgerTable() {
-  if (!report.ledger) return;
-  const table = node("table"), scroll = node("div", { style: "scroll" });
-  fill(table, ["Correction", "log-odds"], flat(report.ledger));
-  scroll.append(table);
-  $("ledger").append(node("h3", { text: "Log-odds ledger" }), scroll);
+  const ledger = report.ledger;
+  if (!ledger) return;
+  const terms = [["Sampling", "sampling"], ["Class weights", "class_weights"], ["Focal alpha", "alpha"], ["Logit adjustment", "logit_adjustment"], ["Together", "total"]];
+  const signed = (v) => (typeof v === "number" ? `${v > 0 ? "+" : ""}${plain(v)}` : "–");
+  card($("ledger"), "Log-odds ledger", ["Correction for imbalance", "log-odds"], terms.map(([label, key]) => [label, signed(ledger[key])]),
+    typeof ledger.implied_threshold === "number" ? [`So 0.5 on the raw score is ${share(ledger.implied_threshold)} of true probability.`] : []);
 }
 
 function auditTable() {
@@ -150,7 +148,6 @@ function auditTable() {
 // ---- what changes with the split -------------------------------------------------------------------------------
 
 const marks = () => [{ kind: "half", at: HALF }, ...(TUNED === null ? [] : [{ kind: "tuned", at: TUNED }])];
-const range = report.range;
 const at = (position) => range[0] + (range[1] - range[0]) * position / 1000;
 
 function plots() {
@@ -162,13 +159,13 @@ function plots() {
   P.metrics = plotMetrics($("plot-metrics"), { curves, range, marks: marks() });
   const base = ratio(s.fakes, s.fakes + s.reals);
   P.pr = plotRates($("plot-pr"), { points: steps.slice(1).map((c) => [c.recall, c.precision]), chance: [[0, base], [1, base]],
-    xlabel: "recall, %", ylabel: "precision, %", name: "Precision against recall", note: `AP ${plain(auc.average_precision.value)}` });
+    xlabel: "recall, %", ylabel: "precision, %", name: "Precision against recall", note: `AP ${plain(auc.average_precision.value)}`, noteAt: [0.03, Math.min(base + 0.03, 0.9)] });
   P.roc = plotRates($("plot-roc"), { points: steps.map((c) => [c.fpr, c.recall]), chance: [[0, 0], [1, 1]],
-    xlabel: "real clips called fake, %", ylabel: "fakes found, %", name: "ROC curve", note: `AUC ${plain(auc.auc.value)}` });
+    xlabel: "real clips called fake, %", ylabel: "fakes found, %", name: "ROC curve", note: `AUC ${plain(auc.auc.value)}`, noteAt: [0.97, 0.05] });
   P.det = plotDet($("plot-det"), { points: steps.map((c) => [c.fpr, 1 - c.recall]), note: `EER ${share(auc.eer.value)}` });
   const { before, after } = report.calibration;
-  plotReliability($("plot-reliability"), [{ bins: before.bins, style: "real", name: "as scored" },
-    ...(after ? [{ bins: after.bins, style: "fake", name: "calibrated" }] : [])]);
+  plotReliability($("plot-reliability"), [{ bins: before.bins, style: "real" },
+    ...(after ? [{ bins: after.bins, style: "fake" }] : [])]);
   $("sample").textContent = (s.thinned ? `Drawn from ${whole(s.score.length)} clips that stand for ${whole(s.fakes + s.reals)}, by evenly spaced ranks per class and generator; the columns 0.5 and tuned are exact. ` : "")
     + (state.split === report.split ? `You are looking at ${state.split}: moving the threshold here explains, but a threshold chosen here is no result. Choose on validation.` : "");
   update();
@@ -209,14 +206,15 @@ function compare(c) {
   const rows = METRIC_ROWS.map(([label, key]) => [label, ...columns.map((o) => estimate(o[key])), { text: share(c[key]), style: "now-col" }]);
   for (const [label, key] of [["Fakes found", "tp"], ["False alarms", "fp"]])
     rows.push([label, ...columns.map((o) => whole(o[key])), { text: whole(c[key]), style: "now-col" }]);
-  fill($("compare"), ["", "0.5", ...(tuned ? [`tuned, ${shown(TUNED)}`] : []), { text: `this, ${shown(state.t)}`, style: "now-col" }], rows);
+  fill($("compare"), ["", { text: "0.5", range: "logit 0" }, ...(tuned ? [{ text: "tuned", range: shown(TUNED) }] : []), { text: "this", range: shown(state.t), style: "now-col" }], rows);
 }
 
-// Share called fake per value of one column of the points: Map name -> [called, all].
+// Clips called fake per name that `key` gives them (null: not counted): Map name -> [called, all].
 function tally(s, k, key) {
   const found = new Map();
   for (let i = 0; i < s.score.length; i++) {
     const name = key(i), pair = found.get(name) || [0, 0];
+    if (name === null) continue;
     if (i < k) pair[0] += s.weight[i];
     pair[1] += s.weight[i];
     found.set(name, pair);
@@ -235,7 +233,8 @@ function breakdown(k) {
   fill($("methods"), [{ text: "Generator", style: "text" }, "Clips", "at 0.5", "tuned", { text: "this threshold", style: "now-col" }, "EER"], rows);
   $("subgroups").replaceChildren();
   for (const [field, { names, index }] of Object.entries(s.fields)) {
-    const real = tally(s, k, (i) => (s.label[i] ? "" : names[index[i]])), fake = tally(s, k, (i) => (s.label[i] ? names[index[i]] : ""));
+    if (names.every((name) => !name)) continue;
+    const real = tally(s, k, (i) => (s.label[i] ? null : names[index[i]])), fake = tally(s, k, (i) => (s.label[i] ? names[index[i]] : null));
     card($("subgroups"), `By ${field}`, [{ text: field, style: "text" }, "Fakes", "found", "Real", "false alarms"], names.map((name) => {
       const [a, b] = fake.get(name) || [0, 0], [c, d] = real.get(name) || [0, 0];
       return [{ text: name || "(unknown)", style: "text" }, whole(b), { text: share(ratio(a, b)), style: "now-col" }, whole(d), { text: share(ratio(c, d)), style: "now-col" }];

@@ -78,7 +78,9 @@ const percent = (v) => `${+(100 * v).toPrecision(3)}`;
 const UNIT = [0, 1];
 
 function plotScores(host, { scores, labels, weights, range, marks }) {
-  const bins = Math.max(30, Math.min(80, Math.round(host.clientWidth / 11)));
+  // fewer bins where a class is small or the screen narrow
+  const fakes = labels.reduce((n, y) => n + y, 0), smaller = Math.min(fakes, labels.length - fakes);
+  const bins = Math.round(Math.max(20, Math.min(80, host.clientWidth / 11, 4 * Math.sqrt(smaller))));
   const shares = [new Float64Array(bins), new Float64Array(bins)], totals = [0, 0];
   for (let i = 0; i < scores.length; i++) {
     const k = Math.floor(bins * (scores[i] - range[0]) / (range[1] - range[0]));
@@ -92,11 +94,6 @@ function plotScores(host, { scores, labels, weights, range, marks }) {
   const wide = (plot.box.right - plot.box.left) / bins;
   shares.forEach((s, c) => s.forEach((v, k) => v && draw("rect", { class: c ? "bar-fake" : "bar-real",
     x: plot.box.left + k * wide + 0.5, width: Math.max(wide - 1, 1), y: plot.y(v), height: plot.box.bottom - plot.y(v) }, plot.back)));
-  shares.forEach((s, c) => {
-    const peak = s.indexOf(Math.max(...s)), px = plot.box.left + (peak + 0.5) * wide;
-    draw("text", { class: c ? "name-fake" : "name-real", x: Math.max(plot.box.left + 24, Math.min(plot.box.right - 24, px)),
-      y: plot.y(s[peak]) - 6, "text-anchor": "middle" }, plot.back, c ? "fake" : "real");
-  });
   for (const { kind, at } of marks) {
     const px = plot.x(at);
     draw("line", { class: `rule-${kind}`, x1: px, x2: px, y1: plot.box.top, y2: plot.box.bottom }, plot.back);
@@ -113,47 +110,43 @@ function plotMetrics(host, { curves, range, marks }) {
   const plot = axes(host, { xs: range, ys: UNIT, xlabel: "threshold (logit)", ylabel: "%", showY: percent,
     name: "Precision, recall and F1 of the fake class against the threshold" });
   for (const { kind, at } of marks) draw("line", { class: `rule-${kind}`, x1: plot.x(at), x2: plot.x(at), y1: plot.box.top, y2: plot.box.bottom }, plot.back);
-  const styles = { precision: ["curve line-real", "name-real"], recall: ["curve line-fake", "name-fake"], f1: ["curve line-tuned", "name-tuned"] };
-  const names = { precision: "precision", recall: "recall", f1: "F1" };
-  let row = 0;
-  for (const [key, points] of Object.entries(curves)) {
-    line(plot, points, styles[key][0]);
-    draw("text", { class: styles[key][1], x: plot.box.left + 8, y: plot.box.bottom - 42 + 15 * row++, style: "" }, plot.back, names[key]);
-  }
+  const styles = { precision: "line-real", recall: "line-fake", f1: "line-tuned" };
+  for (const [key, points] of Object.entries(curves)) line(plot, points, `curve ${styles[key]}`);
   draw("line", { class: "rule-now", y1: plot.box.top, y2: plot.box.bottom }, plot.front);
   return plot;
 }
 
-function plotRates(host, { points, xlabel, ylabel, name, chance, note }) {
+function plotRates(host, { points, xlabel, ylabel, name, chance, note, noteAt }) {
   const plot = axes(host, { xs: UNIT, ys: UNIT, xlabel, ylabel, name, show: percent });
   line(plot, chance, "chance");
   line(plot, points, "curve");
-  if (note) draw("text", { class: "name-ink", x: plot.box.right - 8, y: plot.box.bottom - 10, "text-anchor": "end" }, plot.back, note);
+  draw("text", { class: "name-ink", x: plot.x(noteAt[0]), y: plot.y(noteAt[1]), "text-anchor": noteAt[0] > 0.5 ? "end" : "start" }, plot.back, note);
   return plot;
 }
 
 function plotDet(host, { points, note }) {
   const marks = [0.001, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8], edge = [0.0005, 0.9];
-  const inside = points.map((p) => p.map((v) => Math.max(edge[0], Math.min(edge[1], v))));
+  const inside = points.filter((p) => p.every((v) => v <= edge[1])).map((p) => p.map((v) => Math.max(edge[0], v)));
   const plot = axes(host, { xs: edge, ys: edge, xticks: marks, yticks: marks, warp: probit, show: percent,
     xlabel: "real clips called fake, %", ylabel: "fakes missed, %", name: "DET curve: misses against false alarms" });
   line(plot, edge.map((v) => [v, v]), "chance");
   line(plot, inside, "curve");
-  if (note) draw("text", { class: "name-ink", x: plot.box.right - 8, y: plot.box.top + 14, "text-anchor": "end" }, plot.back, note);
+  draw("text", { class: "name-ink", x: plot.box.right - 8, y: (plot.box.top + plot.box.bottom) / 2, "text-anchor": "end" }, plot.back, note);
   plot.clamp = (v) => Math.max(edge[0], Math.min(edge[1], v));
   return plot;
 }
 
-// One dot per bin; its area grows with the number of clips in the bin.
+// One dot per bin; its area grows with the number of clips in the bin. Log-odds axes: where fakes are rare, most
+// probabilities are small, and linear axes would press them into a corner.
 function plotReliability(host, series) {
-  const plot = axes(host, { xs: UNIT, ys: UNIT, xlabel: "stated probability of fake, %", ylabel: "share that is fake, %", show: percent,
-    name: "Reliability: stated probability against the share of fakes" });
-  line(plot, [[0, 0], [1, 1]], "chance");
-  series.forEach(({ bins, style, name }, k) => {
+  const edge = [0.003, 0.997], marks = [0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99], inside = (v) => Math.max(edge[0], Math.min(edge[1], v));
+  const plot = axes(host, { xs: edge, ys: edge, xticks: marks, yticks: marks, warp: (p) => Math.log(p / (1 - p)), show: percent,
+    xlabel: "stated probability of fake, %", ylabel: "share that is fake, %", name: "Reliability: stated probability against the share of fakes" });
+  line(plot, edge.map((v) => [v, v]), "chance");
+  for (const { bins, style } of series) {
     const most = Math.max(...bins.map((b) => b.clips), 1);
-    line(plot, bins.map((b) => [b.probability, b.share]), `curve line-${style}`);
-    for (const b of bins) draw("circle", { class: style, cx: plot.x(b.probability), cy: plot.y(b.share), r: 3 + 4 * Math.sqrt(b.clips / most) }, plot.back);
-    draw("text", { class: `name-${style}`, x: plot.box.left + 10, y: plot.box.top + 14 + 16 * k }, plot.back, name);
-  });
+    line(plot, bins.map((b) => [inside(b.probability), inside(b.share)]), `curve line-${style}`);
+    for (const b of bins) draw("circle", { class: style, cx: plot.x(inside(b.probability)), cy: plot.y(inside(b.share)), r: 2 + 4 * Math.sqrt(b.clips / most) }, plot.back);
+  }
   return plot;
 }
