@@ -195,8 +195,8 @@ class Builder(preparing.MediaBuilder):
     RELEASE_NOTES = {"1.0.0": "First release."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Ask for access with the form at github.com/ondyari/FaceForensics and run the script that is sent to "
-        "you; copy train.json, val.json and test.json from dataset/splits/ there beside the media. "
-        "Expected are original_sequences/youtube/<compression>/videos/ and manipulated_sequences/<method>/..., or the "
+        "you; copy train.json, val.json and test.json from dataset/splits/ there beside the media. Expected "
+        "are original_sequences/youtube/<compression>/videos/ and manipulated_sequences/<method>/..., or the "
         "flat original/, Deepfakes/, ... of the Kaggle copy."
     )
     BUILDER_CONFIGS = [

@@ -88,7 +88,7 @@ def _root(source: epath.Path, version: str) -> epath.Path:
         here = {named[-1] if named else version: holder}
     if version not in here:
         raise InputError(
-            f"{source} holds version {' and '.join(here)} of Fake-or-Real; got version {version!r}"
+            f"{source} holds version {' and '.join(sorted(here))} of Fake-or-Real; got version {version!r}"
         )
     root = indexing.find_root(here[version], is_data)
     if root is None:

@@ -103,7 +103,7 @@ def _metadata(root, source, result: Index) -> dict[tuple[str, str], Row]:
         result.warnings.append(f"no {METADATA}: methods unknown, only their category is")
         return {}
     rows: dict[tuple[str, str], Row] = {}
-    twice = 0
+    twice = set()
     text = path.read_bytes().decode("utf-8-sig", errors="replace")
     for cells in csv.reader(io.StringIO(text, newline="")):
         # headers, merge-conflict marks and the like do not start with a person
@@ -114,12 +114,12 @@ def _metadata(root, source, result: Index) -> dict[tuple[str, str], Row]:
         row = Row(f"{folder}/{cells[8]}", cells[3], tuple(dict.fromkeys(people)))
         other = rows.setdefault(_key(row.id), row)
         if other.method != row.method:
-            twice += 1
+            twice.add(row.id)
             people = dict.fromkeys((*other.people, *row.people))
             rows[_key(row.id)] = dataclasses.replace(other, method=AMBIGUOUS, people=tuple(people))
     if twice:
         result.warnings.append(
-            f"{METADATA} lists {twice} files with two methods; their method is '{AMBIGUOUS}'"
+            f"{METADATA} lists {len(twice)} files with two methods; their method is '{AMBIGUOUS}'"
         )
     return rows
 

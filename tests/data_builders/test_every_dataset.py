@@ -1,0 +1,107 @@
+"""For every dataset: nothing straddles splits, leaks are caught, the index is reproducible, it builds."""
+
+import dataclasses
+import random
+
+import pytest
+
+import data_builders
+from data_builders import indexing
+from tests.data_builders import trees
+
+TREES = {
+    "asvspoof2019_la": (trees.asvspoof, "disjoint"),
+    "celeb_df_v2": (trees.celeb_df, "disjoint"),
+    "deepfake_image_detection": (trees.deepfake_pictures, "disjoint"),
+    "dfd": (trees.dfd, "disjoint-c23"),
+    "faceforensics": (trees.faceforensics, "disjoint-c23-all"),
+    "faces_140k": (trees.faces_140k, "official"),
+    "fake_or_real": (trees.fake_or_real, "norm"),
+    "fakeavceleb": (trees.fakeavceleb, "people-visual"),
+    "wavefake": (trees.wavefake, "disjoint"),
+}
+datasets = pytest.mark.parametrize("name", TREES)
+
+
+def build(name, root, data_dir, suffix=""):
+    tree, config = TREES[name]
+    if not root.exists():
+        tree(root)
+    return data_builders.load(name)(
+        source=root, data_dir=data_dir, config=config + suffix, jobs=0, progress=False
+    )
+
+
+@datasets
+def test_no_group_in_two_splits_and_a_planted_leak_is_caught(name, tmp_path):
+    index = build(name, tmp_path / "media", tmp_path).load_index()
+    indexing.check_disjoint(index)
+    assert indexing.straddling(index.items) == []
+    victim = next(item for item in index.items if item.split == "train")
+    leak = dataclasses.replace(victim, id=victim.id + "x", split="test")
+    leaking = dataclasses.replace(index, items=[*index.items, leak])
+    with pytest.raises(ValueError, match=f"group {victim.group!r} is in"):
+        indexing.check_disjoint(leaking)
+
+
+@pytest.mark.parametrize("name", ["celeb_df_v2", "dfd", "fakeavceleb"])
+def test_a_leaking_second_face_is_caught(name, tmp_path):
+    index = build(name, tmp_path / "media", tmp_path).load_index()
+    people = {split: index.people[item.id] for item in index.items for split in [item.split]}
+    victim = next(item for item in index.items if item.split == "train" and item.label == 1)
+    index.people[victim.id] = (*index.people[victim.id], people["test"][0])
+    with pytest.raises(ValueError, match=f"person {people['test'][0]!r} is in"):
+        indexing.check_disjoint(index)
+
+
+@datasets
+def test_the_order_of_the_file_system_does_not_matter(name, tmp_path, monkeypatch):
+    first = build(name, tmp_path / "media", tmp_path).load_index()
+    plain = type(indexing.epath.Path(tmp_path)).iterdir
+
+    def shuffled(self):
+        paths = list(plain(self))
+        random.Random(1).shuffle(paths)
+        return iter(paths)
+
+    monkeypatch.setattr(type(indexing.epath.Path(tmp_path)), "iterdir", shuffled)
+    again = build(name, tmp_path / "media", tmp_path).load_index()
+    assert again.items == first.items and sorted(again.dropped) == sorted(first.dropped)
+
+
+@datasets
+def test_ids_are_relative_unique_and_point_to_files(name, tmp_path):
+    index = build(name, tmp_path / "media", tmp_path).load_index()
+    assert len({item.id for item in index.items}) == len(index.items)
+    for item in index.items:
+        assert not item.id.startswith("/") and str(tmp_path) not in item.id + item.group + item.clip
+        assert item.path.is_file() and str(item.path).endswith(item.id)
+        assert item.label in (0, 1) and bool(item.method) == (item.label == 1)
+        assert item.split in ("train", "validation", "test") and item.group and item.clip
+    assert {item.split for item in index.items if item.label == 0} >= {"train", "validation", "test"}
+
+
+@datasets
+def test_paths_and_metadata_build_without_decoding(name, tmp_path):
+    """The files hold no media at all, so any decoding would fail."""
+    builder = build(name, tmp_path / "media", tmp_path / "data", "-index")
+    builder.download_and_prepare()
+    index = builder.load_index()
+    assert {split: info.num_examples for split, info in builder.info.splits.items()} == {
+        split: sum(item.split == split for item in index.items) for split in builder.info.splits
+    }
+    record = builder.as_data_source("train")[0]
+    by_id = {item.id: item for item in index.items}
+    item = by_id[record["id"].decode()]
+    assert record["label"] == item.label and record["group"].decode() == item.group
+    for field, value in item.subgroups:
+        assert record[field].decode() == value
+
+
+@datasets
+def test_every_config_has_a_name_and_an_index(name):
+    cls = data_builders.load(name)
+    names = [config.name for config in cls.BUILDER_CONFIGS]
+    assert len(set(names)) == len(names)
+    assert any(config.modality == "index" for config in cls.BUILDER_CONFIGS)
+    assert cls.MANUAL_DOWNLOAD_INSTRUCTIONS and cls.RELEASE_NOTES
