@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, PyTree
 
-Loss = Callable[..., Array]  # (logits, labels) -> per-example values
+Loss = Callable[[Array, Array, Array], Array]  # (logits, labels, step) -> per-example values
 
 
 @jax.tree_util.register_dataclass
@@ -84,12 +84,9 @@ def update(
     graphdef: nnx.GraphDef,
     tx: optax.GradientTransformation,
     loss: Loss,
-    class_weights: tuple[float, float] = (1.0, 1.0),
     ema: float = 0.0,
 ) -> tuple[State, dict[str, Array]]:
     """One optimiser update on one global batch.
-
-    The loss is the mean of per-example values weighted by class, divided by the sum of the weights.
 
     Args:
       state: before the update.
@@ -98,21 +95,17 @@ def update(
       key: the key of this step.
       graphdef: the model's static part.
       tx: the optimiser.
-      loss: per-example loss of (logits, labels).
-      class_weights: (real, fake).
+      loss: per-example loss of (logits, labels, step); its mean is minimised.
       ema: decay of the parameter average per step; warmed up as min(ema, (1 + step) / (10 + step)).
 
     Returns:
       The new state, and `loss`, `grad_norm` as scalars.
     """
-    weight = jnp.asarray(class_weights, jnp.float32)[labels]
-
     def objective(params):
         model = nnx.merge(graphdef, params, state.model_state, copy=True)
         model = nnx.view(model, deterministic=False, use_running_average=False, raise_if_not_found=False)
         logits = model(x, rngs=nnx.Rngs(dropout=key))
-        value = (weight * loss(logits, labels)).sum() / weight.sum()
-        return value, split(model)[2]
+        return loss(logits, labels, state.step).mean(), split(model)[2]
 
     (value, model_state), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
     updates, opt_state = tx.update(gradient, state.opt_state, state.params)
@@ -142,6 +135,3 @@ def compile_steps(one_step: Callable[[State, Any, jax.Array], tuple[State, dict]
         return jax.lax.scan(body, state, length=steps)
 
     return run
-
-
-Waveform = Float[Array, "batch time"]

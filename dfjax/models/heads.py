@@ -13,3 +13,9 @@ class Linear(nnx.Module):
 
     def __call__(self, x: Float[Array, "batch dim"]) -> Float[Array, " batch"]:
         return self.out(x.astype(jnp.float32))[:, 0]
+
+
+def start_at(head: nnx.Module, bias: float) -> None:
+    """Sets the output bias of a Linear head to the log-odds that training will see; other heads have none."""
+    if isinstance(head, Linear):
+        head.out.bias[...] = jnp.full((1,), bias, jnp.float32)

@@ -1,0 +1,174 @@
+"""The main job: prepare if needed, train, score, tune the threshold, report.
+
+    python -m dfjax.run --config experiments/audio_focal.py
+    python -m dfjax.run --config experiments/audio_focal.py:folder_audio --source RECORDINGS --config.train.steps=800
+"""
+
+import json
+import os
+import pathlib
+import sys
+import time
+
+import jax
+import ml_collections
+from absl import flags
+from etils import epath
+from ml_collections import config_flags
+
+from dfjax import audit, cli, models, prepare, properties, report, scoring, train, workdir
+from dfjax.data import sources
+from dfjax.records import FAKE, REAL, InputError
+from dfjax.score_file import Scores, write
+
+SYNTHETIC = ("demo_speech", "demo_faces")  # prove that the pipeline works, nothing about real deepfakes
+AUDITED = 1000  # records per split that the shortcut audit looks at
+
+
+def use_all_cores() -> None:
+    """One virtual CPU device per core; must come before the first use of jax."""
+    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+
+
+def run(
+    config: ml_collections.ConfigDict,
+    folder: epath.PathLike,
+    *,
+    name: str,
+    data_dir: epath.PathLike | None = None,
+    source: epath.PathLike | None = None,
+    progress: bool = True,
+) -> dict:
+    """Everything from media to report, continuing wherever an earlier call stopped.
+
+    Args:
+      config: the experiment.
+      folder: the workdir.
+      name: of the experiment, for the report.
+      data_dir: where prepared datasets lie.
+      source: the user's media.
+      progress: whether to print and draw progress.
+
+    Returns:
+      What report.json holds.
+    """
+    folder = epath.Path(folder)
+    models.model_class(config.model.name)
+    with workdir.lock(folder):
+        say = print if progress else lambda *_: None
+        dataset = config.data.dataset
+        note = " (synthetic: it shows that the pipeline works and proves nothing about real deepfakes)" if dataset in SYNTHETIC else ""
+        say(f"{name} on {dataset}{note}; results in {folder}")
+        workdir.claim(folder, config)
+        if (folder / "report.json").exists():
+            say(f"finished run; see {folder / 'report.md'}. Re-tune with: python -m dfjax.tune --workdir {folder} --criterion youden")
+            return json.loads((folder / "report.json").read_text())
+
+        directory = prepare.prepare(dataset, source, data_dir, config.data.config_name or None, progress=progress)
+        facts = {"dataset": {"name": dataset, "directory": directory.name, "version": str(directory.name), "hash": sources.content_hash(directory)}}
+        workdir.write_json(folder / "environment.json", workdir.environment(facts))
+
+        began = time.perf_counter()
+        summary = train.train(config, folder, directory, progress=progress)
+        validation, test = (score(config, folder, directory, split) for split in ("validation", "test"))
+        decision = tune.decide(validation, config.decision.criterion)
+        tune.write_decision(folder / "decision.json", decision)
+
+        splits = {split: sources.open_split(directory, split) for split in ("train", "test")}
+        plan = train.make_plan(config, splits["train"])
+        seconds = time.perf_counter() - began
+        result = report.build(
+            validation=validation,
+            test=test,
+            decision=decision,
+            train_counts=train_counts(splits["train"]),
+            ledger=plan.ledger.to_json(),
+            audit=shortcut_audit(splits["test"], models.model_class(config.model.name).modality),
+            run={
+                "name": name, "dataset": dataset, "synthetic": dataset in SYNTHETIC, "steps": summary["steps"],
+                "seconds": round(seconds, 1), "hardware": f"{jax.device_count()} x {jax.devices()[0].device_kind}, {os.cpu_count()} cores",
+            },
+            train_methods=set(splits["train"].method.tolist()) - {""},
+            subgroups=subgroups(splits["test"]),
+        )  # fmt: skip
+        report.write(folder, result, validation, test, subgroups(splits["test"]))
+        say(report.markdown(result))
+        say(
+            f"{summary['steps']} steps, {summary['examples']} examples in {summary['seconds']:.0f} s "
+            f"({summary['examples_per_second']:.0f} per second, first step after {summary['first_step_seconds']} s); report in {folder / 'report.html'}"
+        )
+        return result
+
+
+def score(config: ml_collections.ConfigDict, folder: epath.Path, directory: epath.Path, split_name: str) -> Scores:
+    """Scores a split with the best checkpoint and leaves the score file in the workdir."""
+    graphdef, params, model_state, step = train.restore_model(config, folder)
+    model = models.model_class(config.model.name)
+    split = sources.open_split(directory, split_name)
+    scorer = scoring.make_scorer(graphdef, model.modality)
+    values = scoring.score_split(scorer, params, model_state, split, model=model, batch=config.train.batch, mesh=train.make_mesh())
+    scores = sources.as_scores(split, values, {"step": step})
+    write(pathlib.Path(folder) / "scores" / f"{split.dataset}.{split_name}.csv", scores)
+    return scores
+
+
+def train_counts(split: sources.Split) -> dict:
+    """Clips per class and independent groups of the training split."""
+    clips = {label: len(set(split.clip[split.label == label].tolist())) for label in (REAL, FAKE)}
+    return {"real": clips[REAL], "fake": clips[FAKE], "groups": len(set(split.group.tolist()))}
+
+
+def subgroups(split: sources.Split) -> dict[str, dict[str, str]]:
+    """field -> clip -> value, for the fields that the dataset has."""
+    return {field: dict(zip(split.clip.tolist(), values.tolist(), strict=True)) for field, values in split.subgroups.items()}
+
+
+def shortcut_audit(split: sources.Split, modality: str) -> dict:
+    """How well trivial properties alone separate the classes of a split; of its first AUDITED records where there are more."""
+    rows = []
+    for record in scoring.records(split):
+        rows.append(properties.audio_features(record["audio"]) if modality == "audio" else properties.image_features(record["image"]))
+        if len(rows) == AUDITED:
+            break
+    import numpy as np
+
+    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    return audit.audit(columns, split.label[: len(rows)], split.group[: len(rows)])
+
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "experiment file, with :DATASET to train on another dataset", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "where results go (default runs/<experiment>)")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "where prepared datasets lie (default ~/tensorflow_datasets)")
+_SOURCE = flags.DEFINE_string("source", None, "folder with your media; needed once, to prepare")
+_JSON = flags.DEFINE_bool("json", False, "print the report as one JSON line and nothing else")
+
+
+def _parse(argv: list[str]) -> None:
+    if {"-h", "--help", "-help"} & set(argv):
+        print(__doc__, flags.FLAGS.module_help(sys.modules[__name__]), sep="\n")
+        sys.exit(0)
+    try:
+        rest = flags.FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError, ImportError) as error:
+        raise InputError(f"cannot read the command line: {error}") from error
+    if len(rest) > 1:
+        raise InputError(f"unexpected argument {rest[1]!r}; options start with --, see --help")
+    if _CONFIG.value is None:
+        raise InputError("--config is missing; give an experiment, such as --config experiments/audio_focal.py")
+
+
+def main() -> None:
+    """Flags, then one call."""
+    _parse(sys.argv)
+    use_all_cores()
+    stem, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).rpartition("/")[2].partition(":")
+    name = stem.removesuffix(".py") + (f"-{argument}" if argument else "")
+    result = run(
+        _CONFIG.value, _WORKDIR.value or f"runs/{name}", name=name, data_dir=_DATA_DIR.value, source=_SOURCE.value, progress=not _JSON.value
+    )  # fmt: skip
+    if _JSON.value:
+        print(json.dumps(result, allow_nan=False))
+
+
+if __name__ == "__main__":
+    cli.main(main)
