@@ -1,0 +1,45 @@
+"""What does plain training give at 10:1? The natural prior, cross-entropy, nothing else: the run to compare audio_focal.py with.
+
+    python -m dfjax.run --config experiments/audio_baseline.py
+    python -m dfjax.run --config experiments/audio_baseline.py:folder_audio --source RECORDINGS
+"""
+
+import ml_collections
+
+
+def get_config(dataset: str = "demo_speech") -> ml_collections.ConfigDict:
+    config = ml_collections.ConfigDict()
+    config.seed = 0
+
+    # input
+    config.data = ml_collections.ConfigDict()
+    config.data.dataset = dataset or "demo_speech"
+    config.data.config_name = ""  # "" takes the dataset's default protocol
+    config.data.feed = "auto"
+    config.data.seconds = 2.0  # random cut of each clip
+    config.augment = ml_collections.ConfigDict({"gain_db": 6.0, "noise_db": (15.0, 40.0)})
+
+    # model
+    config.model = ml_collections.ConfigDict({"name": "tdnn"})
+    config.model.kwargs = ml_collections.ConfigDict({"front_end": "log_mel", "bins": 80, "dim": 128})
+
+    # imbalance: left as it is
+    config.loss = ml_collections.ConfigDict({"name": "binary_cross_entropy", "kwargs": {}})
+    config.balance = ml_collections.ConfigDict({"sampling": "natural", "allow_stacking": False})
+
+    # optimiser
+    config.optim = ml_collections.ConfigDict()
+    config.optim.learning_rate = 1e-3
+    config.optim.warmup_steps = 40
+    config.optim.weight_decay = 0.05
+    config.optim.clip_norm = 1.0
+    config.optim.ema = 0.99
+    config.train = ml_collections.ConfigDict()
+    config.train.batch = 64
+    config.train.steps = 400
+    config.train.eval_every = 100
+    config.train.log_every = 20
+
+    # decision, after training
+    config.decision = ml_collections.ConfigDict({"criterion": "f1"})
+    return config
