@@ -241,23 +241,31 @@ def _expected(loss_of_margin, logits, fake, weights=(1.0, 1.0), label_smoothing:
 
 
 def _cross_entropy(u, _):
-    return jax.nn.softplus(-u)
+    return _focal_of_margin(u, 0.0)
+
+
+def _softpluses(u):
+    """U >= 0, exp(-|u|), softplus(u) and softplus(-u); one branch at 0, so every derivative holds."""
+    right = u >= 0
+    e = jnp.exp(jnp.where(right, -u, u))
+    log = jnp.log1p(e)
+    return right, e, jnp.where(right, u, 0.0) + log, jnp.where(right, 0.0, -u) + log
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _focal_of_margin(u: jax.Array, gamma: Number) -> jax.Array:
     """Exp(-gamma softplus(u)) softplus(-u); neither it nor its derivative subtracts close numbers."""
-    if gamma == 0:  # exp(-0 * inf) would be NaN
-        return jax.nn.softplus(-u)
-    return jnp.exp(-gamma * jax.nn.softplus(u)) * jax.nn.softplus(-u)
+    _, _, softplus, loss = _softpluses(u)
+    return loss if gamma == 0 else jnp.exp(-gamma * softplus) * loss  # exp(-0 * inf) would be NaN
 
 
 @_focal_of_margin.defjvp
 def _focal_of_margin_jvp(gamma, primals, tangents):
     (u,), (du,) = primals, tangents
-    slope = jax.nn.sigmoid(-u)
-    if gamma > 0:
-        # both terms have one sign; sigmoid(u) softplus(-u) is 0 at minus infinity, not 0 * inf
-        focus = gamma * jnp.where(jnp.isneginf(u), 0.0, jax.nn.sigmoid(u) * jax.nn.softplus(-u))
-        slope = jnp.exp(-gamma * jax.nn.softplus(u)) * (slope + focus)
-    return _focal_of_margin(u, gamma), -slope * du
+    right, e, softplus, loss = _softpluses(u)
+    p, q = jnp.where(right, 1.0, e) / (1 + e), jnp.where(right, e, 1.0) / (1 + e)  # sigmoid of u and -u
+    if gamma == 0:
+        return loss, -q * du
+    focus = gamma * jnp.where(jnp.isneginf(u), 0.0, p * loss)  # the limit, not 0 * inf
+    weight = jnp.exp(-gamma * softplus)
+    return weight * loss, -weight * (focus + q) * du

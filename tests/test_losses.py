@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import mpmath
@@ -102,6 +104,16 @@ def test_every_loss_has_finite_values_and_right_gradients(name):
         lambda z: loss(z, jnp.arange(9) % 2), (z,), order=2, modes=["fwd", "rev"], atol=0.05, rtol=0.05
     )
     np.testing.assert_allclose(jax.jit(loss)(Z, Y), loss(Z, Y), 2e-6)
+
+
+@pytest.mark.parametrize("y", [0, 1])
+def test_derivatives_at_zero_have_no_kink(y):
+    loss = functools.partial(losses.focal, labels=np.int32(y), gamma=1.0)
+    sign = 2 * y - 1
+    np.testing.assert_allclose(jax.grad(loss)(0.0), -sign * (0.25 + np.log(2) / 4), 1e-6)
+    np.testing.assert_allclose(
+        jax.grad(jax.grad(functools.partial(losses.binary_cross_entropy, labels=y)))(0.0), 0.25
+    )
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
