@@ -302,17 +302,32 @@ def _decimal(number):
 
 
 def _choose(both, candidates, name, constraint):
-    criterion = CRITERIA[name]
-    p, n = both.positives, both.negatives
-    missing = {"both": p == 0 or n == 0, "fake": p == 0, "any": p + n == 0}[criterion.needs]
-    if missing:
+    row, status = best_cut(candidates, both.positives, both.negatives, name, constraint)
+    if row is None:
         return _undefined(name, constraint, both.fake.dtype)
-    meets = criterion.meets(candidates.tp, candidates.fp, p, n, **constraint)
-    rows, status, objective, ties = np.flatnonzero(meets), "ok", criterion.objective, criterion.ties
+    return at_cut(both, candidates, row, status, name, constraint)
+
+
+def best_cut(
+    candidates: cuts.Cuts, p: int, n: int, criterion: str, constraint: dict
+) -> tuple[int | None, str]:
+    """The row of the best cut, or None, and the status.
+
+    Args:
+      candidates: cuts from few to many predicted fakes.
+      p: fakes, in the units of the cuts.
+      n: reals.
+      criterion: a key of CRITERIA.
+      constraint: its numbers.
+    """
+    rule = CRITERIA[criterion]
+    if {"both": p == 0 or n == 0, "fake": p == 0, "any": p + n == 0}[rule.needs]:
+        return None, "undefined"
+    meets = rule.meets(candidates.tp, candidates.fp, p, n, **constraint)
+    rows, status, objective, ties = np.flatnonzero(meets), "ok", rule.objective, rule.ties
     if not len(rows):
-        rows, status, objective, ties = np.arange(len(meets)), "infeasible", criterion.nearest, "most"
-    best = _argmax(objective, candidates, rows, p, n, ties, constraint)
-    return _threshold(both, candidates, best, status, name, constraint)
+        rows, status, objective, ties = np.arange(len(meets)), "infeasible", rule.nearest, "most"
+    return int(_argmax(objective, candidates, rows, p, n, ties, constraint)), status
 
 
 def _argmax(objective, candidates, rows, p, n, ties, constraint):
@@ -340,7 +355,10 @@ def _argmax(objective, candidates, rows, p, n, ties, constraint):
     return rows[near[best]]
 
 
-def _threshold(both, candidates, row, status, name, constraint):
+def at_cut(
+    both: cuts.Classes, candidates: cuts.Cuts, row: int, status: str, name: str, constraint: dict
+) -> Threshold:
+    """The threshold in the middle of one cut, with its counts and its value under a criterion."""
     tp, fp = int(candidates.tp[row]), int(candidates.fp[row])
     p, n, unit, dtype = both.positives, both.negatives, both.unit, both.fake.dtype
     counts = {"tp": tp, "fp": fp, "fn": p - tp, "tn": n - fp}
@@ -353,7 +371,7 @@ def _threshold(both, candidates, row, status, name, constraint):
     return Threshold(
         value=midpoint(*interval, dtype),
         status=status,
-        score=_score(name, tp, fp, p, n, unit, constraint),
+        score=value_of(name, tp, fp, p, n, constraint, unit),
         interval=interval,
         criterion=name,
         constraint=constraint,
@@ -362,12 +380,14 @@ def _threshold(both, candidates, row, status, name, constraint):
     )
 
 
-def _score(name, tp, fp, p, n, unit, constraint):
+def value_of(
+    name: str, tp: int, fp: int, p: int, n: int, constraint: dict, unit: Fraction | int = 1
+) -> float:
     """The criterion's value at one cut as a float, correctly rounded (mcc: to the last digit or two)."""
     if name == "eer":
         return float((Fraction(fp, n) + Fraction(p - tp, p)) / 2)
     if name == "break_even":
-        return float((Fraction(tp, p) + Fraction(tp, tp + fp)) / 2)
+        return float((Fraction(tp, p) + Fraction(tp, tp + fp or 1)) / 2)
     numerator, denominator = CRITERIA[name].objective(tp, fp, p, n, **constraint)
     value = Fraction(numerator, denominator or 1)
     if name == "mcc":
