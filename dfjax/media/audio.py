@@ -73,7 +73,7 @@ def _decode(source: str | IO[bytes]) -> tuple[Int16[np.ndarray, " samples"], Aud
     for block in blocks:
         length += len(block)
         _check(length <= MAX_SECONDS * info.rate, f"longer than {MAX_SECONDS // 3600} hours")
-        _check(np.isfinite(block).all(), "samples that are not finite")
+        _check(bool(np.isfinite(block).all()), "samples that are not finite")
         peak = max(peak, float(np.abs(block).max(initial=0)))
         _check(peak <= MAX_PEAK, "samples far outside [-1, 1]")
         pieces.append(_int16(stream.resample_chunk(block) if stream else block))
@@ -121,8 +121,9 @@ def _open(source: str | IO[bytes]) -> tuple[AudioInfo, Iterator[Float32[np.ndarr
 
 
 def _check_header(info: AudioInfo) -> None:
+    _check(info.rate > 0 and info.channels > 0, "unreadable: no sound could be found in it")
     _check(RATES[0] <= info.rate <= RATES[1], f"a sampling rate of {info.rate} Hz")
-    _check(1 <= info.channels <= MAX_CHANNELS, f"{info.channels} channels")
+    _check(info.channels <= MAX_CHANNELS, f"{info.channels} channels")
 
 
 def _soundfile_blocks(file: soundfile.SoundFile) -> Iterator[Float32[np.ndarray, " n"]]:
