@@ -24,15 +24,16 @@ def index(root: epath.Path, config: preparing.MediaConfig) -> Index:
     found = indexing.find_root(root, _is_root)
     if found is None:
         raise InputError(f"{root} does not hold DEEP-VOICE; expected KAGGLE/AUDIO/REAL and KAGGLE/AUDIO/FAKE")
-    folders, variant = indexing.folders(found), "{label}"
+    audio = found
     for name in ("kaggle", "audio"):
-        if name in folders:
-            found, folders = folders[name], indexing.folders(folders[name])
-            variant = f"{found.name}/{variant}" if name == "audio" else variant
+        inside = indexing.folders(audio)
+        audio = inside[name] if name in inside and _is_root(indexing.folders(inside[name])) else audio
+    folders = indexing.folders(audio)
+    variant = "/".join([*audio.relative_to(found).parts, "{label}"])
     result = Index("deepfake_audio", variant, [])
     items = []
     for label, name in ((REAL, "real"), (FAKE, "fake")):
-        for id_, path in indexing.media_files(folders[name], found, AUDIO_SUFFIXES, result.skipped):
+        for id_, path in indexing.media_files(folders[name], audio, AUDIO_SUFFIXES, result.skipped):
             match = (REAL_NAME, FAKE_NAME)[label].fullmatch(path.name)
             if match is None:
                 expected = "<source>-to-<target>" if label == FAKE else "<speaker>-original"

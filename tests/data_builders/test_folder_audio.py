@@ -1,0 +1,149 @@
+"""Folders of the user: what is understood, what is left out, what stops."""
+
+import collections
+
+import pytest
+from etils import epath
+
+from data_builders import folders, indexing, preparing
+from data_builders.folder_audio.folder_audio_dataset_builder import SOUND_SUFFIXES
+from dfjax.records import FAKE, REAL, InputError
+from tests.data_builders import fixtures
+
+
+def index(root):
+    return folders.index(epath.Path(root), "folder_audio", SOUND_SUFFIXES)
+
+
+def splits(found):
+    return collections.Counter((item.split, item.label) for item in found.items)
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "test", "real", "fake"),
+    [
+        ("train", "val", "test", "real", "fake"),
+        ("training", "validation", "testing", "REAL", "FAKE"),
+        ("Train", "Valid", "Eval", "Bonafide", "Spoof"),
+        ("TRAIN", "dev", "TEST", "genuine", "generated"),
+    ],
+)
+def test_names_of_folders(tmp_path, train, validation, test, real, fake):
+    paths = [f"{s}/{c}/{k}.wav" for s in (train, validation, test) for c in (real, fake) for k in range(2)]
+    found = index(fixtures.tree(tmp_path, paths))
+    assert splits(found) == {(s, label): 2 for s in ("train", "validation", "test") for label in (REAL, FAKE)}
+    assert {item.id for item in found.items} == set(paths)
+    assert all((item.label == FAKE) == (f"/{fake}/" in f"/{item.id}") for item in found.items)
+    assert found.variant == "{split}/{label}"
+
+
+def test_a_nested_folder_is_found_and_ids_are_relative_to_it(tmp_path):
+    paths = ["archive (1)/my data/train/real/a/b.wav", "archive (1)/my data/train/fake/c.wav"]
+    found = index(fixtures.tree(tmp_path, paths))
+    assert {item.id for item in found.items} == {"train/real/a/b.wav", "train/fake/c.wav"}
+
+
+def test_without_splits_a_grouped_stratified_one_is_made(tmp_path):
+    paths = [f"real/s{k % 20}_{k}.wav" for k in range(60)] + [f"fake/s{k % 20}_{k}.wav" for k in range(40)]
+    root = fixtures.tree(tmp_path, paths, seconds=0.2)
+    rows = [f"{path},{path.split('/')[1].split('_')[0]},g{k % 2}" for k, path in enumerate(paths)]
+    fixtures.text(root / "metadata.csv", "file,speaker,generator\r\n" + "\r\n".join(rows))
+    found = index(root)
+    assert indexing.straddling(found.items) == []
+    counts = splits(found)
+    for label, total in ((REAL, 60), (FAKE, 40)):
+        assert counts["train", label] == pytest.approx(0.7 * total, abs=0.1 * total)
+        assert min(counts["validation", label], counts["test", label]) >= 0.05 * total
+    assert found.items == index(root).items  # the same every time
+    assert {item.method for item in found.items} == {"", "g0", "g1"}
+    assert any("70" in w or "0.7" in w for w in found.warnings)
+
+
+def test_validation_is_taken_from_train_by_group(tmp_path):
+    paths = [f"train/{c}/s{k}_{j}.wav" for c in ("real", "fake") for k in range(10) for j in range(2)]
+    root = fixtures.tree(tmp_path, [*paths, "test/real/x.wav", "test/fake/y.wav"], seconds=0.2)
+    rows = [f"./{path},{path.split('/')[2].split('_')[0]}" for path in paths]
+    fixtures.text(root / "metadata.csv", "file,speaker\n" + "\n".join(rows))
+    found = index(root)
+    counts = splits(found)
+    assert indexing.straddling(found.items) == []
+    assert counts["validation", REAL] >= 2 and counts["validation", FAKE] >= 2
+    assert counts["train", REAL] + counts["validation", REAL] == 20
+    assert (counts["test", REAL], counts["test", FAKE]) == (1, 1)
+
+
+def test_metadata_fills_fields_and_empty_ones_do_not(tmp_path):
+    root = fixtures.tree(tmp_path, ["real/a b.wav", "real/c.wav", "fake/d.wav"], seconds=0.2)
+    fixtures.text(
+        root / "metadata.csv",
+        "\ufefffile,Speaker,generator,gender,notes\n"
+        '"real/a b.wav",ann,studio,women,"x, y"\nreal/c.wav,,,,\nfake\\d.wav,bob,world,men,\ngone.wav,x,,,\n',
+    )
+    found = {item.id: item for item in index(root).items}
+    assert found["real/a b.wav"].group == "ann" and found["real/a b.wav"].subgroups == (("gender", "women"),)
+    assert found["real/a b.wav"].method == ""  # real has no method
+    assert found["real/c.wav"].group == "real/c.wav"
+    assert (found["fake/d.wav"].group, found["fake/d.wav"].method) == ("bob", "world")
+    assert any("1 rows" in w and "gone.wav" in w for w in index(root).warnings)
+
+
+def test_leftovers_are_skipped_with_their_reason(tmp_path):
+    root = fixtures.tree(tmp_path, ["real/a.wav", "fake/b.wav"])
+    fixtures.junk(root / "real")
+    fixtures.text(root / "real/zero.wav", "")
+    fixtures.text(root / "fake/notes.txt", "x")
+    found = index(root)
+    assert sorted(item.id for item in found.items) == ["fake/b.wav", "real/a.wav"]
+    reasons = dict(found.skipped)
+    assert reasons["real/zero.wav"] == "empty file" and reasons["fake/notes.txt"] == "unknown ending"
+    assert reasons["real/__MACOSX/"] == reasons["real/.DS_Store"] == "operating system leftover"
+
+
+def test_a_group_in_two_given_splits_is_said(tmp_path):
+    root = fixtures.tree(
+        tmp_path, [f"{s}/{c}/a.wav" for s in ("train", "val", "test") for c in ("real", "fake")]
+    )
+    fixtures.text(root / "metadata.csv", "file,speaker\ntrain/real/a.wav,ann\ntest/real/a.wav,ann\n")
+    assert any("'ann'" in warning for warning in index(root).warnings)
+
+
+def test_one_line_errors(tmp_path):
+    with pytest.raises(InputError, match="not a folder"):
+        index(tmp_path / "gone")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="expected {train,val,test}/{real,fake}"):
+        index(tmp_path / "empty")
+    (tmp_path / "hollow/real").mkdir(parents=True)
+    (tmp_path / "hollow/fake").mkdir()
+    with pytest.raises(InputError, match="is empty"):
+        index(tmp_path / "hollow")
+    with pytest.raises(InputError, match="all 2 files are real; fake files are needed"):
+        preparing.check(index(fixtures.tree(tmp_path / "one", ["real/a.wav", "real/b.wav"])))
+    twins = fixtures.tree(tmp_path / "twins", ["real/a.wav", "fake/b.wav", "real/c.wav"])
+    (twins / "fake/copy.wav").write_bytes((twins / "real/c.wav").read_bytes())
+    with pytest.raises(InputError, match=r"real/c\.wav and fake/copy\.wav have the same content"):
+        preparing.check(index(twins))
+    with pytest.raises(InputError, match="both train and training"):
+        index(fixtures.tree(tmp_path / "both", ["train/real/a.wav", "training/fake/b.wav"]))
+    with pytest.raises(InputError, match="only by case"):
+        index(fixtures.tree(tmp_path / "case", ["real/a.wav", "Real/b.wav"]))
+    bad = fixtures.tree(tmp_path / "bad", ["real/a.wav", "fake/b.wav"])
+    fixtures.text(bad / "metadata.csv", "name,speaker\nreal/a.wav,ann\n")
+    with pytest.raises(InputError, match="expected one named file"):
+        index(bad)
+
+
+def test_the_config_changes_with_the_folder(tmp_path):
+    root = fixtures.tree(tmp_path / "My Voices", ["real/a.wav", "fake/b.wav"])
+
+    def name():
+        return preparing.source_config(preparing.MediaConfig(name="folder"), epath.Path(root)).name
+
+    first = name()
+    assert first.startswith("my_voices-") and name() == first
+    fixtures.audio(root / "real/c.wav")
+    second = name()
+    fixtures.text(root / "metadata.csv", "file,speaker\nreal/a.wav,ann\n")
+    third = name()
+    fixtures.text(root / "metadata.csv", "file,speaker\nreal/a.wav,bob\n")
+    assert len({first, second, third, name()}) == 4

@@ -1,0 +1,62 @@
+"""Pictures as they are, videos as face crops."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from data_builders.folder_image.folder_image_dataset_builder import Builder
+from dfjax import prepare
+from dfjax.media import faces
+from tests.data_builders import fixtures
+
+
+@pytest.fixture
+def found_face(monkeypatch):
+    """A detector that finds one face at a fixed place in every frame but the dark ones."""
+
+    def find(image):
+        return [faces.Face(np.array([8, 8, 40, 40], np.float32), 1.0)] if image.mean() > 20 else []
+
+    monkeypatch.setattr(faces, "find_with", lambda name, model=None: find)
+
+
+def test_pictures_and_videos_become_records(tmp_path, found_face):
+    paths = [f"{s}/{c}/{k}.jpg" for s in ("train", "val", "test") for c in ("real", "fake") for k in range(2)]
+    root = fixtures.tree(tmp_path / "data", paths)
+    dark, light = np.zeros((64, 64, 3), np.uint8), fixtures.picture((64, 64), 5)
+    fixtures.video(root / "train/fake/v.mp4", pictures=[dark] * 4 + [light] * 4)
+    fixtures.video(root / "train/real/dark.mp4", pictures=[dark] * 8)
+    directory = prepare.prepare(
+        "folder_image", root, tmp_path / "out", jobs=0, progress=False, frames=4, size=48, image_format="png"
+    )
+    assert directory.parent.name.endswith("-frames4-size48-png")
+    records = {r["id"].decode(): r for r in tfds.builder_from_directory(directory).as_data_source("train")}
+    picture = records["train/real/0.jpg"]
+    assert picture["image"] == (root / "train/real/0.jpg").read_bytes() and picture["frame"] == 0
+    np.testing.assert_array_equal(picture["box"], [0, 0, 64, 64])
+    crops = [record for id_, record in records.items() if id_.startswith("train/fake/v.mp4#")]
+    assert sorted(crop["frame"] for crop in crops) == [5, 7]
+    assert {crop["clip"] for crop in crops} == {b"train/fake/v.mp4"}
+    facts = json.loads((directory / "preparation.json").read_text())
+    assert facts["frames_without_face"] == {"train/fake/v.mp4": 2}
+    assert facts["skipped"] == [["train/real/dark.mp4", "no face found in 4 frames"]]
+    assert facts["face_detector"] == "haar" and facts["crops"]["size"] == 48
+
+
+def test_crops_of_pictures(tmp_path, found_face):
+    root = fixtures.tree(
+        tmp_path / "data", [f"train/{c}/{k}.png" for c in ("real", "fake") for k in range(9)]
+    )
+    directory = prepare.prepare(
+        "folder_image", root, tmp_path / "out", "folder-crops", jobs=0, progress=False
+    )
+    record = tfds.builder_from_directory(directory).as_data_source("train")[0]
+    np.testing.assert_array_equal(record["box"], [8, 8, 40, 40])
+    assert "#" not in record["id"].decode()
+
+
+def test_configs_have_names_and_descriptions():
+    assert [config.name for config in Builder.BUILDER_CONFIGS] == ["folder", "folder-crops"]
+    assert all(config.description for config in Builder.BUILDER_CONFIGS)
