@@ -21,9 +21,9 @@ Loss = Callable[[Array, Array, Array], Array]  # (logits, labels, step) -> per-e
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class State:
-    """All that changes while training."""
+    """All that changes while training. Fields are typed PyTree because jax also builds a State of shapes, specs or None."""
 
-    step: Array  # completed updates
+    step: PyTree  # () int32, completed updates
     params: PyTree
     model_state: PyTree  # running statistics of normalisation
     opt_state: PyTree
@@ -115,7 +115,7 @@ def update(
         decay = jnp.minimum(ema, (1 + state.step) / (10 + state.step))
         average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)
     new = State(step=state.step + 1, params=params, model_state=model_state, opt_state=opt_state, average=average)
-    return new, {"loss": value, "grad_norm": optax.global_norm(gradient)}
+    return new, {"loss": value, "grad_norm": optax.tree.norm(gradient)}
 
 
 def compile_steps(one_step: Callable[[State, Any, jax.Array], tuple[State, dict]], steps: int):

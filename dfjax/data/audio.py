@@ -9,7 +9,7 @@ def cut(
     audio: Int16[Array, "batch buffer"], length: Int[Array, " batch"], start: Int[Array, " batch"], samples: int
 ) -> Float[Array, "batch {samples}"]:
     """`samples` samples from `start` on, tiled where the clip is shorter; float32 in [-1, 1)."""
-    index = (start[:, None] + jnp.arange(samples)) % length[:, None]
+    index = (start[:, None] + jnp.arange(samples)[None]) % length[:, None]
     return jnp.take_along_axis(audio, index, axis=1).astype(jnp.float32) / 32768
 
 

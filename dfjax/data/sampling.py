@@ -9,7 +9,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, PyTree
 
 from dfjax.records import InputError
 
@@ -19,10 +19,10 @@ from dfjax.records import InputError
 class Strata:
     """Rows grouped by stratum, and the rate at which each stratum is drawn."""
 
-    order: Array | np.ndarray  # (rows,) int32, row numbers sorted by stratum
-    start: Array | np.ndarray  # (strata,) int32, first position of each stratum in `order`
-    count: Array | np.ndarray  # (strata,) int32
-    cumulative: Array | np.ndarray  # (strata,) float32, cumulative rates, last is 1
+    order: PyTree  # (rows,) int32, row numbers sorted by stratum
+    start: PyTree  # (strata,) int32, first position of each stratum in `order`
+    count: PyTree  # (strata,) int32
+    cumulative: PyTree  # (strata,) float32, cumulative rates, last is 1
 
 
 def strata(keys: np.ndarray, rates: dict) -> Strata:

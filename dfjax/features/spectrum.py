@@ -63,7 +63,7 @@ def dct(inputs: int, outputs: int) -> np.ndarray:
     return scipy.fft.dct(np.eye(inputs), type=2, norm="ortho", axis=1)[:, :outputs].astype(np.float32)
 
 
-def frames(x: Float[Array, "batch time"]) -> Float[Array, "batch frames {WINDOW}"]:
+def frames(x: Float[Array, "batch time"]) -> Float[Array, "batch frames window"]:
     """Overlapping frames, centred on every HOP-th sample; the waveform is zero padded by half a window at both ends."""
     count = n_frames(x.shape[1])
     blocks = -(-(WINDOW + (count - 1) * HOP) // HOP) + 1

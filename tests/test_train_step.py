@@ -1,0 +1,108 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from dfjax import losses, train_step
+from dfjax.models import heads
+
+
+class Toy(nnx.Module):
+    """Batch normalisation, dropout and a head: every kind of state a detector has."""
+
+    def __init__(self, *, rngs):
+        self.hidden = nnx.Linear(4, 8, rngs=rngs)
+        self.norm = nnx.BatchNorm(8, rngs=rngs)
+        self.dropout = nnx.Dropout(0.3)
+        self.head = heads.Linear(8, rngs=rngs)
+
+    def embed(self, x, *, rngs=None):
+        return self.dropout(jax.nn.relu(self.norm(self.hidden(x))), rngs=rngs)
+
+    def __call__(self, x, *, rngs=None):
+        return self.head(self.embed(x, rngs=rngs))
+
+
+def bce(logits, labels, step):
+    return losses.binary_cross_entropy(logits, labels)
+
+
+@pytest.fixture
+def problem():
+    tx = optax.adam(1e-2)
+    graphdef, state = train_step.create(lambda rngs: Toy(rngs=rngs), tx, jax.random.key(0), ema=True)
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal((16, 4)), jnp.float32)
+    y = jnp.asarray(rng.integers(0, 2, 16), jnp.int32)
+    step = lambda state, data, key: train_step.update(state, *data, key, graphdef=graphdef, tx=tx, loss=bce, ema=0.9)  # noqa: E731
+    return graphdef, state, (x, y), step
+
+
+def equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_several_steps_per_dispatch_equal_the_same_steps_one_by_one(problem):
+    _, state, data, step = problem
+    key = jax.random.key(1)
+    together, metrics = train_step.compile_steps(step, 6)(jax.tree.map(jnp.copy, state), data, key)
+    one = train_step.compile_steps(step, 1)
+    for _ in range(6):
+        state, _ = one(state, data, key)
+    assert metrics["loss"].shape == (6,)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6), state, together)
+
+
+def test_the_step_compiles_once(problem):
+    _, state, data, step = problem
+    run = train_step.compile_steps(step, 1)
+    for _ in range(4):
+        state, _ = run(state, data, jax.random.key(0))
+    assert run._cache_size() == 1
+
+
+def test_a_run_is_a_function_of_its_seed(problem):
+    _, state, data, step = problem
+    run = train_step.compile_steps(step, 3)
+    first, _ = run(jax.tree.map(jnp.copy, state), data, jax.random.key(7))
+    again, _ = run(jax.tree.map(jnp.copy, state), data, jax.random.key(7))
+    other, _ = run(jax.tree.map(jnp.copy, state), data, jax.random.key(8))
+    equal(first, again)
+    assert not np.array_equal(first.params["head"]["out"]["kernel"], other.params["head"]["out"]["kernel"])
+
+
+def test_the_average_follows_the_parameters_by_its_warmed_up_decay(problem):
+    _, state, data, step = problem
+    new, _ = step(state, data, jax.random.key(0))
+    decay = min(0.9, 1 / 10)
+    expected = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.average, new.params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), new.average, expected)
+    equal(train_step.eval_params(new), new.average)
+
+
+def test_evaluation_is_deterministic_and_leaves_statistics_alone(problem):
+    graphdef, state, (x, _), _ = problem
+    model = train_step.evaluation_model(graphdef, state.params, state.model_state)
+    np.testing.assert_array_equal(model(x), model(x))
+    equal(train_step.split(model)[2], state.model_state)
+
+
+def test_training_updates_running_statistics_and_counts_steps(problem):
+    _, state, data, step = problem
+    new, metrics = step(state, data, jax.random.key(0))
+    assert int(new.step) == int(state.step) + 1
+    assert not np.array_equal(new.model_state["norm"]["mean"], state.model_state["norm"]["mean"])
+    assert np.isfinite(metrics["loss"]) and metrics["grad_norm"] > 0
+
+
+def test_the_head_can_start_at_the_log_odds():
+    def build(rngs):
+        model = Toy(rngs=rngs)
+        heads.start_at(model.head, -2.3)
+        return model
+
+    _, state = train_step.create(build, optax.sgd(1.0), jax.random.key(0), ema=False)
+    np.testing.assert_allclose(state.params["head"]["out"]["bias"], [-2.3])
+    assert state.average is None
