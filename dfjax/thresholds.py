@@ -65,7 +65,7 @@ class Threshold:
     def as_dict(self) -> dict:
         """Plain values for strict JSON: an infinite number becomes the text 'Infinity' or '-Infinity'."""
         fields = dataclasses.asdict(self) | {"interval": list(self.interval)}
-        return {name: _plain(value) for name, value in fields.items()}
+        return {name: plain(value) for name, value in fields.items()}
 
     def to_json(self) -> str:
         """Strict JSON text that `from_json` restores bit for bit."""
@@ -86,11 +86,12 @@ class Threshold:
         return cls(**found | {"interval": tuple(found["interval"])})
 
 
-def _plain(value):
+def plain(value):
+    """A value as strict JSON can hold it: an infinity becomes its name, a fraction its text."""
     if isinstance(value, dict):
-        return {key: _plain(v) for key, v in value.items()}
+        return {key: plain(v) for key, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, Fraction):
         return str(value)
     if isinstance(value, np.generic):

@@ -1,0 +1,302 @@
+"""Chooses the threshold again, without training: from a run's validation scores or from any score file.
+
+python -m dfjax.tune --workdir runs/audio_focal --criterion recall_at_precision --min_precision 0.95
+python -m dfjax.tune --scores validation.csv --criterion youden
+python -m dfjax.tune --workdir runs/audio_focal --certify --max_fpr 0.01
+"""
+
+import argparse
+import json
+import math
+import os
+import pathlib
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+from dfjax import calibration, certify, cli, metrics, operating, optimism, score_file, thresholds
+from dfjax.records import InputError
+from dfjax.score_file import Scores
+
+SHOWN = ("accuracy", "precision", "recall", "f1", "balanced_accuracy")
+CONSTRAINTS = {
+    "beta": "of f_beta: how many times recall counts as much as precision",
+    "c_fp": "cost of a real called fake",
+    "c_fn": "cost of a fake called real",
+    "min_precision": "of recall_at_precision",
+    "min_recall": "of precision_at_recall, or of --certify",
+    "max_fpr": "of recall_at_fpr, or of --certify",
+}
+REPLICATES = 1000
+
+
+def decide(
+    scores: Scores,
+    criterion: str = "f1",
+    *,
+    certified: float | None = None,
+    abstain: float | None = None,
+    deploy_prior: float | None = None,
+    seed: int = 0,
+    **constraint,
+) -> dict[str, Any]:
+    """The decision of a run: threshold, what it was chosen for and on, what it is worth, and the calibration.
+
+    Args:
+      scores: validation scores, by record or by clip; clips are judged, unknown labels left out.
+      criterion: a key of `thresholds.CRITERIA`; ignored if `certified`.
+      certified: confidence of a guarantee instead of a criterion; then `constraint` is min_recall or max_fpr.
+      abstain: adds a band without verdict, outside which at most this share of each class is called wrong.
+      deploy_prior: share of fakes where the detector will be used; stored with the calibration.
+      seed: of the bootstrap.
+      **constraint: the criterion's numbers.
+
+    Returns:
+      What decision.json holds; plain values for strict JSON. `status` is 'ok', 'undefined' (threshold None)
+      or 'infeasible' (the nearest threshold; for a certificate None), and then `message` says why.
+
+    Raises:
+      InputError: unknown criterion or bad numbers, scores of the test or training split, nothing to judge.
+    """
+    split = scores.header.get("split")
+    if split in ("test", "train"):
+        raise InputError(
+            f"these are scores of the split {split!r}; a threshold is chosen on validation scores"
+        )
+    if deploy_prior is not None and not 0 < deploy_prior < 1:
+        raise InputError(f"deploy_prior is a share of fakes between 0 and 1, got {deploy_prior}")
+    clips = score_file.by_clip(score_file.known(scores))
+    if not len(clips):
+        raise InputError("no clip has a known label; expected scores of labelled clips")
+    x, y = clips.score, clips.label
+    groups, unit = operating.units(clips)
+    if certified is None:
+        chosen = thresholds.search(x, y, criterion, **constraint)
+        worth = optimism.bootstrap(x, y, criterion, groups=groups, n=REPLICATES, seed=seed, **constraint)
+        message = _message(chosen)
+    else:
+        certificate = certify.certify(x, y, confidence=certified, **constraint)
+        chosen, worth, message = certificate.threshold, None, certificate.statement
+    fitted = calibration.fit(x, y, ledger=scores.header.get("ledger"))
+    decision = _point(chosen, constraint) | {
+        "message": message,
+        "dataset": scores.header.get("dataset"),
+        "split": split,
+        "step": scores.header.get("step"),
+        "clips": {"fake": int((y == 1).sum()), "real": int((y == 0).sum())},
+        "half": metrics.at_threshold(x, y, 0.0),
+        "tuned": metrics.at_threshold(x, y, chosen.value) if chosen and chosen.value is not None else None,
+        "corrected_value": worth and worth.corrected,
+        "confidence_interval": worth and worth.interval,
+        "threshold_confidence_interval": worth and worth.threshold_interval,
+        "bootstrap": worth and {"replicates": worth.replicates, "unit": unit, "seed": seed},
+        "calibration": fitted | {"deploy_prior": deploy_prior},
+        "calibration_quality": calibration.quality(x, y, fitted),
+        "band": None if abstain is None else _band(x, y, abstain),
+    }
+    return _strict(decision)
+
+
+def _point(chosen, constraint):
+    """The decision's fields that come from a Threshold; None: no clip count suffices for a certificate."""
+    if chosen is None:
+        kept = {"threshold": None, "status": "infeasible", "criterion": "certified", "constraint": constraint}
+        return kept | dict.fromkeys(("value", "interval", "counts")) | {"dtype": "float32"}
+    fields = chosen.as_dict()
+    counts = {name: fields.pop(name) for name in ("tp", "fp", "fn", "tn")}
+    return {"threshold": fields.pop("value"), "value": fields.pop("score"), "counts": counts} | fields
+
+
+def _message(chosen):
+    """Why there is no threshold that does what was asked; None if there is one."""
+    if chosen.status == "undefined":
+        return f"{chosen.criterion} is undefined: it needs clips of both classes"
+    if chosen.status == "infeasible":
+        (name, wanted), *_ = chosen.constraint.items()
+        reached = {
+            "min_precision": _ratio(chosen.tp, chosen.tp + chosen.fp),
+            "max_fpr": _ratio(chosen.fp, chosen.fp + chosen.tn),
+        }[name]
+        return (
+            f"no threshold reaches {name} {wanted}; the nearest, {chosen.value:.6g}, gives {reached:.4g} "
+            f"at recall {chosen.score:.4g}"
+        )
+    return None
+
+
+def _ratio(part, whole):
+    return part / whole if whole else math.nan
+
+
+def _band(x, y, rate):
+    """The undecided band and the share of clips in it."""
+    real_below, fake_from = certify.band(x, y, max_fpr=rate, max_fnr=rate)
+    inside = (x >= real_below.value) & (x < fake_from.value)
+    return {
+        "rate": rate,
+        "real_below": real_below.value,
+        "fake_from": fake_from.value,
+        "undecided": float(inside.mean()),
+    }
+
+
+def _strict(value):
+    """Plain values for strict JSON: NaN becomes None, an infinity its name."""
+    if isinstance(value, dict):
+        return {key: _strict(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(v) for v in value]
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return thresholds.plain(value)
+
+
+def write_decision(path: str | os.PathLike, decision: Mapping[str, Any]) -> None:
+    """Writes decision.json, strict JSON, replaced whole."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(json.dumps(decision, indent=2, allow_nan=False) + "\n")
+        os.chmod(temporary, 0o644)  # mkstemp makes it private
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read_decision(path: str | os.PathLike) -> dict[str, Any]:
+    """The decision that `write_decision` wrote.
+
+    Raises:
+      InputError: no such file, not JSON, or no decision.
+    """
+    try:
+        decision = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read the decision {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    if not isinstance(decision, dict) or not {"threshold", "status", "criterion"} <= decision.keys():
+        raise InputError(f"{path} is no decision; expected what dfjax.tune or dfjax.run writes")
+    return decision
+
+
+def table(decision: Mapping[str, Any], test: Scores | None = None) -> str:
+    """A few lines for people: before and after on validation, the corrected value, and test if given."""
+    lines = [decision["message"]] if decision["message"] else []
+    clips = decision["clips"]
+    lines += [
+        f"{decision['split'] or 'scores'}: {clips['fake']} fake and {clips['real']} real clips",
+        _heading(),
+    ]
+    lines.append(_row("0.5", 0.0, decision["half"]))
+    if decision["tuned"]:
+        lines.append(_row(decision["criterion"], float(decision["threshold"]), decision["tuned"]))
+    if decision["corrected_value"] is not None:
+        low, high = decision["confidence_interval"]
+        lines.append(
+            f"{decision['criterion']} {decision['value']:.4f} here; on new data expect "
+            f"{decision['corrected_value']:.4f} [{low:.4f}, {high:.4f}] (optimism removed, 95 %, "
+            f"over {decision['bootstrap']['unit']})"
+        )
+    if band := decision["band"]:
+        lines.append(
+            f"no verdict from {float(band['real_below']):.4f} to {float(band['fake_from']):.4f}: "
+            f"{band['undecided']:.1%} of the clips"
+        )
+    if test is not None and decision["tuned"]:
+        test = score_file.by_clip(score_file.known(test))
+        lines += ["test (not used for the choice):", _heading()]
+        for name, value in (("0.5", 0.0), (decision["criterion"], float(decision["threshold"]))):
+            lines.append(_row(name, value, metrics.at_threshold(test.score, test.label, value)))
+    return "\n".join(lines)
+
+
+def _heading():
+    return f"{'':22}{'threshold':>12}" + "".join(f"{name.split('_')[0]:>11}" for name in SHOWN)
+
+
+def _row(name, threshold, found):
+    cells = ("-" if found[key] is None or math.isnan(found[key]) else f"{found[key]:.4f}" for key in SHOWN)
+    return f"{name:22}{threshold:12.4f}" + "".join(f"{cell:>11}" for cell in cells)
+
+
+def find_scores(workdir: str | os.PathLike, split: str) -> pathlib.Path | None:
+    """The score file of a run for a split of the data set it was trained on, None if there is none.
+
+    Raises:
+      InputError: the folder is no run.
+    """
+    path = pathlib.Path(workdir) / "config.json"
+    try:
+        dataset = json.loads(path.read_text())["data"]["dataset"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{workdir} holds no run (no readable config.json); give the workdir of a dfjax.run"
+        ) from error
+    found = path.parent / "scores" / f"{dataset}.{split}.csv"
+    return found if found.exists() else None
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        prog="python -m dfjax.tune", description="Choose the threshold again, without training."
+    )
+    source = result.add_mutually_exclusive_group(required=True)
+    source.add_argument("--workdir", help="a run; its decision.json is replaced")
+    source.add_argument("--scores", help="any CSV with label (1 fake, 0 real) and score (higher = fake)")
+    result.add_argument("--criterion", default="f1", help=f"one of {', '.join(thresholds.CRITERIA)}")
+    for name, text in CONSTRAINTS.items():
+        result.add_argument(f"--{name}", type=float, help=text)
+    result.add_argument(
+        "--certify",
+        type=float,
+        nargs="?",
+        const=0.95,
+        metavar="CONFIDENCE",
+        help="guarantee --min_recall or --max_fpr on new clips, instead of a criterion",
+    )
+    result.add_argument("--abstain", type=float, metavar="RATE", help="add a band without verdict")
+    result.add_argument(
+        "--deploy_prior", type=float, metavar="P", help="share of fakes where it will be used"
+    )
+    result.add_argument("--out", help="where the decision goes (default: decision.json of the workdir)")
+    result.add_argument("--json", action="store_true", help="print the decision as one JSON line")
+    return result
+
+
+def main() -> None:
+    """Reads scores, decides, writes the decision, prints a table."""
+    flags = parser().parse_args()
+    path = flags.scores or find_scores(flags.workdir, "validation")
+    if path is None:
+        raise InputError(
+            f"{flags.workdir} has no validation scores yet; let dfjax.run finish, or give --scores"
+        )
+    constraint = {name: getattr(flags, name) for name in CONSTRAINTS if getattr(flags, name) is not None}
+    decision = decide(
+        score_file.read(path),
+        flags.criterion,
+        certified=flags.certify,
+        abstain=flags.abstain,
+        deploy_prior=flags.deploy_prior,
+        **constraint,
+    )
+    out = flags.out or (flags.workdir and pathlib.Path(flags.workdir) / "decision.json")
+    if out:
+        write_decision(out, decision)
+    test = find_scores(flags.workdir, "test") if flags.workdir else None
+    print(
+        json.dumps(decision, allow_nan=False)
+        if flags.json
+        else table(decision, score_file.read(test) if test else None)
+    )
+    if decision["status"] != "ok":
+        raise InputError(decision["message"])
+
+
+if __name__ == "__main__":
+    cli.main(main)
