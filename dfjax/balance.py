@@ -95,15 +95,18 @@ def plan(
     loss: str = "binary_cross_entropy",
     loss_kwargs: Mapping[str, Any] | None = None,
     allow_stacking: bool = False,
+    minority_groups: int | None = None,
 ) -> Plan:
     """Fills in what depends on the data: class weights, alpha, prior, margins; and keeps the ledger.
 
     `loss_kwargs` may say weights='balanced' or 'effective_number' (with beta), alpha='balanced', leave out
     `prior` and `margins`, and for 'ldam' add `reweight_from`, the fraction of the run after which its weights
-    apply.
+    apply. sampling='auto' is what `recommend` would choose, for which it needs `minority_groups`.
     """
     real, fake = class_counts(counts)
     kwargs = dict(loss_kwargs or {})
+    if sampling == "auto":
+        sampling = STRATEGIES[auto(real, fake, minority_groups)]["sampling"]
     rates = sampling_rates(counts, sampling)
     natural = np.log(fake / real)
     terms: dict[str, Any] = {"sampling": float(np.log(rates[FAKE] / rates[REAL]) - natural)}

@@ -1,0 +1,152 @@
+"""Several experiments and seeds on the same test clips: what each is worth beyond noise.
+
+    python -m dfjax.compare --configs experiments/audio_baseline.py,experiments/audio_focal.py --seeds 3
+    --workdir runs/compare python -m dfjax.compare --configs experiments/imbalance_study.py:folder_audio
+    --seeds 3 --workdir runs/study --source RECORDINGS
+
+A file that declares ARMS stands for all of them unless one is named (FILE.py:ARM or FILE.py:DATASET+ARM). The
+first experiment is the one that the others are compared with. Finished runs are not run again, so the same
+command continues, and more seeds or experiments may be added later.
+"""
+
+import argparse
+import importlib.util
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import ml_collections
+
+from dfjax import cli, comparison, run, score_file
+from dfjax.ledger import Ledger
+from dfjax.records import InputError
+
+
+def load(spec: str) -> list[tuple[str, Callable[[], ml_collections.ConfigDict]]]:
+    """[(name, get_config)] of 'FILE.py' or 'FILE.py:ARGUMENT'; all arms of a file that declares ARMS.
+
+    Raises:
+      InputError: there is no such file, or it is no experiment.
+    """
+    path, _, argument = spec.partition(":")
+    stem = pathlib.Path(path).stem
+    try:
+        found = importlib.util.spec_from_file_location(stem, path)
+        module = importlib.util.module_from_spec(found)
+        found.loader.exec_module(module)
+        get_config = module.get_config
+    except (AttributeError, ImportError, OSError, SyntaxError) as error:
+        raise InputError(f"--configs: {path} is no experiment file ({error})") from error
+    arms = list(getattr(module, "ARMS", ()))
+    named = "+" in argument or argument in arms
+    if not arms or named:
+        suffix = argument.rpartition("+")[2] if named else argument
+        return [
+            (f"{stem}-{suffix}" if suffix else stem, lambda: get_config(*([argument] if argument else [])))
+        ]
+    return [(arm, lambda arm=arm: get_config(f"{argument}+{arm}" if argument else arm)) for arm in arms]
+
+
+def experiments(specs: list[str]) -> dict[str, ml_collections.ConfigDict]:
+    """Name -> experiment, in order; names must differ."""
+    found = {}
+    for spec in specs:
+        for name, make in load(spec):
+            if name in found:
+                raise InputError(f"--configs names {name!r} twice; expected different experiments")
+            try:
+                found[name] = make()
+            except (TypeError, ValueError) as error:
+                raise InputError(f"--configs: {spec}: {error}") from error
+    return found
+
+
+def run_one(
+    name: str, configs: dict[str, ml_collections.ConfigDict], seed: int, folder: pathlib.Path, **words
+) -> dict:
+    """The report of one experiment and seed, run now unless it is finished."""
+    config = configs[name].copy_and_resolve_references()
+    config.seed = seed
+    if not config.balance.get("head"):
+        return run.run(config, folder / f"{name}-seed{seed}", name=name, **words)
+    from dfjax import rebalance
+
+    backbone = next((other for other in configs if _is_backbone(configs[other], config)), None)
+    if backbone is not None:
+        run_one(backbone, configs, seed, folder, **words)
+        backbone = folder / f"{backbone}-seed{seed}"
+    return rebalance.finish(config, folder / f"{name}-seed{seed}", name=name, backbone=backbone, **words)
+
+
+def _is_backbone(other: ml_collections.ConfigDict, config: ml_collections.ConfigDict) -> bool:
+    """Whether `other` is the same experiment without a head of its own."""
+    plain = config.copy_and_resolve_references()
+    plain.balance.head, plain.seed = "", other.seed
+    return json.loads(plain.to_json()) == json.loads(other.to_json())
+
+
+def collect(report: dict, folder: pathlib.Path) -> comparison.Run:
+    """What a comparison needs of a finished run: its test scores by clip, its threshold, its ledger, its
+    cost."""
+    files = sorted((folder / "scores").glob("*.test.csv"))
+    if len(files) != 1:
+        raise InputError(f"{folder} has {len(files)} files scores/*.test.csv; expected one")
+    clips = score_file.by_clip(score_file.known(score_file.read(files[0])))
+    ledger = Ledger.from_json(report["ledger"] or {})
+    return comparison.Run(clips, report["threshold"]["value"], ledger, float(report["run"]["seconds"] or 0))
+
+
+def compare(
+    configs: dict[str, ml_collections.ConfigDict],
+    seeds: int,
+    workdir: pathlib.Path,
+    *,
+    progress: bool = True,
+    **words: Any,
+) -> dict:
+    """Runs what is unfinished, then compares."""
+    runs: dict[str, list[comparison.Run]] = {name: [] for name in configs}
+    for seed in range(seeds):  # seeds outermost: stopped early, every experiment has as many
+        for name in configs:
+            report = run_one(name, configs, seed, workdir, progress=progress, **words)
+            runs[name].append(collect(report, workdir / f"{name}-seed{seed}"))
+    result = comparison.compare(runs)
+    (workdir / "compare.json").write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
+    (workdir / "compare.md").write_text(comparison.markdown(result))
+    return result
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dfjax.compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--configs", required=True, help="FILE.py[:ARGUMENT],...; the first is the baseline")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to N-1 of each (default 3)")
+    parser.add_argument(
+        "--workdir", type=pathlib.Path, required=True, help="one folder per run goes below it"
+    )
+    parser.add_argument("--data_dir", help="where prepared datasets lie")
+    parser.add_argument("--source", help="folder with your media; needed once, to prepare")
+    parser.add_argument("--json", action="store_true", help="print compare.json on one line and nothing else")
+    return parser
+
+
+def main() -> None:
+    """Arguments, then one call."""
+    args = parser().parse_args()
+    if args.seeds < 1:
+        raise InputError(f"--seeds must be at least 1, got {args.seeds}")
+    run.use_all_cores()
+    result = compare(
+        experiments(args.configs.split(",")), args.seeds, args.workdir,
+        data_dir=args.data_dir, source=args.source, progress=not args.json,
+    )  # fmt: skip
+    print(json.dumps(result, allow_nan=False) if args.json else comparison.markdown(result))
+
+
+if __name__ == "__main__":
+    cli.main(main)

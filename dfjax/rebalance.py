@@ -1,0 +1,187 @@
+"""Decoupled training: a run's backbone with a head fitted again on resampled embeddings, as a run of its own.
+
+    python -m dfjax.rebalance --workdir runs/audio_baseline --method smote --out runs/audio_baseline-smote
+
+The result is a run like any other: tune, predict and evaluate take it. Only the training split is resampled;
+validation and test keep their natural prior.
+"""
+
+import argparse
+import json
+import pathlib
+import time
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from etils import epath
+from jax.sharding import NamedSharding, PartitionSpec
+
+from dfjax import (
+    checkpoint,
+    cli,
+    models,
+    prepare,
+    report,
+    run,
+    scoring,
+    smote,
+    train,
+    train_step,
+    tune,
+    workdir,
+)
+from dfjax.data import sources
+from dfjax.records import InputError
+
+
+def rebalance(
+    config: ml_collections.ConfigDict,
+    folder: epath.PathLike,
+    backbone: epath.PathLike,
+    directory: epath.PathLike,
+) -> smote.Resampled:
+    """Writes the checkpoint with the new head into `folder`.
+
+    Args:
+      config: the experiment of the backbone, with `balance.head` one of `smote.METHODS`.
+      folder: where the checkpoint goes.
+      backbone: the workdir of the trained backbone.
+      directory: the prepared dataset.
+
+    Returns:
+      What resampling made of the training embeddings, with its ledger and notes.
+
+    Raises:
+      InputError: the model's head is not linear, or the resampler refuses.
+    """
+    graphdef, params, model_state, step = train.restore_model(config, backbone)
+    if jax.tree.map(jnp.shape, params["head"]).keys() != {"out"}:
+        raise InputError(
+            f"the head of {config.model.name} is not linear; only a linear head can be fitted again"
+        )
+    split = sources.open_split(directory, "train")
+    model = models.model_class(config.model.name)
+    mesh = train.make_mesh()
+    embeddings = scoring.score_split(
+        scoring.make_embedder(graphdef, model.modality), params, model_state, split,
+        model=model, batch=config.train.batch, mesh=mesh,
+    )  # fmt: skip
+    rows = sources.known_rows(split)
+    resampled = smote.resample(embeddings[rows], split.label[rows], config.balance.head, seed=config.seed)
+    head = smote.fit_head(resampled.embeddings, resampled.labels)
+    params = jax.device_put(params | {"head": head}, NamedSharding(mesh, PartitionSpec()))
+    average = params if config.optim.ema > 0 else None
+    state = train_step.State(np.int32(step), params, model_state, None, average)
+    with checkpoint.manager(folder) as checkpoints:
+        checkpoint.save(checkpoints, state, {"average_precision": None})
+    return resampled
+
+
+def finish(
+    config: ml_collections.ConfigDict,
+    folder: epath.PathLike,
+    *,
+    name: str,
+    backbone: epath.PathLike | None = None,
+    data_dir: epath.PathLike | None = None,
+    source: epath.PathLike | None = None,
+    progress: bool = True,
+) -> dict:
+    """All of an experiment with `balance.head`, from backbone to report, continuing where it stopped.
+
+    Args:
+      config: the experiment.
+      folder: the workdir of the result.
+      name: of the experiment, for the report.
+      backbone: the workdir of its backbone, trained there if it is not yet; `folder`/backbone if None.
+      data_dir: where prepared datasets lie.
+      source: the user's media.
+      progress: whether to print and draw progress.
+
+    Returns:
+      What report.json holds.
+    """
+    folder = epath.Path(folder)
+    backbone = epath.Path(backbone or folder / "backbone")
+    with workdir.lock(folder):
+        workdir.claim(folder, config)
+        if (folder / "report.json").exists():
+            return json.loads((folder / "report.json").read_text())
+        if (backbone / "config.json").exists():
+            plain = workdir.read_config(backbone)
+        else:
+            plain = config.copy_and_resolve_references()
+            plain.balance.head = ""
+        before = run.run(plain, backbone, name=name, data_dir=data_dir, source=source, progress=progress)
+        began = time.perf_counter()
+        directory = prepare.prepare(
+            config.data.dataset, source, data_dir, config.data.config_name or None, progress=progress
+        )
+        facts = {
+            "dataset": {
+                "name": config.data.dataset,
+                "version": directory.name,
+                "hash": sources.content_hash(directory),
+            }
+        }
+        workdir.write_json(folder / "environment.json", workdir.environment(facts))
+        resampled = rebalance(config, folder, backbone, directory)
+        validation, test = (run.score(config, folder, directory, split) for split in ("validation", "test"))
+        decision = tune.decide(validation, config.decision.criterion)
+        tune.write_decision(folder / "decision.json", decision)
+        train_split, test_split = (sources.open_split(directory, split) for split in ("train", "test"))
+        seconds = before["run"]["seconds"] + time.perf_counter() - began
+        result = report.build(
+            validation=validation,
+            test=test,
+            decision=decision,
+            train_counts=run.train_counts(train_split),
+            ledger=resampled.ledger.to_json(),
+            audit=before["audit"],
+            run=before["run"] | {"name": name, "seconds": round(seconds, 1)},
+            train_methods=set(train_split.method.tolist()) - {""},
+            subgroups=run.subgroups(test_split),
+        )
+        report.write(folder, result, validation, test, run.subgroups(test_split))
+        for note in resampled.notes if progress else ():
+            print(note)
+        return result
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dfjax.rebalance", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        "--workdir", type=pathlib.Path, required=True, help="a finished run, whose backbone is kept"
+    )
+    parser.add_argument(
+        "--method", choices=smote.METHODS, required=True, help="how to resample the embeddings"
+    )
+    parser.add_argument("--out", type=pathlib.Path, help="workdir of the result (default WORKDIR-METHOD)")
+    parser.add_argument("--data_dir", type=pathlib.Path, help="where prepared datasets lie")
+    parser.add_argument(
+        "--json", action="store_true", help="print the report as one JSON line and nothing else"
+    )
+    return parser
+
+
+def main() -> None:
+    """Arguments, then one call."""
+    args = parser().parse_args()
+    run.use_all_cores()
+    config = workdir.read_config(args.workdir)
+    with config.unlocked():
+        config.balance.head = args.method
+    out = args.out or args.workdir.with_name(f"{args.workdir.name}-{args.method}")
+    result = finish(
+        config, out, name=out.name, backbone=args.workdir, data_dir=args.data_dir, progress=not args.json
+    )
+    print(json.dumps(result, allow_nan=False) if args.json else f"report in {out / 'report.html'}")
+
+
+if __name__ == "__main__":
+    cli.main(main)
