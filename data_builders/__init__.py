@@ -9,6 +9,7 @@ DATASETS = {  # name -> folder.module:class; add a line per dataset, sorted by n
     "celeb_df_v2": "celeb_df_v2.celeb_df_v2_dataset_builder:Builder",
     "deepfake_audio": "deepfake_audio.deepfake_audio_dataset_builder:Builder",
     "deepfake_image_detection": "deepfake_image_detection.deepfake_image_detection_dataset_builder:Builder",
+    "demo_faces": "demo_faces.demo_faces_dataset_builder:Builder",
     "demo_speech": "demo_speech.demo_speech_dataset_builder:Builder",
     "dfd": "dfd.dfd_dataset_builder:Builder",
     "faceforensics": "faceforensics.faceforensics_dataset_builder:Builder",

@@ -1,10 +1,10 @@
 """Voices made from nothing: a source-filter stand-in for real speech and vocoder copies of it as fakes.
 
-Nothing here is speech, and nothing measured on it says anything about real deepfakes: it exists so that the whole
-pipeline can be run and checked in minutes, without a download. A voice is a train of glottal pulses (Klatt and Klatt,
-1990, with jitter and shimmer) and noise through moving formants. A fake is such a voice analysed and synthesised again
-by one of four classical vocoders, mixed into the original over part of the time and of the band. Both classes then
-pass through one recording chain (room, noise, band limit, level), whose settings are drawn before the class matters.
+Nothing here is speech, and nothing measured on it says anything about real deepfakes: it exists so that the
+whole pipeline can be run and checked in minutes, without a download. A voice is a train of glottal pulses (Klatt
+and Klatt, 1990, with jitter and shimmer) and noise through moving formants. A fake is such a voice analysed and
+synthesised again by one of four classical vocoders, mixed into the original over part of the time and of the
+band. Both classes then pass through one recording chain: room, noise, band limit, level, length.
 
 The same seed gives the same samples, bit for bit, on one platform: every clip has its own generator.
 """
@@ -22,13 +22,13 @@ from dfjax.records import FAKE, REAL, SAMPLE_RATE
 STRENGTH = (0.8, 1.0)  # share of the copy where it is mixed in; 1 replaces the original
 TIME_SHARE = (0.6, 1.0)  # of the clip's length
 BAND_SHARE = (0.7, 1.0)  # of the range from 0 to 8 kHz
-SNR_DB = (20.0, 45.0)  # voice to background noise; noise hides artefacts of both classes alike
+SNR_DB = (20.0, 40.0)  # voice to background noise; noise hides artefacts of both classes alike
 
 SEED = 20_260_101
 SPEAKERS = {"train": 36, "validation": 20, "test": 25}  # no speaker is in two splits
 REAL_PER_SPEAKER, FAKE_PER_SPEAKER = 20, 2
-METHODS = ("griffin_lim", "lpc", "phase_random")
-UNSEEN_METHOD = "sinusoidal"  # in test only
+METHODS = ("griffin_lim", "lpc", "sinusoidal")
+UNSEEN_METHOD = "phase_random"  # in test only
 SECONDS = (1.5, 2.0)
 
 HOP = 128  # samples between control frames: 8 ms
@@ -128,7 +128,7 @@ def _method(split: str, speaker: int, k: int) -> str:
     return methods[(speaker * FAKE_PER_SPEAKER + k) % len(methods)]
 
 
-# ---- what is said --------------------------------------------------------------------------------------------------
+# ---- what is said ------------------------------------------------------------------------------------------
 
 
 def _draw_voice(rng: np.random.Generator) -> Voice:
@@ -175,7 +175,7 @@ def _stack(scores: list[Score]) -> Score:
     return Score(*(np.stack([getattr(s, f.name) for s in scores]) for f in dataclasses.fields(Score)))
 
 
-# ---- how it sounds -------------------------------------------------------------------------------------------------
+# ---- how it sounds -----------------------------------------------------------------------------------------
 
 
 def _utter(
@@ -190,8 +190,8 @@ def _utter(
     phase = np.cumsum(f0, axis=1, dtype=np.float64)
     height = 1 + voice.shimmer * np.take_along_axis(wobble[:, 1], phase.astype(np.int64), axis=1)
 
-    # Glottal flow u^2 (1 - u) while open, u = t / open time; its difference is the radiated source, and differencing
-    # the flow rather than sampling its derivative halves the aliasing of the closing edge.
+    # Glottal flow u^2 (1 - u) while open, u = t / open time; its difference is the radiated source. Differencing
+    # the flow rather than sampling its derivative averages over a sample, which lessens aliasing.
     u = np.minimum((phase % 1).astype(np.float32) / np.float32(voice.open_quotient), 1)
     flow = height * u * u * (1 - u)
     pulses = np.diff(flow, axis=1, prepend=0) * 20
@@ -233,7 +233,7 @@ def _all_pole(
 
 
 def _pieces(signal: Float32[np.ndarray, "clips samples"]) -> Complex64[np.ndarray, "clips frames bins"]:
-    """Spectra of short pieces around every control frame; a filter that changes every frame multiplies them."""
+    """Spectra of pieces around every frame; a filter that changes with the frame multiplies them."""
     padded = np.pad(signal, ((0, 0), (HOP, HOP)))
     return scipy.fft.rfft(
         np.lib.stride_tricks.sliding_window_view(padded, 2 * HOP, axis=1)[:, ::HOP] * PITCH_WINDOW, FFT
@@ -249,7 +249,7 @@ def _overlap_add(pieces: Float32[np.ndarray, "clips frames width"]) -> Float32[n
     return total.reshape(clips, -1)
 
 
-# ---- copy-synthesis ------------------------------------------------------------------------------------------------
+# ---- copy-synthesis ----------------------------------------------------------------------------------------
 
 
 def _stft(signal: Float32[np.ndarray, " samples"]) -> Complex64[np.ndarray, "frames bins"]:
@@ -267,7 +267,7 @@ def _unit(spectrum: Complex64[np.ndarray, "frames bins"]) -> Complex64[np.ndarra
 
 
 def _copy_synthesis(signal, f0, voiced, method: str, rng: np.random.Generator):
-    """Mixes a vocoder's copy into part of the clip: a stretch of time, a band, a strength. Mean square stays one."""
+    """Mixes a vocoder's copy into part of the clip: a stretch of time, a band. The mean square stays one."""
     spectrum = _stft(signal)
     copy = VOCODERS[method](spectrum, f0, voiced, rng)
     strength = rng.uniform(*STRENGTH)
@@ -314,7 +314,7 @@ def _phase_random(spectrum, f0, voiced, rng):
 
 
 def _lpc(spectrum, f0, voiced, rng, order: int = 16):
-    """A linear predictor excited by even pulses where voiced and by noise elsewhere (Atal and Hanauer, 1971)."""
+    """A linear predictor excited by even pulses or by noise (Atal and Hanauer, 1971)."""
     phase = np.cumsum(_per_sample(f0[None])[0] / SAMPLE_RATE, dtype=np.float64)
     pulses = np.diff(np.floor(phase), prepend=0) * np.sqrt(SAMPLE_RATE / f0.mean())
     noise = rng.standard_normal(SAMPLES)
@@ -363,7 +363,7 @@ VOCODERS = {
 }
 
 
-# ---- the recording -------------------------------------------------------------------------------------------------
+# ---- the recording -----------------------------------------------------------------------------------------
 
 
 def _record(dry, rngs: list[np.random.Generator]) -> Int16[np.ndarray, "clips {SAMPLES}"]:
@@ -373,11 +373,11 @@ def _record(dry, rngs: list[np.random.Generator]) -> Int16[np.ndarray, "clips {S
     time = np.arange(SAMPLE_RATE // 4) / SAMPLE_RATE
     recordings = np.empty(dry.shape, np.int16)
     for k, rng in enumerate(rngs):
-        room = rng.standard_normal(len(time)) * np.exp(-6.9 * time / rng.uniform(0.1, 0.5))  # -60 dB at T60
-        room *= 10 ** (rng.uniform(-25, -8) / 20) / np.sqrt(np.sum(room * room))
+        room = rng.standard_normal(len(time)) * np.exp(-6.9 * time / rng.uniform(0.1, 0.3))  # -60 dB at T60
+        room *= 10 ** (rng.uniform(-30, -12) / 20) / np.sqrt(np.sum(room * room))
         room[0] = 1
         slope = (np.maximum(hertz, 50) / 1000) ** np.float32(-rng.uniform(0, 1))  # white to pink in amplitude
-        cut, steep = rng.uniform(3800, 9000), 200
+        cut, steep = rng.uniform(5500, 9000), 200
         band = 1 / (1 + np.exp(np.clip((hertz - cut) / steep, -30, 30)))
         voice = scipy.fft.irfft(
             scipy.fft.rfft(dry[k], size) * scipy.fft.rfft(room.astype(np.float32), size) * band, size

@@ -1,0 +1,1 @@
+"""Synthetic faces; see README.md."""
