@@ -87,8 +87,7 @@ def _is_backbone(other: ml_collections.ConfigDict, config: ml_collections.Config
 
 
 def collect(report: dict, folder: pathlib.Path) -> comparison.Run:
-    """What a comparison needs of a finished run: its test scores by clip, its threshold, its ledger, its
-    cost."""
+    """What a comparison needs of a finished run: clips, threshold, ledger, cost."""
     files = sorted((folder / "scores").glob("*.test.csv"))
     if len(files) != 1:
         raise InputError(f"{folder} has {len(files)} files scores/*.test.csv; expected one")
