@@ -26,9 +26,9 @@ def confusion(scores: Scores, threshold: float) -> Integer[np.ndarray, "n 4"]:
     return np.stack(cells, axis=1).astype(np.int64)
 
 
-def metrics(counts: Integer[np.ndarray, "*n 4"]) -> dict[str, Float[np.ndarray, "*n"]]:
-    """The metrics NAMES of counts (tp, fp, fn, tn) on the last axis; NaN where undefined."""
-    tp, fp, fn, tn = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
+def metrics(counts: Integer[np.ndarray, "n 4"]) -> dict[str, Float[np.ndarray, " n"]]:
+    """The metrics NAMES of rows of tp, fp, fn and tn; NaN where undefined."""
+    tp, fp, fn, tn = np.asarray(counts, np.float64).T
     with np.errstate(invalid="ignore", divide="ignore"):
         recall = tp / (tp + fn)
         return {
@@ -41,7 +41,7 @@ def metrics(counts: Integer[np.ndarray, "*n 4"]) -> dict[str, Float[np.ndarray, 
 
 
 def replicates(clips: int) -> int:
-    """How often to redraw: 1,000 times, less often where clips are so many that intervals are narrow anyway."""
+    """How often to redraw: 1,000 times, less where clips are so many that intervals are narrow anyway."""
     return max(100, min(1_000, DRAWN // clips))
 
 
@@ -93,28 +93,26 @@ def points(
       [{threshold, tp, fp, fn, tn, accuracy: {value, low, high}, ...}], [{accuracy: {value, low, high}, ...}].
     """
     table = np.concatenate([confusion(scores, t) for t in thresholds], axis=1)
-    spread = draws(table, groups, n=n, seed=seed)
-    blocks = [slice(4 * k, 4 * k + 4) for k in range(len(thresholds))]
-    totals = [table.sum(0)[block] for block in blocks]
-    values, spreads = [metrics(t) for t in totals], [metrics(spread[:, block]) for block in blocks]
+    total = table.sum(0)
+    both = np.concatenate(
+        [total[None], draws(table, groups, n=n, seed=seed)]
+    )  # the truth, then its replicates
+    rates = [metrics(both[:, 4 * k : 4 * k + 4]) for k in range(len(thresholds))]
     sides = [
         {"threshold": float(t)}
-        | dict(zip(("tp", "fp", "fn", "tn"), total.tolist(), strict=True))
-        | {name: interval(value[name], replicas[name]) for name in NAMES}
-        for t, total, value, replicas in zip(thresholds, totals, values, spreads, strict=True)
+        | dict(zip(("tp", "fp", "fn", "tn"), total[4 * k : 4 * k + 4].tolist(), strict=True))
+        | {name: interval(rates[k][name]) for name in NAMES}
+        for k, t in enumerate(thresholds)
     ]
-    changes = [
-        {name: interval(value[name] - values[0][name], replicas[name] - spreads[0][name]) for name in NAMES}
-        for value, replicas in zip(values[1:], spreads[1:], strict=True)
-    ]
+    changes = [{name: interval(rate[name] - rates[0][name]) for name in NAMES} for rate in rates[1:]]
     return sides, changes
 
 
-def interval(value: float | np.ndarray, spread: Float[np.ndarray, " r"]) -> dict[str, float]:
-    """A value with the 95 % percentiles of its replicates; undefined replicates are left out."""
-    spread = spread[np.isfinite(spread)]
+def interval(values: Float[np.ndarray, " n"]) -> dict[str, float]:
+    """The first value with the 95 % percentiles of the others, its replicates; undefined ones count not."""
+    spread = values[1:][np.isfinite(values[1:])]
     low, high = np.quantile(spread, (0.025, 0.975)) if len(spread) else (np.nan, np.nan)
-    return {"value": float(value), "low": float(low), "high": float(high)}
+    return {"value": float(values[0]), "low": float(low), "high": float(high)}
 
 
 def wilson(hits: int, n: int) -> dict[str, float | None]:
