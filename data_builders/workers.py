@@ -117,7 +117,7 @@ class _Worker:
                 f"a worker process does not start: {lines[-1] if lines else f'exit code {code}'}"
             )
         if code == -signal.SIGALRM:
-            return self.task[0], None, f"gave no result within {self.task[2]:.0f} s"
+            return self.task[0], None, f"gave no result within {self.task[2]:.3g} s"
         return self.task[0], None, f"the decoder crashed ({signal.Signals(-code).name if code < 0 else code})"
 
     def close(self) -> None:
@@ -130,6 +130,7 @@ class _Worker:
 def serve(descriptor: int, function: str) -> None:
     """A worker's life: tasks in, results out, until the parent closes the pipe or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
+    os.set_inheritable(descriptor, False)  # else a child of a decoder would keep it open after our death
     pipe = multiprocessing.connection.Connection(descriptor)
     call = _resolve(function)
     _limit_memory()

@@ -1,0 +1,239 @@
+"""From a folder to records: complete, repeatable, resumable, and hard to stop."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from data_builders import decoding, workers
+from dfjax import prepare
+from dfjax.media import audio
+from dfjax.records import MAX_SAMPLES, InputError
+from tests.data_builders import fixtures
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PATHS = [f"{s}/{c}/{k}.wav" for s in ("train", "val", "test") for c in ("real", "fake") for k in range(3)]
+
+
+@pytest.fixture
+def source(tmp_path):
+    return fixtures.tree(tmp_path / "voices", PATHS, seconds=0.2)
+
+
+def files(directory):
+    return {path.name: path.read_bytes() for path in sorted(pathlib.Path(directory).iterdir())}
+
+
+def test_records_hold_what_the_files_hold(source, tmp_path):
+    fixtures.audio(source / "train/fake/long.flac", seconds=9.5, seed=77)
+    fixtures.text(
+        source / "metadata.csv", "file,speaker,generator,gender\ntrain/fake/long.flac,ann,world,women\n"
+    )
+    directory = prepare.prepare("folder_audio", source, tmp_path / "out", jobs=0, progress=False)
+    builder = tfds.builder_from_directory(directory)
+    counted = 0
+    for split in ("train", "validation", "test"):
+        index = np.load(directory / f"index.{split}.npz")
+        for k, record in enumerate(builder.as_data_source(split)):
+            id_, _, start = record["id"].decode().partition("#")
+            samples, _ = audio.decode(source / id_)
+            np.testing.assert_array_equal(record["audio"], samples[int(start or 0) :][:MAX_SAMPLES])
+            assert record["duration"] == np.float32(len(samples) / 16_000)
+            assert record["label"] == ("/fake/" in id_) == index["labels"][k]
+            assert (
+                record["dataset"] == b"folder_audio" and record["clip"].decode() == id_ == index["clips"][k]
+            )
+            for name in ("id", "group", "method"):
+                assert record[name].decode() == index[name + "s"][k]
+            if "long" in id_:
+                assert (record["group"], record["method"], record["gender"]) == (b"ann", b"world", b"women")
+                counted += 1
+    assert counted == 3  # windows of 9.5 s
+    facts = prepare.summary(directory)
+    assert facts["counts"]["train"] == {
+        "real": {"files": 3, "records": 3},
+        "fake": {"files": 4, "records": 6},
+    }
+    assert "train" in prepare.describe(facts, directory)
+
+
+def test_worker_processes_give_the_same_bytes_and_leave_nothing_behind(source, tmp_path):
+    alone = prepare.prepare("folder_audio", source, tmp_path / "a", jobs=0, progress=False)
+    pooled = prepare.prepare("folder_audio", source, tmp_path / "b", jobs=2, progress=False)
+    assert alone.relative_to(tmp_path / "a") == pooled.relative_to(tmp_path / "b")
+    records = [{n: c for n, c in files(d).items() if "array_record" in n} for d in (alone, pooled)]
+    assert records[0] == records[1] and len(records[0]) == 3
+    assert {path.name for path in pooled.parent.iterdir()} == {"1.0.0"}
+
+
+def test_a_prepared_dataset_is_reused_and_a_changed_folder_is_not(source, tmp_path, monkeypatch):
+    first = prepare.prepare("folder_audio", source, tmp_path / "out", jobs=0, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding, "decode_item", None)
+        assert prepare.prepare("folder_audio", source, tmp_path / "out", jobs=0, progress=False) == first
+        name = first.parent.name
+        assert prepare.prepare("folder_audio", None, tmp_path / "out", name) == first
+    fixtures.audio(source / "train/real/new.wav", seed=99)
+    second = prepare.prepare("folder_audio", source, tmp_path / "out", jobs=0, progress=False)
+    assert second != first and prepare.summary(second)["counts"]["train"]["real"]["files"] == 4
+
+
+def test_bad_files_are_listed_with_their_reason(source, tmp_path):
+    (source / "train/real/text.mp3").write_bytes(b"nothing to hear " * 50)
+    fixtures.text(source / "train/real/zero.wav", "")
+    import soundfile
+
+    soundfile.write(source / "val/fake/silent.wav", np.zeros(8_000), 16_000)
+    whole = fixtures.audio(tmp_path / "whole.flac", seconds=3).read_bytes()
+    (source / "test/real/cut.flac").write_bytes(whole[: len(whole) // 2])
+    directory = prepare.prepare("folder_audio", source, tmp_path / "out", jobs=2, progress=False)
+    skipped = dict(prepare.summary(directory)["skipped"])
+    assert skipped.keys() == {
+        "train/real/text.mp3", "train/real/zero.wav", "val/fake/silent.wav", "test/real/cut.flac"
+    }  # fmt: skip
+    assert skipped["train/real/zero.wav"] == "empty file" and skipped["val/fake/silent.wav"] == "silent"
+    text = prepare.describe(prepare.summary(directory), directory)
+    assert "skipped 1: silent; first val/fake/silent.wav" in text
+
+
+def test_a_crash_or_a_hang_costs_one_file():
+    tasks = [("ok", ("true",), 9.0), ("hang", ("sleep 60",), 0.5), ("ok again", ("exit 3",), 9.0)]
+    outcomes = {key: (value, why) for key, value, why in workers.run("os:system", iter(tasks), 2)}
+    assert outcomes["ok"] == (0, "") and outcomes["ok again"] == (3 << 8, "")
+    assert outcomes["hang"] == (None, "gave no result within 0.5 s")
+    crash = [(k, (int(signal.SIGSEGV),), 9.0) for k in range(3)]
+    for _, value, why in workers.run("signal:raise_signal", iter(crash), 1):
+        assert value is None and "SIGSEGV" in why
+
+
+def test_workers_that_cannot_start_say_so():
+    with pytest.raises(workers.WorkerError, match="nowhere"):
+        list(workers.run("nowhere:nothing", [("a", (), 1.0)], 1))
+
+
+def killed(source, out, when):
+    """Starts a preparation and kills it (SIGKILL) once `when(finished files)`; the files that are left."""
+    command = [sys.executable, "-m", "dfjax.prepare", "folder_audio"]
+    command += ["--source", str(source), "--data_dir", str(out), "--jobs", "1"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 60
+    try:
+        while process.poll() is None and time.monotonic() < deadline:
+            done = [path for path in out.glob("*/*/*.partial/*/*") if path.suffix != ".tmp"]
+            if when(done):
+                break
+            time.sleep(0.002)
+    finally:
+        process.kill()
+        process.wait()
+    return sorted(path for path in out.glob("*/*/*.partial/*/*") if path.suffix != ".tmp")
+
+
+def test_a_killed_run_continues_where_it_was(tmp_path, monkeypatch):
+    paths = [f"{s}/{c}/{k}.wav" for s in ("train", "val") for c in ("real", "fake") for k in range(6)]
+    source = fixtures.tree(tmp_path / "voices", paths, seconds=8.0, rate=48_000)
+    done = killed(source, tmp_path / "out", lambda done: len(done) >= 4)
+    if not 4 <= len(done) < 24:
+        pytest.skip(f"the run was not killed in time: {len(done)} files")
+    assert not list((tmp_path / "out").glob("*/*/1.0.0"))  # nothing that could be taken for a dataset
+    again = []
+    decode = decoding.decode_item
+    monkeypatch.setattr(
+        decoding, "decode_item", lambda path, *rest: (again.append(path), decode(path, *rest))[1]
+    )
+    directory = prepare.prepare("folder_audio", source, tmp_path / "out", jobs=0, progress=False)
+    assert 24 - len(done) - 1 <= len(again) <= 24 - len(done)  # one may end between the look and the kill
+    assert not list(directory.parent.glob("*.partial"))
+    whole = prepare.prepare("folder_audio", source, tmp_path / "whole", jobs=0, progress=False)
+    records = [{n: c for n, c in files(d).items() if "array_record" in n} for d in (directory, whole)]
+    assert records[0] == records[1]
+
+
+def test_a_damaged_cache_entry_is_decoded_again(source, tmp_path, monkeypatch):
+    read = decoding.read_cached
+
+    def cut_and_read(path):
+        path.write_bytes(path.read_bytes()[:100])
+        return read(path)
+
+    monkeypatch.setattr(decoding, "read_cached", cut_and_read)
+    damaged = prepare.prepare("folder_audio", source, tmp_path / "a", jobs=0, progress=False)
+    monkeypatch.undo()
+    whole = prepare.prepare("folder_audio", source, tmp_path / "b", jobs=0, progress=False)
+    records = [{n: c for n, c in files(d).items() if "array_record" in n} for d in (damaged, whole)]
+    assert records[0] == records[1]
+
+
+def test_splits_without_files_are_left_out(tmp_path):
+    source = fixtures.tree(
+        tmp_path / "voices", [f"train/{c}/{k}.wav" for c in ("real", "fake") for k in range(9)]
+    )
+    directory = prepare.prepare("folder_audio", source, tmp_path / "out", jobs=0, progress=False)
+    assert set(prepare.summary(directory)["counts"]) == {"train", "validation"}
+    assert any("test has no" in warning for warning in prepare.summary(directory)["warnings"])
+
+
+def test_mistakes_are_one_line_and_leave_nothing_behind(tmp_path):
+    out = tmp_path / "out"
+    (tmp_path / "empty").mkdir()
+    for arguments, words in (
+        (["nothing"], "Unknown dataset 'nothing'; expected one of ["),
+        (["folder_audio"], "needs --source"),
+        (["folder_audio", "--source", str(tmp_path / "gone")], "is not a folder"),
+        (["folder_audio", "--source", str(tmp_path / "empty")], "expected {train,val,test}/{real,fake}"),
+        (["folder_audio", "--source", str(tmp_path / "empty"), "--config_name", "x"], "Unknown config 'x'"),
+        (["folder_image", "--source", str(tmp_path), "--face_model", "gone.onnx"], "YuNet"),
+    ):
+        with pytest.raises(InputError, match=".") as error:
+            flags = vars(prepare.parser().parse_args([*arguments, "--data_dir", str(out)]))
+            flags.pop("json")
+            prepare.prepare(flags.pop("name"), **flags)
+        assert words in str(error.value) and "\n" not in str(error.value)
+        assert not out.exists()
+
+
+def test_the_command_prints_json(source, tmp_path):
+    command = [sys.executable, "-m", "dfjax.prepare", "folder_audio", "--source", str(source), "--json"]
+    done = subprocess.run(
+        [*command, "--data_dir", str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    facts = json.loads(done.stdout)
+    assert facts["counts"]["test"]["fake"]["files"] == 3 and "18/18" in done.stderr
+    assert pathlib.Path(facts["directory"], "preparation.json").exists()
+
+
+def test_another_source_for_the_same_config_is_an_error(tmp_path):
+    def deep_voice(folder, seconds):
+        for k, name in enumerate("abcdef"):
+            fixtures.audio(folder / f"AUDIO/REAL/{name}-original.wav", seconds, seed=k)
+            for j, other in enumerate("abcdef".replace(name, "")):
+                fixtures.audio(folder / f"AUDIO/FAKE/{name}-to-{other}.wav", seconds, seed=10 * k + j + 10)
+        return folder
+
+    first = deep_voice(tmp_path / "one", 0.2)
+    directory = prepare.prepare("deepfake_audio", first, tmp_path / "out", jobs=0, progress=False)
+    assert directory.parent.name == "disjoint"
+    assert prepare.prepare("deepfake_audio", None, tmp_path / "out") == directory
+    assert prepare.prepare("deepfake_audio", first, tmp_path / "out", jobs=0, progress=False) == directory
+    with pytest.raises(InputError, match="was prepared from other files"):
+        prepare.prepare("deepfake_audio", deep_voice(tmp_path / "two", 0.3), tmp_path / "out", jobs=0)
+
+
+def test_beam_gives_the_same_records(source, tmp_path):
+    pytest.importorskip("apache_beam", reason="apache-beam is an extra")
+    (source / "train/real/text.mp3").write_bytes(b"nothing to hear " * 50)
+    ours = prepare.prepare("folder_audio", source, tmp_path / "a", jobs=0, progress=False)
+    beam = prepare.prepare("folder_audio", source, tmp_path / "b", progress=False, beam_runner="DirectRunner")
+    for split in ("train", "validation", "test"):
+        records = [list(tfds.builder_from_directory(d).as_data_source(split)) for d in (ours, beam)]
+        for one, other in zip(*records, strict=True):
+            assert one.keys() == other.keys()
+            assert all(np.array_equal(one[name], other[name]) for name in one)
+    skipped = [[id_ for id_, _ in prepare.summary(d)["skipped"]] for d in (ours, beam)]
+    assert skipped[0] == skipped[1]
