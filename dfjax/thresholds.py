@@ -334,11 +334,12 @@ def best_cut(
 def _argmax(objective, candidates, rows, p, n, ties, constraint):
     """The cut with the greatest objective, decided exactly. Rows run from few to many predicted fakes."""
     tp, fp, total = candidates.tp[rows], candidates.fp[rows], p + n
+    shares = [
+        np.asarray(count / total, np.float64) for count in (tp, fp)
+    ]  # also where counts are Python ints
     with np.errstate(divide="ignore", invalid="ignore"):
-        numerator, denominator = objective(
-            tp / total, fp / total, float(Fraction(p, total)), float(Fraction(n, total)), **constraint
-        )
-        value = np.where(np.equal(denominator, 0), 0, numerator / denominator).astype(np.float64)
+        numerator, denominator = objective(*shares, p / total, n / total, **constraint)
+        value = np.where(np.equal(denominator, 0), 0, numerator / denominator)
     # rounding is far below 1e-9: the best is among these
     near = np.flatnonzero(value >= value.max() - 1e-9 * max(1, abs(value.max())))
     if len(near) == 1:
