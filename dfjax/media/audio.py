@@ -149,7 +149,9 @@ def _open_av(source: str | IO[bytes]) -> tuple[AudioInfo, Iterator[Float32[np.nd
         container.close()
         raise MediaError("no audio stream")
     stream = container.streams.audio[0]
-    info = AudioInfo(stream.rate or 0, stream.channels or 0, stream.codec_context.name, 0.0)
+    codec = stream.codec_context
+    _check(codec is not None, "no decoder for its sound")
+    info = AudioInfo(codec.sample_rate or 0, codec.channels or 0, codec.name, 0.0)
     _check_header(info)
     return info, _av_blocks(container, stream, info)
 

@@ -74,6 +74,8 @@ def _opened(path: epath.Path):
                 if not container.streams.video:
                     raise MediaError("no picture stream")
                 stream = container.streams.video[0]
+                if stream.codec_context is None:
+                    raise MediaError("no decoder for its pictures")
                 width, height = stream.codec_context.width, stream.codec_context.height
                 if min(width, height) < MIN_SIDE or width * height > MAX_PIXELS:
                     raise MediaError(f"frames of {width} x {height} pixels")
