@@ -1,4 +1,4 @@
-"""What a threshold does to clips: counts and metrics of the fake class, with bootstrap intervals. NumPy only.
+"""What a threshold does to clips, and how well scores rank them, with bootstrap intervals. NumPy only.
 
 A metric at a fixed threshold depends on four counts alone, so the bootstrap draws multinomially over the
 distinct rows of counts that its units have: the ordinary bootstrap, without touching the clips again.
@@ -9,10 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Integer
 
+from dfjax import metrics
 from dfjax.records import FAKE
 from dfjax.score_file import Scores
 
 NAMES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
+RANKING = {"auc": metrics.roc_auc, "average_precision": metrics.average_precision, "eer": metrics.eer}
 DRAWN = 20_000_000  # clips redrawn in all; beyond 20,000 clips there are fewer than 1,000 replicates
 MIN_GROUPS = (
     10  # redrawing fewer groups than this says little; clips are redrawn instead, and the report says so
@@ -26,7 +28,7 @@ def confusion(scores: Scores, threshold: float) -> Integer[np.ndarray, "n 4"]:
     return np.stack(cells, axis=1).astype(np.int64)
 
 
-def metrics(counts: Integer[np.ndarray, "n 4"]) -> dict[str, Float[np.ndarray, " n"]]:
+def rates(counts: Integer[np.ndarray, "n 4"]) -> dict[str, Float[np.ndarray, " n"]]:
     """The metrics NAMES of rows of tp, fp, fn and tn; NaN where undefined."""
     tp, fp, fn, tn = np.asarray(counts, np.float64).T
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -97,15 +99,26 @@ def points(
     both = np.concatenate(
         [total[None], draws(table, groups, n=n, seed=seed)]
     )  # the truth, then its replicates
-    rates = [metrics(both[:, 4 * k : 4 * k + 4]) for k in range(len(thresholds))]
+    values = [rates(both[:, 4 * k : 4 * k + 4]) for k in range(len(thresholds))]
     sides = [
         {"threshold": float(t)}
         | dict(zip(("tp", "fp", "fn", "tn"), total[4 * k : 4 * k + 4].tolist(), strict=True))
-        | {name: interval(rates[k][name]) for name in NAMES}
+        | {name: interval(values[k][name]) for name in NAMES}
         for k, t in enumerate(thresholds)
     ]
-    changes = [{name: interval(rate[name] - rates[0][name]) for name in NAMES} for rate in rates[1:]]
+    changes = [{name: interval(value[name] - values[0][name]) for name in NAMES} for value in values[1:]]
     return sides, changes
+
+
+def ranking(
+    scores: Scores, groups: np.ndarray | None = None, *, n: int = 1_000, seed: int = 0
+) -> dict[str, dict[str, float]]:
+    """AUC, average precision and EER, which no threshold changes: {name: {value, low, high}}."""
+    result = {}
+    for name, measure in RANKING.items():
+        value, low, high = metrics.bootstrap(measure, scores.score, scores.label, groups, n, seed)
+        result[name] = {"value": value, "low": low, "high": high}
+    return result
 
 
 def interval(values: Float[np.ndarray, " n"]) -> dict[str, float]:

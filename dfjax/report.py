@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dfjax import metrics, operating
+from dfjax import calibration, metrics, operating
 from dfjax.records import FAKE, REAL, InputError
 from dfjax.report_text import markdown, verdict
 from dfjax.score_file import Scores, by_clip, known
@@ -70,11 +70,15 @@ def build(
             "split": chosen,
             "criterion": criterion or decision["criterion"],
             "status": decision["status"],
+            "message": decision.get("message"),
         },
         "decision": decision,
         "bootstrap": {"replicates": operating.replicates(len(test)), "unit": units[shown][1]},
         "counts": {"train": _imbalance(train_counts)} | {name: counts(s) for name, s in splits.items()},
-        "ranking": {name: ranking(s, units[name][0]) for name, s in splits.items()},
+        "ranking": {
+            name: operating.ranking(s, units[name][0], n=operating.replicates(len(s)))
+            for name, s in splits.items()
+        },
         "operating": {name: before_after(s, tuned, units[name][0]) for name, s in splits.items()},
         "methods": {name: by_method(s, tuned, train_methods) for name, s in splits.items()},
         "subgroups": {field: by_subgroup(test, tuned, of) for field, of in (subgroups or {}).items()},
@@ -148,16 +152,6 @@ def counts(scores: Scores) -> dict:
     return _imbalance(totals) | {"methods": dict(zip(names.tolist(), numbers.tolist(), strict=True))}
 
 
-def ranking(scores: Scores, groups: np.ndarray | None) -> dict:
-    """AUC, average precision and EER, which no threshold changes, with 95 % bootstrap intervals."""
-    measures = {"auc": metrics.roc_auc, "average_precision": metrics.average_precision, "eer": metrics.eer}
-    n, result = operating.replicates(len(scores)), {}
-    for name, measure in measures.items():
-        value, low, high = metrics.bootstrap(measure, scores.score, scores.label, groups=groups, n=n)
-        result[name] = {"value": value, "low": low, "high": high}
-    return result
-
-
 def before_after(scores: Scores, tuned: float | None, groups: np.ndarray | None) -> dict:
     """`half`, `tuned` and their paired `difference` (see `operating.points`); None where nothing is tuned."""
     at = [HALF] if tuned is None else [HALF, tuned]
@@ -192,16 +186,16 @@ def by_subgroup(scores: Scores, tuned: float | None, values: Mapping[str, str]) 
 
 
 def reliability(scores: Scores, fitted: Mapping[str, Any] | None) -> dict:
-    """How far scores are from probabilities: `before` as they are, `after` the fitted slope and intercept."""
+    """How far scores are from probabilities: `before` as they are, `after` the decision's calibration."""
     raw = scores.score.astype(np.float64)
-    if not fitted:
-        return {"before": _calibration(raw, scores.label), "after": None, "slope": None, "intercept": None}
-    slope, intercept = float(fitted["slope"]), float(fitted["intercept"])
+    before = _calibration(raw, scores.label)
+    if not fitted or fitted.get("method") == "none":
+        return {"before": before, "after": None, "fitted": None}
+    fitted = dict(fitted) | {"deploy_prior": None}  # judged at the share of fakes of these data
     return {
-        "before": _calibration(raw, scores.label),
-        "after": _calibration(slope * raw + intercept, scores.label),
-        "slope": slope,
-        "intercept": intercept,
+        "before": before,
+        "after": _calibration(calibration.logits(raw, fitted), scores.label),
+        "fitted": fitted,
     }
 
 

@@ -15,7 +15,9 @@ import re
 import numpy as np
 from jaxtyping import Float
 
+from dfjax import calibration
 from dfjax.records import FAKE, REAL
+from dfjax.report_text import formula
 from dfjax.score_file import Scores
 
 PAGE = pathlib.Path(__file__).parent / "report_page"
@@ -36,10 +38,14 @@ def page(report: dict, validation: Scores, test: Scores, subgroups: Subgroups | 
     """
     splits = {report["split"]: test, report["threshold"]["split"]: validation}
     methods = sorted({str(m) for s in splits.values() for m in s.method[s.label == FAKE]})
-    tuned = report["threshold"]["value"]
+    tuned, fitted = report["threshold"]["value"], report["calibration"]["fitted"]
+    every = np.concatenate([validation.score, test.score])
+    low, high = axis_range(every, [] if tuned is None else [tuned])
     payload = {
         "report": report,
-        "range": axis_range(np.concatenate([validation.score, test.score]), [] if tuned is None else [tuned]),
+        "range": [low, high],
+        "calibrated": calibration.logits(np.linspace(low, high, 401), fitted).tolist() if fitted else None,
+        "formula": formula(fitted) if fitted else None,
         "methods": methods,
         "splits": {name: points(scores, methods, subgroups or {}) for name, scores in splits.items()},
     }

@@ -22,9 +22,8 @@ def verdict(report: dict) -> list[str]:
     lines = [_finds(half, tuned, threshold)]
     if tuned:
         lines.append(_difference(report["operating"][split]["difference"]["f1"], half, tuned))
-    if threshold["status"] != "ok":
-        rest = "the nearest threshold is used" if tuned else "there is no tuned threshold"
-        lines.append(f"{threshold['criterion']} is {threshold['status']} on {threshold['split']}: {rest}.")
+    if threshold["message"]:
+        lines.append(f"Tuning on {threshold['split']} says: {threshold['message']}.")
     auc, precision, eer = (report["ranking"][split][key] for key in ("auc", "average_precision", "eer"))
     lines.append(
         f"Whatever the threshold: AUC {number(auc)}, average precision {number(precision)}, "
@@ -248,15 +247,20 @@ def _subgroups(field: str, rows: list[dict]) -> str:
 
 
 def _calibration(calibration: dict) -> str:
-    before, after = calibration["before"], calibration["after"]
+    before, after, fitted = (calibration[key] for key in ("before", "after", "fitted"))
     names = (("ece", "ECE"), ("brier", "Brier score"), ("log_loss", "log loss"))
     rows = [[name, *(_plain(side[key]) for side in (before, after) if side)] for key, name in names]
-    fitted = (
-        f"\n\nCalibrated logit = {calibration['slope']:.3f} * score {calibration['intercept']:+.3f}."
-        if after
-        else ""
+    tables = table(["", "as scored", *(["calibrated"] if after else [])], rows)
+    return f"{tables}\n\n{formula(fitted)}" if fitted else tables
+
+
+def formula(fitted: dict) -> str:
+    """What the calibration does to a score, and what it was fitted on."""
+    z = "the score with the corrections of the ledger undone" if fitted.get("ledger") else "the score"
+    return (
+        f"Calibrated logit = {fitted['slope']:.3f} z {fitted['intercept']:+.3f}, z being {z}; "
+        f"fitted on {fitted['clips']:,} clips of which {100 * fitted['prior']:.1f} % are fake."
     )
-    return table(["", "as scored", *(["calibrated"] if after else [])], rows) + fitted
 
 
 def _plain(value: float | None) -> str:

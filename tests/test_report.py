@@ -5,9 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from dfjax import metrics, operating, report, report_text
+from dfjax import metrics, operating, report, report_text, tune
 from dfjax.records import InputError
 from dfjax.score_file import Scores
+
+
+@pytest.fixture(autouse=True)
+def few_replicates(monkeypatch):
+    monkeypatch.setattr(operating, "replicates", lambda clips: 200)
 
 
 def make_scores(split="test", n=1100, seed=0, methods=("griffin_lim", "lpc"), groups=None):
@@ -157,8 +162,21 @@ def test_one_class_is_refused():
         build(test=select(scores, real))
 
 
+@pytest.mark.parametrize("criterion", ["f1", "eer", "recall_at_precision"])
+def test_decisions_of_tune_are_understood(criterion):
+    constraint = {"min_precision": 0.999} if criterion == "recall_at_precision" else {}
+    validation = make_scores("validation", seed=1)
+    decision = tune.decide(validation, criterion, **constraint)
+    made = build(validation=validation, decision=decision)
+    counts = made["operating"]["validation"]["tuned"]
+    assert {k: counts[k] for k in ("tp", "fp", "fn", "tn")} == decision["counts"]
+    assert made["threshold"]["value"] == decision["threshold"]
+    assert made["calibration"]["after"]["log_loss"] < made["calibration"]["before"]["log_loss"]
+    assert report.markdown(made)
+
+
 def test_no_tuned_threshold_is_said():
-    made = build(decision=decide(None, status="undefined"))
+    made = build(decision=decide(None, status="undefined", message="f1 is undefined"))
     assert made["operating"]["test"]["tuned"] is None
     assert any("undefined" in line for line in made["verdict"])
     assert "| Recall (fake) |" in report.markdown(made)
@@ -216,7 +234,7 @@ def test_true_probabilities_are_calibrated():
     label = (rng.random(20_000) < 1 / (1 + np.exp(-logits))).astype(np.int32)
     names = np.arange(20_000).astype(str)
     scores = Scores(names, names, names, label, np.where(label == 1, "g", ""), (logits - 1) / 2)
-    result = report.reliability(scores, {"slope": 2.0, "intercept": 1.0})
+    result = report.reliability(scores, {"method": "platt", "slope": 2.0, "intercept": 1.0})
     assert result["after"]["ece"] < 0.012 < result["before"]["ece"]
     assert result["after"]["log_loss"] < result["before"]["log_loss"]
     assert all(abs(b["probability"] - b["share"]) < 0.03 for b in result["after"]["bins"])

@@ -48,7 +48,7 @@ def make_page(n=1100, evil=False):
         test=test,
         decision={
             "threshold": -1.5, "status": "ok", "criterion": "f1", "split": "validation",
-            "calibration": {"slope": 1.2, "intercept": 0.3},
+            "calibration": {"method": "platt", "slope": 1.2, "intercept": 0.3, "prior": 0.09, "clips": 1100},
         },
         train_counts={"real": 5000, "fake": 500, "groups": 60},
         ledger=ledger | {"implied_threshold": 0.0909},

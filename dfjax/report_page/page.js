@@ -1,6 +1,6 @@
 // The page: one state (split, threshold, costs, prior), drawn from the embedded report. All text goes in by textContent.
 
-const { report, splits, methods: METHODS, range } = JSON.parse(document.getElementById("data").textContent);
+const { report, splits, methods: METHODS, range, calibrated, formula } = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const HALF = 0, TUNED = report.threshold.value;
 const state = { split: report.split, t: TUNED ?? HALF, plots: {} };
@@ -118,12 +118,19 @@ function fixed() {
 }
 
 function calibrationTable() {
-  const { before, after, slope, intercept } = report.calibration;
+  const { before, after } = report.calibration;
   const rows = [["ECE", "ece"], ["Brier score", "brier"], ["Log loss", "log_loss"]]
     .map(([label, key]) => [label, plain(before[key]), ...(after ? [plain(after[key])] : [])]);
   fill($("calibration"), ["", "as scored", ...(after ? ["calibrated"] : [])], rows);
-  if (after) $("calibration").parentNode.append(node("p", { style: "note",
-    text: `Calibrated logit = ${plain(slope)} × score ${intercept < 0 ? "−" : "+"} ${plain(Math.abs(intercept))}, fitted on validation clips.` }));
+  if (formula) $("calibration").parentNode.append(node("p", { style: "note", text: formula }));
+}
+
+// The calibrated probability at a threshold, from the curve that the report carries (null: not calibrated).
+function probabilityAt(t) {
+  if (!calibrated) return null;
+  const place = Math.max(0, Math.min(1, (t - range[0]) / (range[1] - range[0]))) * (calibrated.length - 1);
+  const k = Math.min(Math.floor(place), calibrated.length - 2);
+  return sigmoid(calibrated[k] + (place - k) * (calibrated[k + 1] - calibrated[k]));
 }
 
 function ledgerTable() {
@@ -262,8 +269,7 @@ function markers(c) {
 
 function update() {
   const s = now(), k = called(s, state.t), c = countsAt(s, k);
-  const { slope, intercept, after } = report.calibration;
-  const probability = after ? `, estimated probability ${share(sigmoid(slope * state.t + intercept))}` : "";
+  const p = probabilityAt(state.t), probability = p === null ? "" : `, estimated probability ${share(p)}`;
   $("line").textContent = `Threshold ${shown(state.t)}${probability}: finds ${share(c.recall)} of the fakes, `
     + `flags ${share(c.fpr)} of the real clips; ${share(c.precision)} of the flagged are fake.`;
   $("threshold").value = Math.round(1000 * (state.t - range[0]) / (range[1] - range[0]));
