@@ -12,11 +12,14 @@ import time
 
 import jax
 import ml_collections
+import numpy as np
 from absl import flags
 from etils import epath
+from flax import nnx
 from ml_collections import config_flags
 
-from dfjax import audit, cli, models, prepare, properties, report, scoring, train, workdir
+import data_builders
+from dfjax import audit, cli, models, prepare, properties, report, scoring, thresholds, train, tune, workdir
 from dfjax.data import sources
 from dfjax.records import FAKE, REAL, InputError
 from dfjax.score_file import Scores, write
@@ -53,18 +56,20 @@ def run(
       What report.json holds.
     """
     folder = epath.Path(folder)
-    models.model_class(config.model.name)
-    with workdir.lock(folder):
-        say = print if progress else lambda *_: None
-        dataset = config.data.dataset
-        note = " (synthetic: it shows that the pipeline works and proves nothing about real deepfakes)" if dataset in SYNTHETIC else ""
-        say(f"{name} on {dataset}{note}; results in {folder}")
-        workdir.claim(folder, config)
-        if (folder / "report.json").exists():
-            say(f"finished run; see {folder / 'report.md'}. Re-tune with: python -m dfjax.tune --workdir {folder} --criterion youden")
-            return json.loads((folder / "report.json").read_text())
+    say = print if progress else lambda *_: None
+    dataset = config.data.dataset
+    check(config)
+    workdir.check(folder, config)
+    note = " (synthetic: it shows that the pipeline works and proves nothing about real deepfakes)" if dataset in SYNTHETIC else ""
+    say(f"{name} on {dataset}{note}; results in {folder}")
+    if (folder / "report.json").exists():
+        say(f"finished run; see {folder / 'report.md'}. Re-tune with: python -m dfjax.tune --workdir {folder} --criterion youden")
+        return json.loads((folder / "report.json").read_text())
 
-        directory = prepare.prepare(dataset, source, data_dir, config.data.config_name or None, progress=progress)
+    # all that a user can get wrong comes before the workdir is made
+    directory = prepare.prepare(dataset, source, data_dir, config.data.config_name or None, progress=progress)
+    with workdir.lock(folder):
+        workdir.claim(folder, config)
         facts = {"dataset": {"name": dataset, "directory": directory.name, "version": str(directory.name), "hash": sources.content_hash(directory)}}
         workdir.write_json(folder / "environment.json", workdir.environment(facts))
 
@@ -75,7 +80,7 @@ def run(
         tune.write_decision(folder / "decision.json", decision)
 
         splits = {split: sources.open_split(directory, split) for split in ("train", "test")}
-        plan = train.make_plan(config, splits["train"])
+        plan = train.make_plan(config, train.class_counts(splits["train"]))
         seconds = time.perf_counter() - began
         result = report.build(
             validation=validation,
@@ -98,6 +103,16 @@ def run(
             f"({summary['examples_per_second']:.0f} per second, first step after {summary['first_step_seconds']} s); report in {folder / 'report.html'}"
         )
         return result
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Raises InputError where an experiment names what does not exist, before anything is prepared or written."""
+    data_builders.load(config.data.dataset)
+    train.make_optimizer(config)
+    train.make_plan(config, (1, 1))
+    if config.decision.criterion not in thresholds.CRITERIA:
+        raise InputError(f"Unknown criterion {config.decision.criterion!r}; expected one of {sorted(thresholds.CRITERIA)}")
+    nnx.eval_shape(lambda: train.make_builder(config, 0.0)(nnx.Rngs(0)))
 
 
 def score(config: ml_collections.ConfigDict, folder: epath.Path, directory: epath.Path, split_name: str) -> Scores:
@@ -130,8 +145,6 @@ def shortcut_audit(split: sources.Split, modality: str) -> dict:
         rows.append(properties.audio_features(record["audio"]) if modality == "audio" else properties.image_features(record["image"]))
         if len(rows) == AUDITED:
             break
-    import numpy as np
-
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     return audit.audit(columns, split.label[: len(rows)], split.group[: len(rows)])
 
@@ -149,12 +162,15 @@ def _parse(argv: list[str]) -> None:
         sys.exit(0)
     try:
         rest = flags.FLAGS(argv)
+        if _CONFIG.value is None:
+            raise InputError("--config is missing; give an experiment, such as --config experiments/audio_focal.py")
+        _CONFIG.value.to_dict()  # the file is loaded here, and fails here
+    except InputError:
+        raise
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError, ImportError) as error:
         raise InputError(f"cannot read the command line: {error}") from error
     if len(rest) > 1:
         raise InputError(f"unexpected argument {rest[1]!r}; options start with --, see --help")
-    if _CONFIG.value is None:
-        raise InputError("--config is missing; give an experiment, such as --config experiments/audio_focal.py")
 
 
 def main() -> None:

@@ -31,12 +31,13 @@ def make_mesh() -> jax.sharding.Mesh:
     return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
 
 
-def make_plan(config: ml_collections.ConfigDict, split: sources.Split) -> balance.Plan:
-    """What the experiment's words about balance mean for this training split."""
-    label = split.label[sources.known_rows(split)]
-    counts = (int((label == REAL).sum()), int((label == FAKE).sum()))
-    if not all(counts):
-        raise InputError(f"the training split of {split.dataset} has {counts[REAL]} real and {counts[FAKE]} fake; both are needed")
+def class_counts(split: sources.Split) -> tuple[int, int]:
+    """(real, fake) records of a split, unknown labels left out."""
+    return int((split.label == REAL).sum()), int((split.label == FAKE).sum())
+
+
+def make_plan(config: ml_collections.ConfigDict, counts: tuple[int, int]) -> balance.Plan:
+    """What the experiment's words about balance mean for a training split of so many (real, fake) records."""
     return balance.plan(
         counts,
         sampling=config.balance.sampling,
@@ -106,7 +107,7 @@ def train(
     train_split = sources.open_split(directory, "train")
     validation = sources.open_split(directory, "validation")
     model_class = models.model_class(config.model.name)
-    plan = make_plan(config, train_split)
+    plan = make_plan(config, class_counts(train_split))
     groups = sampling.strata(train_split.label, {REAL: plan.rates[REAL], FAKE: plan.rates[FAKE]})
     arrays = resident.load(train_split, model_class.modality, size=getattr(model_class, "size", None))
     data = jax.device_put({"examples": arrays | {"label": train_split.label}, "strata": groups}, replicated)

@@ -23,10 +23,8 @@ def lock(workdir: epath.Path):
     """Holds the folder for this process; the kernel lets go when the process ends, however it ends.
 
     Raises:
-      InputError: another process holds it, or it is no folder.
+      InputError: another process holds it, or it cannot be written to.
     """
-    if workdir.exists() and not workdir.is_dir():
-        raise InputError(f"--workdir {workdir} is a file; give a folder, new or of an earlier run")
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         if "://" in str(workdir):  # object stores have no locks
@@ -48,22 +46,29 @@ def write_json(path: epath.Path, value) -> None:
     temporary.replace(path)
 
 
-def claim(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
-    """Writes config.json, or makes sure that the one there is the same.
+def check(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
+    """Makes sure, without writing, that the folder is new, empty, or holds a run of this very experiment.
 
     Raises:
-      InputError: the folder holds a run of another experiment; the message shows what differs.
+      InputError: it does not; the message shows what differs.
     """
-    resolved = json.loads(config.to_json())
-    path = workdir / "config.json"
-    if not path.exists():
-        others = [p.name for p in workdir.iterdir() if p.name != ".lock" and not p.name.startswith(".config.json")]
-        if others:
-            raise InputError(f"--workdir {workdir} holds other files ({', '.join(sorted(others)[:3])}); give a new or empty folder")
-        write_json(path, resolved)
+    if not workdir.exists():
         return
-    if differences := _differences(json.loads(path.read_text()), resolved):
-        raise InputError(f"--workdir {workdir} holds another experiment: {'; '.join(differences[:5])}; give another --workdir")
+    if not workdir.is_dir():
+        raise InputError(f"--workdir {workdir} is a file; give a folder, new or of an earlier run")
+    path = workdir / "config.json"
+    if path.exists():
+        if differences := _differences(read_config(workdir).to_dict(), json.loads(config.to_json())):
+            raise InputError(f"--workdir {workdir} holds another experiment: {'; '.join(differences[:5])}; give another --workdir")
+    elif others := [p.name for p in workdir.iterdir() if not p.name.startswith(".")]:
+        raise InputError(f"--workdir {workdir} holds other files ({', '.join(sorted(others)[:3])}); give a new or empty folder")
+
+
+def claim(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
+    """Writes config.json, or makes sure that the one there is the same."""
+    check(workdir, config)
+    if not (workdir / "config.json").exists():
+        write_json(workdir / "config.json", json.loads(config.to_json()))
 
 
 def read_config(workdir: epath.PathLike) -> ml_collections.ConfigDict:
@@ -74,7 +79,7 @@ def read_config(workdir: epath.PathLike) -> ml_collections.ConfigDict:
     """
     path = epath.Path(workdir) / "config.json"
     try:
-        return ml_collections.ConfigDict(json.loads(path.read_text()), convert_dict=True)
+        return ml_collections.ConfigDict(json.loads(path.read_text()))
     except (OSError, ValueError) as error:
         raise InputError(f"{workdir} holds no run (no readable config.json); give the --workdir of a dfjax.run") from error
 

@@ -17,6 +17,7 @@ from dfjax.records import InputError
 MODELS = {  # name -> "module:Class"; add a line per detector
     "tdnn": "tdnn:TDNN",
     "resnet_small": "resnet_small:ResNetSmall",
+    "patches": "patches:Patches",
     "cnn_small": "cnn_small:CNNSmall",
 }
 PUBLISHED = {  # name -> "module:function"; loaders of released weights: load(path) -> model
@@ -38,6 +39,7 @@ def model_class(name: str) -> type[nnx.Module]:
 def build(name: str, *, rngs: nnx.Rngs, **kwargs) -> nnx.Module:
     """A freshly initialised detector; unknown keyword arguments raise InputError."""
     cls = model_class(name)
+    kwargs = {key: tuple(value) if isinstance(value, list) else value for key, value in kwargs.items()}  # JSON has no tuples
     try:
         return cls(rngs=rngs, **kwargs)
     except TypeError as error:

@@ -1,0 +1,232 @@
+"""The main job on a small folder of real files: media to report, resume to the bit, errors in one line."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+
+from dfjax import checkpoint, predict, run, score_file, train, tune
+from dfjax.records import InputError
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+ARTEFACTS = ["config.json", "environment.json", "metrics.jsonl", "decision.json", "report.json", "report.md", "report.html"]
+
+
+def experiment(steps=12, **changes):
+    sys.path.insert(0, str(ROOT))
+    from experiments import audio_focal
+
+    config = audio_focal.get_config("folder_audio")
+    config.update({"data": {"seconds": 0.5}, "train": {"batch": 8, "steps": steps, "eval_every": 4, "log_every": 2}})
+    config.model.update({"name": "tdnn", "kwargs": {"dim": 16, "bins": 40, "embedding": 16, "dilations": (1, 2)}})
+    config.optim.warmup_steps = 2
+    config.update(changes)
+    return config
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory):
+    """30 real clips of harmonic hum and 10 fakes with a buzz on top, each its own speaker; some 6 s long."""
+    root = tmp_path_factory.mktemp("media") / "recordings"
+    rng = np.random.default_rng(0)
+    for split, reals, fakes in (("train", 14, 6), ("val", 8, 4), ("test", 8, 4)):
+        for label, count in (("real", reals), ("fake", fakes)):
+            (root / split / label).mkdir(parents=True)
+            for i in range(count):
+                t = np.arange(16000 * (6 if i == 0 else 1)) / 16000
+                x = 0.2 * np.sin(2 * np.pi * rng.uniform(100, 300) * t) + 0.02 * rng.standard_normal(len(t))
+                if label == "fake":
+                    x += 0.1 * np.sign(np.sin(2 * np.pi * 1000 * t)) * rng.uniform(0.5, 1)
+                soundfile.write(root / split / label / f"clip {i}.wav", x, 16000)
+    return root
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("prepared")
+
+
+@pytest.fixture(scope="session")
+def finished(recordings, data_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    report = run.run(experiment(), folder, name="small", data_dir=data_dir, source=recordings, progress=False)
+    return folder, report
+
+
+def test_a_run_leaves_everything_the_contract_names(finished):
+    folder, report = finished
+    for name in ARTEFACTS:
+        assert (folder / name).stat().st_size > 0, name
+    assert {p.name for p in (folder / "scores").iterdir()} == {"folder_audio.validation.csv", "folder_audio.test.csv"}
+    assert list((folder / "figures").glob("*.png"))
+    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert sorted(set(steps)) == list(range(1, 13))
+    for name in ("decision.json", "report.json", "config.json", "environment.json"):
+        json.loads((folder / name).read_text(), parse_constant=lambda text: pytest.fail(f"{name} holds {text}"))
+    assert report["counts"]["test"]["fake"] == 4 and report["counts"]["train"]["real"] == 14
+
+
+def test_long_files_become_windows_of_one_clip_and_the_report_counts_clips(finished):
+    folder, report = finished
+    scores = score_file.read(folder / "scores" / "folder_audio.test.csv")
+    assert len(scores) == 12 + 2  # two 6 s files of two windows each
+    assert len(score_file.by_clip(scores)) == 12 == report["counts"]["test"]["real"] + report["counts"]["test"]["fake"]
+    assert scores.header["split"] == "test" and scores.header["step"] in (4, 8, 12)
+
+
+def test_the_threshold_was_chosen_on_validation_and_reproduces_its_counts(finished):
+    folder, _ = finished
+    decision = tune.read_decision(folder / "decision.json")
+    clips = score_file.by_clip(score_file.read(folder / "scores" / "folder_audio.validation.csv"))
+    assert decision["split"] == "validation"
+    called = clips.score >= np.float32(decision["threshold"])
+    assert int((called & (clips.label == 1)).sum()) == decision["counts"]["tp"]
+    assert int((called & (clips.label == 0)).sum()) == decision["counts"]["fp"]
+
+
+def test_a_finished_run_says_so_and_changes_nothing(finished, data_dir, recordings, capsys):
+    folder, report = finished
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
+    again = run.run(experiment(), folder, name="small", data_dir=data_dir, source=recordings)
+    assert "finished run" in capsys.readouterr().out
+    assert again == report
+    assert before == {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+def test_an_interrupted_run_ends_bit_identical(finished, recordings, data_dir, tmp_path, monkeypatch):
+    whole, _ = finished
+    folder = tmp_path / "cut"
+    save = checkpoint.save
+
+    def dies(checkpointer, state, metrics):
+        if int(state.step) == 8:
+            raise KeyboardInterrupt
+        save(checkpointer, state, metrics)
+
+    monkeypatch.setattr(checkpoint, "save", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run.run(experiment(), folder, name="small", data_dir=data_dir, source=recordings, progress=False)
+    monkeypatch.setattr(checkpoint, "save", save)
+    run.run(experiment(), folder, name="small", data_dir=data_dir, source=recordings, progress=False)
+    for name in ("scores/folder_audio.validation.csv", "scores/folder_audio.test.csv", "metrics.jsonl", "decision.json"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_another_experiment_in_the_same_workdir_is_refused_with_the_difference(finished, data_dir):
+    folder, _ = finished
+    with pytest.raises(InputError, match=r"config\.train\.steps is 12 there and 20 here"):
+        run.run(experiment(steps=20), folder, name="small", data_dir=data_dir, progress=False)
+
+
+def test_predict_agrees_with_the_score_file(finished, recordings):
+    folder, _ = finished
+    detector = predict.load(folder)
+    scores = score_file.by_clip(score_file.read(folder / "scores" / "folder_audio.test.csv"))
+    for name in ("test/fake/clip 0.wav", "test/real/clip 1.wav"):
+        result = predict.predict_audio(detector, recordings / name)
+        expected = scores.score[scores.clip == name][0]
+        np.testing.assert_allclose(result["score"], expected, rtol=1e-5, atol=1e-5)
+        assert result["verdict"] == ("fake" if expected >= np.float32(detector.threshold) else "real")
+        assert 0 <= result["probability"] <= 1
+    assert len(predict.predict_audio(detector, recordings / "test/fake/clip 0.wav")["windows"]) == 2
+
+
+def test_divergence_stops_the_run_and_names_the_step(recordings, data_dir, tmp_path):
+    config = experiment()
+    config.optim.update({"learning_rate": 1e30, "clip_norm": 1e30})
+    with pytest.raises(FloatingPointError, match=r"diverged at step \d+"):
+        run.run(config, tmp_path / "w", name="small", data_dir=data_dir, source=recordings, progress=False)
+
+
+def test_an_altered_checkpoint_is_refused_in_one_line(finished, tmp_path):
+    import shutil
+
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0], folder)
+    for path in (folder / "checkpoints").rglob("*"):
+        if path.is_file() and path.stat().st_size > 1000:
+            path.write_bytes(b"\0" * 50)
+    with pytest.raises(InputError, match="checkpoint .* cannot be read"):
+        train.restore_model(experiment(), folder)
+
+
+def command(*words, timeout=120):
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=timeout
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["dfjax.run"], "--config is missing"),
+        (["dfjax.run", "--config", "experiments/none.py"], "experiments/none.py"),
+        (["dfjax.run", "--config", "experiments/audio_focal.py:nowhere"], "Unknown dataset 'nowhere'; expected one of"),
+        (["dfjax.run", "--config", "experiments/audio_focal.py", "--config.model.name=resnet_big"], "Unknown model 'resnet_big'; expected one of"),
+        (["dfjax.run", "--config", "experiments/audio_focal.py", "--config.decision.criterion=f3"], "f3"),
+        (["dfjax.run", "--config", "experiments/audio_focal.py", "--config.train.batch=many"], "many"),
+        (["dfjax.run", "--config", "experiments/audio_focal.py", "--config.train.stepz=3"], "stepz"),
+        (["dfjax.run", "--config", "experiments/audio_focal.py:folder_audio"], "needs --source"),
+        (["dfjax.run", "--config", "experiments/audio_focal.py:folder_audio", "--source", "/nowhere/at/all"], "/nowhere/at/all is not a folder"),
+        (["dfjax.predict", "--workdir", "/nowhere/at/all", "pyproject.toml"], "holds no run"),
+        (["dfjax.tune", "--scores", "/nowhere.csv", "--criterion", "f1"], "/nowhere.csv"),
+        (["dfjax.prepare", "no_such_dataset"], "Unknown dataset 'no_such_dataset'"),
+    ],
+)  # fmt: skip
+def test_a_users_mistake_is_one_line_and_exit_code_2(words, expected, tmp_path):
+    if words[0] == "dfjax.run" and len(words) > 1:
+        words = [*words, "--workdir", tmp_path / "w", "--data_dir", tmp_path / "d"]
+    result = command(*words)
+    lines = result.stderr.strip().splitlines()
+    assert result.returncode == 2, result.stderr
+    assert expected in lines[-1] and "Traceback" not in result.stderr
+    assert not (tmp_path / "w").exists() and not (tmp_path / "d").exists(), "something half-written was left behind"
+
+
+def test_a_workdir_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "w").write_text("mine")
+    result = command("dfjax.run", "--config", "experiments/audio_focal.py", "--workdir", tmp_path / "w")
+    assert result.returncode == 2 and "is a file" in result.stderr and (tmp_path / "w").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("tree", "expected"), [("empty", "source"), ("one class", "fake files are needed too")])
+def test_a_source_that_cannot_be_trained_on_leaves_nothing(tree, expected, recordings, tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    if tree == "one class":
+        (source / "real").mkdir()
+        (source / "real" / "a.wav").write_bytes((recordings / "test/real/clip 1.wav").read_bytes())
+    result = command(
+        "dfjax.run", "--config", "experiments/audio_focal.py:folder_audio", "--source", source, "--workdir", tmp_path / "w", "--data_dir", tmp_path / "d"
+    )  # fmt: skip
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert expected in result.stderr
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.slow
+def test_kill_9_and_the_same_command_end_bit_identical(finished, recordings, data_dir, tmp_path):
+    script = tmp_path / "job.py"
+    script.write_text(
+        "import sys; sys.path[:0] = [sys.argv[1], sys.argv[1] + '/tests']\n"
+        "from dfjax import run; run.use_all_cores()\n"
+        "import jax; jax.config.update('jax_num_cpu_devices', 2)\n"
+        "import test_run\n"
+        "run.run(test_run.experiment(), sys.argv[2], name='small', data_dir=sys.argv[3], source=sys.argv[4], progress=False)\n"
+    )
+    words = [sys.executable, script, ROOT, tmp_path / "w", data_dir, recordings]
+    rng = np.random.default_rng(1)
+    for _ in range(3):
+        job = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(rng.uniform(3, 14))
+        job.send_signal(signal.SIGKILL)
+        job.wait()
+    subprocess.run(words, cwd=ROOT, check=True, capture_output=True, timeout=200)
+    for name in ("scores/folder_audio.validation.csv", "scores/folder_audio.test.csv", "metrics.jsonl", "decision.json"):
+        assert (tmp_path / "w" / name).read_bytes() == (finished[0] / name).read_bytes(), name
