@@ -6,6 +6,7 @@ come from media headers (`header_features`), from waveforms (`audio_features`) o
 """
 
 import warnings
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Integer, Num, Shaped
@@ -17,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from dfjax.properties import audio_features, header_features, image_features
 from dfjax.records import FAKE, REAL
 
-__all__ = ["audit", "auc", "audio_features", "header_features", "image_features", "table"]
+__all__ = ["audit", "audit_records", "audio_features", "header_features", "image_features", "table"]
 
 WARN_ABOVE = 0.7  # AUC
 SAMPLE = 4_000  # clips; more are subsampled, which leaves the AUC within about 0.01
@@ -57,7 +58,7 @@ def audit(
       class or a second group is absent.
     """
     labels, groups = np.asarray(labels), np.asarray(groups)
-    rows = _subsample(labels, sample, np.random.default_rng(seed))
+    rows = sample_rows(labels, sample, seed)
     y, g = labels[rows] == FAKE, groups[rows]
     counts = {"clips": int(np.isin(labels, (REAL, FAKE)).sum()), "used": len(rows)}
     counts |= {"real": int((~y).sum()), "fake": int(y.sum()), "groups": len(np.unique(g))}
@@ -79,14 +80,53 @@ def audit(
     return result
 
 
-def _subsample(labels, sample: int, rng: np.random.Generator):
-    """Row numbers of at most `sample` clips, sorted; the smaller class is kept whole up to half of them."""
-    rows = [np.flatnonzero(labels == label) for label in (REAL, FAKE)]
+def sample_rows(labels: Integer[np.ndarray, " n"], sample: int, seed: int = 0) -> Integer[np.ndarray, " k"]:
+    """Sorted rows of at most `sample` clips with a label, half of them of the smaller class if it can."""
+    rng, rows = np.random.default_rng(seed), [np.flatnonzero(labels == label) for label in (REAL, FAKE)]
     if len(rows[0]) + len(rows[1]) > sample:
         small = min(len(rows[0]), len(rows[1]), sample // 2)
-        keep = [small if len(r) == min(map(len, rows)) else sample - small for r in rows]
+        keep = (small, sample - small) if len(rows[0]) <= len(rows[1]) else (sample - small, small)
         rows = [rng.choice(r, min(k, len(r)), replace=False) for r, k in zip(rows, keep, strict=True)]
     return np.sort(np.concatenate(rows))
+
+
+def audit_records(
+    records: Any,
+    labels: Integer[np.ndarray, " n"],
+    clips: Shaped[np.ndarray, " n"],
+    groups: Shaped[np.ndarray, " n"],
+    *,
+    sample: int = 1000,
+    seed: int = 0,
+) -> dict:
+    """The audit of prepared records: one record of each clip, read only if it is drawn.
+
+    Args:
+      records: random access by `records[i]` to dicts with `audio` (and `duration`) or `image`.
+      labels: of the records; values other than 1 and 0 are ignored.
+      clips: of the records; the first record of a clip stands for it.
+      groups: of the records.
+      sample: how many clips are read.
+      seed: of the draw and the folds.
+
+    Returns:
+      What `audit` returns; `clips` counts all clips.
+    """
+    first = np.unique(clips, return_index=True)[1]
+    drawn = first[sample_rows(labels[first], sample, seed)]
+    rows = [record_features(records[int(i)]) for i in drawn]
+    result = audit(table(rows), labels[drawn], groups[drawn], sample=len(drawn), seed=seed)
+    result["clips"] = int(np.isin(labels[first], (REAL, FAKE)).sum())
+    if len(drawn) < result["clips"]:
+        result["notes"].insert(0, f"{len(drawn)} of {result['clips']} clips were drawn at random")
+    return result
+
+
+def record_features(record: dict) -> dict[str, float | str]:
+    """The properties of one prepared record; the duration is the whole clip's."""
+    if "audio" in record:
+        return audio_features(record["audio"]) | {"duration": float(record["duration"])}
+    return image_features(record["image"])
 
 
 def _folds(y, groups, seed: int) -> list:
