@@ -1,0 +1,136 @@
+"""Counts before preparation equal counts after it; ratios, groups and exit codes are what they say."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from dfjax import audit, prepare, stats, stats_view
+from dfjax.records import InputError
+from tests.data_builders import fixtures, trees
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A user's recordings: 3 fake to 1 real, fakes twice as long."""
+    root = tmp_path_factory.mktemp("recordings")
+    for split, n in (("train", 6), ("val", 2), ("test", 2)):
+        for i in range(n):
+            fixtures.audio(root / split / "real" / f"{split}{i}.wav", 0.5, seed=i)
+            for k in range(3):
+                fixtures.audio(root / split / "fake" / f"{split}{i}-{k}.flac", 1.0, seed=100 * k + i)
+    return root
+
+
+@pytest.fixture(scope="module")
+def prepared(folder, tmp_path_factory):
+    data_dir = tmp_path_factory.mktemp("data")
+    prepare.prepare("folder_audio", folder, data_dir, progress=False, jobs=0)
+    return data_dir
+
+
+def test_count_by_hand():
+    facts = stats.count(
+        labels=[0, 0, 1, 1, 1, -1, 1],
+        splits=["train", "train", "train", "train", "train", "train", "test"],
+        groups=["a", "b", "a", "a", "c", "d", "e"],
+        clips=["1", "2", "3", "3", "4", "5", "6"],  # two windows of clip 3
+        methods=["", "", "x", "x", "y", "", "x"],
+    )
+    assert list(facts) == ["train", "test", "all"]
+    train = facts["train"]
+    assert (train["real"], train["fake"], train["total"]) == (2, 2, 4)
+    assert train["fake_to_real"] == train["imbalance"] == 1
+    assert (train["minority"], train["minority_groups"], train["groups"]) == ("fake", 2, 3)
+    assert train["methods"] == {"x": 1, "y": 1}
+    assert facts["test"]["fake_to_real"] is None and facts["test"]["imbalance"] is None
+    assert facts["all"]["total"] == 5
+
+
+def test_before_and_after_preparation_agree(folder, prepared):
+    before = stats.of_source("folder_audio", folder)
+    (after,) = stats.collect("folder_audio", data_dir=prepared)
+    assert before["splits"] == after["splits"]
+    assert before["splits"]["train"]["imbalance"] == 3
+    assert (before["stage"], after["stage"]) == ("source", "prepared")
+    assert after["records"] == {"train": 24, "validation": 8, "test": 8}
+    assert before["recommendation"]["ratio"] == pytest.approx(3)
+    # the planted shortcut, from headers and from waveforms
+    assert before["audit"]["features"]["duration"]["auc"] == 1
+    assert after["audit"]["features"]["duration"]["auc"] == 1
+    assert before["audit"]["features"]["codec"]["auc"] == 1  # wav against flac shows in headers only
+    assert any("duration alone" in text for text in after["audit"]["warnings"])
+
+
+def test_names_folders_and_config(folder, prepared, tmp_path):
+    assert [f["dataset"] for f in stats.collect(str(prepared))] == ["folder_audio"]
+    both = stats.collect("folder_audio", source=folder, data_dir=prepared, audited=0)
+    assert [f["stage"] for f in both] == ["source", "prepared"] and both[0]["audit"] is None
+    trees.asvspoof(tmp_path / "asvspoof2019_la")
+    trees.wavefake(tmp_path / "wavefake")
+    found = stats.collect(str(tmp_path))
+    assert [(f["dataset"], f["config"]) for f in found] == [
+        ("asvspoof2019_la", "official"),
+        ("wavefake", "disjoint"),
+    ]
+    (disjoint,) = stats.collect("asvspoof2019_la", tmp_path, tmp_path, "disjoint")
+    assert disjoint["config"] == "disjoint"
+
+
+def test_mistakes(tmp_path):
+    with pytest.raises(InputError, match="Unknown dataset or folder 'nothing'; expected one of"):
+        stats.collect("nothing")
+    with pytest.raises(InputError, match="holds no prepared dataset"):
+        stats.collect(str(tmp_path))
+    with pytest.raises(InputError, match="wavefake is not prepared in .*; give --source"):
+        stats.collect("wavefake", data_dir=tmp_path)
+    with pytest.raises(InputError, match="Unknown config 'x' of wavefake; expected one of"):
+        stats.collect("wavefake", tmp_path, tmp_path, "x")
+    with pytest.raises(InputError, match="is not a folder"):
+        stats.collect("wavefake", tmp_path / "absent", tmp_path)
+    with pytest.raises(InputError, match="makes its own data"):
+        stats.collect("demo_speech", tmp_path, tmp_path)
+
+
+def test_audio_is_told_from_pictures_by_an_index_only_config(tmp_path):
+    trees.wavefake(tmp_path)
+    facts = stats.of_source("wavefake", tmp_path, "disjoint-index")
+    assert "faces" not in facts["recommendation"]["text"]
+
+
+def test_text_and_chart(folder, tmp_path):
+    facts = stats.of_source("folder_audio", folder)
+    text = stats_view.describe(facts)
+    assert "train" in text and "3.00" in text and "6 (real)" in text and "Imbalance 3.0:1" in text
+    stats_view.write([facts, facts], tmp_path / "counts.png")
+    assert (tmp_path / "counts.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_record_per_clip_is_audited():
+    """Ten windows of each clip: the records of one clip count once."""
+    rng = np.random.default_rng(0)
+    records = [
+        {"audio": rng.integers(-99, 99, 1600).astype(np.int16), "duration": i // 10} for i in range(400)
+    ]
+    labels, clips = np.arange(400) // 10 % 2, np.array([f"c{i // 10}" for i in range(400)])
+    result = audit.audit_records(records, labels, clips, clips)
+    assert result["clips"] == result["used"] == result["groups"] == 40
+    few = audit.audit_records(records, labels, clips, clips, sample=20)
+    assert (few["used"], few["real"], few["fake"]) == (20, 10, 10)
+    assert few["notes"][0] == "20 of 40 clips were drawn at random"
+
+
+def test_command_line(folder, tmp_path):
+    def run(*arguments):
+        command = [sys.executable, "-m", "dfjax.stats", *arguments]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    done = run("folder_audio", "--source", str(folder), "--data_dir", str(tmp_path), "--json")
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert json.loads(line)["splits"]["all"] == stats.of_source("folder_audio", folder)["splits"]["all"]
+    wrong = run("folder_audio", "--source", str(folder / "absent"))
+    assert wrong.returncode == 2 and wrong.stdout == ""
+    assert wrong.stderr.startswith("error: --source") and len(wrong.stderr.splitlines()) == 1
