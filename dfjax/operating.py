@@ -9,16 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Integer
 
-from dfjax import metrics
+from dfjax.metrics import average_precision, bootstrap, eer, roc_auc
 from dfjax.records import FAKE
 from dfjax.score_file import Scores
 
 NAMES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
-RANKING = {"auc": metrics.roc_auc, "average_precision": metrics.average_precision, "eer": metrics.eer}
+RANKING = {"auc": roc_auc, "average_precision": average_precision, "eer": eer}
 DRAWN = 20_000_000  # clips redrawn in all; beyond 20,000 clips there are fewer than 1,000 replicates
-MIN_GROUPS = (
-    10  # redrawing fewer groups than this says little; clips are redrawn instead, and the report says so
-)
+MIN_GROUPS = 10  # redrawing fewer groups says little; clips are redrawn instead, and the report says so
 
 
 def confusion(scores: Scores, threshold: float) -> Integer[np.ndarray, "n 4"]:
@@ -28,7 +26,7 @@ def confusion(scores: Scores, threshold: float) -> Integer[np.ndarray, "n 4"]:
     return np.stack(cells, axis=1).astype(np.int64)
 
 
-def rates(counts: Integer[np.ndarray, "n 4"]) -> dict[str, Float[np.ndarray, " n"]]:
+def metrics(counts: Integer[np.ndarray, "n 4"]) -> dict[str, Float[np.ndarray, " n"]]:
     """The metrics NAMES of rows of tp, fp, fn and tn; NaN where undefined."""
     tp, fp, fn, tn = np.asarray(counts, np.float64).T
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -96,10 +94,8 @@ def points(
     """
     table = np.concatenate([confusion(scores, t) for t in thresholds], axis=1)
     total = table.sum(0)
-    both = np.concatenate(
-        [total[None], draws(table, groups, n=n, seed=seed)]
-    )  # the truth, then its replicates
-    values = [rates(both[:, 4 * k : 4 * k + 4]) for k in range(len(thresholds))]
+    rows = np.concatenate([total[None], draws(table, groups, n=n, seed=seed)])  # the truth, its replicates
+    values = [metrics(rows[:, 4 * k : 4 * k + 4]) for k in range(len(thresholds))]
     sides = [
         {"threshold": float(t)}
         | dict(zip(("tp", "fp", "fn", "tn"), total[4 * k : 4 * k + 4].tolist(), strict=True))
@@ -116,7 +112,7 @@ def ranking(
     """AUC, average precision and EER, which no threshold changes: {name: {value, low, high}}."""
     result = {}
     for name, measure in RANKING.items():
-        value, low, high = metrics.bootstrap(measure, scores.score, scores.label, groups, n, seed)
+        value, low, high = bootstrap(measure, scores.score, scores.label, groups, n, seed)
         result[name] = {"value": value, "low": low, "high": high}
     return result
 
