@@ -1,7 +1,7 @@
 """Builders of datasets that are made, not found: the demos. Their prepared folder looks like any other.
 
-Records are made unit by unit (a speaker, an identity), each from its own seed, so that threads may make them in
-any order and the prepared files are the same bytes every time.
+Records are made unit by unit (a speaker, an identity), each from its own seed, so that threads may make
+them in any order and the prepared files are the same bytes every time.
 """
 
 import concurrent.futures

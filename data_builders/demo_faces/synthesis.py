@@ -1,11 +1,11 @@
 """Faces drawn from nothing: ellipses, shading and noise as the stand-in for photographs, and blends as fakes.
 
-No face here is a person's, and nothing measured on them says anything about real deepfakes: they exist so that
-the whole image pipeline can be run and checked in minutes, without a download. An identity is a set of shapes,
-colours and a skin texture; a picture of it has a pose, an expression, a light and a background of its own. A fake
-is a picture whose inner face comes from another identity of the same split (or, self-blended, from the same
-picture changed), put in by one of four ways of blending. Both classes pass through one camera and are encoded
-twice as JPEG.
+No face here is a person's, and nothing measured on them says anything about real deepfakes: they exist so
+that the whole image pipeline can be run and checked in minutes, without a download. An identity is a set of
+shapes, colours and a skin texture; a picture of it has a pose, an expression, a light and a background of
+its own. A fake is a picture whose inner face comes from another identity of the same split (or, self-
+blended, from the same picture changed), put in by one of four ways of blending. Both classes pass through
+one camera and are encoded twice as JPEG.
 
 The same seed gives the same bytes on one platform: every identity has its own generators.
 """
@@ -18,7 +18,7 @@ from jaxtyping import Float32, UInt8
 
 from dfjax.records import FAKE, REAL
 
-# Difficulty: how well a blend is hidden. Less opacity, a wider feather, a closer colour and resolution are harder.
+# Difficulty of a blend. Less opacity, a wider feather, closer colours and resolution are harder.
 OPACITY = (0.8, 1.0)  # of what is put in
 FEATHER = (1.0, 4.0)  # standard deviation of the mask's edge in pixels
 COLOUR_MATCH = (0.3, 0.9)  # 1: mean and spread of the colours under the mask are equal
@@ -354,7 +354,7 @@ def _resample(image, rng: np.random.Generator):
 
 
 def _match_colours(source, target, mask, share: float):
-    """Moves mean and spread of the source's colours under the mask towards the target's (Reinhard et al., 2001)."""
+    """Moves the source's colours under the mask towards the target's (Reinhard et al., 2001)."""
     weight = (mask / mask.sum())[..., None]
     mean, goal = (source * weight).sum((0, 1)), (target * weight).sum((0, 1))
     spread, wide = (

@@ -1,10 +1,11 @@
 """Voices made from nothing: a source-filter stand-in for real speech and vocoder copies of it as fakes.
 
 Nothing here is speech, and nothing measured on it says anything about real deepfakes: it exists so that the
-whole pipeline can be run and checked in minutes, without a download. A voice is a train of glottal pulses (Klatt
-and Klatt, 1990, with jitter and shimmer) and noise through moving formants. A fake is such a voice analysed and
-synthesised again by one of four classical vocoders, mixed into the original over part of the time and of the
-band. Both classes then pass through one recording chain: room, noise, band limit, level, length.
+whole pipeline can be run and checked in minutes, without a download. A voice is a train of glottal pulses
+(Klatt and Klatt, 1990, with jitter and shimmer) and noise through moving formants. A fake is such a voice
+analysed and synthesised again by one of four classical vocoders, mixed into the original over part of the
+time and of the band. Both classes then pass through one recording chain: room, noise, band limit, level,
+length.
 
 The same seed gives the same samples, bit for bit, on one platform: every clip has its own generator.
 """
@@ -19,10 +20,11 @@ from scipy.ndimage import convolve1d
 from dfjax.records import FAKE, REAL, SAMPLE_RATE
 
 # Difficulty: how much of a fake clip is copy-synthesis. Wider and stronger is easier.
-STRENGTH = (0.8, 1.0)  # share of the copy where it is mixed in; 1 replaces the original
-TIME_SHARE = (0.6, 1.0)  # of the clip's length
-BAND_SHARE = (0.7, 1.0)  # of the range from 0 to 8 kHz
+STRENGTH = (0.9, 1.0)  # share of the copy where it is mixed in; 1 replaces the original
+TIME_SHARE = (0.7, 1.0)  # of the clip's length
+BAND_SHARE = (0.8, 1.0)  # of the range from 0 to 8 kHz
 SNR_DB = (20.0, 40.0)  # voice to background noise; noise hides artefacts of both classes alike
+GRIFFIN_LIM_ITERATIONS, MEL_BANDS = 2, 48
 
 SEED = 20_260_101
 SPEAKERS = {"train": 36, "validation": 20, "test": 25}  # no speaker is in two splits
@@ -190,8 +192,8 @@ def _utter(
     phase = np.cumsum(f0, axis=1, dtype=np.float64)
     height = 1 + voice.shimmer * np.take_along_axis(wobble[:, 1], phase.astype(np.int64), axis=1)
 
-    # Glottal flow u^2 (1 - u) while open, u = t / open time; its difference is the radiated source. Differencing
-    # the flow rather than sampling its derivative averages over a sample, which lessens aliasing.
+    # Glottal flow u^2 (1 - u) while open, u = t / open time; its difference is the radiated source.
+    # Differencing the flow rather than sampling its derivative averages over a sample: less aliasing.
     u = np.minimum((phase % 1).astype(np.float32) / np.float32(voice.open_quotient), 1)
     flow = height * u * u * (1 - u)
     pulses = np.diff(flow, axis=1, prepend=0) * 20
@@ -289,19 +291,19 @@ def _window(rng: np.random.Generator, share: tuple[float, float], length: int, s
     return np.clip(np.minimum(rise, fall), 0, 1)
 
 
-def _griffin_lim(spectrum, f0, voiced, rng, iterations: int = 4):
+def _griffin_lim(spectrum, f0, voiced, rng):
     """Phase found again from the magnitude by a few alternating projections (Griffin and Lim, 1984)."""
     magnitude = _pooled(np.abs(spectrum))
     copy = _phase_random(magnitude, f0, voiced, rng)
-    for _ in range(iterations):
+    for _ in range(GRIFFIN_LIM_ITERATIONS):
         copy = magnitude * _unit(_stft(_istft(copy)))
     return _stft(_istft(copy))
 
 
-def _pooled(magnitude, bands: int = 64):
+def _pooled(magnitude):
     """The magnitude as a mel spectrogram keeps it: averaged over bands that widen with frequency."""
     mel = 2595 * np.log10(1 + FREQUENCY / 700)
-    band = np.minimum(mel / mel[-1] * bands, bands - 1).astype(np.int64)
+    band = np.minimum(mel / mel[-1] * MEL_BANDS, MEL_BANDS - 1).astype(np.int64)
     starts = np.flatnonzero(np.diff(band, prepend=-1))
     widths = np.diff(starts, append=len(band))
     return np.repeat(np.add.reduceat(magnitude, starts, axis=1) / widths, widths, axis=1).astype(np.float32)
@@ -329,15 +331,15 @@ def _lpc(spectrum, f0, voiced, rng, order: int = 16):
 
 def _lpc_envelope(power, order: int):
     """|1 / A| of every frame, by the Levinson-Durbin recursion over all frames at once."""
-    r = scipy.fft.irfft(power)[:, : order + 1]
-    r[:, 0] = r[:, 0] * 1.0001 + 1e-9
-    a = np.zeros((len(r), order + 1), np.float32)
+    r = scipy.fft.irfft(power.astype(np.float64))[:, : order + 1]
+    r[:, 0] = r[:, 0] * (1 + 1e-7) + 1e-12  # a floor under the spectrum: silence has a predictor too
+    a = np.zeros((len(r), order + 1))
     a[:, 0], error = 1, r[:, 0].copy()
     for k in range(1, order + 1):
         reflection = -(a[:, :k] * r[:, k:0:-1]).sum(1) / error
         a[:, 1 : k + 1] += reflection[:, None] * a[:, k - 1 :: -1][:, :k]
         error *= 1 - reflection**2
-    return 1 / np.abs(scipy.fft.rfft(a, FFT))
+    return (1 / np.abs(scipy.fft.rfft(a, FFT))).astype(np.float32)
 
 
 def _sinusoidal(spectrum, f0, voiced, rng, partials: int = 40):
