@@ -7,7 +7,7 @@ import pytest
 
 import data_builders
 from data_builders import indexing
-from tests.data_builders import trees
+from tests.data_builders import fixtures, trees
 
 TREES = {
     "asvspoof2019_la": (trees.asvspoof, "disjoint"),
@@ -105,3 +105,42 @@ def test_every_config_has_a_name_and_an_index(name):
     assert len(set(names)) == len(names)
     assert any(config.modality == "index" for config in cls.BUILDER_CONFIGS)
     assert cls.MANUAL_DOWNLOAD_INSTRUCTIONS and cls.RELEASE_NOTES
+
+
+def with_media(root):
+    """Every file of the tree that is neither empty nor junk, made anew as a small sound or picture."""
+    for seed, path in enumerate(sorted(root.rglob("*"))):
+        if (
+            path.suffix in (".wav", ".flac", ".mp3", ".jpg", ".png")
+            and path.stat().st_size
+            and path.name[0] != "."
+        ):
+            fixtures.write(path, seed=seed)
+
+
+@pytest.mark.parametrize("name", ["asvspoof2019_la", "faces_140k", "fake_or_real", "wavefake"])
+def test_media_become_records(name, tmp_path):
+    TREES[name][0](tmp_path / "media")
+    with_media(tmp_path / "media")
+    builder = build(name, tmp_path / "media", tmp_path / "data")
+    builder.download_and_prepare()
+    items = {item.id: item for item in builder.load_index().items}
+    seen = set()
+    for split in builder.info.splits:
+        for record in builder.as_data_source(split):
+            item = items[record["id"].decode()]
+            seen.add(item.id)
+            assert (record["label"], split) == (item.label, item.split)
+            assert record["method"].decode() == item.method and record["dataset"].decode() == name
+            assert len(record["image"] if "image" in record else record["audio"]) > 100
+    assert seen == items.keys()
+
+
+def test_extracted_frames_become_records_of_one_clip(tmp_path):
+    trees.faceforensics_kaggle(tmp_path / "media", frames=True)
+    with_media(tmp_path / "media")
+    builder = build("faceforensics", tmp_path / "media", tmp_path / "data")
+    builder.download_and_prepare()
+    records = list(builder.as_data_source("train"))
+    assert len(records) == 2 * 6 * (1 + 5)  # two frames of six originals and thirty fakes
+    assert len({record["clip"] for record in records}) == 36
