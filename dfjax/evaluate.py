@@ -1,0 +1,181 @@
+"""One detector on many datasets: the cross-dataset table, at the threshold that the run decided on.
+
+    python -m dfjax.evaluate --workdir runs/audio_focal --datasets asvspoof2019_la,fake_or_real
+
+Thresholds and calibration rarely travel as well as ranking does; the table shows both.
+"""
+
+import argparse
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import tqdm
+from etils import epath
+
+from dfjax import cli, models, operating, prepare, report, run, score_file, scoring, train, tune, workdir
+from dfjax.data import sources
+from dfjax.records import FAKE, REAL, InputError
+from dfjax.report_text import escape, number, percent, table
+from dfjax.score_file import Scores
+
+SPLIT = "test"
+HEADS = [
+    "dataset",
+    "real",
+    "fake",
+    "AUC",
+    "EER",
+    "recall at 0.5",
+    "recall",
+    "false alarms",
+    "precision",
+    "F1",
+]
+
+
+def evaluate(
+    folder: epath.PathLike,
+    datasets: list[str],
+    *,
+    data_dir: epath.PathLike | None = None,
+    progress: bool = True,
+) -> list[dict[str, Any]]:
+    """A row per dataset; score files, evaluation.json and evaluation.md are left in the workdir.
+
+    Args:
+      folder: a finished run.
+      datasets: names of prepared datasets, or name/config.
+      data_dir: where prepared datasets lie.
+      progress: whether to show progress.
+
+    Returns:
+      What `row` returns, in the order of `datasets`.
+
+    Raises:
+      InputError: no finished run, an unknown or unprepared dataset, one of the other modality.
+    """
+    config, folder = workdir.read_config(folder), pathlib.Path(folder)
+    decision = tune.read_decision(folder / "decision.json")
+    detector, rows = None, []
+    for name in tqdm.tqdm(datasets, unit="dataset", desc="evaluate", disable=not progress):
+        path = folder / "scores" / f"{name.replace('/', '-')}.{SPLIT}.csv"
+        scores = _stored(path, decision)
+        if scores is None:
+            detector = detector or _detector(config, folder, decision.get("step"))
+            scores = _score(detector, name, data_dir)
+            score_file.write(path, scores)
+        rows.append(row(name, scores, decision, trained=name.split("/")[0] == config.data.dataset))
+    rows = report.plain(rows)
+    workdir.write_json(epath.Path(folder) / "evaluation.json", rows)
+    (folder / "evaluation.md").write_text(markdown(rows, decision), encoding="utf-8")
+    return rows
+
+
+def row(name: str, scores: Scores, decision: dict[str, Any], *, trained: bool) -> dict[str, Any]:
+    """What the decision is worth on these scores, clip by clip, with 95 % bootstrap intervals.
+
+    Returns:
+      dataset, trained (whether the detector was trained on its training split), real, fake, unit (what the
+      bootstrap redraws), auc, average_precision, eer, `half` and `tuned` (see `operating.points`; tuned is
+      None without a threshold) each with `false_alarms`. Undefined numbers are NaN.
+    """
+    report.refuse_same_split(decision, scores)
+    clips = score_file.by_clip(score_file.known(scores))
+    if not len(clips):
+        raise InputError(f"{name} has no clip with a known label; expected labelled clips")
+    groups, unit = operating.units(clips)
+    n, tuned = operating.replicates(len(clips)), report.threshold(decision)
+    sides, _ = operating.points(clips, [report.HALF] if tuned is None else [report.HALF, tuned], groups, n=n)
+    for side in sides:
+        side["false_alarms"] = operating.wilson(side["fp"], side["fp"] + side["tn"])
+    real, fake = (int((clips.label == label).sum()) for label in (REAL, FAKE))
+    if real and fake:
+        ranks = operating.ranking(clips, groups, n=n)
+    else:  # one class cannot be ranked
+        ranks = {key: {"value": np.nan, "low": np.nan, "high": np.nan} for key in operating.RANKING}
+    about = {"dataset": name, "trained": trained, "real": real, "fake": fake, "unit": unit}
+    return about | ranks | {"half": sides[0], "tuned": sides[1] if tuned is not None else None}
+
+
+def markdown(rows: list[dict[str, Any]], decision: dict[str, Any]) -> str:
+    """The table, ready to paste; `rows` as `evaluate` returns them."""
+    lines = []
+    for r in rows:
+        at = r["tuned"] or r["half"]
+        name = escape(r["dataset"]) + (" (trained on)" if r["trained"] else "")
+        cells = [percent(at[key]) for key in ("recall", "false_alarms", "precision", "f1")]
+        half = percent(r["half"]["recall"], False)
+        lines.append(
+            [name, f"{r['real']:,}", f"{r['fake']:,}", number(r["auc"]), percent(r["eer"]), half, *cells]
+        )
+    value = report.threshold(decision)
+    chosen = "0.5, as the run has no tuned threshold" if value is None else f"{value:.4g}"
+    words = ("criterion", "dataset", "split")
+    where = "tuned for {} on {} {}".format(*(decision.get(word) or "unknown" for word in words))
+    return (
+        f"{table(HEADS, lines)}\n\nClips of the {SPLIT} splits; threshold {chosen}"
+        f"{'' if value is None else f', {escape(where)}'}. In brackets 95 % intervals.\n"
+    )
+
+
+def _stored(path: pathlib.Path, decision: dict[str, Any]) -> Scores | None:
+    """The scores of an earlier call, if the same checkpoint made them."""
+    if not path.exists():
+        return None
+    scores = score_file.read(path)
+    same = decision.get("step") is not None and scores.header.get("step") == decision["step"]
+    return scores if same else None
+
+
+def _detector(config, folder: pathlib.Path, step: int | None) -> tuple:
+    """(class, compiled scorer, params, model_state, step, batch, mesh) of the run's checkpoint."""
+    model, mesh = models.model_class(config.model.name), train.make_mesh()
+    graphdef, params, model_state, step = train.restore_model(config, folder, step)
+    batch = -(-config.train.batch // mesh.size) * mesh.size  # trained perhaps on another number of devices
+    return model, scoring.make_scorer(graphdef, model.modality), params, model_state, step, batch, mesh
+
+
+def _score(detector: tuple, name: str, data_dir: epath.PathLike | None) -> Scores:
+    model, scorer, params, model_state, step, batch, mesh = detector
+    dataset, _, config_name = name.partition("/")
+    directory = prepare.prepare(dataset, None, data_dir, config_name or None)
+    if SPLIT not in (names := sources.split_names(directory)):
+        raise InputError(f"{name} has no {SPLIT} split, only {names}")
+    split = sources.open_split(directory, SPLIT)
+    if model.modality not in split.records[0]:
+        raise InputError(f"{name} holds no {model.modality}, which is what this detector judges")
+    values = scoring.score_split(scorer, params, model_state, split, model=model, batch=batch, mesh=mesh)
+    return sources.as_scores(split, values, {"step": step})
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        prog="python -m dfjax.evaluate", description="One detector on the test splits of many datasets."
+    )
+    result.add_argument("--workdir", required=True, help="a finished run")
+    result.add_argument("--datasets", required=True, help="names, or name/config, separated by commas")
+    result.add_argument("--data_dir", help="where prepared datasets lie (default ~/tensorflow_datasets)")
+    result.add_argument("--json", action="store_true", help="print one JSON line per dataset")
+    return result
+
+
+def main() -> None:
+    """Evaluates and prints the table."""
+    flags = parser().parse_args()
+    run.use_all_cores()
+    names = [name.strip() for name in flags.datasets.split(",") if name.strip()]
+    if not names:
+        raise InputError("--datasets names nothing; give names separated by commas")
+    rows = evaluate(flags.workdir, names, data_dir=flags.data_dir, progress=not flags.json)
+    if flags.json:
+        for line in rows:
+            print(json.dumps(line, allow_nan=False))
+    else:
+        print((pathlib.Path(flags.workdir) / "evaluation.md").read_text(encoding="utf-8"), end="")
+
+
+if __name__ == "__main__":
+    cli.main(main)

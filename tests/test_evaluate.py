@@ -1,0 +1,124 @@
+"""The cross-dataset table: a small real run scored on another folder, and the refusals."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from dfjax import evaluate, metrics, prepare, run, score_file, tune
+from dfjax.records import InputError
+from dfjax.score_file import Scores
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DECISION = {
+    "threshold": -1.5,
+    "status": "ok",
+    "criterion": "f1",
+    "split": "validation",
+    "dataset": "demo",
+    "step": 4,
+}
+
+
+def make_scores(n=440, label=None, split="test"):
+    rng = np.random.default_rng(0)
+    label = (np.arange(n) % 11 == 0).astype(np.int32) if label is None else label
+    names = np.arange(n).astype(str)
+    score = rng.normal(np.where(label == 1, -0.7, -3.0), 1.2)
+    header = {"split": split, "dataset": "demo", "step": 4}
+    return Scores(names, names, names, label, np.where(label == 1, "g", ""), score, header=header)
+
+
+def test_row_states_what_the_threshold_does():
+    scores = make_scores()
+    found = evaluate.row("demo", scores, DECISION, trained=True)
+    truth = metrics.at_threshold(scores.score, scores.label, -1.5)
+    assert {k: found["tuned"][k] for k in ("tp", "fp", "fn", "tn")} == {
+        k: truth[k] for k in ("tp", "fp", "fn", "tn")
+    }
+    assert found["tuned"]["false_alarms"]["value"] == truth["fpr"]
+    assert found["eer"]["value"] == metrics.eer(scores.score, scores.label)[0]
+    assert found["half"]["threshold"] == 0
+
+
+@pytest.mark.parametrize("only", [0, 1])
+def test_one_class_cannot_be_ranked_but_counted(only):
+    scores = make_scores(label=np.full(440, only, np.int32))
+    found = evaluate.row("x", scores, DECISION, trained=False)
+    assert np.isnan(found["auc"]["value"])
+    assert (found["tuned"]["false_alarms"]["value"] is None) == (only == 1)
+    assert "undefined" in evaluate.markdown([evaluate.report.plain(found)], DECISION)
+
+
+def test_the_split_of_the_threshold_is_refused():
+    with pytest.raises(InputError, match="tuned on the split"):
+        evaluate.row("demo", make_scores(split="validation"), DECISION, trained=True)
+
+
+def test_table_without_a_threshold_falls_back_to_one_half():
+    decision = DECISION | {"threshold": None, "status": "undefined"}
+    found = evaluate.report.plain(evaluate.row("demo", make_scores(), decision, trained=False))
+    assert found["tuned"] is None and "threshold 0.5" in evaluate.markdown([found], decision)
+
+
+def make_folder(root, seed):
+    """Hum, and hum with a buzz on top as the fake."""
+    rng = np.random.default_rng(seed)
+    for split, count in (("train", 8), ("val", 4), ("test", 5)):
+        for label in ("real", "fake"):
+            (root / split / label).mkdir(parents=True)
+            for i in range(count):
+                t = np.arange(12_000) / 16_000
+                x = 0.2 * np.sin(2 * np.pi * rng.uniform(100, 300) * t) + 0.02 * rng.standard_normal(len(t))
+                x += (label == "fake") * 0.1 * np.sign(np.sin(2 * np.pi * 1000 * t)) * rng.uniform(0.5, 1)
+                soundfile.write(root / split / label / f"{i}.wav", x, 16_000)
+    return root
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """(workdir, data_dir, name/config of a second prepared folder)."""
+    root = tmp_path_factory.mktemp("evaluate")
+    sys.path.insert(0, str(ROOT))
+    from experiments import audio_focal
+
+    config = audio_focal.get_config("folder_audio")
+    training = {"batch": 8, "steps": 4, "eval_every": 4, "log_every": 2}
+    config.update({"data": {"seconds": 0.5}, "train": training})
+    config.model.update({"kwargs": {"dim": 16, "bins": 40, "embedding": 16, "dilations": (1, 2)}})
+    config.optim.warmup_steps = 2
+    own, other = make_folder(root / "own", 0), make_folder(root / "other", 1)
+    run.run(config, root / "run", name="small", data_dir=root / "data", source=own, progress=False)
+    directory = prepare.prepare("folder_audio", other, root / "data", progress=False)
+    return root / "run", root / "data", f"folder_audio/{directory.parent.name}"
+
+
+def test_another_dataset_is_scored_and_the_table_written(finished):
+    folder, data_dir, other = finished
+    rows = evaluate.evaluate(folder, ["folder_audio", other], data_dir=data_dir, progress=False)
+    assert [r["dataset"] for r in rows] == ["folder_audio", other]
+    assert all(r["real"] == r["fake"] == 5 for r in rows)
+    assert json.loads((folder / "evaluation.json").read_text()) == rows
+    assert other in (folder / "evaluation.md").read_text()
+    scores = score_file.read(folder / "scores" / f"{other.replace('/', '-')}.test.csv")
+    threshold = tune.read_decision(folder / "decision.json")["threshold"]
+    assert rows[1]["tuned"]["tp"] == int(
+        ((scores.score >= np.float32(threshold)) & (scores.label == 1)).sum()
+    )
+    # a second call reads the scores back; the prepared data are not needed any more
+    assert evaluate.evaluate(folder, ["folder_audio", other], data_dir="/nowhere", progress=False) == rows
+
+
+def test_mistakes_are_one_line(finished, tmp_path):
+    folder, data_dir, _ = finished
+    with pytest.raises(InputError, match="holds no run"):
+        evaluate.evaluate(tmp_path, ["folder_audio"])
+    with pytest.raises(InputError, match="expected one of"):
+        evaluate.evaluate(folder, ["no_such_dataset"], data_dir=data_dir, progress=False)
+    command = [sys.executable, "-m", "dfjax.evaluate", "--workdir", folder, "--datasets", " , "]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
