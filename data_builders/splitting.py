@@ -13,7 +13,6 @@ from data_builders.indexing import (
     Item,
     folders,
     grouped_split,
-    junk,
     media_files,
 )
 from dfjax.records import FAKE, REAL, SPLITS, InputError
@@ -90,9 +89,22 @@ def videos_or_frames(
     return "videos", []
 
 
-def is_empty(folder: epath.Path) -> bool:
-    """Whether the folder holds nothing but leftovers of the operating system."""
-    return all(junk(path.name) for path in folder.iterdir())
+def one_kind(kinds: Mapping[str, str]) -> str:
+    """The kind that all classes have: real videos against fake frames would differ in how they are read.
+
+    Args:
+      kinds: class folder -> 'videos' or 'frames'; classes without files are left out.
+
+    Raises:
+      InputError: some classes are videos and some are frames.
+    """
+    if len(set(kinds.values())) > 1:
+        of = {kind: [name for name in kinds if kinds[name] == kind] for kind in ("videos", "frames")}
+        raise InputError(
+            f"{of['videos'][0]} holds videos but {of['frames'][0]} only frames, which gives classes away; "
+            "extract the frames of all or remove them"
+        )
+    return next(iter(kinds.values()), "videos")
 
 
 # ---- Protocols ------------------------------------------------------------------------------------------

@@ -45,9 +45,14 @@ def index(source: epath.PathLike, *, protocol: str = "official") -> Index:
     inside = indexing.folders(root)
     if "youtube-real" not in inside:
         result.warnings.append("no YouTube-real/: its 300 real clips are left out")
+    kinds: dict[str, str] = {}
     for name, label in CLASSES.items():
         if name in inside:
-            _add_class(inside[name], name, label, root, result)
+            kind, files = splitting.videos_or_frames(inside[name], root, result.skipped)
+            if files:
+                kinds[name] = kind
+            _add_class(files, kind, name, label, result)
+    result.variant = splitting.one_kind(kinds)
     result.items.sort(key=lambda item: item.id)
     if protocol == "official":
         _split_officially(root, epath.Path(source), result)
@@ -57,10 +62,7 @@ def index(source: epath.PathLike, *, protocol: str = "official") -> Index:
     return result
 
 
-def _add_class(folder, name: str, label: int, root, result: Index) -> None:
-    kind, files = splitting.videos_or_frames(folder, root, result.skipped)
-    if kind == "frames":
-        result.variant = "frames"
+def _add_class(files, kind: str, name: str, label: int, result: Index) -> None:
     pattern = {"celeb-real": REAL_NAME, "celeb-synthesis": FAKE_NAME}.get(name)
     for stem, id_, path in files:
         match = pattern.fullmatch(stem) if pattern else None

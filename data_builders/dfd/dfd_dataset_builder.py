@@ -48,9 +48,14 @@ def index(source: epath.PathLike, *, protocol: str = "disjoint", compression: st
     else:
         variant, places = "kaggle", _kaggle_places(root, inside)
     result = Index("dfd", variant, [])
+    kinds: dict[str, str] = {}
     for label, place in places.items():
         if place is not None:
-            _add_class(place, label, root, result)
+            kind, files = splitting.videos_or_frames(place, root, result.skipped)
+            if files:
+                kinds[f"{place.parent.name}/{place.name}"] = kind
+            _add_class(files, kind, label, result)
+    result.variant += {"videos": "", "frames": "-frames"}[splitting.one_kind(kinds)]
     if not any(item.label == REAL for item in result.items):
         raise InputError(f"{root} holds no originals (like 01__exit_phone_room.mp4); get them with the fakes")
     result.items.sort(key=lambda item: item.id)
@@ -97,10 +102,7 @@ def _kaggle_places(root, inside) -> dict[int, epath.Path | None]:
     return places
 
 
-def _add_class(place, label: int, root, result: Index) -> None:
-    kind, files = splitting.videos_or_frames(place, root, result.skipped)
-    if kind == "frames":
-        result.variant += "-frames"
+def _add_class(files, kind: str, label: int, result: Index) -> None:
     for stem, id_, path in files:
         match = (REAL_NAME if label == REAL else FAKE_NAME).fullmatch(stem)
         actors = match.groups()[:1] if match and label == REAL else match.groups()[:2] if match else ()

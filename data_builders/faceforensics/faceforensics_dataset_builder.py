@@ -68,15 +68,17 @@ def index(
     variant, classes, found = _classes(root, compression, METHOD_SETS[methods])
     result = Index("faceforensics", variant, [], warnings=found)
     groups = _groups(split_of, protocol)
+    kinds: dict[str, str] = {}
     for method, folder in classes.items():
         kind, files = splitting.videos_or_frames(folder, root, result.skipped)
-        if kind == "frames":
-            result.variant = f"{variant}-frames"
+        if files:
+            kinds[method or "original"] = kind
         for stem, id_, path in files:
             item = _item(stem, id_, path, method, split_of, groups, protocol, result)
             if item is not None:
                 clip = id_ if kind == "videos" else id_.rpartition("/")[0]
                 result.items.append(dataclasses.replace(item, clip=clip))
+    result.variant += {"videos": "", "frames": "-frames"}[splitting.one_kind(kinds)]
     if not any(item.label == REAL for item in result.items):
         raise InputError(f"{root} holds no original of FaceForensics++ at {compression}")
     result.items.sort(key=lambda item: item.id)

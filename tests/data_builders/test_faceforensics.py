@@ -60,6 +60,15 @@ def test_extracted_frames(tmp_path):
     assert splitting.tally(index.items)["all", 0] == 2  # clips, not frames
 
 
+def test_videos_against_frames_are_refused(tmp_path):
+    trees.faceforensics_kaggle(tmp_path)
+    for path in sorted((tmp_path / "FaceSwap").iterdir()):
+        trees.put(tmp_path / "FaceSwap" / path.stem, "0000.png")
+        path.unlink()
+    with pytest.raises(InputError, match="original holds videos but FaceSwap only frames"):
+        ff.index(tmp_path)
+
+
 @pytest.mark.parametrize("frames", [False, True])
 def test_kaggle_copy(tmp_path, frames):
     trees.faceforensics_kaggle(tmp_path / "FaceForensics++/FaceForensics++_C23 2", frames)
