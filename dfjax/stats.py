@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import absl.logging
 import numpy as np
 from etils import epath
 from tensorflow_datasets.core.constants import DATA_DIR
@@ -292,6 +293,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Counts and prints."""
     flags = parser().parse_args()
+    absl.logging.set_verbosity(absl.logging.ERROR)  # TFDS's own lines; ours say what is going on
     found = collect(flags.what, flags.source, flags.data_dir, flags.config_name, flags.audit)
     for facts in found:
         print(json.dumps(facts, allow_nan=False) if flags.json else stats_view.describe(facts) + "\n")
