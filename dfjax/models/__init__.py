@@ -17,10 +17,15 @@ from dfjax.records import InputError
 MODELS = {  # name -> "module:Class"; add a line per detector
     "tdnn": "tdnn:TDNN",
     "resnet_small": "resnet_small:ResNetSmall",
-    "patches": "patches:Patches",
     "cnn_small": "cnn_small:CNNSmall",
+    "aasist": "aasist:AASIST",
+    "rawnet2": "rawnet2:RawNet2",
+    "lcnn": "lcnn:LCNN",
+    "resnet18_mel": "resnet18_mel:ResNet18Mel",
+    "wav2vec2": "wav2vec2:Wav2Vec2",
 }
 PUBLISHED = {  # name -> "module:function"; loaders of released weights: load(path) -> model
+    "aasist": "aasist:load",
 }
 
 

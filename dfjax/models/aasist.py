@@ -1,0 +1,275 @@
+"""AASIST: graph attention over spectral and temporal nodes of a raw-waveform encoder.
+
+Jung, Heo, Tak, Shim, Chung, Lee, Yu, Evans, "AASIST: Audio Anti-Spoofing using Integrated Spectro-Temporal
+Graph Attention Networks", ICASSP 2022. 297,866 parameters, AASIST-L 85,306. The published code computes, in
+each block but the first, a batch norm whose result it does not use; its parameters are held here too, so
+that the released weights fit, and nothing is computed.
+
+Layout: activations are (batch, frequency, time, channel).
+"""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from dfjax.features import sinc
+from dfjax.models import torch_file, weights
+from dfjax.records import MAX_SAMPLES, InputError
+
+FILTERS, TAPS = 70, 129
+BANDS = FILTERS // 3  # after pooling over three filters
+POOLINGS = 7  # by three over time: one after the filter bank, one per residual block
+SHORTEST = TAPS - 1 + 3**POOLINGS  # samples that leave one temporal node
+CHANNELS = {  # of the six residual blocks
+    "full": (32, 32, 64, 64, 64, 64),
+    "light": (32, 32, 24, 24, 24, 24),
+}
+GRAPH = {"full": 64, "light": 24}  # width of the two graph attention layers
+KEEP = {  # share of nodes kept by pooling: spectral, temporal, and in the heterogeneous layers
+    "full": (0.5, 0.7, 0.5),
+    "light": (0.4, 0.5, 0.7),
+}
+HIDDEN = 32  # width of the heterogeneous layers
+TEMPERATURE, TEMPERATURE_HETEROGENEOUS = 2.0, 100.0
+normal = nnx.initializers.normal(1.0)
+xavier = nnx.initializers.xavier_normal()
+
+
+def batch_norm(features: int, rngs: nnx.Rngs) -> nnx.BatchNorm:
+    """Batch norm with PyTorch's constants."""
+    return nnx.BatchNorm(features, momentum=0.9, epsilon=1e-5, rngs=rngs)
+
+
+class Block(nnx.Module):
+    """Residual block of two 2x3 convolutions; then the maximum over each three frames."""
+
+    def __init__(self, inputs: int, outputs: int, first: bool, *, dtype, rngs: nnx.Rngs):
+        both, after = ((1, 1), (1, 1)), ((0, 0), (1, 1))  # zero padding of (frequency, time)
+        self.bn1 = None if first else batch_norm(inputs, rngs)  # unused, see the top
+        self.conv1 = nnx.Conv(inputs, outputs, (2, 3), padding=both, dtype=dtype, rngs=rngs)
+        self.bn2 = batch_norm(outputs, rngs)
+        self.conv2 = nnx.Conv(outputs, outputs, (2, 3), padding=after, dtype=dtype, rngs=rngs)
+        widens = inputs != outputs
+        self.skip = (
+            nnx.Conv(inputs, outputs, (1, 3), padding=after, dtype=dtype, rngs=rngs) if widens else None
+        )
+
+    def __call__(self, x: Float[Array, "b bands t inputs"]) -> Float[Array, "b bands third outputs"]:
+        h = self.conv2(jax.nn.selu(self.bn2(self.conv1(x))))
+        return max_over_three(h + (x if self.skip is None else self.skip(x)))
+
+
+def max_over_three(
+    x: Float[Array, "b bands t channels"],
+) -> Float[Array, "b bands third channels"]:
+    """The maximum over each three frames; a rest of one or two frames is dropped."""
+    third = x.shape[2] // 3
+    x = x[:, :, : 3 * third].reshape(*x.shape[:2], third, 3, x.shape[3])
+    return jnp.maximum(jnp.maximum(x[:, :, :, 0], x[:, :, :, 1]), x[:, :, :, 2])
+
+
+class Attention(nnx.Module):
+    """Graph attention over all pairs of nodes, whose affinity is a projection of their product."""
+
+    def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs):
+        self.input_drop = nnx.Dropout(0.2)
+        self.att_proj = nnx.Linear(inputs, outputs, rngs=rngs)
+        self.att_weight = nnx.Param(xavier(rngs.params(), (outputs, 1)))
+        self.proj_with_att = nnx.Linear(inputs, outputs, rngs=rngs)
+        self.proj_without_att = nnx.Linear(inputs, outputs, rngs=rngs)
+        self.bn = batch_norm(outputs, rngs)
+
+    def __call__(self, x: Float[Array, "b n inputs"], *, rngs=None) -> Float[Array, "b n outputs"]:
+        x = self.input_drop(x, rngs=rngs)
+        affinity = jnp.tanh(self.att_proj(x[:, :, None] * x[:, None]))
+        attention = jax.nn.softmax((affinity @ self.att_weight[...])[..., 0] / TEMPERATURE, axis=-1)
+        return jax.nn.selu(self.bn(self.proj_with_att(attention @ x) + self.proj_without_att(x)))
+
+
+class HeterogeneousAttention(nnx.Module):
+    """Attention over temporal and spectral nodes together, with a master node that reads from all of them."""
+
+    def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs):
+        self.proj_type1 = nnx.Linear(inputs, inputs, rngs=rngs)  # type 1: temporal nodes
+        self.proj_type2 = nnx.Linear(inputs, inputs, rngs=rngs)  # type 2: spectral nodes
+        self.input_drop = nnx.Dropout(0.2)
+        self.att_proj = nnx.Linear(inputs, outputs, rngs=rngs)
+        self.att_projM = nnx.Linear(inputs, outputs, rngs=rngs)
+        self.att_weight11 = nnx.Param(xavier(rngs.params(), (outputs, 1)))
+        self.att_weight22 = nnx.Param(xavier(rngs.params(), (outputs, 1)))
+        self.att_weight12 = nnx.Param(xavier(rngs.params(), (outputs, 1)))
+        self.att_weightM = nnx.Param(xavier(rngs.params(), (outputs, 1)))
+        self.proj_with_att = nnx.Linear(inputs, outputs, rngs=rngs)
+        self.proj_without_att = nnx.Linear(inputs, outputs, rngs=rngs)
+        self.proj_with_attM = nnx.Linear(inputs, outputs, rngs=rngs)
+        self.proj_without_attM = nnx.Linear(inputs, outputs, rngs=rngs)
+        self.bn = batch_norm(outputs, rngs)
+
+    def __call__(self, temporal, spectral, master, *, rngs=None):
+        """Nodes (b, n, inputs) of each type and the master (1 or b, 1, inputs), all to `outputs` wide."""
+        x = jnp.concatenate([self.proj_type1(temporal), self.proj_type2(spectral)], axis=1)
+        x = self.input_drop(x, rngs=rngs)
+        master = self._master(x, master)
+        x = self.proj_with_att(self._attention(x, temporal.shape[1]) @ x) + self.proj_without_att(x)
+        x = jax.nn.selu(self.bn(x))
+        return x[:, : temporal.shape[1]], x[:, temporal.shape[1] :], master
+
+    def _attention(self, x: Float[Array, "b n inputs"], temporal: int) -> Float[Array, "b n n"]:
+        affinity = jnp.tanh(self.att_proj(x[:, :, None] * x[:, None]))
+        weights = jnp.concatenate(
+            [self.att_weight11[...], self.att_weight22[...], self.att_weight12[...]], axis=1
+        )
+        within_temporal, within_spectral, across = jnp.moveaxis(affinity @ weights, -1, 0)
+        is_temporal = np.arange(x.shape[1]) < temporal
+        row, column = is_temporal[:, None], is_temporal[None, :]
+        board = jnp.where(row != column, across, jnp.where(row, within_temporal, within_spectral))
+        return jax.nn.softmax(board / TEMPERATURE_HETEROGENEOUS, axis=-1)
+
+    def _master(self, x: Float[Array, "b n inputs"], master) -> Float[Array, "b 1 outputs"]:
+        affinity = jnp.tanh(self.att_projM(x * master)) @ self.att_weightM[...]
+        attention = jax.nn.softmax(affinity / TEMPERATURE_HETEROGENEOUS, axis=1)
+        return self.proj_with_attM(jnp.swapaxes(attention, 1, 2) @ x) + self.proj_without_attM(master)
+
+
+class Pool(nnx.Module):
+    """Keeps the share `keep` of the nodes: those of highest score, in falling order, each times its score."""
+
+    def __init__(self, inputs: int, keep: float, *, rngs: nnx.Rngs):
+        self.keep = keep
+        self.drop = nnx.Dropout(0.3)
+        self.proj = nnx.Linear(inputs, 1, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b n dim"], *, rngs=None) -> Float[Array, "b kept dim"]:
+        score = jax.nn.sigmoid(self.proj(self.drop(x, rngs=rngs)))
+        _, best = jax.lax.top_k(score[..., 0], max(int(x.shape[1] * self.keep), 1))
+        return jnp.take_along_axis(x * score, best[..., None], axis=1)
+
+
+class Head(nnx.Module):
+    """Two logits, spoof and bona fide; ours is their difference."""
+
+    def __init__(self, dim: int, *, rngs: nnx.Rngs):
+        self.out = nnx.Linear(dim, 2, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b dim"]) -> Float[Array, " b"]:
+        spoof, bona_fide = jnp.moveaxis(self.out(x.astype(jnp.float32)), -1, 0)
+        return spoof - bona_fide
+
+
+class Graphs(nnx.Module):
+    """From an encoder's map (batch, bands, frames, channels) to the embedding of 5 x HIDDEN numbers."""
+
+    def __init__(
+        self, channels: int, width: int, keep: tuple[float, float, float], bands: int, *, rngs: nnx.Rngs
+    ):
+        self.pos_S = nnx.Param(normal(rngs.params(), (1, bands, channels)))
+        self.master1 = nnx.Param(normal(rngs.params(), (1, 1, width)))
+        self.master2 = nnx.Param(normal(rngs.params(), (1, 1, width)))
+        self.GAT_layer_S = Attention(channels, width, rngs=rngs)
+        self.GAT_layer_T = Attention(channels, width, rngs=rngs)
+        self.pool_S = Pool(width, keep[0], rngs=rngs)
+        self.pool_T = Pool(width, keep[1], rngs=rngs)
+        self.HtrgGAT_layer_ST11 = HeterogeneousAttention(width, HIDDEN, rngs=rngs)
+        self.HtrgGAT_layer_ST12 = HeterogeneousAttention(HIDDEN, HIDDEN, rngs=rngs)
+        self.HtrgGAT_layer_ST21 = HeterogeneousAttention(width, HIDDEN, rngs=rngs)
+        self.HtrgGAT_layer_ST22 = HeterogeneousAttention(HIDDEN, HIDDEN, rngs=rngs)
+        self.pool_hS1 = Pool(HIDDEN, keep[2], rngs=rngs)
+        self.pool_hT1 = Pool(HIDDEN, keep[2], rngs=rngs)
+        self.pool_hS2 = Pool(HIDDEN, keep[2], rngs=rngs)
+        self.pool_hT2 = Pool(HIDDEN, keep[2], rngs=rngs)
+        self.drop_way = nnx.Dropout(0.2)
+        self.drop = nnx.Dropout(0.5)
+
+    def __call__(self, x: Float[Array, "b bands t channels"], *, rngs=None) -> Float[Array, "b dim"]:
+        x = jnp.abs(x)
+        spectral = self.pool_S(self.GAT_layer_S(x.max(axis=2) + self.pos_S[...], rngs=rngs), rngs=rngs)
+        temporal = self.pool_T(self.GAT_layer_T(x.max(axis=1), rngs=rngs), rngs=rngs)
+        layers = (self.HtrgGAT_layer_ST11, self.HtrgGAT_layer_ST12, self.pool_hT1, self.pool_hS1)
+        one = self._branch(temporal, spectral, self.master1[...], layers, rngs)
+        layers = (self.HtrgGAT_layer_ST21, self.HtrgGAT_layer_ST22, self.pool_hT2, self.pool_hS2)
+        two = self._branch(temporal, spectral, self.master2[...], layers, rngs)
+        temporal, spectral, master = (jnp.maximum(a, b) for a, b in zip(one, two, strict=True))
+        readout = [jnp.abs(temporal).max(1), temporal.mean(1), jnp.abs(spectral).max(1), spectral.mean(1)]
+        return self.drop(jnp.concatenate([*readout, master[:, 0]], axis=-1), rngs=rngs)
+
+    def _branch(self, temporal, spectral, master, layers, rngs):
+        first, second, pool_temporal, pool_spectral = layers
+        temporal, spectral, master = first(temporal, spectral, master, rngs=rngs)
+        nodes = pool_temporal(temporal, rngs=rngs), pool_spectral(spectral, rngs=rngs), master
+        added = second(*nodes, rngs=rngs)
+        return tuple(self.drop_way(a + b, rngs=rngs) for a, b in zip(nodes, added, strict=True))
+
+
+class AASIST(nnx.Module):
+    """Fixed sinc bank -> six residual blocks -> spectral and temporal graphs -> 160 numbers -> logit."""
+
+    modality = "audio"
+    samples = MAX_SAMPLES  # length of the published training and test clips; others work
+
+    def __init__(self, *, rngs: nnx.Rngs, dtype=jnp.float32, variant: str = "full"):
+        if variant not in CHANNELS:
+            raise InputError(f"Unknown variant {variant!r} of AASIST; expected one of {sorted(CHANNELS)}")
+        channels = CHANNELS[variant]
+        self.variant, self.dtype = variant, dtype
+        self.first_bn = batch_norm(1, rngs)
+        self.encoder = nnx.List(
+            Block(inputs, outputs, i == 0, dtype=dtype, rngs=rngs)
+            for i, (inputs, outputs) in enumerate(zip((1, *channels), channels, strict=False))
+        )
+        self.graphs = Graphs(channels[-1], GRAPH[variant], KEEP[variant], BANDS, rngs=rngs)
+        self.head = Head(5 * HIDDEN, rngs=rngs)
+
+    def embed(self, x: Float[Array, "b t"], *, rngs=None) -> Float[Array, "b dim"]:
+        """The embedding; needs at least SHORTEST samples."""
+        if x.shape[1] < SHORTEST:
+            raise InputError(
+                f"AASIST needs clips of at least {SHORTEST} samples, got {x.shape[1]}; repeat the clip"
+            )
+        h = jax.nn.selu(self.first_bn(pooled_bank(x)[..., None]))
+        for block in self.encoder:
+            h = block(h)
+        return self.graphs(h.astype(jnp.float32), rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b t"], *, rngs=None) -> Float[Array, " b"]:
+        return self.head(self.embed(x, rngs=rngs))
+
+
+def pooled_bank(x: Float[Array, "b t"]) -> Float[Array, "b bands third"]:
+    """Magnitudes of the sinc bank, the maximum over each 3 filters x 3 samples."""
+    y = jax.lax.conv_general_dilated(
+        x[..., None],
+        sinc.bank(FILTERS, TAPS).T[:, None],
+        (1,),
+        "VALID",
+        dimension_numbers=("NWC", "WIO", "NWC"),
+    )
+    third = y.shape[1] // 3
+    return (
+        jnp.abs(y[:, : 3 * third, : 3 * BANDS])
+        .reshape(x.shape[0], third, 3, BANDS, 3)
+        .max((2, 4))
+        .swapaxes(1, 2)
+    )
+
+
+def load(path: str | pathlib.Path) -> AASIST:
+    """The released AASIST or AASIST-L (github.com/clovaai/aasist); the shapes say which."""
+    renamed = {_rename(name): value for name, value in weights.to_flax(torch_file.state_dict(path)).items()}
+    embedded = renamed.get("graphs.pos_S")
+    light = embedded is not None and embedded.shape[-1] == CHANNELS["light"][-1]
+    return weights.fill(lambda: AASIST(rngs=nnx.Rngs(0), variant="light" if light else "full"), renamed, path)
+
+
+def _rename(name: str) -> str:
+    """The released name of a variable to ours; a released block sits in a list of one."""
+    first, *rest = name.split(".")
+    if first == "encoder":
+        number, _, layer, last = rest
+        return f"encoder.{number}.{'skip' if layer == 'conv_downsample' else layer}.{last}"
+    if first == "out_layer":
+        return ".".join(["head", "out", *rest])
+    return name if first == "first_bn" else f"graphs.{name}"
