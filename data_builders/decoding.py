@@ -61,16 +61,21 @@ def safely(path: epath.PathLike, modality: str, options: dict[str, Any]) -> tupl
         return {}, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
+def reason(path: epath.PathLike, modality: str, options: dict[str, Any]) -> str:
+    """Why the item cannot be decoded, or ''."""
+    return safely(path, modality, options)[1]
+
+
 def decode_to_cache(path: str, modality: str, options: dict[str, Any], cached: str) -> str:
     """Decodes one item into the file `cached`, or the reason why it cannot be; returns the reason or ''."""
-    result, reason = safely(path, modality, options)
+    result, why = safely(path, modality, options)
     target = epath.Path(cached)
-    if reason:
-        _write(reason_file(target), reason.encode())
+    if why:
+        _write(reason_file(target), why.encode())
     else:
         data = pickle.dumps(result, protocol=5)
         _write(target, hashlib.blake2b(data, digest_size=16).digest() + data)
-    return reason
+    return why
 
 
 def cache_name(item: Item, modality: str, options: dict[str, Any]) -> str:

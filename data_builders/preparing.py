@@ -215,7 +215,7 @@ class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             yield from decoding.examples(item, result, self.name, fields)
 
     def _beam_examples(self, items: list[indexing.Item]):
-        """The same map as a Beam transform; reasons of skipped files are counted by Beam's metrics."""
+        """The same map as a Beam transform, which counts the skipped files in Beam's metrics by reason."""
         import apache_beam as beam
 
         decode = functools.partial(
@@ -231,9 +231,27 @@ class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self._beam = bool(download_config.beam_runner or download_config.beam_options)
         super()._download_and_prepare(dl_manager, download_config)
         counts = {split: write_index(self, split) for split in self.info.splits}
+        if self._beam:
+            self._find_reasons()
         epath.Path(self.data_dir, "preparation.json").write_text(
             json.dumps(self._preparation(counts), indent=1, allow_nan=False)
         )
+
+    def _find_reasons(self) -> None:
+        """Why items gave no records under Beam, which passes on records only: those few are decoded again."""
+        ids: set[str] = set()
+        for split in self.info.splits:
+            with epath.Path(self.data_dir, f"index.{split}.npz").open("rb") as file:
+                found = np.load(file)["ids"].tolist()
+            ids |= {*found, *(id_.rpartition("#")[0] for id_ in found)}
+        modality, options = self.builder_config.modality, self._options()
+        tasks = (
+            (item.id, (str(item.path), modality, options), SECONDS)
+            for item in self.load_index().items
+            if item.id not in ids
+        )
+        for key, reason, death in workers.run("data_builders.decoding:reason", tasks, self.jobs):
+            self._skipped[key] = reason or death or "gave no record under Beam"
 
     def download_and_prepare(self, **kwargs):
         """As TFDS's, as array_record unless told otherwise; afterwards the cache is deleted."""
@@ -258,7 +276,7 @@ class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             "skipped": sorted([*index.skipped, *self._skipped.items()]),
             "dropped": sorted(index.dropped),
             "warnings": index.warnings,
-            "frames_without_face": dict(sorted(self._faceless.items())),
+            "frames_without_face": None if self._beam else dict(sorted(self._faceless.items())),
         }
 
 

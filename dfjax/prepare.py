@@ -7,6 +7,7 @@ import argparse
 import collections
 import contextlib
 import json
+import shlex
 from typing import Any
 
 import absl.logging
@@ -28,6 +29,7 @@ def prepare(
     progress: bool = True,
     jobs: int | None = None,
     beam_runner: str | None = None,
+    beam_options: str = "",
     face_model: epath.PathLike | None = None,
     **crop_options,
 ) -> epath.Path:
@@ -41,6 +43,7 @@ def prepare(
       progress: whether to show progress bars.
       jobs: worker processes; default one per core.
       beam_runner: name of an Apache Beam runner that decodes instead of our worker processes.
+      beam_options: that runner's own options, as on a command line.
       face_model: path of a YuNet ONNX file; faces are then found by it.
       **crop_options: frames, size, faces or image_format unlike the config's.
 
@@ -80,8 +83,7 @@ def prepare(
             _check_source(builder, directory)
             return directory
         builder.load_index(epath.Path(builder.data_dir_root, "downloads", "manual"))
-        download = tfds.download.DownloadConfig(beam_runner=beam_runner)
-        builder.download_and_prepare(download_config=download)
+        builder.download_and_prepare(download_config=_beam(beam_runner, beam_options))
         return directory
 
 
@@ -122,6 +124,20 @@ def _quiet():
     finally:
         tfds.enable_progress_bar()
         absl.logging.set_verbosity(verbosity)
+
+
+def _beam(runner: str | None, options: str) -> tfds.download.DownloadConfig:
+    """How TFDS is to use Apache Beam, which is asked for by naming a runner."""
+    if runner is None:
+        return tfds.download.DownloadConfig()
+    try:
+        from apache_beam.options.pipeline_options import PipelineOptions
+    except ImportError as error:
+        raise InputError(f"--beam_runner {runner} needs Apache Beam: pip install 'dfjax[beam]'") from error
+    # without a list of options Beam would read our own command line
+    return tfds.download.DownloadConfig(
+        beam_runner=runner, beam_options=PipelineOptions(shlex.split(options), runner=runner)
+    )
 
 
 def _config(cls, config_name: str | None):
@@ -184,6 +200,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--face_model", help="YuNet .onnx file (default: OpenCV's Haar cascade)")
     result.add_argument("--jobs", type=int, help="worker processes (default one per core)")
     result.add_argument("--beam_runner", help="Apache Beam runner, such as DirectRunner")
+    result.add_argument("--beam_options", default="", help="its options, such as '--project=p --region=r'")
     result.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     return result
 

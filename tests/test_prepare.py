@@ -225,6 +225,7 @@ def test_another_source_for_the_same_config_is_an_error(tmp_path):
         prepare.prepare("deepfake_audio", deep_voice(tmp_path / "two", 0.3), tmp_path / "out", jobs=0)
 
 
+@pytest.mark.filterwarnings("default")  # Beam's and older protobuf's own
 def test_beam_gives_the_same_records(source, tmp_path):
     pytest.importorskip("apache_beam", reason="apache-beam is an extra")
     (source / "train/real/text.mp3").write_bytes(b"nothing to hear " * 50)
