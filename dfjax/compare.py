@@ -16,6 +16,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import ml_collections
 
 from dfjax import cli, comparison, run, score_file
@@ -108,8 +109,12 @@ def compare(
     runs: dict[str, list[comparison.Run]] = {name: [] for name in configs}
     for seed in range(seeds):  # seeds outermost: stopped early, every experiment has as many
         for name in configs:
-            report = run_one(name, configs, seed, workdir, progress=progress, **words)
+            if progress:
+                done = sum(map(len, runs.values()))
+                print(f"[{done + 1}/{seeds * len(configs)}] {name}, seed {seed}", flush=True)
+            report = run_one(name, configs, seed, workdir, progress=False, **words)
             runs[name].append(collect(report, workdir / f"{name}-seed{seed}"))
+            jax.clear_caches()  # the next experiment compiles its own steps
     result = comparison.compare(runs)
     (workdir / "compare.json").write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
     (workdir / "compare.md").write_text(comparison.markdown(result))

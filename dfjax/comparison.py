@@ -22,10 +22,11 @@ AT = (
     "recall",
     "f1",
 )  # of the fake class, at probability 0.5 and at the tuned threshold
-SIDES = (("half", " at 0.5"), ("tuned", ", tuned"))
+SIDES = (("half", "{} at 0.5"), ("tuned", "tuned {}"))
 RANKING = ("average_precision", "auc", "eer")
 PROBABILITY = ("log_loss", "log_loss_corrected", "ece")
 NAMES = (*(f"{name}_{at}" for at, _ in SIDES for name in AT), *RANKING, *PROBABILITY)
+TOLD = ("f1_half", "f1_tuned", *RANKING, *PROBABILITY)  # whose differences are shown and put into words
 LOWER_IS_BETTER = ("eer", *PROBABILITY)
 TITLES = {
     "average_precision": "AP",
@@ -34,7 +35,7 @@ TITLES = {
     "log_loss": "log loss",
     "log_loss_corrected": "log loss, corrected",
     "ece": "ECE",
-} | {f"{name}_{at}": f"{name.replace('f1', 'F1')}{text}" for name in AT for at, text in SIDES}
+} | {f"{name}_{at}": text.format(name.replace("f1", "F1")) for name in AT for at, text in SIDES}
 REPLICATES = 1_000
 CELLS = 4_000_000  # replicates times clips held at a time
 BINS = 15  # of the expected calibration error, equally wide in probability
@@ -221,8 +222,7 @@ def markdown(result: dict[str, Any]) -> str:
     lines += _table(result, [f"{name}_half" for name in AT] + [f"{name}_tuned" for name in AT], _value) + [""]
     lines += _table(result, [*RANKING, *PROBABILITY], _value, cost=True) + [""]
     lines += [f"Differences from {result['baseline']}; **bold** where the interval leaves out 0:", ""]
-    shown = ("f1_half", "f1_tuned", *RANKING, *PROBABILITY)
-    lines += _table(result, shown, _change) + [""]
+    lines += _table(result, TOLD, _change) + [""]
     return "\n".join(lines + words(result)) + "\n"
 
 
@@ -233,13 +233,13 @@ def words(result: dict[str, Any]) -> list[str]:
         if of["difference"] is None:
             continue
         moved: dict[bool, list[str]] = {True: [], False: []}
-        for metric, change in of["difference"].items():
-            if change["exceeds"]:
-                moved[change["better"]].append(TITLES[metric])
+        for metric in TOLD:
+            if of["difference"][metric]["exceeds"]:
+                moved[of["difference"][metric]["better"]].append(TITLES[metric])
         sides = (("better", moved[True]), ("worse", moved[False]))
         parts = [f"{side}: {', '.join(titles)}" for side, titles in sides if titles]
         sentences.append(f"* {name}: {'; '.join(parts) or 'nothing beyond its interval'}.")
-    tests = len(sentences) * len(NAMES)
+    tests = len(sentences) * len(TOLD)
     chance = f"Of {tests} intervals about {tests / 20:.0f} leave out 0 by chance alone."
     return [*sentences, "", chance] if sentences else []
 

@@ -7,6 +7,7 @@ validation and test keep their natural prior.
 """
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import time
@@ -33,7 +34,9 @@ from dfjax import (
     workdir,
 )
 from dfjax.data import sources
+from dfjax.ledger import Ledger
 from dfjax.records import InputError
+from dfjax.score_file import Scores, write
 
 
 def rebalance(
@@ -74,6 +77,9 @@ def rebalance(
     params = jax.device_put(params | {"head": head}, NamedSharding(mesh, PartitionSpec()))
     average = params if config.optim.ema > 0 else None
     state = train_step.State(np.int32(step), params, model_state, None, average)
+    (epath.Path(folder) / "checkpoints").rmtree(
+        missing_ok=True
+    )  # of a call that was stopped: the same, made again
     with checkpoint.manager(folder) as checkpoints:
         checkpoint.save(checkpoints, state, {"average_precision": None})
     return resampled
@@ -103,32 +109,30 @@ def finish(
     Returns:
       What report.json holds.
     """
+    if config.balance.head not in smote.METHODS:
+        raise InputError(f"Unknown head {config.balance.head!r}; expected one of {list(smote.METHODS)}")
     folder = epath.Path(folder)
     backbone = epath.Path(backbone or folder / "backbone")
+    dataset, words = config.data.dataset, {"data_dir": data_dir, "source": source, "progress": progress}
+    workdir.check(folder, config)
+    if (folder / "report.json").exists():
+        return json.loads((folder / "report.json").read_text())
+    if (backbone / "config.json").exists():
+        plain = workdir.read_config(backbone)
+    else:
+        plain = config.copy_and_resolve_references()
+        plain.balance.head = ""
+    directory = prepare.prepare(dataset, source, data_dir, config.data.config_name or None, progress=progress)
     with workdir.lock(folder):
         workdir.claim(folder, config)
-        if (folder / "report.json").exists():
-            return json.loads((folder / "report.json").read_text())
-        if (backbone / "config.json").exists():
-            plain = workdir.read_config(backbone)
-        else:
-            plain = config.copy_and_resolve_references()
-            plain.balance.head = ""
-        before = run.run(plain, backbone, name=name, data_dir=data_dir, source=source, progress=progress)
+        before = run.run(plain, backbone, name=name, **words)
         began = time.perf_counter()
-        directory = prepare.prepare(
-            config.data.dataset, source, data_dir, config.data.config_name or None, progress=progress
-        )
-        facts = {
-            "dataset": {
-                "name": config.data.dataset,
-                "version": directory.name,
-                "hash": sources.content_hash(directory),
-            }
-        }
-        workdir.write_json(folder / "environment.json", workdir.environment(facts))
+        facts = {"name": dataset, "version": directory.name, "hash": sources.content_hash(directory)}
+        workdir.write_json(folder / "environment.json", workdir.environment({"dataset": facts}))
         resampled = rebalance(config, folder, backbone, directory)
-        validation, test = (run.score(config, folder, directory, split) for split in ("validation", "test"))
+        validation, test = (
+            _score(config, folder, directory, split, resampled.ledger) for split in ("validation", "test")
+        )
         decision = tune.decide(validation, config.decision.criterion)
         tune.write_decision(folder / "decision.json", decision)
         train_split, test_split = (sources.open_split(directory, split) for split in ("train", "test"))
@@ -148,6 +152,14 @@ def finish(
         for note in resampled.notes if progress else ():
             print(note)
         return result
+
+
+def _score(config, folder, directory, split: str, ledger: Ledger) -> Scores:
+    """Scores a split with the new head; the header carries the head's own ledger."""
+    scores = run.score(config, folder, directory, split)
+    scores = dataclasses.replace(scores, header=scores.header | {"ledger": ledger.to_json()})
+    write(pathlib.Path(folder) / "scores" / f"{config.data.dataset}.{split}.csv", scores)
+    return scores
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,0 +1,117 @@
+"""Compare and the decoupled head on a small folder of real files."""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from dfjax import compare, rebalance, score_file, smote, train, tune
+from dfjax.ledger import Ledger
+from dfjax.records import InputError
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+STUDY = str(ROOT / "experiments" / "imbalance_study.py")
+CLIPS = {"train": (14, 6), "val": (8, 4), "test": (8, 4)}
+
+
+def experiment(arm):
+    sys.path.insert(0, str(ROOT))
+    from experiments import imbalance_study
+
+    config = imbalance_study.get_config(f"folder_audio+{arm}")
+    words = {"batch": 8, "steps": 4, "eval_every": 4, "log_every": 2}
+    config.update({"data": {"seconds": 0.5}, "train": words, "optim": {"warmup_steps": 2}})
+    config.model.update(
+        {"name": "tdnn", "kwargs": {"dim": 16, "bins": 40, "embedding": 16, "dilations": (1,)}}
+    )
+    return config
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    """Reals hum, fakes buzz; each its own speaker."""
+    root = tmp_path_factory.mktemp("media") / "recordings"
+    rng = np.random.default_rng(0)
+    for split, counts in CLIPS.items():
+        for label, count in zip(("real", "fake"), counts, strict=True):
+            (root / split / label).mkdir(parents=True)
+            for i in range(count):
+                t = np.arange(16000) / 16000
+                x = 0.2 * np.sin(2 * np.pi * rng.uniform(100, 300) * t) + 0.02 * rng.standard_normal(len(t))
+                x += 0.1 * (label == "fake") * np.sign(np.sin(2 * np.pi * 1000 * t)) * rng.uniform(0.5, 1)
+                soundfile.write(root / split / label / f"clip {i}.wav", x, 16000)
+    return {"source": root, "data_dir": tmp_path_factory.mktemp("prepared"), "progress": False}
+
+
+@pytest.mark.slow
+def test_compare_shares_the_backbone_continues_and_resamples_training_data_only(words, tmp_path, monkeypatch):
+    seen = []
+    original = smote.resample
+
+    def watched(embeddings, labels, *arguments, **keywords):
+        seen.append(np.bincount(labels).tolist())
+        return original(embeddings, labels, *arguments, **keywords)
+
+    monkeypatch.setattr(smote, "resample", watched)
+    configs = {arm: experiment(arm) for arm in ("plain", "balanced_sampling", "smote_head")}
+    result = compare.compare(configs, 1, tmp_path, **words)
+    assert seen == [list(CLIPS["train"])]
+    assert list(result["experiments"]) == list(configs) and result["clips"] == sum(CLIPS["test"])
+    assert json.loads((tmp_path / "compare.json").read_text()) == result
+    assert (tmp_path / "compare.md").read_text().startswith("# 3 experiments, 1 seed, 12 test clips, 4 of")
+
+    plain, head = (tmp_path / f"{name}-seed0" for name in ("plain", "smote_head"))
+    states = {}
+    for folder in (plain, head):
+        _, params, _, _ = train.restore_model(experiment("plain"), folder)
+        states[folder] = params
+    assert not np.array_equal(
+        states[plain].pop("head")["out"]["kernel"], states[head].pop("head")["out"]["kernel"]
+    )
+    np.testing.assert_equal(states[plain], states[head])
+    scores = score_file.read(head / "scores" / "folder_audio.test.csv")
+    assert np.bincount(scores.label).tolist() == list(CLIPS["test"])
+    ledger = Ledger.from_json(scores.header["ledger"])
+    assert abs(ledger.sampling - np.log(14 / 6)) < 1e-6
+    assert tune.read_decision(head / "decision.json")["calibration"]["ledger"]["sampling"] == ledger.sampling
+
+    def never(*_, **__):
+        raise AssertionError("a finished run was trained again")
+
+    monkeypatch.setattr(train, "train", never)
+    monkeypatch.setattr(rebalance, "rebalance", never)
+    assert compare.compare(configs, 1, tmp_path, **words) == result
+
+
+def test_arms_of_a_study_are_expanded_unless_one_is_named():
+    found = compare.experiments([f"{STUDY}:folder_audio"])
+    assert list(found)[:2] == ["plain", "class_weights"] and len(found) == 10
+    assert {config.data.dataset for config in found.values()} == {"folder_audio"}
+    one = compare.experiments([f"{STUDY}:folder_audio+focal", f"{STUDY}:both"])
+    assert list(one) == ["imbalance_study-focal", "imbalance_study-both"]
+    assert one["imbalance_study-focal"].loss.kwargs.gamma == 2.0
+
+
+@pytest.mark.parametrize(
+    ("specs", "message"),
+    [
+        (["no_such_file.py"], "no_such_file.py is no experiment file"),
+        ([__file__], "is no experiment file .*get_config"),
+        ([f"{STUDY}:folder_audio+foca"], "Unknown arm 'foca'; expected one of"),
+        ([f"{STUDY}:focal", f"{STUDY}:folder_audio+focal"], "names 'imbalance_study-focal' twice"),
+    ],
+)
+def test_what_is_no_experiment_is_one_line(specs, message):
+    with pytest.raises(InputError, match=message):
+        compare.experiments(specs)
+
+
+def test_an_unknown_head_is_refused_before_anything_is_written(tmp_path):
+    config = experiment("smote_head")
+    config.balance.head = "smot"
+    with pytest.raises(InputError, match=r"Unknown head 'smot'; expected one of \['random_over'"):
+        rebalance.finish(config, tmp_path / "new", name="x")
+    assert not (tmp_path / "new").exists()
