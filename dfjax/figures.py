@@ -32,6 +32,7 @@ STYLE = {
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": RULE,
     "grid.linewidth": 0.8, "axes.axisbelow": True, "lines.linewidth": 2, "lines.solid_joinstyle": "round",
     "legend.frameon": False, "legend.fontsize": 9.5, "figure.facecolor": "white", "axes.facecolor": "white",
+    "figure.constrained_layout.w_pad": 0.1, "figure.constrained_layout.h_pad": 0.08,  # inches
 }  # fmt: skip
 DET_TICKS = (0.001, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8)
 DET_EDGE = (0.0005, 0.9)

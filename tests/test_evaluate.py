@@ -97,6 +97,7 @@ def finished(tmp_path_factory):
     return root / "run", root / "data", f"folder_audio/{directory.parent.name}"
 
 
+@pytest.mark.slow
 def test_another_dataset_is_scored_and_the_table_written(finished):
     folder, data_dir, other = finished
     rows = evaluate.evaluate(folder, ["folder_audio", other], data_dir=data_dir, progress=False)
@@ -113,6 +114,7 @@ def test_another_dataset_is_scored_and_the_table_written(finished):
     assert evaluate.evaluate(folder, ["folder_audio", other], data_dir="/nowhere", progress=False) == rows
 
 
+@pytest.mark.slow
 def test_mistakes_are_one_line(finished, tmp_path):
     folder, data_dir, _ = finished
     with pytest.raises(InputError, match="holds no run"):
