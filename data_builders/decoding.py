@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import os
 import pickle
 from collections.abc import Iterator
 from typing import Any
@@ -101,7 +102,7 @@ def read_cached(path: epath.Path) -> dict[str, Any] | None:
 
 
 def _write(path: epath.Path, data: bytes) -> None:
-    partial = path.with_name(path.name + ".tmp")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     partial.write_bytes(data)
     partial.replace(path)
 

@@ -16,9 +16,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-MEMORY = (
-    8 << 30
-)  # bytes a worker may take beyond its start: an absurd header asks for more than real media do
+MEMORY = 8 << 30  # bytes a worker may take beyond its start; absurd headers ask for more, real media do not
 
 
 class WorkerError(RuntimeError):

@@ -54,9 +54,8 @@ def prepare(
       InputError: unknown names, nothing usable in `source`, contradicting labels, or a dataset that was
         prepared from another source.
     """
-    if face_model is not None and not epath.Path(face_model).is_file():
-        raise InputError(f"--face_model {face_model} is not a file; give the path of a YuNet .onnx model")
     cls = data_builders.load(name)
+    _check_arguments(data_dir, jobs, face_model, crop_options)
     with _quiet():
         if not issubclass(cls, preparing.MediaBuilder):
             builder = _own_builder(cls, data_dir, config_name)
@@ -65,11 +64,16 @@ def prepare(
             return epath.Path(builder.data_dir)
         if source is None and (prepared := _prepared(cls, data_dir, config_name)) is not None:
             return prepared
-        config = preparing.with_options(
-            _config(cls, config_name), detector="yunet" if face_model is not None else None, **crop_options
-        )
-        if cls.CONFIG_PER_SOURCE and source is None:
-            raise InputError(f"{name} needs --source. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}")
+        if source is None and cls.CONFIG_PER_SOURCE:
+            there = sorted(
+                path.parent.parent.name for path in _root(data_dir, cls).glob("*/*/preparation.json")
+            )
+            known = f" Prepared already, for --config_name: {there}." if there else ""
+            raise InputError(f"{name} needs --source. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}{known}")
+        config = _config(cls, config_name)
+        if config.modality in ("image", "video"):
+            detector = None if face_model is None else "yunet"
+            config = preparing.with_options(config, detector=detector, **crop_options)
         builder = cls(
             source=source,
             data_dir=data_dir,
@@ -126,6 +130,16 @@ def _quiet():
         absl.logging.set_verbosity(verbosity)
 
 
+def _check_arguments(data_dir, jobs, face_model, crop_options) -> None:
+    if data_dir is not None and epath.Path(data_dir).exists() and not epath.Path(data_dir).is_dir():
+        raise InputError(f"--data_dir {data_dir} is a file; give a folder")
+    if face_model is not None and not epath.Path(face_model).is_file():
+        raise InputError(f"--face_model {face_model} is not a file; give the path of a YuNet .onnx model")
+    for name, value, low in (("jobs", jobs, 0), *((n, crop_options.get(n), 1) for n in ("frames", "size"))):
+        if value is not None and value < low:
+            raise InputError(f"--{name} {value} is too small; expected {low} or more")
+
+
 def _beam(runner: str | None, options: str) -> tfds.download.DownloadConfig:
     """How TFDS is to use Apache Beam, which is asked for by naming a runner."""
     if runner is None:
@@ -163,9 +177,12 @@ def _prepared(cls, data_dir, config_name: str | None) -> epath.Path | None:
         if cls.CONFIG_PER_SOURCE:
             return None
         config_name = cls.BUILDER_CONFIGS[0].name
-    root = epath.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
-    directory = root / cls.name / config_name / str(cls.VERSION)
+    directory = _root(data_dir, cls) / config_name / str(cls.VERSION)
     return directory if (directory / "preparation.json").exists() else None
+
+
+def _root(data_dir, cls) -> epath.Path:
+    return epath.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser() / cls.name
 
 
 def _check_source(builder, directory: epath.Path) -> None:

@@ -79,6 +79,8 @@ def test_a_prepared_dataset_is_reused_and_a_changed_folder_is_not(source, tmp_pa
         assert prepare.prepare("folder_audio", source, tmp_path / "out", jobs=0, progress=False) == first
         name = first.parent.name
         assert prepare.prepare("folder_audio", None, tmp_path / "out", name) == first
+        with pytest.raises(InputError, match=f"for --config_name: .'{name}'"):
+            prepare.prepare("folder_audio", None, tmp_path / "out")
     fixtures.audio(source / "train/real/new.wav", seed=99)
     second = prepare.prepare("folder_audio", source, tmp_path / "out", jobs=0, progress=False)
     assert second != first and prepare.summary(second)["counts"]["train"]["real"]["files"] == 4
@@ -189,6 +191,7 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(tmp_path):
         (["folder_audio", "--source", str(tmp_path / "empty")], "expected {train,val,test}/{real,fake}"),
         (["folder_audio", "--source", str(tmp_path / "empty"), "--config_name", "x"], "Unknown config 'x'"),
         (["folder_image", "--source", str(tmp_path), "--face_model", "gone.onnx"], "YuNet"),
+        (["folder_image", "--source", str(tmp_path), "--frames", "0"], "--frames 0 is too small"),
     ):
         with pytest.raises(InputError, match=".") as error:
             flags = vars(prepare.parser().parse_args([*arguments, "--data_dir", str(out)]))
