@@ -12,7 +12,7 @@ import concurrent.futures
 import dataclasses
 import fractions
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Shaped
@@ -20,6 +20,8 @@ from jaxtyping import Shaped
 Number = int | float | np.number
 Column = Shaped[np.ndarray, " n"] | Sequence
 THREADED = 1 << 17  # scores; below this a thread costs more than it saves
+BINS = 1 << 14
+NAN = "scores contain NaN; a threshold or metric over them means nothing"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Classes:
       fake, real: sorted scores of one dtype, without samples of zero weight.
       fake_weight, real_weight: cumulative integer weights, one longer than the scores; None for unit weights.
       unit: what one integer of weight stands for.
+      absent: (fakes, reals) left out because no best cut lies near them.
+      absent_above: a function of scores to the numbers of absent (fakes, reals) above them.
     """
 
     fake: np.ndarray
@@ -37,16 +41,18 @@ class Classes:
     fake_weight: np.ndarray | None = None
     real_weight: np.ndarray | None = None
     unit: fractions.Fraction = fractions.Fraction(1)
+    absent: tuple[int, int] = (0, 0)
+    absent_above: Callable | None = None
 
     @property
     def positives(self) -> int:
         """Total weight of the fakes, in units."""
-        return len(self.fake) if self.fake_weight is None else int(self.fake_weight[-1])
+        return self.absent[0] + (len(self.fake) if self.fake_weight is None else int(self.fake_weight[-1]))
 
     @property
     def negatives(self) -> int:
         """Total weight of the reals, in units."""
-        return len(self.real) if self.real_weight is None else int(self.real_weight[-1])
+        return self.absent[1] + (len(self.real) if self.real_weight is None else int(self.real_weight[-1]))
 
     def largest_below(self, value) -> float | None:
         """The largest score of either class that is less than `value`."""
@@ -113,8 +119,73 @@ def classes(scores: Column, labels: Column, weights: Column | None = None) -> Cl
     fakes, reals = _sorted_by_class(scores, fake)
     for x in (fakes, reals):
         if len(x) and np.isnan(x[-1]):  # NaN sorts last
-            raise ValueError("scores contain NaN; a threshold or metric over them means nothing")
+            raise ValueError(NAN)
     return Classes(fakes, reals)
+
+
+def near_optima(scores: Column, labels: Column, promising: Callable) -> Classes:
+    """The scores around the best cuts, sorted; the others are only counted.
+
+    Counts in bins of equal width tell for each bin the most fakes and the fewest reals that a cut inside it
+    can have. Bins where even that is worse than a cut between bins hold no optimum under a criterion that
+    rises with tp and falls with fp. What is left is a small part, so that no full sort is needed.
+
+    Args:
+      scores: (n,) as in `classes`.
+      labels: (n,).
+      promising: (edges, hopes, fakes, reals) -> mask of bins, see `criteria.promising`.
+    """
+    scores, fake = check(scores, labels)
+    bin_of = _binning(scores) if len(scores) >= THREADED else None
+    if bin_of is None:
+        return classes(scores, fake)
+    bins = bin_of(scores)
+    counts = np.bincount(bins + BINS * fake, minlength=2 * BINS).reshape(2, BINS)  # reals, fakes
+    down_to = _from_above(counts)
+    beyond = down_to - counts
+    none = np.empty(0, scores.dtype)
+    edges, hopes = Cuts(none, down_to[1], down_to[0]), Cuts(none, down_to[1], beyond[0])
+    keep = promising(edges, hopes, int(down_to[1, 0]), int(down_to[0, 0]))
+    filled = np.flatnonzero(counts.any(0))
+    keep[filled[-1]] = True  # holds the largest score
+    below = np.maximum(np.flatnonzero(keep[filled]) - 1, 0)
+    keep[filled[below]] = True  # holds the largest score below the lowest cut of a bin
+    rows = keep[bins]
+    fakes, reals = _sorted_by_class(scores[rows], fake[rows])
+    absent_beyond = beyond - (_from_above(counts * keep) - counts * keep)
+
+    def absent_above(values):
+        bins = bin_of(values)
+        return absent_beyond[1, bins], absent_beyond[0, bins]
+
+    absent = counts[1, ~keep].sum(), counts[0, ~keep].sum()
+    return Classes(fakes, reals, absent=(int(absent[0]), int(absent[1])), absent_above=absent_above)
+
+
+def _from_above(counts):
+    return counts[:, ::-1].cumsum(1)[:, ::-1]
+
+
+def _binning(scores):
+    """A function from scores to bins that never falls as scores rise; None where equal widths fail."""
+    if np.isnan(scores.min()):
+        raise ValueError(NAN)
+    with np.errstate(all="ignore"):
+        some = scores[:: max(1, len(scores) // 8192)].astype(np.float32)
+        some = some[np.isfinite(some)]
+        low, scale = (some.min(), (BINS - 2) / np.ptp(some)) if len(some) else (np.float32(0), np.float32(0))
+        if not (np.isfinite(scale) and scale > 0):
+            return None
+
+    def bin_of(values):
+        with np.errstate(over="ignore"):
+            place = values.astype(np.float32)
+            place -= low
+            place *= np.float32(scale)
+            place += 1  # what lies below the lowest of some goes to the first bin
+        return np.clip(place, 0, BINS - 1, out=place).astype(np.int64)
+
+    return bin_of
 
 
 def _sorted_by_class(scores, fake):
@@ -134,7 +205,7 @@ def _sorted_by_class(scores, fake):
 def _weighted(scores, fake, weights):
     """Classes with cumulative integer weights."""
     if np.isnan(scores).any():
-        raise ValueError("scores contain NaN; a threshold or metric over them means nothing")
+        raise ValueError(NAN)
     weights, unit = integer_weights(weights)
     if weights.shape != scores.shape:
         raise ValueError(f"weights must be one per score, got {weights.shape} for {scores.shape}")
@@ -175,12 +246,12 @@ def integer_weights(weights: Column) -> tuple[np.ndarray, fractions.Fraction]:
 def monotone(both: Classes) -> Cuts:
     """The cuts among which every criterion that rises with tp and falls with fp has its best."""
     below = np.searchsorted(both.real, both.fake)  # reals under each fake
+    if both.absent_above is not None:
+        below -= both.absent_above(both.fake)[1]  # up to a constant
     lowest = np.ones(len(both.fake), bool)
     np.not_equal(below[1:], below[:-1], out=lowest[1:])  # false inside a tie and inside a run without a real
-    keep = np.flatnonzero(lowest)[::-1]
-    tp = both.positives - (keep if both.fake_weight is None else both.fake_weight[keep])
-    fp = both.negatives - (below[keep] if both.real_weight is None else both.real_weight[below[keep]])
-    return _with_none(both, both.fake[keep], tp, fp)
+    values = both.fake[lowest][::-1]
+    return _with_none(both, values, *_counts_at(both, values))
 
 
 def every(both: Classes) -> Cuts:
@@ -197,6 +268,8 @@ def _counts_at(both, values):
     for scores, weight in ((both.fake, both.fake_weight), (both.real, both.real_weight)):
         below = np.searchsorted(scores, values)
         counts.append(len(scores) - below if weight is None else weight[-1] - weight[below])
+    if both.absent_above is not None:
+        counts = [count + absent for count, absent in zip(counts, both.absent_above(values), strict=True)]
     return counts
 
 

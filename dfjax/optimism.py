@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from dfjax import cuts, thresholds
+from dfjax import criteria, cuts, thresholds
 from dfjax.cuts import Column
 
 
@@ -105,7 +105,7 @@ class _Search:
         self.criterion, self.constraint = criterion, constraint
         self.chosen = thresholds.search(self.scores, self.fake, criterion, **constraint)
         self.both = cuts.classes(self.scores, self.fake)
-        self.cuts = thresholds.CRITERIA[criterion].cuts(self.both)
+        self.cuts = criteria.CRITERIA[criterion].cuts(self.both)
         self.totals = (self.both.positives, self.both.negatives)
 
     def drawer(self, groups):
@@ -137,14 +137,14 @@ class _Search:
         """Threshold, value here and on the original, constrained quantity on both; None if undefined."""
         tp, fp, p, n = fakes.cumsum()[:-1], reals.cumsum()[:-1], int(fakes.sum()), int(reals.sum())
         drawn = cuts.Cuts(self.cuts.smallest, tp, fp)
-        row, _ = thresholds.best_cut(drawn, p, n, self.criterion, self.constraint)
+        row, _ = criteria.best_cut(drawn, p, n, self.criterion, self.constraint)
         if row is None:
             return None
         threshold = self.middle(tp + fp, reals, row)
         original = [len(x) - int(np.searchsorted(x, threshold)) for x in (self.both.fake, self.both.real)]
         original += self.totals
         own = int(tp[row]), int(fp[row]), p, n
-        values = [thresholds.value_of(self.criterion, *c, self.constraint) for c in (own, original)]
+        values = [criteria.value_of(self.criterion, *c, self.constraint) for c in (own, original)]
         return threshold, *values, self.held(*own), self.held(*original)
 
     def middle(self, predicted, reals, row):
@@ -160,7 +160,7 @@ class _Search:
 
     def held(self, tp, fp, p, n):
         """The quantity under the criterion's constraint, NaN without one."""
-        held = thresholds.CRITERIA[self.criterion].nearest
+        held = criteria.CRITERIA[self.criterion].nearest
         if held is None:
             return math.nan
         part, whole = held(tp, fp, p, n)

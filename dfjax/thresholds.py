@@ -12,11 +12,10 @@ import math
 
 import numpy as np
 
-from dfjax import cuts
+from dfjax import criteria, cuts
+from dfjax.criteria import CRITERIA
 from dfjax.cuts import Column
 from dfjax.records import InputError
-
-Fraction = fractions.Fraction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +91,7 @@ def plain(value):
         return {key: plain(v) for key, v in value.items()}
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
-    if isinstance(value, Fraction):
+    if isinstance(value, fractions.Fraction):
         return str(value)
     if isinstance(value, np.generic):
         value = value.item()
@@ -105,133 +104,6 @@ def _restored(value):
     if isinstance(value, list):
         return [_restored(v) for v in value]
     return float(value) if value in ("Infinity", "-Infinity") else value
-
-
-# Objectives: (numerator, denominator) of the value to maximise, of tp and fp with p fakes and n reals. They
-# take float arrays (to narrow the field) and arrays of Python integers (to decide) alike. 0/0 counts as 0.
-
-
-def _f_beta(tp, fp, p, n, *, beta=1):
-    a, b = (_decimal(beta) ** 2).as_integer_ratio()
-    return (a + b) * tp, (a + b) * tp + a * (p - tp) + b * fp
-
-
-def _youden(tp, fp, p, n):
-    return tp * n - fp * p, p * n
-
-
-def _balanced_accuracy(tp, fp, p, n):
-    return tp * n + (n - fp) * p, 2 * p * n
-
-
-def _mcc(tp, fp, p, n):
-    """The signed square of the coefficient, which is rational."""
-    covariance = tp * n - fp * p
-    return covariance * abs(covariance), (tp + fp) * (p - tp + n - fp) * p * n
-
-
-def _accuracy(tp, fp, p, n):
-    return tp + (n - fp), p + n
-
-
-def _saving(tp, fp, p, n, *, c_fp, c_fn):
-    """The negative cost, over a constant."""
-    (a, b), (c, d) = _decimal(c_fp).as_integer_ratio(), _decimal(c_fn).as_integer_ratio()
-    return -(a * d * fp + c * b * (p - tp)), b * d
-
-
-def _recall(tp, fp, p, n, **_):
-    return tp, p
-
-
-def _precision(tp, fp, p, n, **_):
-    return tp, tp + fp
-
-
-def _specificity(tp, fp, p, n, **_):
-    return n - fp, n
-
-
-def _closeness_of_precision_and_recall(tp, fp, p, n):
-    return -tp * abs(p - tp - fp), (tp + fp) * p
-
-
-def _closeness_of_errors(tp, fp, p, n):
-    return -abs(fp * p - (p - tp) * n), p * n
-
-
-# Constraints: a boolean mask of the cuts that meet them, decided in integers.
-
-
-def _any_cut(tp, fp, p, n, **_):
-    return np.ones(len(tp), bool)
-
-
-def _predicts_some(tp, fp, p, n):
-    return tp + fp > 0
-
-
-def _enough_precision(tp, fp, p, n, *, min_precision):
-    a, b = _decimal(min_precision).as_integer_ratio()
-    if (p + n) * b >= 2**62:
-        tp, fp = tp.astype(object), fp.astype(object)
-    return ((b - a) * tp >= a * fp).astype(bool) & (tp + fp > 0)
-
-
-def _enough_recall(tp, fp, p, n, *, min_recall):
-    return (tp >= math.ceil(_decimal(min_recall) * p)) & (tp + fp > 0)
-
-
-def _low_fpr(tp, fp, p, n, *, max_fpr):
-    return fp <= math.floor(_decimal(max_fpr) * n)
-
-
-@dataclasses.dataclass(frozen=True)
-class Criterion:
-    """How cuts are compared.
-
-    Attributes:
-      objective: the fraction to maximise.
-      meets: the cuts allowed.
-      nearest: what to maximise when no cut is allowed.
-      needs: classes without which the criterion is undefined.
-      cuts: the candidates.
-      ties: which of the cuts with the same objective: 'fewest' or 'most' predicted fakes.
-      parameters: required keyword arguments and their bounds.
-    """
-
-    objective: object
-    meets: object = _any_cut
-    nearest: object = None
-    needs: str = "both"
-    cuts: object = cuts.monotone
-    ties: str = "fewest"
-    parameters: dict = dataclasses.field(default_factory=dict)
-
-
-ANY, RATE = (0, math.inf), (0, 1)
-CRITERIA = {
-    "f1": Criterion(_f_beta, needs="fake"),
-    "f_beta": Criterion(_f_beta, needs="fake", parameters={"beta": ANY}),
-    "youden": Criterion(_youden),
-    "balanced_accuracy": Criterion(_balanced_accuracy),
-    "mcc": Criterion(_mcc),
-    "accuracy": Criterion(_accuracy, needs="any"),
-    "cost": Criterion(_saving, needs="any", parameters={"c_fp": ANY, "c_fn": ANY}),
-    "recall_at_precision": Criterion(
-        _recall, _enough_precision, _precision, needs="fake", parameters={"min_precision": RATE}
-    ),
-    # with equal precision more recall costs nothing
-    "precision_at_recall": Criterion(
-        _precision, _enough_recall, _recall, needs="fake", ties="most", parameters={"min_recall": RATE}
-    ),
-    "recall_at_fpr": Criterion(_recall, _low_fpr, _specificity, parameters={"max_fpr": RATE}),
-    # a cut without a true positive breaks even trivially: among ties, the most true positives
-    "break_even": Criterion(
-        _closeness_of_precision_and_recall, _predicts_some, needs="fake", cuts=cuts.every
-    ),
-    "eer": Criterion(_closeness_of_errors, cuts=cuts.every),
-}
 
 
 def search(
@@ -257,13 +129,11 @@ def search(
       InputError: an unknown criterion, a number missing, unknown or out of its bounds.
       ValueError: NaN scores, labels other than 0 and 1, bad weights, shapes that differ.
     """
-    _check(criterion, constraint)
-    both = cuts.classes(scores, labels, weights)
-    return _choose(both, CRITERIA[criterion].cuts(both), criterion, constraint)
+    return search_all(scores, labels, {criterion: constraint}, weights=weights)[criterion]
 
 
 def search_all(
-    scores: Column, labels: Column, criteria: dict[str, dict], *, weights: Column | None = None
+    scores: Column, labels: Column, wanted: dict[str, dict], *, weights: Column | None = None
 ) -> dict[str, Threshold]:
     """The thresholds of several criteria from one sort.
 
@@ -271,90 +141,31 @@ def search_all(
       scores: (n,) as in `search`.
       labels: (n,) as in `search`.
       weights: (n,) as in `search`.
-      criteria: name -> its constraint, such as {'f1': {}, 'recall_at_fpr': {'max_fpr': 0.01}}.
+      wanted: criterion -> its constraint, such as {'f1': {}, 'recall_at_fpr': {'max_fpr': 0.01}}.
 
     Raises:
       InputError, ValueError: as in `search`.
     """
-    for name, constraint in criteria.items():
-        _check(name, constraint)
-    both = cuts.classes(scores, labels, weights)
-    candidates = {make: make(both) for make in {CRITERIA[name].cuts for name in criteria}}
-    return {name: _choose(both, candidates[CRITERIA[name].cuts], name, c) for name, c in criteria.items()}
+    for name, constraint in wanted.items():
+        criteria.check(name, constraint)
+    kinds = {CRITERIA[name].cuts for name in wanted}
+    if weights is None and kinds == {cuts.monotone}:
+        both = cuts.near_optima(scores, labels, lambda *counts: _promising(wanted, *counts))
+    else:
+        both = cuts.classes(scores, labels, weights)
+    candidates = {make: make(both) for make in kinds}
+    return {name: _choose(both, candidates[CRITERIA[name].cuts], name, c) for name, c in wanted.items()}
 
 
-def _check(criterion, constraint):
-    if criterion not in CRITERIA:
-        raise InputError(f"Unknown criterion {criterion!r}; expected one of {sorted(CRITERIA)}")
-    bounds = CRITERIA[criterion].parameters
-    if set(bounds) != set(constraint):
-        raise InputError(
-            f"criterion {criterion!r} takes {sorted(bounds) or 'no number'}, got {sorted(constraint)}"
-        )
-    for name, value in constraint.items():
-        low, high = bounds[name]
-        if not (low <= value <= high and value < math.inf):
-            raise InputError(f"{name} must be a number from {low} to {high}, got {value}")
-
-
-def _decimal(number):
-    """A float as the decimal it prints as: 3 in 10 are an FPR <= 0.3, though 0.3 is less than 3/10."""
-    return Fraction(str(number))
+def _promising(wanted, *counts):
+    return np.any([criteria.promising(*counts, name, c) for name, c in wanted.items()], axis=0)
 
 
 def _choose(both, candidates, name, constraint):
-    row, status = best_cut(candidates, both.positives, both.negatives, name, constraint)
+    row, status = criteria.best_cut(candidates, both.positives, both.negatives, name, constraint)
     if row is None:
         return _undefined(name, constraint, both.fake.dtype)
     return at_cut(both, candidates, row, status, name, constraint)
-
-
-def best_cut(
-    candidates: cuts.Cuts, p: int, n: int, criterion: str, constraint: dict
-) -> tuple[int | None, str]:
-    """The row of the best cut, or None, and the status.
-
-    Args:
-      candidates: cuts from few to many predicted fakes.
-      p: fakes, in the units of the cuts.
-      n: reals.
-      criterion: a key of CRITERIA.
-      constraint: its numbers.
-    """
-    rule = CRITERIA[criterion]
-    if {"both": p == 0 or n == 0, "fake": p == 0, "any": p + n == 0}[rule.needs]:
-        return None, "undefined"
-    meets = rule.meets(candidates.tp, candidates.fp, p, n, **constraint)
-    rows, status, objective, ties = np.flatnonzero(meets), "ok", rule.objective, rule.ties
-    if not len(rows):
-        rows, status, objective, ties = np.arange(len(meets)), "infeasible", rule.nearest, "most"
-    return int(_argmax(objective, candidates, rows, p, n, ties, constraint)), status
-
-
-def _argmax(objective, candidates, rows, p, n, ties, constraint):
-    """The cut with the greatest objective, decided exactly. Rows run from few to many predicted fakes."""
-    tp, fp, total = candidates.tp[rows], candidates.fp[rows], p + n
-    shares = [
-        np.asarray(count / total, np.float64) for count in (tp, fp)
-    ]  # also where counts are Python ints
-    with np.errstate(divide="ignore", invalid="ignore"):
-        numerator, denominator = objective(*shares, p / total, n / total, **constraint)
-        value = np.where(np.equal(denominator, 0), 0, numerator / denominator)
-    # rounding is far below 1e-9: the best is among these
-    near = np.flatnonzero(value >= value.max() - 1e-9 * max(1, abs(value.max())))
-    if len(near) == 1:
-        return rows[near[0]]
-    tp, fp = tp[near].astype(object), fp[near].astype(object)
-    numerator, denominator = (
-        np.broadcast_to(np.asarray(part, object), len(near)) for part in objective(tp, fp, p, n, **constraint)
-    )
-    best = 0
-    for i in range(1, len(near)):
-        difference = numerator[i] * (denominator[best] or 1) - numerator[best] * (denominator[i] or 1)
-        tied = tp[i] > tp[best] if objective is _closeness_of_precision_and_recall else ties == "most"
-        if difference > 0 or (difference == 0 and tied):
-            best = i
-    return rows[near[best]]
 
 
 def at_cut(
@@ -373,28 +184,13 @@ def at_cut(
     return Threshold(
         value=midpoint(*interval, dtype),
         status=status,
-        score=value_of(name, tp, fp, p, n, constraint, unit),
+        score=criteria.value_of(name, tp, fp, p, n, constraint, unit),
         interval=interval,
         criterion=name,
         constraint=constraint,
         dtype=dtype.name,
         **{key: _number(count * unit) for key, count in counts.items()},
     )
-
-
-def value_of(
-    name: str, tp: int, fp: int, p: int, n: int, constraint: dict, unit: Fraction | int = 1
-) -> float:
-    """The criterion's value at one cut as a float, correctly rounded (mcc: to the last digit or two)."""
-    if name == "eer":
-        return float((Fraction(fp, n) + Fraction(p - tp, p)) / 2)
-    if name == "break_even":
-        return float((Fraction(tp, p) + Fraction(tp, tp + fp or 1)) / 2)
-    numerator, denominator = CRITERIA[name].objective(tp, fp, p, n, **constraint)
-    value = Fraction(numerator, denominator or 1)
-    if name == "mcc":
-        return math.copysign(math.sqrt(abs(value)), value)
-    return float(-value * unit if name == "cost" else value)
 
 
 def _number(weight):
@@ -420,5 +216,5 @@ def midpoint(below: float | None, at: float | None, dtype) -> float:
             return float(np.nextafter(dtype.type(below), dtype.type(np.inf)))
     if below is None or math.isinf(below) or math.isinf(at):
         return at
-    middle = float(dtype.type(float((Fraction(below) + Fraction(at)) / 2))) + 0.0
+    middle = float(dtype.type(float((fractions.Fraction(below) + fractions.Fraction(at)) / 2))) + 0.0
     return middle if middle > below else at
