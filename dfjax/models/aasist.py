@@ -229,31 +229,14 @@ class AASIST(nnx.Module):
             raise InputError(
                 f"AASIST needs clips of at least {SHORTEST} samples, got {x.shape[1]}; repeat the clip"
             )
-        h = jax.nn.selu(self.first_bn(pooled_bank(x)[..., None]))
+        bank = sinc.pooled(x, filters=FILTERS, taps=TAPS, over=3)
+        h = jax.nn.selu(self.first_bn(jnp.swapaxes(bank, 1, 2)[..., None]))
         for block in self.encoder:
             h = block(h)
         return self.graphs(h.astype(jnp.float32), rngs=rngs)
 
     def __call__(self, x: Float[Array, "b t"], *, rngs=None) -> Float[Array, " b"]:
         return self.head(self.embed(x, rngs=rngs))
-
-
-def pooled_bank(x: Float[Array, "b t"]) -> Float[Array, "b bands third"]:
-    """Magnitudes of the sinc bank, the maximum over each 3 filters x 3 samples."""
-    y = jax.lax.conv_general_dilated(
-        x[..., None],
-        sinc.bank(FILTERS, TAPS).T[:, None],
-        (1,),
-        "VALID",
-        dimension_numbers=("NWC", "WIO", "NWC"),
-    )
-    third = y.shape[1] // 3
-    return (
-        jnp.abs(y[:, : 3 * third, : 3 * BANDS])
-        .reshape(x.shape[0], third, 3, BANDS, 3)
-        .max((2, 4))
-        .swapaxes(1, 2)
-    )
 
 
 def load(path: str | pathlib.Path) -> AASIST:

@@ -73,12 +73,14 @@ def test_one_compilation_over_batches_and_top_k(released):
     assert score._cache_size() == 1
 
 
-def test_pooled_bank_is_the_maximum_of_the_convolution():
-    x = np.random.default_rng(0).normal(size=700).astype(np.float32)
-    y = np.abs([np.convolve(x, taps, "valid") for taps in sinc.bank(70, 129)])
-    frames = y.shape[1] // 3
-    expected = y[:69, : 3 * frames].reshape(23, 3, frames, 3).max((1, 3))
-    np.testing.assert_allclose(aasist.pooled_bank(jnp.asarray(x)[None])[0], expected, atol=1e-6)
+@pytest.mark.parametrize(("filters", "taps", "over"), [(70, 129, 3), (20, 1025, 1)])
+def test_pooled_bank_is_the_maximum_of_the_convolution(filters, taps, over):
+    x = np.random.default_rng(0).normal(size=taps + 610).astype(np.float32)
+    y = np.abs([np.convolve(x, h, "valid") for h in sinc.bank(filters, taps)])
+    bands, thirds = filters // over, y.shape[1] // 3
+    expected = y[: bands * over, : 3 * thirds].reshape(bands, over, thirds, 3).max((1, 3)).T
+    pooled = sinc.pooled(jnp.asarray(x)[None], filters=filters, taps=taps, over=over)[0]
+    np.testing.assert_allclose(pooled, expected, atol=1e-5)
 
 
 def test_bank_is_symmetric_and_passes_its_band():
