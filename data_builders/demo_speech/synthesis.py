@@ -23,11 +23,11 @@ from dfjax.records import FAKE, REAL, SAMPLE_RATE
 STRENGTH = (0.9, 1.0)  # share of the copy where it is mixed in; 1 replaces the original
 TIME_SHARE = (0.7, 1.0)  # of the clip's length
 BAND_SHARE = (0.8, 1.0)  # of the range from 0 to 8 kHz
-SNR_DB = (20.0, 40.0)  # voice to background noise; noise hides artefacts of both classes alike
-GRIFFIN_LIM_ITERATIONS, MEL_BANDS = 2, 48
+SNR_DB = (25.0, 45.0)  # voice to background noise; noise hides artefacts of both classes alike
+GRIFFIN_LIM_ITERATIONS, MEL_BANDS, LPC_ORDER = 2, 32, 8  # coarser copies are easier
 
 SEED = 20_260_101
-SPEAKERS = {"train": 36, "validation": 20, "test": 25}  # no speaker is in two splits
+SPEAKERS = {"train": 60, "validation": 20, "test": 25}  # no speaker is in two splits
 REAL_PER_SPEAKER, FAKE_PER_SPEAKER = 20, 2
 METHODS = ("griffin_lim", "lpc", "sinusoidal")
 UNSEEN_METHOD = "phase_random"  # in test only
@@ -315,14 +315,14 @@ def _phase_random(spectrum, f0, voiced, rng):
     return (np.abs(spectrum) * np.exp(1j * turn)).astype(np.complex64)
 
 
-def _lpc(spectrum, f0, voiced, rng, order: int = 16):
+def _lpc(spectrum, f0, voiced, rng):
     """A linear predictor excited by even pulses or by noise (Atal and Hanauer, 1971)."""
     phase = np.cumsum(_per_sample(f0[None])[0] / SAMPLE_RATE, dtype=np.float64)
     pulses = np.diff(np.floor(phase), prepend=0) * np.sqrt(SAMPLE_RATE / f0.mean())
     noise = rng.standard_normal(SAMPLES)
     excitation = np.where(_per_sample(voiced[None])[0] > 0.1, pulses, noise).astype(np.float32)
     power = np.square(np.abs(spectrum))
-    envelope = _lpc_envelope(power, order)
+    envelope = _lpc_envelope(power, LPC_ORDER)
     copy = envelope * _stft(excitation)
     return copy * np.sqrt(
         power.sum(1, keepdims=True) / np.maximum(np.square(np.abs(copy)).sum(1, keepdims=True), 1e-12)
@@ -379,7 +379,7 @@ def _record(dry, rngs: list[np.random.Generator]) -> Int16[np.ndarray, "clips {S
         room *= 10 ** (rng.uniform(-30, -12) / 20) / np.sqrt(np.sum(room * room))
         room[0] = 1
         slope = (np.maximum(hertz, 50) / 1000) ** np.float32(-rng.uniform(0, 1))  # white to pink in amplitude
-        cut, steep = rng.uniform(5500, 9000), 200
+        cut, steep = rng.uniform(6000, 9000), 200
         band = 1 / (1 + np.exp(np.clip((hertz - cut) / steep, -30, 30)))
         voice = scipy.fft.irfft(
             scipy.fft.rfft(dry[k], size) * scipy.fft.rfft(room.astype(np.float32), size) * band, size
@@ -388,6 +388,6 @@ def _record(dry, rngs: list[np.random.Generator]) -> Int16[np.ndarray, "clips {S
         noise = scipy.fft.irfft(scipy.fft.rfft(noise) * slope * band, size)[:SAMPLES]
         noise *= 10 ** (-rng.uniform(*SNR_DB) / 20) * np.sqrt(np.mean(voice**2) / np.mean(noise**2))
         wave = voice + noise
-        wave *= 10 ** (rng.uniform(-30, -18) / 20) / np.sqrt(np.mean(wave**2))  # dB re full scale
+        wave *= 10 ** (rng.uniform(-28, -20) / 20) / np.sqrt(np.mean(wave**2))  # dB re full scale
         recordings[k] = np.rint(np.clip(wave, -1, 1) * 32767)
     return recordings
