@@ -56,7 +56,8 @@ def evaluate(
     Raises:
       InputError: no finished run, an unknown or unprepared dataset, one of the other modality.
     """
-    config, folder = workdir.read_config(folder), pathlib.Path(folder)
+    config: Any = workdir.read_config(folder)
+    folder = pathlib.Path(folder)
     decision = tune.read_decision(folder / "decision.json")
     detector, rows = None, []
     for name in tqdm.tqdm(datasets, unit="dataset", desc="evaluate", disable=not progress):

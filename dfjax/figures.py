@@ -9,6 +9,7 @@ import io
 import os
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -25,7 +26,7 @@ INK, SOFT, RULE = "#1b1e22", "#5f666e", "#e3e5e4"
 REAL_COLOUR, FAKE_COLOUR, TUNED_COLOUR, HALF_COLOUR = "#0072B2", "#D55E00", "#007F5F", "#7d848b"
 WIDE, SQUARE = (7.0, 3.9), (4.7, 4.4)  # inches; at 200 dots per inch a wide one fills 700 pixels twice
 DPI = 200
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans", "font.size": 10.5, "axes.titlesize": 12, "axes.titleweight": "bold",
     "axes.titlelocation": "left", "axes.titlepad": 12, "axes.labelsize": 10.5, "axes.edgecolor": SOFT,
     "axes.labelcolor": SOFT, "axes.titlecolor": INK, "xtick.color": SOFT, "ytick.color": SOFT,

@@ -22,6 +22,7 @@ def verdict(report: dict) -> list[str]:
     lines = [_finds(half, tuned, threshold)]
     if tuned:
         lines.append(_difference(report["operating"][split]["difference"]["f1"], half, tuned))
+    lines += _luck(report["decision"], threshold["split"])
     if threshold["message"]:
         lines.append(f"Tuning on {threshold['split']} says: {threshold['message']}.")
     auc, precision, eer = (report["ranking"][split][key] for key in ("auc", "average_precision", "eer"))
@@ -58,6 +59,18 @@ def _difference(change: dict, half: dict, tuned: dict) -> str:
     if change["low"] <= 0 <= change["high"]:
         return f"{values}: {interval}. The interval holds 0, so this run shows no difference."
     return f"{values}: {interval}."
+
+
+def _luck(decision: dict, split: str) -> list[str]:
+    """How much of the value that chose the threshold was luck of the clips it was chosen on."""
+    if decision.get("corrected_value") is None or None in decision["confidence_interval"]:
+        return []
+    low, high = (float(bound) for bound in decision["confidence_interval"])
+    reached, corrected = float(decision["value"]), float(decision["corrected_value"])
+    return [
+        f"On {split} the chosen threshold reached {decision['criterion']} {reached:.3f}; "
+        f"without the luck of having been chosen there, {corrected:.3f} ({low:.3f} to {high:.3f})."
+    ]
 
 
 def _unseen(methods: list[dict]) -> list[str]:

@@ -171,6 +171,8 @@ def test_decisions_of_tune_are_understood(criterion):
     counts = made["operating"]["validation"]["tuned"]
     assert {k: counts[k] for k in ("tp", "fp", "fn", "tn")} == decision["counts"]
     assert made["threshold"]["value"] == decision["threshold"]
+    if criterion == "f1":
+        assert any(f"{decision['corrected_value']:.3f}" in line for line in made["verdict"])
     assert made["calibration"]["after"]["log_loss"] < made["calibration"]["before"]["log_loss"]
     assert report.markdown(made)
 
