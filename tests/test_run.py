@@ -24,7 +24,7 @@ def experiment(steps=12, **changes):
 
     config = audio_focal.get_config("folder_audio")
     config.update({"data": {"seconds": 0.5}, "train": {"batch": 8, "steps": steps, "eval_every": 4, "log_every": 2}})
-    config.model.update({"name": "tdnn", "kwargs": {"dim": 16, "bins": 40, "embedding": 16, "dilations": (1, 2)}})
+    config.model.update({"kwargs": {"embedding": 8}})
     config.optim.warmup_steps = 2
     config.update(changes)
     return config

@@ -34,7 +34,7 @@ def n_frames(samples: int) -> int:
 def _half_bases() -> tuple[np.ndarray, np.ndarray]:
     """The windowed cosine and sine bases over half a frame, (WINDOW / 2, BINS) each."""
     half = WINDOW // 2
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
+    window = hann(WINDOW).astype(np.float64)
     k = np.arange(half)
     phase = 2 * np.pi * k[:, None] * np.arange(BINS) / FFT
     weight = window[half + k, None]
@@ -73,16 +73,48 @@ def frames(x: Float[Array, "batch time"]) -> Float[Array, "batch frames window"]
     return jnp.concatenate([x[:, :count], x[:, 1 : 1 + count], x[:, 2 : 2 + count, :rest]], axis=-1)
 
 
-def power(x: Float[Array, "batch time"]) -> Float[Array, "batch frames bins"]:
-    """The short-time power spectrum |STFT|^2: FFT points, periodic Hann window, HOP; float32 throughout."""
+def transform(x: Float[Array, "batch time"]) -> tuple[Float[Array, "batch frames bins"], Float[Array, "batch frames bins"]]:
+    """Real and imaginary part of the short-time Fourier transform, the phase referred to the window's centre.
+
+    FFT points, periodic Hann window of WINDOW samples, HOP; float32 throughout.
+    """
     half = WINDOW // 2
     frame = frames(x.astype(jnp.float32))
     right = frame[..., half:]
     left = jnp.concatenate([jnp.zeros_like(frame[..., :1]), frame[..., half - 1 : 0 : -1]], axis=-1)
     cosine, sine = _half_bases()
     product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-    even, odd = product(right + left, cosine), product(right - left, sine)
-    return even**2 + odd**2
+    return product(right + left, cosine), -product(right - left, sine)
+
+
+def stft(x: Float[Array, "batch time"], size: int, hop: int) -> tuple[Float[Array, "batch frames bins"], Float[Array, "batch frames bins"]]:
+    """Real and imaginary part of a short-time Fourier transform with a Hann window of any even size, by FFT.
+
+    Frames are centred on every hop-th sample, zero padded at both ends; `hop` divides `size`.
+    """
+    overlap, count = size // hop, 1 + x.shape[1] // hop
+    blocks = count + overlap - 1
+    x = jnp.pad(x, ((0, 0), (size // 2, size // 2)))[:, : blocks * hop].reshape(x.shape[0], blocks, hop)
+    frame = jnp.concatenate([x[:, i : i + count] for i in range(overlap)], axis=-1)
+    spectrum = jnp.fft.rfft(frame * hann(size)[None, None])
+    return spectrum.real, spectrum.imag
+
+
+@functools.cache
+def hann(size: int) -> np.ndarray:
+    """The periodic Hann window."""
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
+
+
+def power(x: Float[Array, "batch time"]) -> Float[Array, "batch frames bins"]:
+    """The short-time power spectrum |STFT|^2."""
+    real, imaginary = transform(x)
+    return real**2 + imaginary**2
+
+
+def log_filtered(power: Float[Array, "batch frames bins"], filters: np.ndarray) -> Float[Array, "batch frames out"]:
+    """Natural logarithm of a filter bank's output, floored at FLOOR."""
+    return jnp.log(jnp.maximum(jnp.matmul(power, filters, precision=jax.lax.Precision.HIGHEST), FLOOR))
 
 
 def log_mel(x: Float[Array, "batch time"], *, bins: int = 80) -> Float[Array, "batch frames bins"]:
@@ -91,18 +123,17 @@ def log_mel(x: Float[Array, "batch time"], *, bins: int = 80) -> Float[Array, "b
     Equal to np.log(np.maximum(librosa.feature.melspectrogram(y, sr=16000, n_fft=512, win_length=400, hop_length=160,
     n_mels=bins), 1e-10)) within float32 rounding.
     """
-    return jnp.log(jnp.maximum(jnp.matmul(power(x), mel_filters(bins), precision=jax.lax.Precision.HIGHEST), FLOOR))
+    return log_filtered(power(x), mel_filters(bins))
 
 
 def log_linear(x: Float[Array, "batch time"], *, bins: int = 80) -> Float[Array, "batch frames bins"]:
     """Natural logarithm of a linearly spaced filter bank, floored at FLOOR: as much resolution at 7 kHz as at 1 kHz."""
-    return jnp.log(jnp.maximum(jnp.matmul(power(x), linear_filters(bins), precision=jax.lax.Precision.HIGHEST), FLOOR))
+    return log_filtered(power(x), linear_filters(bins))
 
 
 def lfcc(x: Float[Array, "batch time"], *, filters: int = 70, coefficients: int = 20) -> Float[Array, "batch frames coefficients"]:
     """Linear-frequency cepstral coefficients: log of a linear filter bank, then an orthonormal DCT-II (Sahidullah et al. 2015)."""
-    bank = jnp.matmul(power(x), linear_filters(filters), precision=jax.lax.Precision.HIGHEST)
-    return jnp.log(jnp.maximum(bank, FLOOR)) @ dct(filters, coefficients)
+    return log_filtered(power(x), linear_filters(filters)) @ dct(filters, coefficients)
 
 
 def deltas(x: Float[Array, "batch frames bins"]) -> Float[Array, "batch frames bins"]:

@@ -15,7 +15,7 @@ from flax import nnx
 from dfjax.records import InputError
 
 MODELS = {  # name -> "module:Class"; add a line per detector
-    "tdnn": "tdnn:TDNN",
+    "texture": "texture:Texture",
     "resnet_small": "resnet_small:ResNetSmall",
     "cnn_small": "cnn_small:CNNSmall",
     "aasist": "aasist:AASIST",

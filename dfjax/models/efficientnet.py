@@ -1,0 +1,181 @@
+"""EfficientNet-B0 and B4 (Tan and Le, ICML 2019), as released for TensorFlow: "SAME" padding, BatchNorm epsilon 1e-3.
+
+B4 is the backbone of the DFDC winners and of self-blended images; B0 (4.0 M parameters) is for a CPU.
+"""
+
+import functools
+import math
+import pathlib
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from dfjax.models import heads, published
+
+SOURCE = "https://huggingface.co/timm/tf_efficientnet_{}.ns_jft_in1k (model.safetensors)"
+
+# (expansion, kernel, stride, width, depth) of the seven stages of B0, table 1 of the paper
+STAGES = (
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 2),
+    (6, 5, 2, 40, 2),
+    (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3),
+    (6, 5, 2, 192, 4),
+    (6, 3, 1, 320, 1),
+)
+VARIANTS = {  # width and depth multiplier, input size in pixels, dropout
+    "b0": (1.0, 1.0, 224, 0.2),
+    "b4": (1.4, 1.8, 380, 0.4),
+}
+DROP_PATH = 0.2  # of the last block; grows linearly with depth
+
+
+def scaled(width: int, multiplier: float) -> int:
+    """The width rounded to a multiple of 8, never down by more than 10 %."""
+    rounded = max(8, int(width * multiplier + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * width * multiplier else rounded + 8
+
+
+class MBConv(nnx.Module):
+    """Inverted bottleneck: expand, depthwise, squeeze and excite, project, shortcut."""
+
+    def __init__(self, width_in, width, expansion, kernel, stride, *, drop_path, dtype, rngs):
+        inner = width_in * expansion
+
+        def conv(a, b, kernel=1, stride=1, **kwargs):
+            return nnx.Conv(a, b, (kernel, kernel), stride, dtype=dtype, rngs=rngs, **kwargs)
+
+        def norm(width):
+            return nnx.BatchNorm(width, momentum=0.99, epsilon=1e-3, dtype=dtype, rngs=rngs)
+
+        self.expands, self.has_shortcut = expansion > 1, stride == 1 and width_in == width
+        if self.expands:
+            self.expand, self.expand_norm = conv(width_in, inner, use_bias=False), norm(inner)
+        self.depthwise = conv(inner, inner, kernel, stride, use_bias=False, feature_group_count=inner)
+        self.depthwise_norm = norm(inner)
+        squeezed = round(width_in / 4)
+        self.squeeze, self.excite = conv(inner, squeezed), conv(squeezed, inner)
+        self.project, self.project_norm = conv(inner, width, use_bias=False), norm(width)
+        self.drop_path = nnx.Dropout(drop_path, broadcast_dims=(1, 2, 3))
+
+    def __call__(self, x, *, rngs=None):
+        y = nnx.silu(self.expand_norm(self.expand(x))) if self.expands else x
+        y = nnx.silu(self.depthwise_norm(self.depthwise(y)))
+        gate = self.excite(nnx.silu(self.squeeze(y.mean(axis=(1, 2), keepdims=True))))
+        y = self.project_norm(self.project(y * nnx.sigmoid(gate)))
+        return self.drop_path(y, rngs=rngs) + x if self.has_shortcut else y
+
+
+class EfficientNet(nnx.Module):
+    """Stem, seven stages of MBConv, a 1x1 convolution, mean over space, one logit."""
+
+    modality = "image"
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+    def __init__(
+        self,
+        variant: str,
+        *,
+        rngs: nnx.Rngs,
+        dropout: float | None = None,
+        bias: float = 0.0,
+        dtype=jnp.float32,
+    ):
+        wider, deeper, self.size, published_dropout = VARIANTS[variant]
+
+        def conv(a, b, kernel, stride):
+            return nnx.Conv(a, b, (kernel, kernel), stride, use_bias=False, dtype=dtype, rngs=rngs)
+
+        def norm(width):
+            return nnx.BatchNorm(width, momentum=0.99, epsilon=1e-3, dtype=dtype, rngs=rngs)
+
+        width_in = scaled(32, wider)
+        self.conv_stem, self.bn1 = conv(3, width_in, 3, 2), norm(width_in)
+        depths = [math.ceil(depth * deeper) for *_, depth in STAGES]
+        self.stages = nnx.List([])
+        for i, (expansion, kernel, stride, width, _) in enumerate(STAGES):
+            stage = nnx.List([])
+            for j in range(depths[i]):
+                drop_path = DROP_PATH * (sum(depths[:i]) + j) / sum(depths)
+                stage.append(
+                    MBConv(
+                        width_in,
+                        scaled(width, wider),
+                        expansion,
+                        kernel,
+                        stride if j == 0 else 1,
+                        drop_path=drop_path,
+                        dtype=dtype,
+                        rngs=rngs,
+                    )
+                )
+                width_in = scaled(width, wider)
+            self.stages.append(stage)
+        self.dim = scaled(1280, wider)
+        self.conv_head, self.bn2 = conv(width_in, self.dim, 1, 1), norm(self.dim)
+        self.dropout = nnx.Dropout(published_dropout if dropout is None else dropout)
+        self.head = heads.Linear(self.dim, bias=bias, rngs=rngs)
+
+    def features(self, x: Float[Array, "batch height width 3"], *, rngs=None) -> Float[Array, "batch h w c"]:
+        """The last feature maps, at a 32nd of the resolution."""
+        x = (x - jnp.array([[[self.mean]]])) / jnp.array([[[self.std]]])
+        x = nnx.silu(self.bn1(self.conv_stem(x)))
+        for stage in self.stages:
+            for block in stage:
+                x = block(x, rngs=rngs)
+        return nnx.silu(self.bn2(self.conv_head(x)))
+
+    def pool(self, maps: Float[Array, "batch h w c"], *, rngs=None) -> Float[Array, "batch c"]:
+        """The embedding of feature maps: mean over space, dropout."""
+        return self.dropout(maps.astype(jnp.float32).mean(axis=(1, 2)), rngs=rngs)
+
+    def embed(self, x: Float[Array, "batch height width 3"], *, rngs=None) -> Float[Array, "batch c"]:
+        """The embedding of images in [0, 1]."""
+        return self.pool(self.features(x, rngs=rngs), rngs=rngs)
+
+    def __call__(self, x: Float[Array, "batch height width 3"], *, rngs=None) -> Float[Array, " batch"]:
+        """The logit of "fake" of images in [0, 1]."""
+        return self.head(self.embed(x, rngs=rngs))
+
+
+B0 = functools.partial(EfficientNet, "b0")
+B4 = functools.partial(EfficientNet, "b4")
+
+# Names of layers in timm; the first stage has no expansion and is numbered from the depthwise convolution.
+FIRST = {"depthwise": "conv_dw", "depthwise_norm": "bn1", "project": "conv_pw", "project_norm": "bn2"}
+OTHERS = {
+    "expand": "conv_pw",
+    "expand_norm": "bn1",
+    "depthwise": "conv_dw",
+    "depthwise_norm": "bn2",
+    "project": "conv_pwl",
+    "project_norm": "bn3",
+}
+GATE = {"squeeze": "se.conv_reduce", "excite": "se.conv_expand"}
+
+
+def _timm_name(path: tuple) -> str:
+    if path[0] != "stages":
+        return published.torch_name(path)
+    _, stage, block, layer, variable = path
+    names = {**(OTHERS if stage else FIRST), **GATE}
+    return published.torch_name(("blocks", stage, block, names[layer], variable))
+
+
+def load(path: str | pathlib.Path, variant: str = "b4", **kwargs) -> EfficientNet:
+    """EfficientNet with the weights of timm's `tf_efficientnet_<variant>`; its classifier is dropped.
+
+    The `ap` releases expect inputs scaled with mean and standard deviation 0.5; this file's constants are those of all others.
+    """
+    return published.fill(
+        lambda: EfficientNet(variant, rngs=nnx.Rngs(0), **kwargs),
+        published.read(path, source=SOURCE.format(variant)),
+        name=_timm_name,
+        unused=lambda name: name.startswith("classifier.") or name.endswith("num_batches_tracked"),
+    )
+
+
+load_b0 = functools.partial(load, variant="b0")
+load_b4 = functools.partial(load, variant="b4")

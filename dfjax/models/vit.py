@@ -1,0 +1,251 @@
+"""Vision transformers: ViT-B/16 (Dosovitskiy et al., ICLR 2021) and the image towers of CLIP (Radford et al., ICML 2021).
+
+CLIP trained through its LayerNorms alone, with embeddings on the unit sphere, is the detector GenD (Yermakov et al., "Deepfake
+detection that generalizes across benchmarks", arXiv 2508.06248): AdamW, rate 3e-4 with cosine decay to 1e-5, no weight decay,
+batches of 128, cross-entropy + 0.1 alignment + 0.5 uniformity.
+"""
+
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from dfjax.models import heads, published
+
+VARIANTS = {  # width, depth, heads, patch side in pixels
+    "base": (768, 12, 12, 16),
+    "large": (1024, 24, 16, 14),
+}
+SOURCES = {
+    "vit_base": "https://huggingface.co/google/vit-base-patch16-224-in21k (model.safetensors)",
+    "clip_base": "https://huggingface.co/openai/clip-vit-base-patch16 (model.safetensors)",
+    "clip_large": "https://huggingface.co/openai/clip-vit-large-patch14 (model.safetensors)",
+}
+
+
+def quick_gelu(x: Array) -> Array:
+    """CLIP's approximation of GELU."""
+    return x * nnx.sigmoid(1.702 * x)
+
+
+class Block(nnx.Module):
+    """Pre-norm attention and MLP."""
+
+    def __init__(self, width: int, n_heads: int, activation, epsilon: float, *, dtype, rngs: nnx.Rngs):
+        linear = functools.partial(nnx.Linear, dtype=dtype, rngs=rngs)
+        norm = functools.partial(nnx.LayerNorm, width, epsilon=epsilon, dtype=dtype, rngs=rngs)
+        self.n_heads, self.activation = n_heads, activation
+        self.norm1, self.norm2 = norm(), norm()
+        self.query, self.key, self.value, self.out = (linear(width, width) for _ in range(4))
+        self.fc1, self.fc2 = linear(width, 4 * width), linear(4 * width, width)
+
+    def _split(self, x):
+        return x.reshape(*x.shape[:2], self.n_heads, -1)
+
+    def attention(self, x: Float[Array, "batch n width"]) -> Float[Array, "batch heads n n"]:
+        """How much each token (third axis) looks at each other token."""
+        x = self.norm1(x)
+        q, k = self._split(self.query(x)), self._split(self.key(x))
+        return jax.nn.softmax(jnp.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(q.shape[-1]), axis=-1)
+
+    def __call__(self, x: Float[Array, "batch n width"]) -> Float[Array, "batch n width"]:
+        y = self.norm1(x)
+        y = jax.nn.dot_product_attention(
+            self._split(self.query(y)), self._split(self.key(y)), self._split(self.value(y))
+        )
+        x = x + self.out(y.reshape(x.shape))
+        return x + self.fc2(self.activation(self.fc1(self.norm2(x))))
+
+
+class ViT(nnx.Module):
+    """Patches, class token, position embeddings, blocks; the class token is the embedding.
+
+    Attributes:
+      normalise: whether embeddings are scaled to unit length.
+    """
+
+    modality = "image"
+    mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+    activation = staticmethod(functools.partial(nnx.gelu, approximate=False))
+    epsilon = 1e-12  # of the LayerNorms
+    pre_norm = False  # a LayerNorm before the first block, and patches without bias
+    normalise = False
+
+    def __init__(
+        self,
+        variant: str = "base",
+        *,
+        rngs: nnx.Rngs,
+        size: int = 224,
+        dropout: float = 0.0,
+        bias: float = 0.0,
+        dtype=jnp.float32,
+    ):
+        width, depth, n_heads, patch = VARIANTS[variant]
+        self.size, self.patch = size, patch
+        norm = functools.partial(nnx.LayerNorm, width, epsilon=self.epsilon, rngs=rngs)
+        self.patches = nnx.Conv(
+            3,
+            width,
+            (patch, patch),
+            patch,
+            padding="VALID",
+            use_bias=not self.pre_norm,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        normal = nnx.initializers.normal(0.02)
+        self.class_token = nnx.Param(normal(rngs.params(), (width,)))
+        self.positions = nnx.Param(normal(rngs.params(), ((size // patch) ** 2 + 1, width)))
+        if self.pre_norm:
+            self.norm_pre = norm(dtype=dtype)
+        self.blocks = nnx.List(
+            [
+                Block(width, n_heads, self.activation, self.epsilon, dtype=dtype, rngs=rngs)
+                for _ in range(depth)
+            ]
+        )
+        self.norm_post = norm()
+        self.dropout = nnx.Dropout(dropout)
+        self.head = heads.Linear(width, bias=bias, rngs=rngs)
+
+    def tokens(self, x: Float[Array, "batch height width 3"]) -> Float[Array, "batch n dim"]:
+        """What the first block sees: the class token, then patches row by row."""
+        x = (x - jnp.array([[[self.mean]]])) / jnp.array([[[self.std]]])
+        x = self.patches(x)
+        x = x.reshape(len(x), -1, x.shape[-1])
+        first = jnp.broadcast_to(self.class_token[...][None, None].astype(x.dtype), (len(x), 1, x.shape[-1]))
+        x = jnp.concatenate([first, x], axis=1) + self.positions[...][None].astype(x.dtype)
+        return self.norm_pre(x) if self.pre_norm else x
+
+    def features(self, x: Float[Array, "batch height width 3"]) -> Float[Array, "batch dim"]:
+        """The class token after the last LayerNorm, as published."""
+        x = self.tokens(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm_post(x[:, 0].astype(jnp.float32))
+
+    def attentions(self, x: Float[Array, "batch height width 3"]) -> Float[Array, "depth batch heads n n"]:
+        """The attention of every block; for pictures, not for training."""
+        x, maps = self.tokens(x), []
+        for block in self.blocks:
+            maps.append(block.attention(x))
+            x = block(x)
+        return jnp.stack(maps)
+
+    def embed(self, x: Float[Array, "batch height width 3"], *, rngs=None) -> Float[Array, "batch dim"]:
+        """The embedding of images in [0, 1]."""
+        x = self.features(x)
+        if self.normalise:
+            x = x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+        return self.dropout(x, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "batch height width 3"], *, rngs=None) -> Float[Array, " batch"]:
+        """The logit of "fake" of images in [0, 1]."""
+        return self.head(self.embed(x, rngs=rngs))
+
+    @classmethod
+    def trainable(cls, path: tuple) -> bool:
+        """Whether the parameter at `path` is trained: all of them."""
+        return True
+
+
+class CLIP(ViT):
+    """The image tower of CLIP with LayerNorm tuning: QuickGELU, a LayerNorm before the blocks, unit embeddings."""
+
+    mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+    activation = staticmethod(quick_gelu)
+    epsilon = 1e-5
+    pre_norm = True
+    normalise = True
+
+    @classmethod
+    def trainable(cls, path: tuple) -> bool:
+        """LayerNorms and the head only: 0.03 % of the parameters."""
+        return path[0] == "head" or any(str(part).startswith("norm") for part in path)
+
+
+ViTBase = functools.partial(ViT, "base")
+CLIPBase = functools.partial(CLIP, "base")
+CLIPLarge = functools.partial(CLIP, "large")
+
+
+def uniformity_alignment(
+    embeddings: Float[Array, "batch dim"], labels: Int[Array, " batch"] | Float[Array, " batch"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Uniformity and alignment of unit embeddings (Wang and Isola, ICML 2020), with classes as in GenD.
+
+    Uniformity is the log of the mean of exp(-2 d^2) over all pairs, alignment the mean of d^2 over pairs of one class, where d
+    is the distance. Both are per batch and to be minimised. A batch with no such pair has alignment 0.
+
+    Returns:
+      (uniformity, alignment).
+    """
+    embeddings = embeddings / jnp.linalg.norm(embeddings, axis=-1, keepdims=True)
+    squared = jnp.maximum(2 - 2 * embeddings @ embeddings.T, 0)
+    pair: Bool[Array, "batch batch"] = jnp.triu(jnp.ones_like(squared, bool), k=1)
+    same = pair & (labels[:, None] == labels[None, :])
+    n = len(embeddings)
+    log_mean = jax.nn.logsumexp(-2 * squared, where=pair) - np.log(max(n * (n - 1) / 2, 1))
+    alignment = jnp.sum(squared, where=same) / jnp.maximum(same.sum(), 1)
+    return log_mean, alignment
+
+
+VIT_LAYERS = {
+    "patches": "embeddings.patch_embeddings.projection",
+    "norm_post": "layernorm",
+    "blocks": "encoder.layer",
+    "norm1": "layernorm_before",
+    "norm2": "layernorm_after",
+    "query": "attention.attention.query",
+    "key": "attention.attention.key",
+    "value": "attention.attention.value",
+    "out": "attention.output.dense",
+    "fc1": "intermediate.dense",
+    "fc2": "output.dense",
+    "class_token": "embeddings.cls_token",
+    "positions": "embeddings.position_embeddings",
+}
+CLIP_LAYERS = {
+    "patches": "embeddings.patch_embedding",
+    "norm_pre": "pre_layrnorm",  # sic
+    "norm_post": "post_layernorm",
+    "blocks": "encoder.layers",
+    "norm1": "layer_norm1",
+    "norm2": "layer_norm2",
+    "query": "self_attn.q_proj",
+    "key": "self_attn.k_proj",
+    "value": "self_attn.v_proj",
+    "out": "self_attn.out_proj",
+    "fc1": "mlp.fc1",
+    "fc2": "mlp.fc2",
+    "class_token": "embeddings.class_embedding",
+    "positions": "embeddings.position_embedding.weight",
+}
+
+
+def load(path: str | pathlib.Path, name: str, **kwargs) -> ViT:
+    """ViT or CLIP with the weights that Hugging Face publishes (`name` as in SOURCES); the head is new."""
+    family, variant = name.split("_")
+    cls, layers = (CLIP, CLIP_LAYERS) if family == "clip" else (ViT, VIT_LAYERS)
+    tensors = published.read(path, source=SOURCES[name])
+    # Published with and without the name of the tower in front, and with axes of length one.
+    tensors = {n.removeprefix("vision_model.").removeprefix("vit."): t for n, t in tensors.items()}
+    tensors = {n: t.reshape(t.shape[-1] if "cls_token" in n else t.shape[1:]) if n.startswith("embeddings.")
+               and t.ndim == 3 else t for n, t in tensors.items()}  # fmt: skip
+    other = ("text_model.", "text_projection", "visual_projection", "logit_scale", "pooler.", "classifier.")
+    return published.fill(
+        lambda: cls(variant, rngs=nnx.Rngs(0), **kwargs),
+        tensors,
+        name=lambda path: published.torch_name([layers.get(part, part) for part in path]),
+        unused=lambda n: n.startswith(other) or n.endswith("position_ids"),
+    )
+
+
+load_vit_base = functools.partial(load, name="vit_base")
+load_clip_base = functools.partial(load, name="clip_base")
+load_clip_large = functools.partial(load, name="clip_large")
