@@ -56,14 +56,19 @@ def mask(key: Key[Array, ""], ellipse: Float[Array, " 5"], *, size: int) -> Floa
     return jax.nn.sigmoid((1 - radius) / width)
 
 
-def _shift_scale(key: Key[Array, ""], image: Float[Array, "s s 3"]) -> Float[Array, "s s 3"]:
-    """Scales each axis by up to 5 % and moves by up to 3 % (across) and 1.5 % (down), bilinear."""
-    size = len(image)
+def _shift_scale(key: Key[Array, ""], images: Float[Array, "b s s 3"]) -> Float[Array, "b s s 3"]:
+    """Scales each axis by up to 5 % and moves by up to 3 % (across) and 1.5 % (down), linear interpolation."""
+    b, size = images.shape[:2]
     key_scale, key_shift = jax.random.split(key)
-    scale = jax.random.uniform(key_scale, (2,), minval=0.95, maxval=1.05)
-    shift = jax.random.uniform(key_shift, (2,), minval=-1, maxval=1) * jnp.array([0.015, 0.03]) * size
-    nodes = (jnp.arange(size) - (size - 1) / 2)[None] / scale[:, None] + (size - 1) / 2 + shift[:, None]
-    return augment_image.sample(image, *jnp.meshgrid(nodes[0], nodes[1], indexing="ij"))
+    scale = jax.random.uniform(key_scale, (2, b, 1), minval=0.95, maxval=1.05)
+    shift = (
+        jax.random.uniform(key_shift, (2, b, 1), minval=-1, maxval=1)
+        * jnp.array([0.015, 0.03])[:, None, None]
+    )
+    middle = (size - 1) / 2
+    rows, columns = (jnp.arange(size) - middle) / scale + middle + shift * size
+    linear = augment_image.linear_matrix
+    return augment_image.separable(images, linear(rows, size), linear(columns, size))
 
 
 def self_blend(
@@ -95,13 +100,13 @@ def self_blend(
         keys[0], images, brightness=colour, contrast=colour, saturation=3 * colour, tint=colour
     )
     softer = augment_image.downscale(keys[1], changed, factor=downscale)
-    sharper = changed + 0.7 * (changed - augment_image.gaussian_blur(changed, jnp.ones(b), radius=2))
+    sharper = changed + 0.7 * (changed - augment_image.gaussian_blur(changed, jnp.ones(b)))
     kind = jax.random.randint(keys[2], (b, 1, 1, 1), 0, 3)
     changed = jnp.clip(jnp.where(kind == 0, softer, jnp.where(kind == 1, sharper, changed)), 0, 1)
 
     swap = jax.random.bernoulli(keys[3], 0.5, (b, 1, 1, 1))
     source, target = jnp.where(swap, images, changed), jnp.where(swap, changed, images)
-    source = jax.vmap(_shift_scale)(jax.random.split(keys[4], b), source)
+    source = _shift_scale(keys[4], source)
     share = jax.vmap(lambda k, e: mask(k, e, size=size))(jax.random.split(keys[5], b), ellipse)
     share *= jax.random.choice(keys[6], np.array(RATIOS, np.float32), (b, 1, 1))
     return target + share[..., None] * (source - target), share

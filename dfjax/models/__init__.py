@@ -18,6 +18,13 @@ MODELS = {  # name -> "module:Class"; add a line per detector
     "texture": "texture:Texture",
     "resnet_small": "resnet_small:ResNetSmall",
     "cnn_small": "cnn_small:CNNSmall",
+    "xception": "xception:Xception",
+    "efficientnet_b0": "efficientnet:EfficientNetB0",
+    "efficientnet_b4": "efficientnet:EfficientNetB4",
+    "convnext_tiny": "convnext:ConvNeXt",
+    "vit_base": "vit:ViTBase",
+    "clip_base": "vit:CLIPBase",
+    "clip_large": "vit:CLIPLarge",
     "aasist": "aasist:AASIST",
     "rawnet2": "rawnet2:RawNet2",
     "lcnn": "lcnn:LCNN",
@@ -26,6 +33,13 @@ MODELS = {  # name -> "module:Class"; add a line per detector
 }
 PUBLISHED = {  # name -> "module:function"; loaders of released weights: load(path) -> model
     "aasist": "aasist:load",
+    "xception": "xception:load",
+    "efficientnet_b0": "efficientnet:load_b0",
+    "efficientnet_b4": "efficientnet:load_b4",
+    "convnext_tiny": "convnext:load",
+    "vit_base": "vit:load_vit_base",
+    "clip_base": "vit:load_clip_base",
+    "clip_large": "vit:load_clip_large",
 }
 
 

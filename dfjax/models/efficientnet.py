@@ -3,7 +3,6 @@
 B4 is the backbone of the DFDC winners and of self-blended images; B0 (4.0 M parameters) is for a CPU.
 """
 
-import functools
 import math
 import pathlib
 
@@ -25,10 +24,6 @@ STAGES = (
     (6, 5, 2, 192, 4),
     (6, 3, 1, 320, 1),
 )
-VARIANTS = {  # width and depth multiplier, input size in pixels, dropout
-    "b0": (1.0, 1.0, 224, 0.2),
-    "b4": (1.4, 1.8, 380, 0.4),
-}
 DROP_PATH = 0.2  # of the last block; grows linearly with depth
 
 
@@ -68,22 +63,16 @@ class MBConv(nnx.Module):
         return self.drop_path(y, rngs=rngs) + x if self.has_shortcut else y
 
 
-class EfficientNet(nnx.Module):
+class EfficientNetB0(nnx.Module):
     """Stem, seven stages of MBConv, a 1x1 convolution, mean over space, one logit."""
 
     modality = "image"
+    size = 224
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    wider, deeper, rate = 1.0, 1.0, 0.2  # multipliers of widths and depths, dropout
 
-    def __init__(
-        self,
-        variant: str,
-        *,
-        rngs: nnx.Rngs,
-        dropout: float | None = None,
-        bias: float = 0.0,
-        dtype=jnp.float32,
-    ):
-        wider, deeper, self.size, published_dropout = VARIANTS[variant]
+    def __init__(self, *, rngs: nnx.Rngs, dropout: float | None = None, bias: float = 0.0, dtype=jnp.float32):
+        wider, deeper = self.wider, self.deeper
 
         def conv(a, b, kernel, stride):
             return nnx.Conv(a, b, (kernel, kernel), stride, use_bias=False, dtype=dtype, rngs=rngs)
@@ -115,7 +104,7 @@ class EfficientNet(nnx.Module):
             self.stages.append(stage)
         self.dim = scaled(1280, wider)
         self.conv_head, self.bn2 = conv(width_in, self.dim, 1, 1), norm(self.dim)
-        self.dropout = nnx.Dropout(published_dropout if dropout is None else dropout)
+        self.dropout = nnx.Dropout(self.rate if dropout is None else dropout)
         self.head = heads.Linear(self.dim, bias=bias, rngs=rngs)
 
     def features(self, x: Float[Array, "batch height width 3"], *, rngs=None) -> Float[Array, "batch h w c"]:
@@ -140,8 +129,12 @@ class EfficientNet(nnx.Module):
         return self.head(self.embed(x, rngs=rngs))
 
 
-B0 = functools.partial(EfficientNet, "b0")
-B4 = functools.partial(EfficientNet, "b4")
+class EfficientNetB4(EfficientNetB0):
+    """B0, 1.4 times as wide and 1.8 times as deep, at 380 pixels."""
+
+    size = 380
+    wider, deeper, rate = 1.4, 1.8, 0.4
+
 
 # Names of layers in timm; the first stage has no expansion and is numbered from the depthwise convolution.
 FIRST = {"depthwise": "conv_dw", "depthwise_norm": "bn1", "project": "conv_pw", "project_norm": "bn2"}
@@ -164,18 +157,19 @@ def _timm_name(path: tuple) -> str:
     return published.torch_name(("blocks", stage, block, names[layer], variable))
 
 
-def load(path: str | pathlib.Path, variant: str = "b4", **kwargs) -> EfficientNet:
-    """EfficientNet with the weights of timm's `tf_efficientnet_<variant>`; its classifier is dropped.
+def load_b0(path: str | pathlib.Path, cls: type[EfficientNetB0] = EfficientNetB0, **kwargs) -> EfficientNetB0:
+    """EfficientNet with the weights of timm's `tf_efficientnet_b0`; its classifier is dropped, the head is new.
 
-    The `ap` releases expect inputs scaled with mean and standard deviation 0.5; this file's constants are those of all others.
+    The `ap` releases expect inputs scaled with mean and deviation 0.5; this file's constants are those of all others.
     """
     return published.fill(
-        lambda: EfficientNet(variant, rngs=nnx.Rngs(0), **kwargs),
-        published.read(path, source=SOURCE.format(variant)),
+        lambda: cls(rngs=nnx.Rngs(0), **kwargs),
+        published.read(path, source=SOURCE.format(cls.__name__[-2:].lower())),
         name=_timm_name,
         unused=lambda name: name.startswith("classifier.") or name.endswith("num_batches_tracked"),
     )
 
 
-load_b0 = functools.partial(load, variant="b0")
-load_b4 = functools.partial(load, variant="b4")
+def load_b4(path: str | pathlib.Path, **kwargs) -> EfficientNetB4:
+    """The same with `tf_efficientnet_b4`."""
+    return load_b0(path, EfficientNetB4, **kwargs)

@@ -16,15 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dfjax.models import heads, published
 
-VARIANTS = {  # width, depth, heads, patch side in pixels
-    "base": (768, 12, 12, 16),
-    "large": (1024, 24, 16, 14),
-}
-SOURCES = {
-    "vit_base": "https://huggingface.co/google/vit-base-patch16-224-in21k (model.safetensors)",
-    "clip_base": "https://huggingface.co/openai/clip-vit-base-patch16 (model.safetensors)",
-    "clip_large": "https://huggingface.co/openai/clip-vit-large-patch14 (model.safetensors)",
-}
+SOURCE = "https://huggingface.co/{} (model.safetensors)"
 
 
 def quick_gelu(x: Array) -> Array:
@@ -61,32 +53,29 @@ class Block(nnx.Module):
         return x + self.fc2(self.activation(self.fc1(self.norm2(x))))
 
 
-class ViT(nnx.Module):
-    """Patches, class token, position embeddings, blocks; the class token is the embedding.
-
-    Attributes:
-      normalise: whether embeddings are scaled to unit length.
-    """
+class ViTBase(nnx.Module):
+    """ViT-B/16: patches, class token, position embeddings, blocks; the class token is the embedding."""
 
     modality = "image"
+    size = 224
+    width, depth, n_heads, patch = 768, 12, 12, 16
     mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
     activation = staticmethod(functools.partial(nnx.gelu, approximate=False))
     epsilon = 1e-12  # of the LayerNorms
     pre_norm = False  # a LayerNorm before the first block, and patches without bias
-    normalise = False
+    normalise = False  # whether embeddings are scaled to unit length
 
     def __init__(
         self,
-        variant: str = "base",
         *,
         rngs: nnx.Rngs,
-        size: int = 224,
+        size: int | None = None,
         dropout: float = 0.0,
         bias: float = 0.0,
         dtype=jnp.float32,
     ):
-        width, depth, n_heads, patch = VARIANTS[variant]
-        self.size, self.patch = size, patch
+        self.size = size = self.size if size is None else size
+        width, patch = self.width, self.patch
         norm = functools.partial(nnx.LayerNorm, width, epsilon=self.epsilon, rngs=rngs)
         self.patches = nnx.Conv(
             3,
@@ -105,8 +94,8 @@ class ViT(nnx.Module):
             self.norm_pre = norm(dtype=dtype)
         self.blocks = nnx.List(
             [
-                Block(width, n_heads, self.activation, self.epsilon, dtype=dtype, rngs=rngs)
-                for _ in range(depth)
+                Block(width, self.n_heads, self.activation, self.epsilon, dtype=dtype, rngs=rngs)
+                for _ in range(self.depth)
             ]
         )
         self.norm_post = norm()
@@ -154,8 +143,8 @@ class ViT(nnx.Module):
         return True
 
 
-class CLIP(ViT):
-    """The image tower of CLIP with LayerNorm tuning: QuickGELU, a LayerNorm before the blocks, unit embeddings."""
+class CLIPBase(ViTBase):
+    """The image tower of CLIP ViT-B/16 with LayerNorm tuning: QuickGELU, a LayerNorm before the blocks, unit embeddings."""
 
     mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
     activation = staticmethod(quick_gelu)
@@ -169,9 +158,10 @@ class CLIP(ViT):
         return path[0] == "head" or any(str(part).startswith("norm") for part in path)
 
 
-ViTBase = functools.partial(ViT, "base")
-CLIPBase = functools.partial(CLIP, "base")
-CLIPLarge = functools.partial(CLIP, "large")
+class CLIPLarge(CLIPBase):
+    """The image tower of CLIP ViT-L/14."""
+
+    width, depth, n_heads, patch = 1024, 24, 16, 14
 
 
 def uniformity_alignment(
@@ -228,24 +218,28 @@ CLIP_LAYERS = {
 }
 
 
-def load(path: str | pathlib.Path, name: str, **kwargs) -> ViT:
-    """ViT or CLIP with the weights that Hugging Face publishes (`name` as in SOURCES); the head is new."""
-    family, variant = name.split("_")
-    cls, layers = (CLIP, CLIP_LAYERS) if family == "clip" else (ViT, VIT_LAYERS)
-    tensors = published.read(path, source=SOURCES[name])
-    # Published with and without the name of the tower in front, and with axes of length one.
-    tensors = {n.removeprefix("vision_model.").removeprefix("vit."): t for n, t in tensors.items()}
-    tensors = {n: t.reshape(t.shape[-1] if "cls_token" in n else t.shape[1:]) if n.startswith("embeddings.")
-               and t.ndim == 3 else t for n, t in tensors.items()}  # fmt: skip
+def load(
+    cls: type[ViTBase], repository: str, layers: dict[str, str], path: str | pathlib.Path, **kwargs
+) -> ViTBase:
+    """A vision transformer with the weights that Hugging Face publishes; the head is new."""
+    tensors = {}
+    for name, tensor in published.read(path, source=SOURCE.format(repository)).items():
+        # Published with and without the tower's name in front, and with axes of length one.
+        name = name.removeprefix("vision_model.").removeprefix("vit.")
+        if name == "embeddings.cls_token":
+            tensor = tensor[0, 0]
+        elif name == "embeddings.position_embeddings":
+            tensor = tensor[0]
+        tensors[name] = tensor
     other = ("text_model.", "text_projection", "visual_projection", "logit_scale", "pooler.", "classifier.")
     return published.fill(
-        lambda: cls(variant, rngs=nnx.Rngs(0), **kwargs),
+        lambda: cls(rngs=nnx.Rngs(0), **kwargs),
         tensors,
         name=lambda path: published.torch_name([layers.get(part, part) for part in path]),
-        unused=lambda n: n.startswith(other) or n.endswith("position_ids"),
+        unused=lambda name: name.startswith(other) or name.endswith("position_ids"),
     )
 
 
-load_vit_base = functools.partial(load, name="vit_base")
-load_clip_base = functools.partial(load, name="clip_base")
-load_clip_large = functools.partial(load, name="clip_large")
+load_vit_base = functools.partial(load, ViTBase, "google/vit-base-patch16-224-in21k", VIT_LAYERS)
+load_clip_base = functools.partial(load, CLIPBase, "openai/clip-vit-base-patch16", CLIP_LAYERS)
+load_clip_large = functools.partial(load, CLIPLarge, "openai/clip-vit-large-patch14", CLIP_LAYERS)

@@ -50,9 +50,7 @@ class Block(nnx.Module):
             ]
         )
         if stride > 1:
-            self.skip = nnx.Conv(
-                width_in, widths[-1], (1, 1), stride, use_bias=False, dtype=dtype, rngs=rngs
-            )
+            self.skip = nnx.Conv(width_in, widths[-1], (1, 1), stride, use_bias=False, dtype=dtype, rngs=rngs)
             self.skip_norm = nnx.BatchNorm(widths[-1], momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
 
     def __call__(self, x):
@@ -128,7 +126,9 @@ def _timm_name(path: tuple) -> str:
         case ("conv3" | "conv4" as conv, "norm", *rest):
             return published.torch_name((f"bn{conv[-1]}", *rest))
         case ("conv3" | "conv4" as conv, layer, *rest):
-            return published.torch_name((conv, {"depthwise": "conv1", "pointwise": "pointwise"}[layer], *rest))
+            return published.torch_name(
+                (conv, {"depthwise": "conv1", "pointwise": "pointwise"}[layer], *rest)
+            )
     return published.torch_name(path)
 
 

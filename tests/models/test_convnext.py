@@ -1,0 +1,28 @@
+import pytest
+from flax import nnx
+
+from dfjax.models import convnext
+from tests.models import parity
+
+
+def test_parameters_as_published():
+    assert parity.parameters(lambda: convnext.ConvNeXt(rngs=nnx.Rngs(0))) == 28_589_128 - 1000 * 769
+
+
+def test_parity_with_timm(tmp_path):
+    parity.check("convnext", convnext.load, "head.fc", tmp_path)
+
+
+def test_errors(tmp_path):
+    parity.check_errors("convnext", convnext.load, tmp_path)
+
+
+def test_no_running_statistics():
+    model = nnx.eval_shape(lambda: convnext.ConvNeXt(rngs=nnx.Rngs(0)))
+    assert not nnx.to_flat_state(nnx.state(model, nnx.BatchStat))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_golden_live():
+    parity.check_live("convnext")
