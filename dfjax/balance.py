@@ -131,6 +131,8 @@ def plan(
         terms["logit_adjustment"] = -float(kwargs.get("tau", 1.0)) * log_odds(kwargs["prior"])
     if kwargs.get("alpha") == "balanced":
         kwargs["alpha"] = real / (real + fake)
+    if isinstance(kwargs.get("alpha"), str):
+        raise InputError(f"Unknown alpha {kwargs['alpha']!r}; expected 'balanced', a number or None")
     if kwargs.get("alpha") is not None:
         terms["alpha"] = log_odds(kwargs["alpha"])
     if loss == "oc_softmax":

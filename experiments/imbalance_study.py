@@ -54,11 +54,11 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
     config.data.config_name = ""  # "" takes the dataset's default protocol
     config.data.feed = "auto"
     config.data.seconds = 2.0  # random cut of each clip
-    config.augment = ml_collections.ConfigDict({"gain_db": 6.0, "noise_db": (15.0, 40.0)})
+    config.augment = ml_collections.ConfigDict({"gain_db": 6.0, "noise_db": (-5.0, 30.0)})
 
     # model
-    config.model = ml_collections.ConfigDict({"name": "tdnn"})
-    config.model.kwargs = ml_collections.ConfigDict({"front_end": "log_mel", "bins": 80, "dim": 128})
+    config.model = ml_collections.ConfigDict({"name": "texture"})
+    config.model.kwargs = ml_collections.ConfigDict({"embedding": 64, "dropout": 0.5})
 
     # imbalance
     config.loss = ml_collections.ConfigDict({"name": arm["loss"], "kwargs": arm["kwargs"]})
@@ -69,13 +69,13 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
     # optimiser
     config.optim = ml_collections.ConfigDict()
     config.optim.learning_rate = 1e-3
-    config.optim.warmup_steps = 40
+    config.optim.warmup_steps = 30
     config.optim.weight_decay = 0.05
     config.optim.clip_norm = 1.0
     config.optim.ema = 0.99
     config.train = ml_collections.ConfigDict()
     config.train.batch = 64
-    config.train.steps = 400
+    config.train.steps = 300
     config.train.eval_every = 100
     config.train.log_every = 20
 
