@@ -85,12 +85,14 @@ def bootstrap(
     threshold, own, original, own_held, original_held = rows.T
     apparent, optimism = search.chosen.score, float(np.mean(own - original))
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    low, high = np.quantile(own, tails)
+    lowest, highest = np.quantile(threshold, tails, method="nearest")
     held = search.held(search.chosen.tp, search.chosen.fp, *search.totals)
     return Optimism(
         apparent=apparent,
         corrected=apparent - optimism,
-        interval=tuple(float(q) - optimism for q in np.quantile(own, tails)),
-        threshold_interval=tuple(float(q) for q in np.quantile(threshold, tails, method="nearest")),
+        interval=(float(low) - optimism, float(high) - optimism),
+        threshold_interval=(float(lowest), float(highest)),
         constrained=None if math.isnan(held) else held,
         constrained_corrected=None if math.isnan(held) else held - float(np.mean(own_held - original_held)),
         replicates=len(rows),

@@ -166,7 +166,7 @@ def read(path) -> Scores:
     Raises:
       InputError: no such file, no rows, a missing column, a label not 1, 0 or -1, a score that is no number.
     """
-    path = pathlib.Path(path)
+    path, names = pathlib.Path(path), []
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             header, names = _head(path, file)

@@ -9,6 +9,7 @@ import dataclasses
 import fractions
 import json
 import math
+from typing import Any
 
 import numpy as np
 
@@ -79,13 +80,14 @@ class Threshold:
         """
         try:
             fields = json.loads(text) if isinstance(text, str) else text
-            found = {f.name: _restored(fields[f.name]) for f in dataclasses.fields(cls)}
+            found: dict[str, Any] = {f.name: _restored(fields[f.name]) for f in dataclasses.fields(cls)}
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"not the JSON of a threshold: {type(error).__name__} {error}") from error
-        return cls(**found | {"interval": tuple(found["interval"])})
+        found["interval"] = tuple(found["interval"])
+        return cls(**found)
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """A value as strict JSON can hold it: an infinity becomes its name, a fraction its text."""
     if isinstance(value, dict):
         return {key: plain(v) for key, v in value.items()}
@@ -100,7 +102,7 @@ def plain(value):
     return value
 
 
-def _restored(value):
+def _restored(value: Any) -> Any:
     if isinstance(value, list):
         return [_restored(v) for v in value]
     return float(value) if value in ("Infinity", "-Infinity") else value
@@ -150,14 +152,14 @@ def search_all(
         criteria.check(name, constraint)
     kinds = {CRITERIA[name].cuts for name in wanted}
     if weights is None and kinds == {cuts.monotone}:
-        both = cuts.near_optima(scores, labels, lambda *counts: _promising(wanted, *counts))
+        both = cuts.near_optima(scores, labels, lambda *counts: _promising(wanted, counts))
     else:
         both = cuts.classes(scores, labels, weights)
     candidates = {make: make(both) for make in kinds}
     return {name: _choose(both, candidates[CRITERIA[name].cuts], name, c) for name, c in wanted.items()}
 
 
-def _promising(wanted, *counts):
+def _promising(wanted, counts):
     return np.any([criteria.promising(*counts, name, c) for name, c in wanted.items()], axis=0)
 
 

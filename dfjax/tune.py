@@ -140,7 +140,7 @@ def _band(x, y, rate):
     }
 
 
-def _strict(value):
+def _strict(value: Any) -> Any:
     """Plain values for strict JSON: NaN becomes None, an infinity its name."""
     if isinstance(value, dict):
         return {key: _strict(v) for key, v in value.items()}

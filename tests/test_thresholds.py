@@ -251,7 +251,7 @@ def test_leaving_out_scores_far_from_the_optimum_changes_nothing(monkeypatch):
         assert part == whole, trial
         name = list(criteria)[trial % len(criteria)]  # alone it may leave out more
         assert thresholds.search(score, label, name, **criteria[name]) == whole[name], trial
-        both = cuts.near_optima(score, label, lambda *c: thresholds._promising({"f1": {}}, *c))
+        both = cuts.near_optima(score, label, lambda *c: thresholds._promising({"f1": {}}, c))
         kept.append((len(both.fake) + len(both.real)) / n)
     assert np.median(kept) < 0.3
     with pytest.raises(ValueError, match="NaN"):
