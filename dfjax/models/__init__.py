@@ -1,8 +1,9 @@
 """Detectors: a literal table from name to class, one architecture per file.
 
-Every detector is an `nnx.Module` with `modality`, `embed(x, rngs=) -> (batch, dim)`, `head: (batch, dim) -> (batch,)` and
-`__call__(x, rngs=) -> (batch,)`, the logit of "fake". Inputs: audio float32 (batch, time) in [-1, 1] at 16 kHz; images float32
-(batch, height, width, 3) in [0, 1]. Front ends and normalisation live inside the model.
+Every detector is an `nnx.Module` with `modality`, `embed(x, rngs=) -> (batch, dim)`, `head: (batch, dim) ->
+(batch,)` and `__call__(x, rngs=) -> (batch,)`, the logit of "fake". Inputs: audio float32 (batch, time) in
+[-1, 1] at 16 kHz; images float32 (batch, height, width, 3) in [0, 1]. Front ends and normalisation live
+inside the model.
 
 Modules are imported on first use, so that naming a small model does not pay for importing a large one.
 """
@@ -33,6 +34,8 @@ MODELS = {  # name -> "module:Class"; add a line per detector
 }
 PUBLISHED = {  # name -> "module:function"; loaders of released weights: load(path) -> model
     "aasist": "aasist:load",
+    "rawnet2": "rawnet2:load",
+    "lcnn": "lcnn:load",
     "xception": "xception:load",
     "efficientnet_b0": "efficientnet:load_b0",
     "efficientnet_b4": "efficientnet:load_b4",
@@ -58,7 +61,9 @@ def model_class(name: str) -> type[nnx.Module]:
 def build(name: str, *, rngs: nnx.Rngs, **kwargs) -> nnx.Module:
     """A freshly initialised detector; unknown keyword arguments raise InputError."""
     cls = model_class(name)
-    kwargs = {key: tuple(value) if isinstance(value, list) else value for key, value in kwargs.items()}  # JSON has no tuples
+    kwargs = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in kwargs.items()
+    }  # JSON has no tuples
     try:
         return cls(rngs=rngs, **kwargs)
     except TypeError as error:
