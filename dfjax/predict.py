@@ -1,6 +1,6 @@
 """Verdicts for any media: decode, window or crop as in training, score, probability, verdict at the stored threshold.
 
-    python -m dfjax.predict --workdir runs/audio_focal voicemail.mp3 interviews/
+python -m dfjax.predict --workdir runs/audio_focal voicemail.mp3 interviews/
 """
 
 import argparse
@@ -45,7 +45,9 @@ def load(folder: str | pathlib.Path) -> Detector:
     config = workdir.read_config(folder)
     decision = tune.read_decision(pathlib.Path(folder) / "decision.json")
     if decision["threshold"] is None:
-        raise InputError(f"{folder} has no usable threshold ({decision['status']}); tune one: python -m dfjax.tune --workdir {folder}")
+        raise InputError(
+            f"{folder} has no usable threshold ({decision['status']}); tune one: python -m dfjax.tune --workdir {folder}"
+        )
     model = models.model_class(config.model.name)
     graphdef, params, model_state, _ = train.restore_model(config, folder)
     scorer, mesh = scoring.make_scorer(graphdef, model.modality), train.make_mesh()
@@ -68,8 +70,8 @@ def predict_audio(detector: Detector, path: pathlib.Path) -> dict:
     fixed = getattr(detector.model, "samples", None)
     scores = detector.score([scoring.audio_example(window, fixed) for _, window in windows])
     timeline = [
-        {"start": round(start / SAMPLE_RATE, 3), "end": round((start + len(window)) / SAMPLE_RATE, 3), "score": float(value)}
-        for (start, window), value in zip(windows, scores, strict=True)
+        {"start": round(start / SAMPLE_RATE, 3), "end": round((start + len(window)) / SAMPLE_RATE, 3),
+        "score": float(value)} for (start, window), value in zip(windows, scores, strict=True)
     ]  # fmt: skip
     return {**verdict(detector, scores), "seconds": round(info.seconds, 3), "windows": timeline}
 
@@ -97,7 +99,9 @@ def files(paths: list[str]) -> Iterator[pathlib.Path]:
         if not path.exists():
             raise InputError(f"{text} does not exist; give media files or folders")
         if path.is_dir():
-            yield from sorted(found for found in path.rglob("*") if found.is_file() and not found.name.startswith("."))
+            yield from sorted(
+                found for found in path.rglob("*") if found.is_file() and not found.name.startswith(".")
+            )
         else:
             yield path
 
@@ -135,10 +139,16 @@ def main() -> None:
         elif "skipped" in result:
             print(f"{path}: skipped, {result['skipped']}", file=sys.stderr)
         else:
-            line = bars([window["score"] for window in result["windows"]], detector.threshold - 4, detector.threshold + 4)
+            line = bars(
+                [window["score"] for window in result["windows"]],
+                detector.threshold - 4,
+                detector.threshold + 4,
+            )
             print(f"{result['verdict']:<5}{result['probability']:6.1%} fake  {line}  {path}", flush=True)
     if not judged:
-        raise InputError(f"none of {len(paths)} files could be judged; expected sound that soundfile or FFmpeg reads")
+        raise InputError(
+            f"none of {len(paths)} files could be judged; expected sound that soundfile or FFmpeg reads"
+        )
 
 
 if __name__ == "__main__":

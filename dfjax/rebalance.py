@@ -7,7 +7,6 @@ validation and test keep their natural prior.
 """
 
 import argparse
-import dataclasses
 import json
 import pathlib
 import time
@@ -36,7 +35,7 @@ from dfjax import (
 from dfjax.data import sources
 from dfjax.ledger import Ledger
 from dfjax.records import InputError
-from dfjax.score_file import Scores, write
+from dfjax.score_file import Scores
 
 
 def rebalance(
@@ -156,10 +155,7 @@ def finish(
 
 def _score(config, folder, directory, split: str, ledger: Ledger) -> Scores:
     """Scores a split with the new head; the header carries the head's own ledger."""
-    scores = run.score(config, folder, directory, split)
-    scores = dataclasses.replace(scores, header=scores.header | {"ledger": ledger.to_json()})
-    write(pathlib.Path(folder) / "scores" / f"{config.data.dataset}.{split}.csv", scores)
-    return scores
+    return run.score(config, folder, sources.open_split(directory, split), ledger.to_json())
 
 
 def parser() -> argparse.ArgumentParser:

@@ -9,7 +9,8 @@ Every prepared record has
   dataset  the builder's name
 and, by modality,
   audio    int16 (samples,), 16 kHz mono, at most MAX_SAMPLES long; duration: seconds of the whole clip
-  image    encoded bytes of the picture or face crop; for video frame (index) and box (x0, y0, x1, y1 in pixels)
+  image    encoded bytes of the picture or face crop; for video frame (index) and box (x0, y0, x1, y1 in
+           pixels)
 plus the dataset's own subgroup fields (gender, ethnicity, language, codec), all text.
 """
 

@@ -1,7 +1,7 @@
 """The main job: prepare if needed, train, score, tune the threshold, report.
 
-    python -m dfjax.run --config experiments/audio_focal.py
-    python -m dfjax.run --config experiments/audio_focal.py:folder_audio --source RECORDINGS --config.train.steps=800
+python -m dfjax.run --config experiments/audio_focal.py python -m dfjax.run --config
+experiments/audio_focal.py:folder_audio --source RECORDINGS --config.train.steps=800
 """
 
 import json
@@ -60,34 +60,46 @@ def run(
     dataset = config.data.dataset
     check(config)
     workdir.check(folder, config)
-    note = " (synthetic: it shows that the pipeline works and proves nothing about real deepfakes)" if dataset in SYNTHETIC else ""
+    note = (
+        " (synthetic: it shows that the pipeline works and proves nothing about real deepfakes)"
+        if dataset in SYNTHETIC
+        else ""
+    )
     say(f"{name} on {dataset}{note}; results in {folder}")
     if (folder / "report.json").exists():
-        say(f"finished run; see {folder / 'report.md'}. Re-tune with: python -m dfjax.tune --workdir {folder} --criterion youden")
+        say(
+            f"finished run; see {folder / 'report.md'}. Re-tune with: python -m dfjax.tune --workdir {folder} --criterion youden"
+        )
         return json.loads((folder / "report.json").read_text())
 
     # all that a user can get wrong comes before the workdir is made
     directory = prepare.prepare(dataset, source, data_dir, config.data.config_name or None, progress=progress)
     with workdir.lock(folder):
         workdir.claim(folder, config)
-        facts = {"dataset": {"name": dataset, "directory": directory.name, "version": str(directory.name), "hash": sources.content_hash(directory)}}
+        facts = {
+            "dataset": {
+                "name": dataset,
+                "directory": directory.name,
+                "version": str(directory.name),
+                "hash": sources.content_hash(directory),
+            }
+        }
         workdir.write_json(folder / "environment.json", workdir.environment(facts))
 
         began = time.perf_counter()
         summary = train.train(config, folder, directory, progress=progress)
-        validation, test = (score(config, folder, directory, split) for split in ("validation", "test"))
+        splits = {name: sources.open_split(directory, name) for name in ("train", "validation", "test")}
+        ledger = train.make_plan(config, train.class_counts(splits["train"])).ledger.to_json()
+        validation, test = (score(config, folder, splits[name], ledger) for name in ("validation", "test"))
         decision = tune.decide(validation, config.decision.criterion)
         tune.write_decision(folder / "decision.json", decision)
-
-        splits = {split: sources.open_split(directory, split) for split in ("train", "test")}
-        plan = train.make_plan(config, train.class_counts(splits["train"]))
         seconds = time.perf_counter() - began
         result = report.build(
             validation=validation,
             test=test,
             decision=decision,
             train_counts=train_counts(splits["train"]),
-            ledger=plan.ledger.to_json(),
+            ledger=ledger,
             audit=shortcut_audit(splits["test"], models.model_class(config.model.name).modality),
             run={
                 "name": name, "dataset": dataset, "synthetic": dataset in SYNTHETIC, "steps": summary["steps"],
@@ -111,19 +123,24 @@ def check(config: ml_collections.ConfigDict) -> None:
     train.make_optimizer(config)
     train.make_plan(config, (1, 1))
     if config.decision.criterion not in thresholds.CRITERIA:
-        raise InputError(f"Unknown criterion {config.decision.criterion!r}; expected one of {sorted(thresholds.CRITERIA)}")
+        raise InputError(
+            f"Unknown criterion {config.decision.criterion!r}; expected one of {sorted(thresholds.CRITERIA)}"
+        )
     nnx.eval_shape(lambda: train.make_builder(config, 0.0)(nnx.Rngs(0)))
 
 
-def score(config: ml_collections.ConfigDict, folder: epath.Path, directory: epath.Path, split_name: str) -> Scores:
-    """Scores a split with the best checkpoint and leaves the score file in the workdir."""
+def score(
+    config: ml_collections.ConfigDict, folder: epath.Path, split: sources.Split, ledger: dict
+) -> Scores:
+    """Scores a split with the best checkpoint and leaves the score file, with the run's log-odds ledger, in the workdir."""
     graphdef, params, model_state, step = train.restore_model(config, folder)
     model = models.model_class(config.model.name)
-    split = sources.open_split(directory, split_name)
     scorer = scoring.make_scorer(graphdef, model.modality)
-    values = scoring.score_split(scorer, params, model_state, split, model=model, batch=config.train.batch, mesh=train.make_mesh())
-    scores = sources.as_scores(split, values, {"step": step})
-    write(pathlib.Path(folder) / "scores" / f"{split.dataset}.{split_name}.csv", scores)
+    values = scoring.score_split(
+        scorer, params, model_state, split, model=model, batch=config.train.batch, mesh=train.make_mesh()
+    )
+    scores = sources.as_scores(split, values, {"step": step, "ledger": ledger})
+    write(pathlib.Path(folder) / "scores" / f"{split.dataset}.{split.name}.csv", scores)
     return scores
 
 
@@ -134,24 +151,35 @@ def train_counts(split: sources.Split) -> dict:
 
 
 def subgroups(split: sources.Split) -> dict[str, dict[str, str]]:
-    """field -> clip -> value, for the fields that the dataset has."""
-    return {field: dict(zip(split.clip.tolist(), values.tolist(), strict=True)) for field, values in split.subgroups.items()}
+    """Field -> clip -> value, for the fields that the dataset has."""
+    return {
+        field: dict(zip(split.clip.tolist(), values.tolist(), strict=True))
+        for field, values in split.subgroups.items()
+    }
 
 
 def shortcut_audit(split: sources.Split, modality: str) -> dict:
     """How well trivial properties alone separate the classes of a split; of its first AUDITED records where there are more."""
     rows = []
     for record in scoring.records(split):
-        rows.append(properties.audio_features(record["audio"]) if modality == "audio" else properties.image_features(record["image"]))
+        rows.append(
+            properties.audio_features(record["audio"])
+            if modality == "audio"
+            else properties.image_features(record["image"])
+        )
         if len(rows) == AUDITED:
             break
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     return audit.audit(columns, split.label[: len(rows)], split.group[: len(rows)])
 
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "experiment file, with :DATASET to train on another dataset", lock_config=True)
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "experiment file, with :DATASET to train on another dataset", lock_config=True
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "where results go (default runs/<experiment>)")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "where prepared datasets lie (default ~/tensorflow_datasets)")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "where prepared datasets lie (default ~/tensorflow_datasets)"
+)
 _SOURCE = flags.DEFINE_string("source", None, "folder with your media; needed once, to prepare")
 _JSON = flags.DEFINE_bool("json", False, "print the report as one JSON line and nothing else")
 
@@ -163,11 +191,22 @@ def _parse(argv: list[str]) -> None:
     try:
         rest = flags.FLAGS(argv)
         if _CONFIG.value is None:
-            raise InputError("--config is missing; give an experiment, such as --config experiments/audio_focal.py")
+            raise InputError(
+                "--config is missing; give an experiment, such as --config experiments/audio_focal.py"
+            )
         _CONFIG.value.to_dict()  # the file is loaded here, and fails here
     except InputError:
         raise
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError, ImportError) as error:
+    except (
+        flags.Error,
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        OSError,
+        SyntaxError,
+        ImportError,
+    ) as error:
         raise InputError(f"cannot read the command line: {error}") from error
     if len(rest) > 1:
         raise InputError(f"unexpected argument {rest[1]!r}; options start with --, see --help")
@@ -177,10 +216,13 @@ def main() -> None:
     """Flags, then one call."""
     _parse(sys.argv)
     use_all_cores()
-    stem, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).rpartition("/")[2].partition(":")
+    stem, _, argument = (
+        config_flags.get_config_filename(flags.FLAGS["config"]).rpartition("/")[2].partition(":")
+    )
     name = stem.removesuffix(".py") + (f"-{argument}" if argument else "")
     result = run(
-        _CONFIG.value, _WORKDIR.value or f"runs/{name}", name=name, data_dir=_DATA_DIR.value, source=_SOURCE.value, progress=not _JSON.value
+        _CONFIG.value, _WORKDIR.value or f"runs/{name}", name=name, data_dir=_DATA_DIR.value,
+        source=_SOURCE.value, progress=not _JSON.value
     )  # fmt: skip
     if _JSON.value:
         print(json.dumps(result, allow_nan=False))

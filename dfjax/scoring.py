@@ -1,7 +1,8 @@
 """Checkpoint and split to scores: every record exactly once, in record order, on any number of devices.
 
-A clip is scored at the length of its bucket, tiled up to it: the smallest of BUCKETS that holds it. So there are at most four compiled
-shapes, and a clip's score depends on its own samples alone, never on its neighbours in the batch.
+A clip is scored at the length of its bucket, tiled up to it: the smallest of BUCKETS that holds it. So there
+are at most four compiled shapes, and a clip's score depends on its own samples alone, never on its neighbours
+in the batch.
 """
 
 import collections
@@ -50,7 +51,9 @@ def _input(batch: dict, modality: str):
     return audio.cut(batch["audio"], batch["length"], jnp.zeros_like(batch["length"]), samples)
 
 
-def score_split(scorer, params: PyTree, model_state: PyTree, split: Split, *, model: type, batch: int, mesh) -> Float[np.ndarray, "rows ..."]:
+def score_split(
+    scorer, params: PyTree, model_state: PyTree, split: Split, *, model: type, batch: int, mesh
+) -> Float[np.ndarray, "rows ..."]:
     """One score (or embedding) per record of the split, in record order.
 
     Args:

@@ -1,7 +1,7 @@
 """What does plain training give at 10:1? The natural prior, cross-entropy, nothing else: the run to compare audio_focal.py with.
 
-    python -m dfjax.run --config experiments/audio_baseline.py
-    python -m dfjax.run --config experiments/audio_baseline.py:folder_audio --source RECORDINGS
+python -m dfjax.run --config experiments/audio_baseline.py
+python -m dfjax.run --config experiments/audio_baseline.py:folder_audio --source RECORDINGS
 """
 
 import ml_collections

@@ -42,7 +42,9 @@ def test_log_mel_is_librosas_within_1e_4_relative(waveforms):
 
 
 def test_lfcc_is_the_cosine_transform_of_the_linear_filter_bank(waveforms):
-    bank = np.maximum(librosa_power(waveforms).transpose(0, 2, 1) @ spectrum.linear_filters(70), spectrum.FLOOR)
+    bank = np.maximum(
+        librosa_power(waveforms).transpose(0, 2, 1) @ spectrum.linear_filters(70), spectrum.FLOOR
+    )
     reference = scipy.fft.dct(np.log(bank), type=2, norm="ortho", axis=-1)[..., :20]
     ours = np.asarray(spectrum.lfcc(jnp.asarray(waveforms)))
     loud = (bank > 1e-7 * bank.max()).all(axis=-1)

@@ -27,14 +27,20 @@ def test_stft_is_librosas(speech_like, size, hop):
 
 def test_transform_has_librosas_magnitude_and_the_phase_at_the_centre(speech_like):
     real, imaginary = spectrum.transform(jnp.asarray(speech_like))
-    reference = librosa.stft(speech_like.astype(np.float64), n_fft=512, hop_length=160, win_length=400).transpose(0, 2, 1)
-    turned = reference * np.exp(2j * np.pi * np.arange(257) * 256 / 512)  # from the frame's start to its centre
+    reference = librosa.stft(
+        speech_like.astype(np.float64), n_fft=512, hop_length=160, win_length=400
+    ).transpose(0, 2, 1)
+    turned = reference * np.exp(
+        2j * np.pi * np.arange(257) * 256 / 512
+    )  # from the frame's start to its centre
     np.testing.assert_allclose(np.asarray(real) + 1j * np.asarray(imaginary), turned, atol=2e-4)
 
 
 def test_curvature_is_the_cosine_of_the_second_difference_of_the_unwrapped_phase(speech_like):
     z = librosa.stft(speech_like.astype(np.float64), n_fft=512, hop_length=160).transpose(0, 2, 1)
-    statistics = np.asarray(texture.texture(jnp.asarray(z.real, jnp.float32), jnp.asarray(z.imag, jnp.float32)))
+    statistics = np.asarray(
+        texture.texture(jnp.asarray(z.real, jnp.float32), jnp.asarray(z.imag, jnp.float32))
+    )
     phase = np.angle(z)
     in_time = np.cos(np.diff(phase, 2, axis=1)).mean(axis=1)[:, 1:-1]
     in_frequency = np.cos(np.diff(phase, 2, axis=2)).mean(axis=1)
@@ -46,7 +52,9 @@ def test_curvature_is_the_cosine_of_the_second_difference_of_the_unwrapped_phase
 
 def test_loudness_moves_the_mean_and_nothing_else(speech_like):
     model = build("texture", rngs=nnx.Rngs(0))
-    soft, loud = (np.asarray(model.statistics(jnp.asarray(speech_like * gain))).reshape(3, -1, 6) for gain in (0.5, 1.0))
+    soft, loud = (
+        np.asarray(model.statistics(jnp.asarray(speech_like * gain))).reshape(3, -1, 6) for gain in (0.5, 1.0)
+    )
     np.testing.assert_allclose(loud[..., 0] - soft[..., 0], np.log(4), atol=1e-3)
     np.testing.assert_allclose(loud[..., 1:], soft[..., 1:], atol=5e-3)
 

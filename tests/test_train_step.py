@@ -36,7 +36,9 @@ def problem():
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.standard_normal((16, 4)), jnp.float32)
     y = jnp.asarray(rng.integers(0, 2, 16), jnp.int32)
-    step = lambda state, data, key: train_step.update(state, *data, key, graphdef=graphdef, tx=tx, loss=bce, ema=0.9)  # noqa: E731
+    step = lambda state, data, key: train_step.update(
+        state, *data, key, graphdef=graphdef, tx=tx, loss=bce, ema=0.9
+    )  # noqa: E731
     return graphdef, state, (x, y), step
 
 

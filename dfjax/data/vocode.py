@@ -1,13 +1,17 @@
 """Self-vocoded fakes: real training clips re-synthesised on the device, the audio counterpart of self-blended images.
 
-A vocoder rebuilds a waveform from a magnitude spectrum, usually a smoothed one, and a phase of its own making. So does this file, in many
-randomised ways, so that a detector learns what re-synthesis leaves behind instead of one generator's habits:
+A vocoder rebuilds a waveform from a magnitude spectrum, usually a smoothed one, and a phase of its own
+making. So does this file, in many randomised ways, so that a detector learns what re-synthesis leaves behind
+instead of one generator's habits:
 
-  magnitude   as it is; through a mel filter bank and back; smoothed over time; quantised in bands as a codec would
-  phase       random; the original with noise; the same offset in all frames of a bin; the minimum phase of the envelope
-  consistency 0 to ITERATIONS rounds of fast Griffin-Lim (Griffin and Lim 1984; Perraudin et al. 2013)
+  magnitude   as it is; through a mel filter bank and back; smoothed over time; quantised in bands as a codec
+              would
+  phase       random; the original with noise; the same offset in all frames of a bin; the minimum phase of
+              the envelope consistency 0 to ITERATIONS rounds of fast Griffin-Lim (Griffin and Lim 1984;
+              Perraudin et al. 2013)
 
-Every such clip keeps its source's group, so nothing leaks between splits; only training clips are re-synthesised.
+Every such clip keeps its source's group, so nothing leaks between splits; only training clips are
+re-synthesised.
 """
 
 import functools
@@ -109,7 +113,9 @@ def _resynthesise(key: jax.Array, x: Float[Array, "batch time"], size: int) -> F
 
     guess, _ = jax.lax.fori_loop(0, ITERATIONS, round_, (guess, jnp.zeros_like(guess)))
     y = istft(guess, size, samples)
-    loudness = jnp.sqrt(jnp.mean(x**2, axis=1, keepdims=True) / (jnp.mean(y**2, axis=1, keepdims=True) + 1e-12))
+    loudness = jnp.sqrt(
+        jnp.mean(x**2, axis=1, keepdims=True) / (jnp.mean(y**2, axis=1, keepdims=True) + 1e-12)
+    )
     return y * jnp.minimum(loudness, 4.0)
 
 

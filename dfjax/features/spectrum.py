@@ -1,10 +1,12 @@
 """Short-time power spectrum, log-mel and LFCC, as matrix products.
 
-One frame of a symmetric window needs only half of the DFT's products: with the phase taken at the window's centre, the real part
-sees the even half of the frame, x[c+k] + x[c-k], and the imaginary part the odd half, x[c+k] - x[c-k]. The power does not depend
-on the phase. On CPU this is twice as fast as a DFT over the whole frame, and on an accelerator it is one batched product.
+One frame of a symmetric window needs only half of the DFT's products: with the phase taken at the window's
+centre, the real part sees the even half of the frame, x[c+k] + x[c-k], and the imaginary part the odd half,
+x[c+k] - x[c-k]. The power does not depend on the phase. On CPU this is twice as fast as a DFT over the whole
+frame, and on an accelerator it is one batched product.
 
-Shapes: time in samples at 16 kHz, frames every HOP samples, centred, zero padded at both ends, as librosa does.
+Shapes: time in samples at 16 kHz, frames every HOP samples, centred, zero padded at both ends, as librosa
+does.
 """
 
 import functools
@@ -43,8 +45,10 @@ def _half_bases() -> tuple[np.ndarray, np.ndarray]:
 
 @functools.cache
 def mel_filters(bins: int, low: float = 0.0, high: float = SAMPLE_RATE / 2) -> np.ndarray:
-    """librosa's Slaney-style triangular mel filters, (BINS, bins)."""
-    return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=FFT, n_mels=bins, fmin=low, fmax=high).T.astype(np.float32)
+    """Librosa's Slaney-style triangular mel filters, (BINS, bins)."""
+    return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=FFT, n_mels=bins, fmin=low, fmax=high).T.astype(
+        np.float32
+    )
 
 
 @functools.cache
@@ -73,7 +77,9 @@ def frames(x: Float[Array, "batch time"]) -> Float[Array, "batch frames window"]
     return jnp.concatenate([x[:, :count], x[:, 1 : 1 + count], x[:, 2 : 2 + count, :rest]], axis=-1)
 
 
-def transform(x: Float[Array, "batch time"]) -> tuple[Float[Array, "batch frames bins"], Float[Array, "batch frames bins"]]:
+def transform(
+    x: Float[Array, "batch time"],
+) -> tuple[Float[Array, "batch frames bins"], Float[Array, "batch frames bins"]]:
     """Real and imaginary part of the short-time Fourier transform, the phase referred to the window's centre.
 
     FFT points, periodic Hann window of WINDOW samples, HOP; float32 throughout.
@@ -87,7 +93,9 @@ def transform(x: Float[Array, "batch time"]) -> tuple[Float[Array, "batch frames
     return product(right + left, cosine), -product(right - left, sine)
 
 
-def stft(x: Float[Array, "batch time"], size: int, hop: int) -> tuple[Float[Array, "batch frames bins"], Float[Array, "batch frames bins"]]:
+def stft(
+    x: Float[Array, "batch time"], size: int, hop: int
+) -> tuple[Float[Array, "batch frames bins"], Float[Array, "batch frames bins"]]:
     """Real and imaginary part of a short-time Fourier transform with a Hann window of any even size, by FFT.
 
     Frames are centred on every hop-th sample, zero padded at both ends; `hop` divides `size`.
@@ -112,7 +120,9 @@ def power(x: Float[Array, "batch time"]) -> Float[Array, "batch frames bins"]:
     return real**2 + imaginary**2
 
 
-def log_filtered(power: Float[Array, "batch frames bins"], filters: np.ndarray) -> Float[Array, "batch frames out"]:
+def log_filtered(
+    power: Float[Array, "batch frames bins"], filters: np.ndarray
+) -> Float[Array, "batch frames out"]:
     """Natural logarithm of a filter bank's output, floored at FLOOR."""
     return jnp.log(jnp.maximum(jnp.matmul(power, filters, precision=jax.lax.Precision.HIGHEST), FLOOR))
 
@@ -120,8 +130,8 @@ def log_filtered(power: Float[Array, "batch frames bins"], filters: np.ndarray) 
 def log_mel(x: Float[Array, "batch time"], *, bins: int = 80) -> Float[Array, "batch frames bins"]:
     """Natural logarithm of the mel power spectrum, floored at FLOOR.
 
-    Equal to np.log(np.maximum(librosa.feature.melspectrogram(y, sr=16000, n_fft=512, win_length=400, hop_length=160,
-    n_mels=bins), 1e-10)) within float32 rounding.
+    Equal to np.log(np.maximum(librosa.feature.melspectrogram(y, sr=16000, n_fft=512, win_length=400,
+    hop_length=160, n_mels=bins), 1e-10)) within float32 rounding.
     """
     return log_filtered(power(x), mel_filters(bins))
 
@@ -131,7 +141,9 @@ def log_linear(x: Float[Array, "batch time"], *, bins: int = 80) -> Float[Array,
     return log_filtered(power(x), linear_filters(bins))
 
 
-def lfcc(x: Float[Array, "batch time"], *, filters: int = 70, coefficients: int = 20) -> Float[Array, "batch frames coefficients"]:
+def lfcc(
+    x: Float[Array, "batch time"], *, filters: int = 70, coefficients: int = 20
+) -> Float[Array, "batch frames coefficients"]:
     """Linear-frequency cepstral coefficients: log of a linear filter bank, then an orthonormal DCT-II (Sahidullah et al. 2015)."""
     return log_filtered(power(x), linear_filters(filters)) @ dct(filters, coefficients)
 

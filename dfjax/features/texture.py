@@ -1,10 +1,12 @@
 """The texture of a spectrogram: per frequency bin, how power and phase move from frame to frame and from bin to bin.
 
-Averaging into mel bands hides what re-synthesis leaves behind. Griffin-Lim and its kin smooth the log power's movement from frame to
-frame, neural vocoders its roughness from bin to bin, and both leave phases that advance more, or less, regularly than a throat's. Each is
-one number per bin and clip, so that a small linear map on them already tells many re-syntheses from recordings.
+Averaging into mel bands hides what re-synthesis leaves behind. Griffin-Lim and its kin smooth the log power's
+movement from frame to frame, neural vocoders its roughness from bin to bin, and both leave phases that
+advance more, or less, regularly than a throat's. Each is one number per bin and clip, so that a small linear
+map on them already tells many re-syntheses from recordings.
 
-The phase terms are cosines of second differences, computed from products of neighbours: no angle is ever unwrapped.
+The phase terms are cosines of second differences, computed from products of neighbours: no angle is ever
+unwrapped.
 """
 
 import jax
@@ -17,11 +19,14 @@ STATISTICS = 6
 TINY = 1e-20  # added to |z|^2 before a division
 
 
-def texture(real: Float[Array, "batch frames bins"], imaginary: Float[Array, "batch frames bins"]) -> Float[Array, "batch inner statistics"]:
+def texture(
+    real: Float[Array, "batch frames bins"], imaginary: Float[Array, "batch frames bins"]
+) -> Float[Array, "batch inner statistics"]:
     """STATISTICS numbers per inner bin (the first and the last bin have no neighbour on one side).
 
-    In order: mean and standard deviation over time of the log power, standard deviation of its difference in time and of its difference in
-    frequency, mean cosine of the second difference of the phase in time and in frequency.
+    In order: mean and standard deviation over time of the log power, standard deviation of its difference in
+    time and of its difference in frequency, mean cosine of the second difference of the phase in time and in
+    frequency.
 
     Args:
       real: real part of the short-time Fourier transform; a phase referred to each frame's centre will do.

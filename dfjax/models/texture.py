@@ -1,8 +1,9 @@
 """The default audio detector: the texture of two spectrograms, one small layer, a logit.
 
-Per frequency bin, six statistics over time of how power and phase move (dfjax/features/texture.py), at a window of 25 ms, which sees
-single pitch periods, and of 128 ms, which sees single harmonics. One layer maps them to the embedding. The statistics have no parameters,
-so with few fakes there is little to overfit; nothing but Fourier transforms and matrix products, so it trains in a minute on a CPU.
+Per frequency bin, six statistics over time of how power and phase move (dfjax/features/texture.py), at a
+window of 25 ms, which sees single pitch periods, and of 128 ms, which sees single harmonics. One layer maps
+them to the embedding. The statistics have no parameters, so with few fakes there is little to overfit;
+nothing but Fourier transforms and matrix products, so it trains in a minute on a CPU.
 """
 
 import jax
