@@ -72,7 +72,8 @@ def decide(
     groups, unit = operating.units(clips)
     if certified is None:
         chosen = thresholds.search(x, y, criterion, **constraint)
-        worth = optimism.bootstrap(x, y, criterion, groups=groups, n=REPLICATES, seed=seed, **constraint)
+        n = min(REPLICATES, operating.replicates(len(clips)))
+        worth = optimism.bootstrap(x, y, criterion, groups=groups, n=n, seed=seed, **constraint)
         message = _message(chosen)
     else:
         certificate = certify.certify(x, y, confidence=certified, **constraint)
