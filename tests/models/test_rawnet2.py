@@ -73,14 +73,12 @@ def test_layers_equal_torch(kind):
     torch = pytest.importorskip("torch")
     reference = getattr(torch.nn, kind)(3, 4, batch_first=True, bidirectional=kind == "LSTM")
     ours = recurrent.GRU if kind == "GRU" else recurrent.BLSTM
-    names = recurrent.torch_names("gates", "l0")
-    arrays = {names[n]: v.detach().numpy() for n, v in reference.named_parameters() if n in names}
-    names = {n: f"forward.{path}" for n, path in names.items()} | recurrent.torch_names(
-        "backward", "l0", True
-    )
-    if kind == "LSTM":
-        arrays = {names[n]: v.detach().numpy() for n, v in reference.named_parameters()}
-    arrays = {path: value.T for path, value in arrays.items()}
+    names = {
+        "GRU": {n: path.removeprefix("x.") for n, path in recurrent.torch_names("x", "l0").items()},
+        "LSTM": recurrent.torch_names("forward", "l0")
+        | recurrent.torch_names("backward", "l0", reverse=True),
+    }[kind]
+    arrays = {names[n]: value.detach().numpy().T for n, value in reference.named_parameters()}
     layer = weights.fill(lambda: ours(3, 4 if kind == "GRU" else 8, rngs=nnx.Rngs(0)), arrays, "torch")
     x = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
     np.testing.assert_allclose(
