@@ -7,30 +7,37 @@ experiments/audio_focal.py:folder_audio --source RECORDINGS --config.train.steps
 import json
 import os
 import pathlib
+import signal
 import sys
 import time
 
 import jax
 import ml_collections
-import numpy as np
 from absl import flags
 from etils import epath
 from flax import nnx
 from ml_collections import config_flags
 
 import data_builders
-from dfjax import audit, cli, models, prepare, properties, report, scoring, thresholds, train, tune, workdir
-from dfjax.data import sources
+from dfjax import (
+    audit,
+    cli,
+    devices,
+    models,
+    prepare,
+    report,
+    scoring,
+    thresholds,
+    train,
+    tune,
+    workdir,
+)
+from dfjax.data import feeds, sources
+from dfjax.devices import use_all_cores
 from dfjax.records import FAKE, REAL, InputError
 from dfjax.score_file import Scores, write
 
 SYNTHETIC = ("demo_speech", "demo_faces")  # prove that the pipeline works, nothing about real deepfakes
-AUDITED = 1000  # records per split that the shortcut audit looks at
-
-
-def use_all_cores() -> None:
-    """One virtual CPU device per core; must come before the first use of jax."""
-    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
 
 
 def run(
@@ -41,6 +48,7 @@ def run(
     data_dir: epath.PathLike | None = None,
     source: epath.PathLike | None = None,
     progress: bool = True,
+    profile: bool = False,
 ) -> dict:
     """Everything from media to report, continuing wherever an earlier call stopped.
 
@@ -51,11 +59,15 @@ def run(
       data_dir: where prepared datasets lie.
       source: the user's media.
       progress: whether to print and draw progress.
+      profile: whether to leave a trace of ten training steps in the workdir.
 
     Returns:
       What report.json holds.
     """
     folder = epath.Path(folder)
+    progress = (
+        progress and devices.first_process()
+    )  # all processes compute the same; the first prints and writes
     say = print if progress else lambda *_: None
     dataset = config.data.dataset
     check(config)
@@ -73,7 +85,12 @@ def run(
         return json.loads((folder / "report.json").read_text())
 
     # all that a user can get wrong comes before the workdir is made
-    directory = prepare.prepare(dataset, source, data_dir, config.data.config_name or None, progress=progress)
+    words = (dataset, source, data_dir, config.data.config_name or None)
+    if devices.first_process():
+        directory = prepare.prepare(*words, progress=progress)
+    devices.barrier("prepared")  # the others find it done, or have a disk of their own to fill
+    if not devices.first_process():
+        directory = prepare.prepare(*words, progress=False)
     with workdir.lock(folder):
         workdir.claim(folder, config)
         facts = {
@@ -87,12 +104,13 @@ def run(
         workdir.write_json(folder / "environment.json", workdir.environment(facts))
 
         began = time.perf_counter()
-        summary = train.train(config, folder, directory, progress=progress)
+        summary = train.train(config, folder, directory, progress=progress, profile=profile)
         splits = {name: sources.open_split(directory, name) for name in ("train", "validation", "test")}
         ledger = train.make_plan(config, train.class_counts(splits["train"])).ledger.to_json()
         validation, test = (score(config, folder, splits[name], ledger) for name in ("validation", "test"))
         decision = tune.decide(validation, config.decision.criterion)
-        tune.write_decision(folder / "decision.json", decision)
+        if devices.first_process():
+            tune.write_decision(folder / "decision.json", decision)
         seconds = time.perf_counter() - began
         result = report.build(
             validation=validation,
@@ -100,7 +118,7 @@ def run(
             decision=decision,
             train_counts=train_counts(splits["train"]),
             ledger=ledger,
-            audit=shortcut_audit(splits["test"], models.model_class(config.model.name).modality),
+            audit=audit.audit_records(*(getattr(splits["test"], name) for name in ("records", "label", "clip", "group"))),
             run={
                 "name": name, "dataset": dataset, "synthetic": dataset in SYNTHETIC, "steps": summary["steps"],
                 "seconds": round(seconds, 1), "hardware": f"{jax.device_count()} x {jax.devices()[0].device_kind}, {os.cpu_count()} cores",
@@ -108,12 +126,15 @@ def run(
             train_methods=set(splits["train"].method.tolist()) - {""},
             subgroups=subgroups(splits["test"]),
         )  # fmt: skip
-        report.write(folder, result, validation, test, subgroups(splits["test"]))
+        if devices.first_process():
+            report.write(folder, result, validation, test, subgroups(splits["test"]))
         say(report.markdown(result))
         say(
             f"{summary['steps']} steps, {summary['examples']} examples in {summary['seconds']:.0f} s "
-            f"({summary['examples_per_second']:.0f} per second, first step after {summary['first_step_seconds']} s); report in {folder / 'report.html'}"
+            f"({summary['examples_per_second']:.0f} per second, {100 * summary['waiting']:.1f} % of the time waiting for data), "
+            f"{summary['peak_memory'] / 2**30:.2f} GiB at most; report in {folder / 'report.html'}"
         )
+        devices.barrier("reported")  # nobody leaves before the first process has written
         return result
 
 
@@ -122,6 +143,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     data_builders.load(config.data.dataset)
     train.make_optimizer(config)
     train.make_plan(config, (1, 1))
+    feeds.check(config.data.feed)
     if config.decision.criterion not in thresholds.CRITERIA:
         raise InputError(
             f"Unknown criterion {config.decision.criterion!r}; expected one of {sorted(thresholds.CRITERIA)}"
@@ -140,7 +162,8 @@ def score(
         scorer, params, model_state, split, model=model, batch=config.train.batch, mesh=train.make_mesh()
     )
     scores = sources.as_scores(split, values, {"step": step, "ledger": ledger})
-    write(pathlib.Path(folder) / "scores" / f"{split.dataset}.{split.name}.csv", scores)
+    if devices.first_process():
+        write(pathlib.Path(folder) / "scores" / f"{split.dataset}.{split.name}.csv", scores)
     return scores
 
 
@@ -158,21 +181,6 @@ def subgroups(split: sources.Split) -> dict[str, dict[str, str]]:
     }
 
 
-def shortcut_audit(split: sources.Split, modality: str) -> dict:
-    """How well trivial properties alone separate the classes of a split; of its first AUDITED records where there are more."""
-    rows = []
-    for record in scoring.records(split):
-        rows.append(
-            properties.audio_features(record["audio"])
-            if modality == "audio"
-            else properties.image_features(record["image"])
-        )
-        if len(rows) == AUDITED:
-            break
-    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    return audit.audit(columns, split.label[: len(rows)], split.group[: len(rows)])
-
-
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "experiment file, with :DATASET to train on another dataset", lock_config=True
 )
@@ -181,6 +189,7 @@ _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "where prepared datasets lie (default ~/tensorflow_datasets)"
 )
 _SOURCE = flags.DEFINE_string("source", None, "folder with your media; needed once, to prepare")
+_PROFILE = flags.DEFINE_bool("profile", False, "leave a trace of ten training steps in WORKDIR/profile")
 _JSON = flags.DEFINE_bool("json", False, "print the report as one JSON line and nothing else")
 
 
@@ -216,15 +225,19 @@ def main() -> None:
     """Flags, then one call."""
     _parse(sys.argv)
     use_all_cores()
+    devices.connect()
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(0)
+    )  # nothing to save but while training, which listens itself
     stem, _, argument = (
         config_flags.get_config_filename(flags.FLAGS["config"]).rpartition("/")[2].partition(":")
     )
     name = stem.removesuffix(".py") + (f"-{argument}" if argument else "")
     result = run(
         _CONFIG.value, _WORKDIR.value or f"runs/{name}", name=name, data_dir=_DATA_DIR.value,
-        source=_SOURCE.value, progress=not _JSON.value
+        source=_SOURCE.value, progress=not _JSON.value, profile=_PROFILE.value
     )  # fmt: skip
-    if _JSON.value:
+    if _JSON.value and devices.first_process():
         print(json.dumps(result, allow_nan=False))
 
 

@@ -12,10 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Float, PyTree
 
-from dfjax import train_step
+from dfjax import devices, train_step
 from dfjax.data import audio
 from dfjax.data.resident import decode_image
 from dfjax.data.sources import READ_AHEAD, Split
@@ -62,7 +61,7 @@ def score_split(
       model_state: running statistics.
       split: an opened split.
       model: the detector's class: its modality, its picture size, or the one length it accepts.
-      batch: records per call, a multiple of the number of devices.
+      batch: records per call; rounded up to a multiple of the number of devices.
       mesh: devices to spread each batch over.
     """
     examples = (_example(record, model) for record in records(split))
@@ -71,10 +70,10 @@ def score_split(
 
 def score_examples(scorer, params, model_state, examples: Iterable[dict], *, batch: int, mesh) -> np.ndarray:
     """As `score_split`, for any stream of examples {'audio', 'length'} or {'image'}; order is kept."""
-    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    sharding = devices.split_batch(mesh)
     rows, values = [], []
-    for positions, block in _batches(examples, batch):
-        result = scorer(params, model_state, jax.device_put(block, sharding))
+    for positions, block in _batches(examples, -(-batch // mesh.size) * mesh.size):
+        result = devices.fetch(scorer(params, model_state, devices.put(block, sharding)))
         rows.append(positions)
         values.append(result[: len(positions)])  # not fetched yet: the next batch is read meanwhile
     if not rows:

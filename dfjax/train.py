@@ -4,7 +4,10 @@ Order of events that must not change: a batch is a function of the step alone; t
 an interval; metrics.jsonl is cut back to the restored step before new lines are appended.
 """
 
+import functools
 import json
+import os
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,20 +18,17 @@ import ml_collections
 import numpy as np
 import tqdm
 from etils import epath
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from dfjax import balance, checkpoint, losses, metrics, models, optim, scoring, train_step
-from dfjax.data import inputs, resident, sampling, sources
+from dfjax import balance, checkpoint, devices, losses, metrics, models, optim, scoring, train_step
+from dfjax.data import feeds, inputs, sampling, sources
+from dfjax.devices import make_mesh
 from dfjax.models import heads
 from dfjax.records import FAKE, REAL, InputError
 from dfjax.score_file import by_clip, known
 
 SCAN = 10  # updates per dispatch on an accelerator; on CPU one: XLA runs convolutions inside a loop on one thread
-
-
-def make_mesh() -> jax.sharding.Mesh:
-    """All devices of all processes along one axis, 'data'."""
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+PROFILED = range(10, 20)  # steps of this process that --profile traces
+LOG_SECONDS = 10  # between two lines of progress where there is no terminal
 
 
 def class_counts(split: sources.Split) -> tuple[int, int]:
@@ -48,7 +48,7 @@ def make_plan(config: ml_collections.ConfigDict, counts: tuple[int, int]) -> bal
 
 
 def make_builder(config: ml_collections.ConfigDict, bias: float) -> Callable:
-    """rngs -> the experiment's detector, its output bias at the log-odds of what it will see."""
+    """Rngs -> the experiment's detector, its output bias at the log-odds of what it will see."""
 
     def build(rngs):
         model = models.build(config.model.name, rngs=rngs, **config.model.kwargs.to_dict())
@@ -76,18 +76,27 @@ def make_loss(plan: balance.Plan, steps: int) -> Callable:
 
 
 def train(
-    config: ml_collections.ConfigDict, workdir: epath.PathLike, directory: epath.PathLike, *, progress: bool = True
+    config: ml_collections.ConfigDict,
+    workdir: epath.PathLike,
+    directory: epath.PathLike,
+    *,
+    progress: bool = True,
+    profile: bool = False,
 ) -> dict[str, Any]:
     """Trains, or continues training, and leaves the newest and the best checkpoint in the workdir.
+
+    On SIGTERM it saves the state and leaves with exit code 0; the same call continues.
 
     Args:
       config: the experiment.
       workdir: where checkpoints and metrics.jsonl go.
       directory: the prepared dataset.
       progress: whether to show a progress bar.
+      profile: whether to leave a trace of ten steps in the workdir.
 
     Returns:
-      A summary: steps, examples, seconds, examples_per_second, first_step_seconds, best_step, resumed_from.
+      A summary: steps, examples, seconds, examples_per_second, waiting (share of the time, for data), peak_memory (bytes), feed,
+      first_step_seconds, best_step, resumed_from.
 
     Raises:
       InputError: the data or the experiment cannot be trained on.
@@ -95,95 +104,123 @@ def train(
     """
     workdir = epath.Path(workdir)
     began = time.perf_counter()
-
-    # ------------------------------------------------------------------ devices
-    mesh = make_mesh()
-    batch = config.train.batch
-    if batch % mesh.size:
-        raise InputError(f"config.train.batch={batch} must be divisible by the number of devices, {mesh.size}")
-    replicated = NamedSharding(mesh, PartitionSpec())
+    batch, total, interval = config.train.batch, config.train.steps, config.train.eval_every
+    mesh = make_mesh(batch)
+    everywhere = devices.replicated(mesh)
 
     # ------------------------------------------------------------------ data
     train_split = sources.open_split(directory, "train")
     validation = sources.open_split(directory, "validation")
     model_class = models.model_class(config.model.name)
     plan = make_plan(config, class_counts(train_split))
-    groups = sampling.strata(train_split.label, {REAL: plan.rates[REAL], FAKE: plan.rates[FAKE]})
-    arrays = resident.load(train_split, model_class.modality, size=getattr(model_class, "size", None))
-    data = jax.device_put({"examples": arrays | {"label": train_split.label}, "strata": groups}, replicated)
-    del arrays  # on the device now
+    strata = sampling.strata(train_split.label, {REAL: plan.rates[REAL], FAKE: plan.rates[FAKE]})
     make_input = inputs.make(config, model_class.modality)
 
     # ------------------------------------------------------------------ model, optimiser, state
     tx, schedule = make_optimizer(config)
     root = jax.random.key(config.seed)
-    graphdef, state = train_step.create(make_builder(config, plan.initial_bias), tx, root, ema=config.optim.ema > 0)
-    state = jax.device_put(state, replicated)
-    loss = make_loss(plan, config.train.steps)
+    ema = config.optim.ema
+    graphdef, state = train_step.create(
+        make_builder(config, plan.initial_bias), tx, root, ema=ema > 0, sharding=everywhere
+    )
+    loss = make_loss(plan, total)
 
-    # ------------------------------------------------------------------ step
-    def one_step(state, data, key):
-        key_draw, key_input, key_model = jax.random.split(key, 3)
-        rows = sampling.draw(key_draw, data["strata"], batch)
-        rows = jax.lax.with_sharding_constraint(rows, NamedSharding(mesh, PartitionSpec("data")))
-        examples = jax.tree.map(lambda array: array[rows], data["examples"])
-        return train_step.update(
-            state, make_input(key_input, examples), examples["label"], key_model,
-            graphdef=graphdef, tx=tx, loss=loss, ema=config.optim.ema,
-        )  # fmt: skip
-
-    per_dispatch = 1 if jax.default_backend() == "cpu" else SCAN
-    run_steps = train_step.compile_steps(one_step, per_dispatch)
-    scorer = scoring.make_scorer(graphdef, model_class.modality)
-
-    def evaluate(state: train_step.State) -> dict[str, float | None]:
-        scores = scoring.score_split(
-            scorer, train_step.eval_params(state), state.model_state, validation, model=model_class, batch=batch, mesh=mesh
-        )
-        clips = by_clip(known(sources.as_scores(validation, scores, {})))
-        values = {
-            "average_precision": metrics.average_precision(clips.score, clips.label),
-            "auc": metrics.roc_auc(clips.score, clips.label),
-            "eer": metrics.eer(clips.score, clips.label)[0],
-        }
-        return {name: float(value) if np.isfinite(value) else None for name, value in values.items()}
-
-    # ------------------------------------------------------------------ resume
-    log_path = workdir / "metrics.jsonl"
-    with checkpoint.manager(workdir) as checkpoints:
+    with checkpoint.manager(workdir) as checkpoints, devices.termination() as asked_to_stop:
+        # -------------------------------------------------------------- resume
         first = checkpoint.latest_step(checkpoints) or 0
         if first:
             state = checkpoint.restore(checkpoints, first, state)
-        log = _cut_log(log_path, first)
+        feed = feeds.make(
+            config.data.feed, train_split, strata, batch, model=model_class, mesh=mesh, seed=config.seed, first=first
+        )  # fmt: skip
+
+        # -------------------------------------------------------------- step
+        def one_step(state, data, key):
+            key_draw, key_input, key_model = jax.random.split(key, 3)
+            examples = feed.examples(key_draw, data)
+            x = make_input(key_input, examples)
+            return train_step.update(
+                state, x, examples["label"], key_model, graphdef=graphdef, tx=tx, loss=loss, ema=ema
+            )
+
+        @functools.cache
+        def compiled(
+            count: int,
+        ):  # each number of steps per dispatch once; called with the arguments that are to come
+            step = train_step.compile_steps(one_step, count, everywhere).lower(state, data, root).compile()
+            devices.require(step, f"config.train.batch={batch}")
+            return step
+
+        per_dispatch = 1 if jax.default_backend() == "cpu" or feed.kind == "streaming" else SCAN
+        scorer = scoring.make_scorer(graphdef, model_class.modality)
+
+        def evaluate(state: train_step.State) -> dict[str, float | None]:
+            scores = scoring.score_split(
+                scorer,
+                train_step.eval_params(state),
+                state.model_state,
+                validation,
+                model=model_class,
+                batch=batch,
+                mesh=mesh,
+            )
+            clips = by_clip(known(sources.as_scores(validation, scores, {})))
+            values = {
+                "average_precision": metrics.average_precision(clips.score, clips.label),
+                "auc": metrics.roc_auc(clips.score, clips.label),
+                "eer": metrics.eer(clips.score, clips.label)[0],
+            }
+            return {name: float(value) if np.isfinite(value) else None for name, value in values.items()}
 
         # -------------------------------------------------------------- loop
-        total, interval = config.train.steps, config.train.eval_every
-        bar = tqdm.tqdm(total=total, initial=first, unit="step", disable=not progress, dynamic_ncols=True, desc="train")
-        step, first_step_seconds, pending = first, None, []
-        with log:
-            while step < total:
-                # never past an evaluation or the end, and the remainder in single steps: the step compiles once
-                count = per_dispatch if per_dispatch <= min(total, step + interval - step % interval) - step else 1
-                runner = run_steps if count == per_dispatch else train_step.compile_steps(one_step, 1)
-                state, values = runner(state, data, root)
-                if first_step_seconds is None:
-                    jax.block_until_ready(values)
-                    first_step_seconds = time.perf_counter() - began
+        bar = _progress_bar(total, first, hidden=not (progress and devices.first_process()))
+        step, first_step_seconds, waited, pending, stopped, tracing = first, None, 0.0, [], False, False
+        with _cut_log(workdir / "metrics.jsonl", first) as log:
+            while step < total and not stopped:
+                # never past an evaluation or the end, and the remainder in single steps
+                count = (
+                    per_dispatch
+                    if per_dispatch <= min(total, step + interval - step % interval) - step
+                    else 1
+                )
+                if profile and tracing != (step - first in PROFILED):
+                    tracing = _trace(workdir / "profile", start=not tracing, wait=state)
+                waited -= time.perf_counter()
+                data = feed.take(step)
+                waited += time.perf_counter()
+                state, values = compiled(count)(state, data, root)
+                pending.append((step, values))
+                jax.block_until_ready(
+                    pending[-2:][0]
+                )  # the device stays one dispatch ahead, not the whole interval
                 step += count
+                first_step_seconds = first_step_seconds or time.perf_counter() - began
                 bar.update(count)
-                pending.append((step - count, values))
-                if step % interval == 0 or step == total:
+                stopped = asked_to_stop(step)
+                at_interval = step % interval == 0 or step == total
+                if at_interval or stopped or len(pending) * per_dispatch >= config.train.log_every:
                     mean = _fetch(pending, log, schedule)
                     pending = []
+                    bar.set_postfix_str(f"loss={mean:.4f}", refresh=False)
+                if at_interval:
                     scored = evaluate(state)
                     print(json.dumps({"step": step, "validation": scored}), file=log, flush=True)
                     checkpoint.save(checkpoints, state, scored)
-                    bar.set_postfix(loss=f"{mean:.4f}", val_ap=f"{scored['average_precision'] or 0:.3f}")
-                elif len(pending) * per_dispatch >= config.train.log_every:
-                    bar.set_postfix(loss=f"{_fetch(pending, log, schedule):.4f}")
-                    pending = []
+                    bar.set_postfix_str(
+                        f"loss={mean:.4f}, val_ap={scored['average_precision'] or 0:.3f}", refresh=False
+                    )
+                elif stopped:
+                    checkpoint.save(checkpoints, state, {"average_precision": None})
+        if tracing:
+            _trace(workdir / "profile", start=False, wait=state)
         bar.close()
         best = checkpoint.best_step(checkpoints)
+    if stopped:
+        print(
+            f"stopped by SIGTERM after step {step}, which is saved; the same command continues",
+            file=sys.stderr,
+        )
+        raise SystemExit(0)
 
     seconds = time.perf_counter() - began
     return {
@@ -192,6 +229,9 @@ def train(
         "examples": (total - first) * batch,
         "seconds": round(seconds, 2),
         "examples_per_second": round((total - first) * batch / seconds, 1),
+        "waiting": round(waited / seconds, 4),
+        "peak_memory": devices.peak_memory(),
+        "feed": feed.kind,
         "first_step_seconds": first_step_seconds and round(first_step_seconds, 2),
         "best_step": best,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
@@ -205,8 +245,10 @@ def restore_model(config: ml_collections.ConfigDict, workdir: epath.PathLike, st
         return models.build(config.model.name, rngs=rngs, **config.model.kwargs.to_dict())
 
     tx, _ = make_optimizer(config)
-    graphdef, like = train_step.create(build, tx, jax.random.key(0), ema=config.optim.ema > 0)
-    like = jax.device_put(like, NamedSharding(make_mesh(), PartitionSpec()))
+    everywhere = devices.replicated(make_mesh())
+    graphdef, like = train_step.create(
+        build, tx, jax.random.key(0), ema=config.optim.ema > 0, sharding=everywhere
+    )
     with checkpoint.manager(workdir) as checkpoints:
         if checkpoint.latest_step(checkpoints) is None:
             raise InputError(f"{workdir} has no complete checkpoint; run the experiment first")
@@ -217,7 +259,9 @@ def restore_model(config: ml_collections.ConfigDict, workdir: epath.PathLike, st
 
 
 def _cut_log(path: epath.Path, step: int):
-    """metrics.jsonl open for appending, without lines of steps after `step`."""
+    """metrics.jsonl open for appending, without lines of steps after `step`; only the first process has one."""
+    if not devices.first_process():
+        return open(os.devnull, "w")
     kept = []
     if path.exists():
         for line in path.read_text().splitlines():
@@ -226,8 +270,41 @@ def _cut_log(path: epath.Path, step: int):
                     kept.append(line + "\n")
             except (ValueError, KeyError):
                 break  # a line half-written by a killed run
-    path.write_text("".join(kept))
+    temporary = path.parent / f".{path.name}.tmp"
+    temporary.write_text("".join(kept))
+    temporary.replace(path)
     return path.open("a")
+
+
+class _Lines:
+    """A log file instead of a terminal: each state of the bar on a line of its own."""
+
+    def write(self, text: str) -> None:
+        if text := text.strip("\r\n"):
+            print(text, file=sys.stderr)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def _progress_bar(total: int, first: int, *, hidden: bool) -> tqdm.tqdm:
+    """Steps done, rate, time left; in a log one line every LOG_SECONDS."""
+    words = {"total": total, "initial": first, "unit": "step", "disable": hidden, "desc": "train"}
+    if sys.stderr.isatty():
+        return tqdm.tqdm(**words, dynamic_ncols=True)
+    return tqdm.tqdm(
+        **words, file=_Lines(), mininterval=LOG_SECONDS, maxinterval=LOG_SECONDS, ascii=True, ncols=100
+    )
+
+
+def _trace(folder: epath.Path, *, start: bool, wait: Any) -> bool:
+    """Starts or ends the profiler's trace; returns whether one is running now."""
+    jax.block_until_ready(wait)
+    if start:
+        jax.profiler.start_trace(str(folder))
+    else:
+        jax.profiler.stop_trace()
+    return start
 
 
 def _fetch(pending: list, log, schedule) -> float:
@@ -238,7 +315,9 @@ def _fetch(pending: list, log, schedule) -> float:
         for offset in range(len(fetched["loss"])):
             row = {name: float(value[offset]) for name, value in fetched.items()}
             if not all(np.isfinite(list(row.values()))):
-                raise FloatingPointError(f"training diverged at step {start + offset + 1}: {row}; lower config.optim.learning_rate")
+                raise FloatingPointError(
+                    f"training diverged at step {start + offset + 1}: {row}; lower config.optim.learning_rate"
+                )
             rate = float(schedule(start + offset))
             print(json.dumps({"step": start + offset + 1, **row, "learning_rate": rate}), file=log)
             values.append(row["loss"])

@@ -30,7 +30,14 @@ class State:
     average: PyTree  # exponential moving average of params; None when off
 
 
-def create(build: Callable[[nnx.Rngs], nnx.Module], tx: optax.GradientTransformation, key: jax.Array, *, ema: bool):
+def create(
+    build: Callable[[nnx.Rngs], nnx.Module],
+    tx: optax.GradientTransformation,
+    key: jax.Array,
+    *,
+    ema: bool,
+    sharding: jax.sharding.Sharding | None = None,
+):
     """The static graph of the model and its initial state, made in one compiled call.
 
     Args:
@@ -38,12 +45,13 @@ def create(build: Callable[[nnx.Rngs], nnx.Module], tx: optax.GradientTransforma
       tx: the optimiser.
       key: the root key of the run.
       ema: whether to keep an exponential moving average of the parameters.
+      sharding: where the state goes; the default device if None.
 
     Returns:
       graphdef, and the State.
     """
 
-    @jax.jit
+    @functools.partial(jax.jit, out_shardings=sharding)
     def init(key):
         params, model_state = split(build(nnx.Rngs(params=key)))[1:]
         return State(
@@ -101,6 +109,7 @@ def update(
     Returns:
       The new state, and `loss`, `grad_norm` as scalars.
     """
+
     def objective(params):
         model = nnx.merge(graphdef, params, state.model_state, copy=True)
         model = nnx.view(model, deterministic=False, use_running_average=False, raise_if_not_found=False)
@@ -114,20 +123,26 @@ def update(
     if average is not None:
         decay = jnp.minimum(ema, (1 + state.step) / (10 + state.step))
         average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)
-    new = State(step=state.step + 1, params=params, model_state=model_state, opt_state=opt_state, average=average)
+    new = State(
+        step=state.step + 1, params=params, model_state=model_state, opt_state=opt_state, average=average
+    )
     return new, {"loss": value, "grad_norm": optax.tree.norm(gradient)}
 
 
-def compile_steps(one_step: Callable[[State, Any, jax.Array], tuple[State, dict]], steps: int):
-    """`steps` updates as one compiled call, state donated: (state, data, key) -> (state, metrics with leading axis steps).
+def compile_steps(
+    one_step: Callable[[State, Any, jax.Array], tuple[State, dict]],
+    steps: int,
+    sharding: jax.sharding.Sharding | None = None,
+):
+    """`steps` updates as one jitted call, state donated: (state, data, key) -> (state, metrics with leading axis steps).
 
     Args:
-      one_step: (state, data, step's key) -> (state, metrics). With a resident feed `data` is the whole split and the step draws its own
-        batch; with a streaming feed `data` has a leading axis of `steps` batches.
+      one_step: (state, data, step's key) -> (state, metrics); the same `data` serves all steps of a call.
       steps: updates per dispatch.
+      sharding: of the state and the metrics that come out; the compiler's choice if None.
     """
 
-    @functools.partial(jax.jit, donate_argnums=(0,))
+    @functools.partial(jax.jit, donate_argnums=(0,), out_shardings=sharding)
     def run(state: State, data: Any, key: jax.Array):
         def body(state, _):
             return one_step(state, data, jax.random.fold_in(key, state.step))

@@ -13,34 +13,52 @@ import jax
 import ml_collections
 from etils import epath
 
+from dfjax import devices
 from dfjax.records import InputError
 
-PACKAGES = ("dfjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy", "librosa")
+PACKAGES = (
+    "dfjax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "tensorflow-datasets",
+    "numpy",
+    "librosa",
+)
 
 
 @contextlib.contextmanager
 def lock(workdir: epath.Path):
     """Holds the folder for this process; the kernel lets go when the process ends, however it ends.
 
+    Of several processes of one run the first holds it for all.
+
     Raises:
       InputError: another process holds it, or it cannot be written to.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        if "://" in str(workdir):  # object stores have no locks
+        if "://" in str(workdir) or not devices.first_process():  # object stores have no locks
             yield
             return
         with open(workdir / ".lock", "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
     except BlockingIOError as error:
-        raise InputError(f"another process is running in {workdir}; wait for it or give another --workdir") from error
+        raise InputError(
+            f"another process is running in {workdir}; wait for it or give another --workdir"
+        ) from error
     except (PermissionError, NotADirectoryError) as error:
         raise InputError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
 
 
 def write_json(path: epath.Path, value) -> None:
-    """Strict JSON, replaced whole."""
+    """Strict JSON, replaced whole; only the first process writes."""
+    if not devices.first_process():
+        return
     temporary = path.parent / f".{path.name}.tmp"
     temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
     temporary.replace(path)
@@ -59,9 +77,13 @@ def check(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
     path = workdir / "config.json"
     if path.exists():
         if differences := _differences(read_config(workdir).to_dict(), json.loads(config.to_json())):
-            raise InputError(f"--workdir {workdir} holds another experiment: {'; '.join(differences[:5])}; give another --workdir")
+            raise InputError(
+                f"--workdir {workdir} holds another experiment: {'; '.join(differences[:5])}; give another --workdir"
+            )
     elif others := [p.name for p in workdir.iterdir() if not p.name.startswith(".")]:
-        raise InputError(f"--workdir {workdir} holds other files ({', '.join(sorted(others)[:3])}); give a new or empty folder")
+        raise InputError(
+            f"--workdir {workdir} holds other files ({', '.join(sorted(others)[:3])}); give a new or empty folder"
+        )
 
 
 def claim(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
@@ -81,7 +103,9 @@ def read_config(workdir: epath.PathLike) -> ml_collections.ConfigDict:
     try:
         return ml_collections.ConfigDict(json.loads(path.read_text()))
     except (OSError, ValueError) as error:
-        raise InputError(f"{workdir} holds no run (no readable config.json); give the --workdir of a dfjax.run") from error
+        raise InputError(
+            f"{workdir} holds no run (no readable config.json); give the --workdir of a dfjax.run"
+        ) from error
 
 
 def environment(facts: dict) -> dict:
@@ -107,10 +131,14 @@ def revision() -> str | None:
 
     def git(*words):
         root = pathlib.Path(__file__).parent
-        return subprocess.run(("git", "-C", root, *words), capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ("git", "-C", root, *words), capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+        return git("rev-parse", "HEAD") + (
+            "+" if git("status", "--porcelain", "--untracked-files=no") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -12,10 +12,60 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from dfjax.records import SUBGROUPS, UNKNOWN, InputError
+from dfjax.records import MAX_SAMPLES, SUBGROUPS, UNKNOWN, InputError
 from dfjax.score_file import Scores
 
 READ_AHEAD = 256  # records per read: large enough to amortise, small enough to keep memory flat
+
+
+class Records:
+    """Random access to the records of one split. Damage is an InputError that names the file, whatever the reader raises."""
+
+    def __init__(self, source: Any, files: list[str], lengths: list[int], labels: np.ndarray):
+        """`files` hold `lengths` records each; `labels` is what the index says of every row."""
+        self._source, self._files, self._ends, self._labels = source, files, np.cumsum(lengths), labels
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, row: int) -> dict:
+        try:
+            record = self._source[row]
+        except Exception as error:  # riegeli, protobuf and numpy each have their own
+            raise InputError(f"{self._where(row)} cannot be read ({_first_line(error)}); {AGAIN}") from error
+        self._check(row, record)
+        return record
+
+    def __getitems__(self, rows: list[int]) -> list[dict]:
+        try:
+            records = self._source.__getitems__(rows)
+        except Exception:  # one of them is damaged: reading one by one says which
+            return [self[row] for row in rows]
+        for row, record in zip(rows, records, strict=True):
+            self._check(row, record)
+        return records
+
+    def _check(self, row: int, record: dict) -> None:
+        if record["label"] != self._labels[row]:
+            raise InputError(
+                f"{self._where(row)} has label {record['label']}, the index says {self._labels[row]}; {AGAIN}"
+            )
+        if "audio" in record and not 0 < len(record["audio"]) <= MAX_SAMPLES:
+            raise InputError(
+                f"{self._where(row)} has {len(record['audio'])} samples; expected 1 to {MAX_SAMPLES}; {AGAIN}"
+            )
+
+    def _where(self, row: int) -> str:
+        shard = int(np.searchsorted(self._ends, row, side="right"))
+        first = self._ends[shard - 1] if shard else 0
+        return f"{self._files[shard]}, record {row - first}"
+
+
+AGAIN = "delete the prepared dataset and prepare it again"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,10 +98,14 @@ def open_split(directory: epath.PathLike, name: str) -> Split:
         records = builder.as_data_source(name)
         with (directory / f"index.{name}.npz").open("rb") as file:
             index = dict(np.load(file, allow_pickle=False))
+        info = builder.info.splits[name]
+        files = [str(path) for path in info.filepaths]
     except (OSError, ValueError, KeyError, AssertionError) as error:
         raise InputError(
-            f"{directory} has no readable split {name!r} ({str(error).splitlines()[0]}); delete it and prepare it again"
+            f"{directory} has no readable split {name!r} ({_first_line(error)}); delete it and prepare it again"
         ) from error
+    if missing := [path for path in files if not epath.Path(path).exists()]:
+        raise InputError(f"{missing[0]} is missing; {AGAIN}")
     if len(records) != len(index["labels"]):
         raise InputError(
             f"{directory}: {len(records)} records of {name} but an index of {len(index['labels'])}; delete it and prepare it again"
@@ -59,7 +113,7 @@ def open_split(directory: epath.PathLike, name: str) -> Split:
     return Split(
         name=name,
         dataset=builder.name,
-        records=records,
+        records=Records(records, files, info.shard_lengths, index["labels"]),
         label=index["labels"].astype(np.int32),
         id=index["ids"],
         clip=index["clips"],
@@ -92,6 +146,11 @@ def known_rows(split: Split) -> np.ndarray:
 def as_scores(split: Split, score: np.ndarray, header: dict) -> Scores:
     """Scores of all records of a split, in record order."""
     return Scores(
-        id=split.id, clip=split.clip, group=split.group, label=split.label, method=split.method, score=score,
+        id=split.id,
+        clip=split.clip,
+        group=split.group,
+        label=split.label,
+        method=split.method,
+        score=score,
         header={"dataset": split.dataset, "split": split.name, **header},
     )

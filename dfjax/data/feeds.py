@@ -1,0 +1,118 @@
+"""Where a step's examples come from: the whole split on the devices, or batches read ahead. Chosen by size.
+
+Both feeds have one form, so that the training loop has one too: outside the step `take` gives what the compiled step needs, inside it
+`examples` turns that into the batch. Both draw the strata at the same rates and hand over the same compact examples, int16 or uint8; cut,
+augmentation and normalisation follow inside the step.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+from jaxtyping import PyTree
+
+from dfjax import devices
+from dfjax.data import resident, sampling, streaming
+from dfjax.data.sources import Split
+from dfjax.records import InputError
+
+RESIDENT_SHARE = 0.4  # of a device's free memory that a split may take; the rest is for the step
+FEEDS = ("auto", "resident", "streaming")
+GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Feed:
+    """The source of the training batches."""
+
+    kind: str  # 'resident' or 'streaming'
+    take: Callable[[int], PyTree]  # step -> data on the devices, for the compiled step
+    examples: Callable[
+        [jax.Array, PyTree], dict
+    ]  # (key, data) -> {'audio', 'length'} or {'image'}, and 'label', each (batch, ...)
+
+
+def check(wanted: str) -> None:
+    """Raises InputError unless `wanted` is one of FEEDS."""
+    if wanted not in FEEDS:
+        raise InputError(f"Unknown config.data.feed {wanted!r}; expected one of {list(FEEDS)}")
+
+
+def choose(wanted: str, rows: int, example_bytes: int, batch: int, free: int) -> str:
+    """'resident' or 'streaming', from sizes alone: nothing has been read or allocated yet.
+
+    Args:
+      wanted: config.data.feed.
+      rows: examples of the split.
+      example_bytes: of one example in compact form.
+      batch: examples per device and step.
+      free: bytes that one device can take.
+
+    Raises:
+      InputError: an unknown word, or not even one batch fits.
+    """
+    check(wanted)
+    whole, ahead = rows * example_bytes, (streaming.AHEAD + 2) * batch * example_bytes
+    if wanted == "resident" and whole > free:
+        raise InputError(
+            f"config.data.feed='resident' needs {whole / GIB:.1f} GiB on each device, {free / GIB:.1f} GiB are free; use 'streaming'"
+        )
+    if wanted == "resident" or (wanted == "auto" and whole <= RESIDENT_SHARE * free):
+        return "resident"
+    if ahead > free:
+        raise InputError(
+            f"batches of {batch} per device need {ahead / GIB:.1f} GiB, {free / GIB:.1f} GiB are free; lower config.train.batch"
+        )
+    return "streaming"
+
+
+def make(
+    wanted: str,
+    split: Split,
+    strata: sampling.Strata,
+    batch: int,
+    *,
+    model: type,
+    mesh: jax.sharding.Mesh,
+    seed: int,
+    first: int,
+) -> Feed:
+    """The feed of a run, ready for step `first`.
+
+    Args:
+      wanted: config.data.feed.
+      split: the training split.
+      strata: its rows by class and the rates of the classes.
+      batch: examples of a global batch.
+      model: the detector's class: its modality and picture size.
+      mesh: the devices.
+      seed: of the run.
+      first: the step to continue from.
+    """
+    modality, size = model.modality, getattr(model, "size", None)
+    bytes_each = streaming.example_bytes(modality, size)
+    kind = choose(wanted, len(split), bytes_each, batch // mesh.size, devices.free_memory())
+    spread = devices.split_batch(mesh)
+
+    if kind == "resident":
+        arrays = resident.load(split, modality, size=size) | {"label": split.label}
+        data = devices.put({"examples": arrays, "strata": strata}, devices.replicated(mesh))
+
+        def examples(key: jax.Array, data: PyTree) -> dict:
+            rows = jax.lax.with_sharding_constraint(sampling.draw(key, data["strata"], batch), spread)
+            return jax.tree.map(lambda array: array[rows], data["examples"])
+
+        return Feed(kind, lambda step: data, examples)
+
+    source = streaming.batches(
+        split, strata, batch, modality=modality, size=size, seed=seed, first=first,
+        process=jax.process_index(), processes=jax.process_count(),
+    )  # fmt: skip
+    following = [first]
+
+    def take(step: int) -> PyTree:
+        assert step == following[0], f"batches come in order: {following[0]} is next, {step} was asked for"
+        following[0] += 1
+        return jax.tree.map(lambda part: jax.make_array_from_process_local_data(spread, part), next(source))
+
+    return Feed(kind, take, lambda key, data: data)

@@ -1,0 +1,107 @@
+"""The streaming feed: grain reads the records that each batch needs, ahead of the step that takes them.
+
+Batch s is a function of (seed, s) alone: position p of the endless mixture of strata belongs to batch p // batch. So the state of the
+feed is the step, which every checkpoint holds already; a resumed run starts the mixture at its step and nothing else is stored. It does
+not depend on the number of processes either: each reads its block of every batch.
+"""
+
+import sys
+from collections.abc import Iterator
+
+import grain
+import numpy as np
+
+from dfjax.data.resident import decode_image
+from dfjax.data.sampling import Strata
+from dfjax.data.sources import Split
+from dfjax.records import MAX_SAMPLES
+
+THREADS = 2  # that read and decode; they wait for the disk and for decoders outside the interpreter's lock
+AHEAD = 4  # batches read before they are asked for
+
+
+class _Rows:
+    """The given rows of a split, as grain wants a source."""
+
+    def __init__(self, split: Split, rows: np.ndarray):
+        self.split, self.rows = split, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> tuple[int, dict]:
+        row = int(self.rows[i])
+        return row, self.split.records[row]
+
+
+class _Block:
+    """This process's part of every global batch, from batch `first` on."""
+
+    def __init__(self, mixture: grain.MapDataset, batch: int, first: int, process: int, processes: int):
+        self.mixture, self.batch, self.first = mixture, batch, first
+        self.size, self.start = batch // processes, process * (batch // processes)
+
+    def __len__(self) -> int:
+        return sys.maxsize // 4
+
+    def __getitem__(self, i: int) -> tuple[int, dict]:
+        step, place = divmod(int(i), self.size)
+        return self.mixture[(self.first + step) * self.batch + self.start + place]
+
+
+def batches(
+    split: Split,
+    strata: Strata,
+    batch: int,
+    *,
+    modality: str,
+    size: int | None,
+    seed: int,
+    first: int = 0,
+    process: int = 0,
+    processes: int = 1,
+) -> Iterator[dict[str, np.ndarray]]:
+    """This process's part of batch `first`, `first + 1`, ... without end, in the compact form that the resident feed has too.
+
+    Args:
+      split: an opened split.
+      strata: its rows by class and the rates of the classes.
+      batch: examples of a global batch, a multiple of `processes`.
+      modality: 'audio' or 'image'.
+      size: side of the square that images are resized to; images only.
+      seed: of the run; each pass over a stratum is shuffled anew.
+      first: the first batch.
+      process: number of this process.
+      processes: how many share each batch.
+
+    Raises:
+      InputError: when a damaged record is met; the message names the file.
+    """
+    rates = np.diff(strata.cumulative, prepend=0)
+    parts = []
+    for i, (start, count) in enumerate(zip(strata.start, strata.count, strict=True)):
+        rows = np.asarray(strata.order[start : start + count])
+        parts.append(grain.MapDataset.source(_Rows(split, rows)).seed(seed + i).shuffle().repeat())
+    mixture = grain.MapDataset.mix(parts, rates.tolist())
+
+    def example(found: tuple[int, dict]) -> dict[str, np.ndarray]:
+        row, record = found
+        return _compact(record, modality, size) | {"label": split.label[row]}
+
+    block = grain.MapDataset.source(_Block(mixture, batch, first, process, processes)).map(example)
+    block = block.batch(batch // processes, drop_remainder=True)
+    return iter(block.to_iter_dataset(grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)))
+
+
+def example_bytes(modality: str, size: int | None) -> int:
+    """Bytes of one example in compact form, at most."""
+    return 2 * MAX_SAMPLES if modality == "audio" else 3 * size * size
+
+
+def _compact(record: dict, modality: str, size: int | None) -> dict[str, np.ndarray]:
+    if modality == "image":
+        return {"image": decode_image(record["image"], size)}
+    clip = record["audio"]
+    audio = np.zeros(MAX_SAMPLES, np.int16)
+    audio[: len(clip)] = clip
+    return {"audio": audio, "length": np.int32(len(clip))}

@@ -1,0 +1,176 @@
+"""Devices and processes: one mesh along the batch, whatever there is; who writes files; how much memory there is.
+
+The same program runs on one CPU, on simulated devices, on several processes and on a pod slice. What differs is here.
+"""
+
+import contextlib
+import os
+import pathlib
+import resource
+import signal
+import sys
+import threading
+
+import jax
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+from dfjax.records import InputError
+
+# Set where several processes are to work as one; jax finds the coordinator of the last three by itself.
+CLUSTERS = ("JAX_COORDINATOR_ADDRESS", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES")
+
+
+def use_all_cores() -> None:
+    """One virtual CPU device per core, unless JAX_NUM_CPU_DEVICES says otherwise; must come before the first use of jax."""
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+
+
+def connect() -> None:
+    """Joins the other processes where the environment asks for it; must come before the first use of a device.
+
+    By hand: JAX_COORDINATOR_ADDRESS=host:port, JAX_NUM_PROCESSES and JAX_PROCESS_ID. Slurm, Open MPI and TPU pod slices are
+    recognised by the variables that they set.
+
+    Raises:
+      InputError: the variables do not say how many processes there are, or which one this is.
+    """
+    asked = [name for name in CLUSTERS if os.environ.get(name, "1") not in ("", "1", "localhost")]
+    if not asked:
+        return
+    numbers = {}
+    for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
+        text = os.environ.get(name, "")
+        if text and not text.isdecimal():
+            raise InputError(f"{name}={text!r} is not a number")
+        numbers[name] = int(text) if text else None
+    try:
+        jax.distributed.initialize(
+            num_processes=numbers["JAX_NUM_PROCESSES"], process_id=numbers["JAX_PROCESS_ID"]
+        )
+    except ValueError as error:
+        raise InputError(f"{asked[0]} is set, but jax cannot join the other processes: {error}") from error
+
+
+def first_process() -> bool:
+    """Whether this process writes the files of a run."""
+    return jax.process_index() == 0
+
+
+def barrier(name: str) -> None:
+    """Waits until all processes are here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def make_mesh(batch: int | None = None) -> Mesh:
+    """The devices of all processes along one axis, 'data'.
+
+    Args:
+      batch: examples per step. Virtual CPU devices are left out until their number divides it.
+
+    Raises:
+      InputError: the devices are real ones, or of several processes, and cannot share the batch evenly.
+    """
+    count = jax.device_count()
+    if batch is not None and batch % count:
+        if jax.default_backend() != "cpu" or jax.process_count() > 1:
+            raise InputError(
+                f"config.train.batch={batch} must be divisible by the number of devices, {count}"
+            )
+        count = max(n for n in range(1, count + 1) if batch % n == 0)
+    return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:count])
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The same value on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def split_batch(mesh: Mesh) -> NamedSharding:
+    """The leading axis spread over the devices."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def put(tree: PyTree, sharding: NamedSharding) -> PyTree:
+    """Host arrays that are the same in all processes, placed on the devices of all."""
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x, x.shape), tree)
+
+
+def fetch(x: jax.Array):
+    """The whole of an array on the host of every process."""
+    return multihost_utils.process_allgather(x, tiled=True) if jax.process_count() > 1 else x
+
+
+def free_memory() -> int:
+    """Bytes that one device can still take; for virtual CPU devices their part of the free main memory."""
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        try:
+            lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
+            kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable"))
+            return min(1024 * int(kilobytes), _group_limit()) // jax.local_device_count()
+        except (OSError, StopIteration):
+            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 // jax.local_device_count()
+    found = device.memory_stats() or {}
+    return found["bytes_limit"] - found["bytes_in_use"] if "bytes_limit" in found else sys.maxsize
+
+
+def _group_limit() -> int:
+    """Bytes that the control group of this process may still use: a container's limit is not in /proc/meminfo."""
+    try:
+        limit = pathlib.Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = int(pathlib.Path("/sys/fs/cgroup/memory.current").read_text())
+        return sys.maxsize if limit == "max" else max(0, int(limit) - used)
+    except (OSError, ValueError):
+        return sys.maxsize
+
+
+def peak_memory() -> int:
+    """The most bytes in use so far: on the first device of this process, or of the process where that is a CPU."""
+    found = jax.local_devices()[0].memory_stats() or {}
+    return found.get("peak_bytes_in_use") or 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def require(compiled: jax.stages.Compiled, what: str) -> None:
+    """Compares what a compiled function will allocate with what is free, before it is called.
+
+    Args:
+      compiled: from `jax.jit(...).lower(...).compile()`.
+      what: the setting that decides the size, for the message.
+
+    Raises:
+      InputError: there is not enough.
+    """
+    sizes = compiled.memory_analysis()
+    if sizes is None:  # not every backend tells
+        return
+    needed = sizes.temp_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+    if needed > (free := free_memory()):
+        raise InputError(
+            f"{what} needs {needed / 2**30:.1f} GiB on each device, {free / 2**30:.1f} GiB are free; lower it"
+        )
+
+
+@contextlib.contextmanager
+def termination():
+    """Within it SIGTERM does not kill; yields a function of the step that says whether it has arrived.
+
+    It says so at the same step in all processes.
+    """
+    if jax.process_count() > 1:  # jax listens, and agrees with the other processes
+        yield multihost_utils.reached_preemption_sync_point
+        return
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may listen
+        yield lambda step: False
+        return
+    arrived = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: arrived.set())
+    try:
+        yield lambda step: arrived.is_set()
+    finally:
+        signal.signal(signal.SIGTERM, before)
