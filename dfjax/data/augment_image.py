@@ -1,8 +1,8 @@
 """Augmentation of images on the device: pure functions from (key, images) to images, all shapes static.
 
-Images are float32 (batch, height, width, 3) RGB in [0, 1] (`to_float` makes them from uint8). Every function draws one set of
-numbers per image from `key`, and with its strength at zero returns its input. Nothing here looks at labels: both classes pass
-through the same chain, so that augmentation cannot give the class away.
+Images are float32 (batch, height, width, 3) RGB in [0, 1] (`to_float` makes them from uint8). Every function
+draws one set of numbers per image from `key`, and with its strength at zero returns its input. Nothing here
+looks at labels: both classes pass through the same chain, so that augmentation cannot give the class away.
 """
 
 import functools
@@ -95,19 +95,22 @@ def affine(
 ) -> Float[Array, "b h w c"]:
     """Rotates by up to `degrees`, scales by up to 1 +- `zoom`, moves by up to `shift` of the side; bilinear.
 
-    Resampling smooths every image the same way, which hides the resampling of a pasted face: leave it at zero for detectors
-    that live on noise.
+    Resampling smooths every image the same way, which hides the resampling of a pasted face: leave it at zero
+    for detectors that live on noise.
     """
     if not (degrees or zoom or shift):
         return images
     height, width = images.shape[1:3]
+    middle = jnp.array([height - 1, width - 1])[:, None, None] / 2
     key_angle, key_zoom, key_shift = jax.random.split(key, 3)
     angle = jnp.deg2rad(_uniform(key_angle, images, -degrees, degrees, 1, 1))
     factor = _uniform(key_zoom, images, 1 - zoom, 1 + zoom, 1, 1)
-    move = _uniform(key_shift, images, -shift, shift, 2) * jnp.array([height, width])
-    y, x = jnp.mgrid[:height, :width] - (jnp.array([height, width])[:, None, None] - 1) / 2
-    rows = (jnp.cos(angle) * y - jnp.sin(angle) * x) / factor + (height - 1) / 2 + move[:, :1, None]
-    columns = (jnp.sin(angle) * y + jnp.cos(angle) * x) / factor + (width - 1) / 2 + move[:, 1:, None]
+    move = (
+        _uniform(key_shift, images, -shift, shift, 2, 1, 1) * jnp.array([height, width])[None, :, None, None]
+    )
+    y, x = (jnp.mgrid[:height, :width] - middle)[:, None] / factor[None]
+    rows = jnp.cos(angle) * y - jnp.sin(angle) * x + middle[:1] + move[:, 0]
+    columns = jnp.sin(angle) * y + jnp.cos(angle) * x + middle[1:] + move[:, 1]
     return jax.vmap(sample)(images, rows, columns)
 
 
@@ -120,7 +123,7 @@ def colour(
     saturation: float = 0.0,
     tint: float = 0.0,
 ) -> Float[Array, "b h w 3"]:
-    """Adds up to `brightness`, scales contrast and saturation by 1 +- theirs, adds up to `tint` per channel."""
+    """Scales contrast and saturation by 1 +- theirs, adds up to `brightness`, and `tint` per channel."""
     if not (brightness or contrast or saturation or tint):
         return images
     keys = jax.random.split(key, 4)
@@ -134,35 +137,40 @@ def colour(
     return jnp.clip(images, 0, 1)
 
 
-def separable(
-    images: Float[Array, "b h w c"], rows: Float[Array, "b h2 h"], columns: Float[Array, "b w2 w"]
+def resample(
+    images: Float[Array, "b h w c"], rows: Float[Array, "b h2"], columns: Float[Array, "b w2"]
 ) -> Float[Array, "b h2 w2 c"]:
-    """Filters or resamples each image by one matrix over its rows and one over its columns.
+    """Each image at its own fractional rows and columns, linear; positions outside take the nearest edge."""
 
-    A dense matrix costs more multiplications than a short kernel, but one matrix product compiles in no time and runs at the
-    machine's peak.
-    """
-    product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
-    return product("bjw,biwc->bijc", columns, product("bih,bhwc->biwc", rows, images))
+    def lines(image, positions):
+        positions = jnp.clip(positions, 0, len(image) - 1)
+        low = jnp.floor(positions)
+        share = (positions - low)[:, None, None]
+        low = low.astype(jnp.int32)
+        return (1 - share) * image[low] + share * image[jnp.minimum(low + 1, len(image) - 1)]
+
+    def one(image, rows, columns):
+        return lines(lines(image, rows).swapaxes(0, 1), columns).swapaxes(0, 1)
+
+    return jax.vmap(one)(images, rows, columns)
 
 
 def blur_matrix(sigma: Float[Array, " b"], n: int) -> Float[Array, "b n n"]:
     """Gaussian blur of sigma[i] pixels along n of them (0 is the identity); edges are repeated."""
-    pixels = jnp.arange(n)
-    # Normalised at the edges too, where a kernel that runs over the border is cut.
-    kernel = jnp.exp(-0.5 * ((pixels[:, None] - pixels) / jnp.maximum(sigma, 1e-3)[:, None, None]) ** 2)
-    return kernel / kernel.sum(axis=-1, keepdims=True)
-
-
-def linear_matrix(positions: Float[Array, "b m"], n: int) -> Float[Array, "b m n"]:
-    """Linear interpolation at fractional `positions` along n pixels; positions outside take the edge."""
-    positions = jnp.clip(positions, 0, n - 1)
-    return jnp.maximum(0, 1 - jnp.abs(positions[..., None] - jnp.arange(n)))
+    distance = jnp.arange(n)[:, None] - jnp.arange(n)[None, :]
+    kernel = jnp.exp(-0.5 * (distance[None] / jnp.maximum(sigma, 1e-3)[:, None, None]) ** 2)
+    return kernel / kernel.sum(axis=-1, keepdims=True)  # sums to one where the edge cuts it, too
 
 
 def gaussian_blur(images: Float[Array, "b h w c"], sigma: Float[Array, " b"]) -> Float[Array, "b h w c"]:
-    """Blurs image i with sigma[i] pixels."""
-    return separable(images, blur_matrix(sigma, images.shape[1]), blur_matrix(sigma, images.shape[2]))
+    """Blurs image i with sigma[i] pixels.
+
+    A dense matrix costs more multiplications than a short kernel, but a matrix product compiles in no time and
+    runs at the machine's peak.
+    """
+    rows, columns = (blur_matrix(sigma, n) for n in images.shape[1:3])
+    product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+    return product("bjw,biwc->bijc", columns, product("bih,bhwc->biwc", rows, images))
 
 
 def blur(
@@ -185,25 +193,19 @@ def noise(
     return _choose(key_choice, rate if std else 0.0, jnp.clip(noisy, 0, 1), images)
 
 
-def downscale_matrix(factor: Float[Array, " b"], n: int) -> Float[Array, "b n n"]:
-    """Reduction of n pixels by factor[i] and linear enlargement back to n."""
-    small = jnp.arange(n) * factor[:, None]  # the pixels that survive; those beyond n repeat the edge
-    # a Gaussian that halves the new Nyquist frequency
-    reduce = linear_matrix(small, n) @ blur_matrix(0.375 * jnp.sqrt(factor**2 - 1), n)
-    return linear_matrix(jnp.arange(n) / factor[:, None], n) @ reduce
-
-
 def downscale(
     key: Key[Array, ""], images: Float[Array, "b h w c"], *, factor: float = 1.0, rate: float = 1.0
 ) -> Float[Array, "b h w c"]:
-    """Reduces a share `rate` of the images by up to `factor` and enlarges them again: the detail is gone, the size stays."""
+    """Reduces a share `rate` of the images by up to `factor` and enlarges them back: the detail is gone."""
     if factor <= 1:
         return images
     key_factor, key_choice = jax.random.split(key)
-    drawn = jax.random.uniform(key_factor, (len(images),), minval=1, maxval=factor)
-    height, width = images.shape[1:3]
-    small = separable(images, downscale_matrix(drawn, height), downscale_matrix(drawn, width))
-    return _choose(key_choice, rate, small, images)
+    by = jax.random.uniform(key_factor, (len(images), 1), minval=1, maxval=factor)
+    rows, columns = (jnp.arange(n, dtype=jnp.float32)[None] for n in images.shape[1:3])
+    # a Gaussian that halves the new Nyquist frequency
+    small = gaussian_blur(images, 0.375 * jnp.sqrt(by[:, 0] ** 2 - 1))
+    small = resample(small, rows * by, columns * by)  # the upper left corner; the rest repeats the edge
+    return _choose(key_choice, rate, resample(small, rows / by, columns / by), images)
 
 
 def cut_out(
@@ -214,8 +216,8 @@ def cut_out(
     key_centre, key_side, key_choice = jax.random.split(key, 3)
     centre = jax.random.uniform(key_centre, (2, len(images), 1, 1, 1))
     half = jax.random.uniform(key_side, (2, len(images), 1, 1, 1), maxval=side) / 2
-    rows = jnp.arange(height)[:, None, None] / height
-    columns = jnp.arange(width)[None, :, None] / width
+    rows = jnp.arange(height)[None, :, None, None] / height
+    columns = jnp.arange(width)[None, None, :, None] / width
     inside = (jnp.abs(rows - centre[0]) < half[0]) & (jnp.abs(columns - centre[1]) < half[1])
     return _choose(key_choice, rate, jnp.where(inside, 0.5, images), images)
 
@@ -240,10 +242,10 @@ def _quantise(plane: Float[Array, "b h w"], table: Float[Array, "b 8 8"]) -> Flo
 
 
 def jpeg_like(images: Float[Array, "b h w 3"], quality: Float[Array, " b"]) -> Float[Array, "b h w 3"]:
-    """What JPEG loses at quality[i] (1 to 100): chroma halved each way (4:2:0), 8x8 DCT, quantisation, rounding.
+    """What JPEG loses at quality[i] (1 to 100): chroma halved each way (4:2:0), 8x8 DCT, quantisation.
 
-    Entropy coding loses nothing and is left out. Tables scale with quality as in libjpeg. Sides that are no multiple of 16
-    are padded with their edge, as an encoder does.
+    Entropy coding loses nothing and is left out. Tables scale with quality as in libjpeg. Sides that are no
+    multiple of 16 are padded with their edge, as an encoder does.
     """
     _, h, w, _ = images.shape
     padded = jnp.pad(images, ((0, 0), (0, -h % 16), (0, -w % 16), (0, 0)), mode="edge")
@@ -251,7 +253,7 @@ def jpeg_like(images: Float[Array, "b h w 3"], quality: Float[Array, " b"]) -> F
     b, hp, wp, _ = ycc.shape
     scale = jnp.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None]
     luma, chroma = (
-        jnp.clip(jnp.floor((table * scale + 50) / 100), 1, 255) for table in (JPEG_LUMA, JPEG_CHROMA)
+        jnp.clip(jnp.floor((table[None] * scale + 50) / 100), 1, 255) for table in (JPEG_LUMA, JPEG_CHROMA)
     )
     y = _quantise(jnp.round(ycc[..., 0]) - 128, luma) + 128
 

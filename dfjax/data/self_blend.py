@@ -1,8 +1,10 @@
 """Self-blended images: fakes made on the device from real faces alone.
 
-After Shiohara and Yamasaki, "Detecting deepfakes with self-blended images", CVPR 2022, section 3: two copies of one face are
-made to differ slightly in colour, sharpness, scale and place, and one is blended into the other under a deformed face mask. The
-result has what every face swap has (a blending boundary, and statistics that disagree across it) and no generator's own marks.
+After Shiohara and Yamasaki, "Detecting deepfakes with self-blended images", CVPR 2022, section 3: two copies
+of one face are made to differ slightly in colour, sharpness, scale and place, and one is blended into the
+other under a deformed face mask. The result has what every face swap has (a blending boundary, and statistics
+that disagree across it) and no generator's own marks. With `swap`, the source is another real face, aligned
+and matched in tone, as in Li et al., "Face X-ray for more general face forgery detection", CVPR 2020.
 """
 
 import jax
@@ -12,101 +14,132 @@ from jaxtyping import Array, Float, Key
 
 from dfjax.data import augment_image
 
+ELASTIC = (6, 6)  # nodes of the deformation of a mask
+TONE = (10, 10)  # pixels that carry the tone of a crop
 RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)  # of the source in the blend, section 3.4
 
 
 def face_ellipse(points: Float[Array, "b 5 2"]) -> Float[Array, "b 5"]:
-    """An ellipse around a face, from eyes, nose and mouth corners (x, y) in pixels: centre (x, y), half axes, angle.
+    """The ellipse of a face from its eyes, nose and mouth corners, (x, y) in pixels.
 
-    The distance from the eyes to the mouth is taken as the unit of size: it hardly changes as a head turns sideways.
+    The distance from the eyes to the mouth is the unit of size: it hardly changes as a head turns sideways.
+
+    Returns:
+      Centre (x, y), half axes across and along, angle in radians.
     """
     eyes, mouth = points[:, :2].mean(axis=1), points[:, 3:].mean(axis=1)
     down = mouth - eyes
     unit = jnp.linalg.norm(down, axis=1)
     centre = eyes + 0.55 * down
     angle = jnp.arctan2(-down[:, 0], down[:, 1])
-    return jnp.stack([centre[:, 0], centre[:, 1], 1.0 * unit, 1.4 * unit, angle], axis=1)
+    return jnp.stack([centre[:, 0], centre[:, 1], unit, 1.4 * unit, angle], axis=1)
 
 
-def crop_ellipse(batch: int, size: int) -> Float[Array, "b 5"]:
-    """The ellipse that a face fills in a square crop around it with a margin of 1.3, upright."""
-    return jnp.broadcast_to(jnp.array([0.5, 0.52, 0.26, 0.35, 0.0]) * size, (batch, 5)).at[:, 4].set(0.0)
+def crop_ellipse(batch: int, size: int) -> Float[Array, "batch 5"]:
+    """The ellipse that an upright face fills in a square crop around its box with a margin of 1.3."""
+    ellipse = np.array([0.5 * size, 0.56 * size, 0.27 * size, 0.38 * size, 0], np.float32)
+    return jnp.broadcast_to(ellipse[None], (batch, 5))
 
 
-def _smooth_field(
-    key: Key[Array, ""], size: int, coarse: int, channels: int
-) -> Float[Array, "size size channels"]:
-    """White noise on a coarse grid, enlarged: a smooth random field of unit variance at the nodes."""
-    return jax.image.resize(
-        jax.random.normal(key, (coarse, coarse, channels)), (size, size, channels), "cubic"
+def masks(key: Key[Array, ""], ellipse: Float[Array, "b 5"], *, size: int) -> Float[Array, "b size size"]:
+    """Soft face masks in [0, 1]: ellipses resized, elastically deformed, with an edge of random width."""
+    b = len(ellipse)
+    key_size, key_field, key_width = jax.random.split(key, 3)
+    half = ellipse[:, 2:4] * jax.random.uniform(key_size, (b, 2), minval=0.75, maxval=1.15)
+    field = jax.random.normal(key_field, (2, b, *ELASTIC))  # enlarged: a smooth displacement
+    field = jax.image.resize(field, (2, b, size, size), "cubic")
+    field *= 0.08 * half.mean(axis=1)[None, :, None, None]
+    cx, cy, cos, sin, across, along = (
+        v[:, None, None] for v in (*ellipse[:, :2].T, jnp.cos(ellipse[:, 4]), jnp.sin(ellipse[:, 4]), *half.T)
     )
-
-
-def mask(key: Key[Array, ""], ellipse: Float[Array, " 5"], *, size: int) -> Float[Array, "size size"]:
-    """A soft face mask in [0, 1]: ellipse, randomly resized, elastically deformed, edge of random place and width."""
-    keys = jax.random.split(key, 4)
-    half = ellipse[2:4] * jax.random.uniform(keys[0], (2,), minval=0.75, maxval=1.15)
-    y, x = jnp.mgrid[:size, :size].astype(jnp.float32)
-    y, x = jnp.moveaxis(0.08 * half.mean() * _smooth_field(keys[1], size, 6, 2), -1, 0) + jnp.stack([y, x])
-    dx, dy = x - ellipse[0], y - ellipse[1]
-    cos, sin = jnp.cos(ellipse[4]), jnp.sin(ellipse[4])
-    radius = jnp.sqrt(((cos * dx + sin * dy) / half[0]) ** 2 + ((cos * dy - sin * dx) / half[1]) ** 2)
-    # The paper blurs a binary mask twice; a sigmoid of the distance to the edge has the same profile and costs nothing.
-    width = jnp.exp(jax.random.uniform(keys[2], (), minval=jnp.log(0.01), maxval=jnp.log(0.12)))
+    y, x = jnp.mgrid[:size, :size][:, None] + field - jnp.stack([cy, cx])
+    radius = jnp.sqrt(((cos * x + sin * y) / across) ** 2 + ((cos * y - sin * x) / along) ** 2)
+    # The paper blurs a binary mask twice; a sigmoid of the distance to the edge has the same profile.
+    width = jnp.exp(jax.random.uniform(key_width, (b, 1, 1), minval=np.log(0.01), maxval=np.log(0.12)))
     return jax.nn.sigmoid((1 - radius) / width)
 
 
-def _shift_scale(key: Key[Array, ""], images: Float[Array, "b s s 3"]) -> Float[Array, "b s s 3"]:
-    """Scales each axis by up to 5 % and moves by up to 3 % (across) and 1.5 % (down), linear interpolation."""
-    b, size = images.shape[:2]
-    key_scale, key_shift = jax.random.split(key)
-    scale = jax.random.uniform(key_scale, (2, b, 1), minval=0.95, maxval=1.05)
-    shift = (
-        jax.random.uniform(key_shift, (2, b, 1), minval=-1, maxval=1)
-        * jnp.array([0.015, 0.03])[:, None, None]
+def _shift_scale(key: Key[Array, ""], ellipse: Float[Array, "b 5"], size: int) -> Float[Array, "b 5"]:
+    """Ellipses whose axes differ by up to 5 %, moved by up to 3 % of the crop (across) and 1.5 % (down)."""
+    scale, shift = jax.random.uniform(key, (2, len(ellipse), 2), minval=-1, maxval=1)
+    shift *= size * np.array([[0.03, 0.015]], np.float32)
+    return jnp.concatenate([ellipse[:, :2] + shift, ellipse[:, 2:4] * (1 + 0.05 * scale), ellipse[:, 4:]], 1)
+
+
+def align(
+    images: Float[Array, "b s s 3"], at: Float[Array, "b 5"], to: Float[Array, "b 5"]
+) -> Float[Array, "b s s 3"]:
+    """Moves and scales each axis of the images so that the ellipse `at` comes to lie on `to`; no rotation."""
+    pixels = jnp.arange(images.shape[1])[None]
+    columns, rows = (
+        (pixels - to[:, i, None]) * (at[:, i + 2, None] / to[:, i + 2, None]) + at[:, i, None] for i in (0, 1)
     )
-    middle = (size - 1) / 2
-    rows, columns = (jnp.arange(size) - middle) / scale + middle + shift * size
-    linear = augment_image.linear_matrix
-    return augment_image.separable(images, linear(rows, size), linear(columns, size))
+    return augment_image.resample(images, rows, columns)
 
 
-def self_blend(
+def _tone(images: Float[Array, "b s s 3"]) -> Float[Array, "b s s 3"]:
+    """The images without detail: what a Poisson blend takes over from its surroundings."""
+    b, size = images.shape[:2]
+    return jax.image.resize(jax.image.resize(images, (b, *TONE, 3), "linear"), (b, size, size, 3), "cubic")
+
+
+def _sharpen(images: Float[Array, "b s s 3"]) -> Float[Array, "b s s 3"]:
+    """Adds the difference from the mean of a pixel and its four neighbours."""
+    padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    around = padded[:, 2:, 1:-1] + padded[:, :-2, 1:-1] + padded[:, 1:-1, 2:] + padded[:, 1:-1, :-2]
+    return jnp.clip(images + 0.5 * (images - (images + around) / 5), 0, 1)
+
+
+def blend(
     key: Key[Array, ""],
     images: Float[Array, "b s s 3"],
     ellipse: Float[Array, "b 5"] | None = None,
     *,
+    swap: float = 0.0,
     colour: float = 0.1,
     downscale: float = 2.0,
 ) -> tuple[Float[Array, "b s s 3"], Float[Array, "b s s"]]:
-    """Fakes from real faces.
+    """Fakes from real faces: of each face and a changed copy of itself or, for a share, of another face.
+
+    Compression comes after blending: pass the fakes and the real faces alike through `augment_image.jpeg`, or
+    the fakes lack the block grid of the real ones and are told apart by that.
 
     Args:
       key: random key; the same key gives the same fakes.
       images: square crops of real faces, RGB in [0, 1].
-      ellipse: where the faces are (`face_ellipse`, or `crop_ellipse` if None).
+      ellipse: where the faces are (`face_ellipse`; `crop_ellipse` if None); may reach over the border.
+      swap: share that gets the face of another image of the batch.
       colour: strength of the colour difference between the copies, of the range.
       downscale: largest factor by which one copy loses resolution.
 
     Returns:
-      The fakes and the blending masks (share of the source in each pixel).
+      The fakes, and the share of the source in each pixel.
     """
     b, size = images.shape[:2]
-    keys = jax.random.split(key, 8)
+    keys = jax.random.split(key, 9)
     if ellipse is None:
         ellipse = crop_ellipse(b, size)
 
+    # One of the two copies changes in colour, and in sharpness.
     changed = augment_image.colour(
         keys[0], images, brightness=colour, contrast=colour, saturation=3 * colour, tint=colour
     )
     softer = augment_image.downscale(keys[1], changed, factor=downscale)
-    sharper = changed + 0.7 * (changed - augment_image.gaussian_blur(changed, jnp.ones(b)))
     kind = jax.random.randint(keys[2], (b, 1, 1, 1), 0, 3)
-    changed = jnp.clip(jnp.where(kind == 0, softer, jnp.where(kind == 1, sharper, changed)), 0, 1)
+    changed = jnp.where(kind == 0, softer, jnp.where(kind == 1, _sharpen(changed), changed))
+    first = jax.random.bernoulli(keys[3], 0.5, (b, 1, 1, 1))
+    source, target = jnp.where(first, images, changed), jnp.where(first, changed, images)
 
-    swap = jax.random.bernoulli(keys[3], 0.5, (b, 1, 1, 1))
-    source, target = jnp.where(swap, images, changed), jnp.where(swap, changed, images)
-    source = _shift_scale(keys[4], source)
-    share = jax.vmap(lambda k, e: mask(k, e, size=size))(jax.random.split(keys[5], b), ellipse)
-    share *= jax.random.choice(keys[6], np.array(RATIOS, np.float32), (b, 1, 1))
+    # The source is the copy, or the next face of the batch; it lands where the target is, but not quite.
+    other = jax.random.bernoulli(keys[4], swap, (b, 1))
+    source = jnp.where(other[..., None, None], jnp.roll(source, 1, axis=0), source)
+    at = jnp.where(other, jnp.roll(ellipse, 1, axis=0), ellipse)
+    source = align(source, at, _shift_scale(keys[5], ellipse, size))
+    # Another face takes over the target's tone, as in a Poisson blend; so do some of the copies.
+    toned = other[..., None, None] | jax.random.bernoulli(keys[6], 0.25, (b, 1, 1, 1))
+    source = jnp.where(toned, jnp.clip(source + _tone(target) - _tone(source), 0, 1), source)
+
+    ratio = jax.random.choice(keys[7], np.array(RATIOS, np.float32), (b, 1, 1))
+    ratio = jnp.where(other[..., None], 1.0, ratio)  # two faces at once would be a double exposure
+    share = ratio * masks(keys[8], ellipse, size=size)
     return target + share[..., None] * (source - target), share

@@ -1,4 +1,4 @@
-"""ConvNeXt-Tiny (Liu et al., CVPR 2022): a convolutional network with LayerNorm only, so no running statistics."""
+"""ConvNeXt-Tiny (Liu et al., CVPR 2022): LayerNorm only, so no running statistics."""
 
 import pathlib
 

@@ -1,4 +1,6 @@
-"""EfficientNet-B0 and B4 (Tan and Le, ICML 2019), as released for TensorFlow: "SAME" padding, BatchNorm epsilon 1e-3.
+"""EfficientNet-B0 and B4 (Tan and Le, ICML 2019) as released for TensorFlow.
+
+That is, with "SAME" padding and BatchNorm epsilon 1e-3.
 
 B4 is the backbone of the DFDC winners and of self-blended images; B0 (4.0 M parameters) is for a CPU.
 """
@@ -158,9 +160,10 @@ def _timm_name(path: tuple) -> str:
 
 
 def load_b0(path: str | pathlib.Path, cls: type[EfficientNetB0] = EfficientNetB0, **kwargs) -> EfficientNetB0:
-    """EfficientNet with the weights of timm's `tf_efficientnet_b0`; its classifier is dropped, the head is new.
+    """EfficientNet with the weights of timm's `tf_efficientnet_b0`; the classifier is dropped, the head new.
 
-    The `ap` releases expect inputs scaled with mean and deviation 0.5; this file's constants are those of all others.
+    The `ap` releases expect inputs scaled with mean and deviation 0.5; this file's constants are those of all
+    others.
     """
     return published.fill(
         lambda: cls(rngs=nnx.Rngs(0), **kwargs),

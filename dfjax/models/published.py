@@ -1,4 +1,4 @@
-"""Released weights: read a checkpoint file, then fill a module with it, every name and every shape checked."""
+"""Released weights: read a checkpoint, then fill a module with it, every name and every shape checked."""
 
 import pathlib
 from collections.abc import Callable, Iterable

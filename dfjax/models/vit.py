@@ -1,8 +1,11 @@
-"""Vision transformers: ViT-B/16 (Dosovitskiy et al., ICLR 2021) and the image towers of CLIP (Radford et al., ICML 2021).
+"""Vision transformers: ViT-B/16, and the image towers of CLIP tuned through their LayerNorms.
 
-CLIP trained through its LayerNorms alone, with embeddings on the unit sphere, is the detector GenD (Yermakov et al., "Deepfake
-detection that generalizes across benchmarks", arXiv 2508.06248): AdamW, rate 3e-4 with cosine decay to 1e-5, no weight decay,
-batches of 128, cross-entropy + 0.1 alignment + 0.5 uniformity.
+Dosovitskiy et al., "An image is worth 16x16 words", ICLR 2021; Radford et al., "Learning transferable visual
+models from natural language supervision", ICML 2021.
+
+CLIP trained through its LayerNorms alone, with embeddings on the unit sphere, is the detector GenD (Yermakov
+et al., "Deepfake detection that generalizes across benchmarks", arXiv 2508.06248): AdamW, rate 3e-4 with
+cosine decay to 1e-5, no weight decay, batches of 128, cross-entropy + 0.1 alignment + 0.5 uniformity.
 """
 
 import functools
@@ -111,7 +114,7 @@ class ViTBase(nnx.Module):
         x = jnp.concatenate([first, x], axis=1) + self.positions[...][None].astype(x.dtype)
         return self.norm_pre(x) if self.pre_norm else x
 
-    def features(self, x: Float[Array, "batch height width 3"]) -> Float[Array, "batch dim"]:
+    def pooled(self, x: Float[Array, "batch height width 3"]) -> Float[Array, "batch dim"]:
         """The class token after the last LayerNorm, as published."""
         x = self.tokens(x)
         for block in self.blocks:
@@ -128,7 +131,7 @@ class ViTBase(nnx.Module):
 
     def embed(self, x: Float[Array, "batch height width 3"], *, rngs=None) -> Float[Array, "batch dim"]:
         """The embedding of images in [0, 1]."""
-        x = self.features(x)
+        x = self.pooled(x)
         if self.normalise:
             x = x / jnp.linalg.norm(x, axis=-1, keepdims=True)
         return self.dropout(x, rngs=rngs)
@@ -144,7 +147,7 @@ class ViTBase(nnx.Module):
 
 
 class CLIPBase(ViTBase):
-    """The image tower of CLIP ViT-B/16 with LayerNorm tuning: QuickGELU, a LayerNorm before the blocks, unit embeddings."""
+    """The image tower of CLIP ViT-B/16, to be tuned through its LayerNorms; embeddings of unit length."""
 
     mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
     activation = staticmethod(quick_gelu)
@@ -169,8 +172,9 @@ def uniformity_alignment(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Uniformity and alignment of unit embeddings (Wang and Isola, ICML 2020), with classes as in GenD.
 
-    Uniformity is the log of the mean of exp(-2 d^2) over all pairs, alignment the mean of d^2 over pairs of one class, where d
-    is the distance. Both are per batch and to be minimised. A batch with no such pair has alignment 0.
+    Uniformity is the log of the mean of exp(-2 d^2) over all pairs, alignment the mean of d^2 over pairs of
+    one class, where d is the distance. Both are per batch and to be minimised. A batch with no such pair has
+    alignment 0.
 
     Returns:
       (uniformity, alignment).

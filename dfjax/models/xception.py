@@ -1,4 +1,4 @@
-"""Xception (Chollet, CVPR 2017): the baseline of every face forgery table. 20.8 M parameters without a classifier.
+"""Xception (Chollet, CVPR 2017): the baseline of every face forgery table. 20.8 M parameters.
 
 As released for ImageNet and used by FaceForensics++: input 299 x 299, scaled to [-1, 1].
 """
@@ -112,7 +112,7 @@ class Xception(nnx.Module):
 
 
 def _timm_name(path: tuple) -> str:
-    """timm numbers the layers of a block, ReLUs included, from 0: [relu,] separable, norm, relu, ..."""
+    """As timm numbers the layers of a block, ReLUs included, from 0: [relu,] separable, norm, relu, ..."""
     match path:
         case ("blocks", b, "units", u, layer, *rest):
             at = 3 * u + (b > 0)

@@ -1,7 +1,7 @@
 """Reference logits of timm and transformers at seeded random weights.
 
-The weights follow from the names and shapes alone (`random_weights`), so the goldens hold names, shapes and logits, and a test
-needs no PyTorch. Where torch, timm and transformers are installed,
+The weights follow from the names and shapes alone (`random_weights`), so the goldens hold names, shapes and
+logits, and a test needs no PyTorch. Where torch, timm and transformers are installed,
 
     python -m tests.models.reference
 
@@ -120,7 +120,7 @@ def _timm(name: str):
 
 
 def _transformers(cls: str, config, output: str, mean, std):
-    """The same for transformers. Its attributes are renamed now and then, its files are not: go by the files."""
+    """The same for transformers. It renames attributes now and then but not its files: go by the files."""
     import safetensors.numpy
     import transformers
 

@@ -31,12 +31,12 @@ def test_parity_with_transformers_vit(tmp_path):
 
 
 def test_parity_with_transformers_clip(tmp_path):
-    parity.check("clip_base", SMALL["clip_base"], "visual_projection", tmp_path, embed="features")
+    parity.check("clip_base", SMALL["clip_base"], "visual_projection", tmp_path, embed="pooled")
 
 
 @pytest.mark.slow
 def test_parity_with_transformers_clip_large(tmp_path):
-    parity.check("clip_large", SMALL["clip_large"], "visual_projection", tmp_path, embed="features")
+    parity.check("clip_large", SMALL["clip_large"], "visual_projection", tmp_path, embed="pooled")
 
 
 @pytest.mark.slow

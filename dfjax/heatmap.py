@@ -1,0 +1,84 @@
+"""Where in an image a detector sees a fake: Grad-CAM for CNNs, attention rollout for transformers.
+
+Both give one map per image in [0, 1], of the image's size, scaled so that its largest value is 1. A map shows
+what moved the score, not which pixels are fake.
+"""
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, UInt8
+
+from dfjax.records import InputError
+
+
+def _finish(maps: Float[Array, "batch h w"], height: int, width: int) -> Float[Array, "batch height width"]:
+    """Enlarged to the image, negative values to 0, the largest to 1; a map of zeros stays one."""
+    maps = jnp.maximum(jax.image.resize(maps, (len(maps), height, width), "linear"), 0)
+    return maps / jnp.maximum(maps.max(axis=(1, 2), keepdims=True), jnp.finfo(maps.dtype).tiny)
+
+
+def grad_cam(
+    model: nnx.Module, images: Float[Array, "batch height width 3"]
+) -> Float[Array, "batch height width"]:
+    """Feature maps weighted by how much each raises the logit of "fake".
+
+    Selvaraju et al., "Grad-CAM", ICCV 2017, equations 1 and 2.
+
+    Args:
+      model: a detector with `features`, `pool` and `head`, in evaluation mode.
+      images: RGB in [0, 1].
+    """
+    maps = model.features(images).astype(jnp.float32)
+    slopes = jax.grad(lambda maps: model.head(model.pool(maps)).sum())(maps)
+    weights = slopes.mean(axis=(1, 2), keepdims=True)
+    return _finish(nnx.relu((weights * maps).sum(axis=-1)), *images.shape[1:3])
+
+
+def attention_rollout(
+    model: nnx.Module, images: Float[Array, "batch height width 3"]
+) -> Float[Array, "batch height width"]:
+    """How much of each patch flows into the class token, attention and shortcuts alike.
+
+    Abnar and Zuidema, "Quantifying attention flow in transformers", ACL 2020: the product over the blocks of
+    (attention + identity) / 2, heads averaged. It shows what the token draws on, whatever the verdict.
+
+    Args:
+      model: a detector with `attentions`, in evaluation mode.
+      images: RGB in [0, 1].
+    """
+    attention = model.attentions(images).mean(axis=2).astype(jnp.float32)  # (depth, batch, n, n)
+    flow = (attention + jnp.eye(attention.shape[-1])[None, None]) / 2
+
+    def through(total, block):
+        return block @ total, None
+
+    total, _ = jax.lax.scan(through, flow[0], flow[1:])
+    side = round((total.shape[-1] - 1) ** 0.5)
+    maps = total[:, 0, 1:].reshape(-1, side, side)
+    maps -= maps.min(axis=(1, 2), keepdims=True)  # every patch flows a little through the shortcuts
+    return _finish(maps, *images.shape[1:3])
+
+
+def heat_map(
+    model: nnx.Module, images: Float[Array, "batch height width 3"]
+) -> Float[Array, "batch height width"]:
+    """The map that suits the detector; InputError for one that has none."""
+    if hasattr(model, "attentions"):
+        return attention_rollout(model, images)
+    if hasattr(model, "features") and hasattr(model, "pool"):
+        return grad_cam(model, images)
+    raise InputError(
+        f"{type(model).__name__} has no heat map; expected a convolutional network or a transformer"
+    )
+
+
+def overlay(
+    image: UInt8[np.ndarray, "height width 3"], heat: Float[np.ndarray, "height width"], *, share: float = 0.5
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The image under the coloured map, as bytes to be written as a picture; cold regions are untouched."""
+    colours = matplotlib.colormaps["inferno"](heat)[..., :3] * 255
+    alpha = share * np.asarray(heat)[..., None]
+    return np.round((1 - alpha) * image + alpha * colours).astype(np.uint8)
