@@ -15,9 +15,8 @@ from etils import epath
 from data_builders.indexing import VIDEO_SUFFIXES, Item
 from dfjax.media import MediaError
 
-MEDIA_VERSION = (
-    1  # raise it when the same file would give other records: older cached results are then ignored
-)
+NO_MEDIA: dict[str, Any] = {"records": [{"position": 0}]}  # what an index-only dataset decodes
+MEDIA_VERSION = 1  # raise it when the same file would give other records: old cached results are ignored
 
 
 def decode_item(path: epath.PathLike, modality: str, options: dict[str, Any]) -> dict[str, Any]:

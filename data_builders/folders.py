@@ -43,7 +43,9 @@ def index(root: epath.Path, dataset: str, suffixes: tuple[str, ...]) -> Index:
             f"{root} holds no folders named real and fake, nor train, val and test with these inside; "
             f"expected {{train,val,test}}/{{real,fake}} or {{real,fake}}"
         )
-    root, skipped, warnings = found, [], []
+    root = found
+    skipped: list[tuple[str, str]] = []
+    warnings: list[str] = []
     inside = indexing.folders(root)
     split_folders = _match(inside, SPLIT_FOLDERS, root)
     parts = split_folders or {"": root}

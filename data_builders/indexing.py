@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from etils import epath
 
+from dfjax.media import AUDIO_SUFFIXES as AUDIO_SUFFIXES
+from dfjax.media import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from dfjax.media import VIDEO_SUFFIXES as VIDEO_SUFFIXES
 from dfjax.records import InputError
 
 
@@ -41,10 +44,6 @@ class Index:
     warnings: list[str] = dataclasses.field(default_factory=list)  # counts unlike the published ones, ...
     people: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # id -> everyone in it
 
-
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".gif")
 
 JUNK_FILES = (".ds_store", "thumbs.db", "desktop.ini")
 JUNK_FOLDERS = ("__macosx",)
@@ -191,14 +190,12 @@ def grouped_split(items: Sequence[Item], fractions: Mapping[str, float], seed: i
     names, shares = list(fractions), np.array(list(fractions.values()))
     groups = sorted({item.group for item in items})
     row = {group: i for i, group in enumerate(groups)}
-    strata = sorted({(item.label, None) for item in items}, key=str)
-    strata += sorted({(item.label, item.method) for item in items if item.method})
-    column = {stratum: i for i, stratum in enumerate(strata)}
+    strata = {(item.label, item.method) for item in items} | {(item.label, "") for item in items}
+    column = {stratum: i for i, stratum in enumerate(sorted(strata))}  # (label, '') is the whole label
     counts = np.zeros((len(groups), len(strata)))
     for item in items:
-        counts[row[item.group], column[item.label, None]] += 1
-        if item.method:
-            counts[row[item.group], column[item.label, item.method]] += 1
+        for name in {"", item.method}:
+            counts[row[item.group], column[item.label, name]] += 1
 
     part = counts / counts.sum(axis=0)  # each label and each method weighs the same, however rare
     tie = np.random.default_rng(seed).permutation(len(groups))
@@ -210,7 +207,7 @@ def grouped_split(items: Sequence[Item], fractions: Mapping[str, float], seed: i
         split[i] = best
         have[best] += part[i]
     for label in sorted({item.label for item in items}):
-        size = counts[:, column[label, None]]
+        size = counts[:, column[label, ""]]
         for wanting in range(1, len(names)):
             giving = np.flatnonzero((split == 0) & (size > 0))
             if (size[split == wanting] == 0).all() and len(giving) > 1:

@@ -65,7 +65,7 @@ def with_options(config: MediaConfig, **options) -> MediaConfig:
     return dataclasses.replace(config, name=config.name + suffix, **changed)
 
 
-class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """A TFDS builder over the user's media; the module's docstring says what a dataset adds."""
 
     BUILDER_CONFIGS = [MediaConfig()]
@@ -207,9 +207,11 @@ class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         fields = tuple(self.info.features)
         for item in items:
             if self.builder_config.modality == "index":
-                result: dict[str, Any] | None = {"records": [{"position": 0}]}
-            elif (result := decoding.read_cached(self._cached(item))) is None:
-                result = decoding.decode_item(item.path, self.builder_config.modality, self._options())
+                result = decoding.NO_MEDIA
+            else:
+                result = decoding.read_cached(self._cached(item)) or decoding.decode_item(
+                    item.path, self.builder_config.modality, self._options()
+                )
             if faceless := result.get("faceless"):
                 self._faceless[item.clip] = faceless
             yield from decoding.examples(item, result, self.name, fields)
@@ -284,7 +286,7 @@ def _beam_decode(item, *, modality, options, dataset, fields):
     import apache_beam as beam
 
     if modality == "index":
-        result, reason = {"records": [{"position": 0}]}, ""
+        result, reason = decoding.NO_MEDIA, ""
     else:
         result, reason = decoding.safely(item.path, modality, options)
     if reason:
@@ -341,7 +343,9 @@ def write_index(builder: tfds.core.DatasetBuilder, split: str) -> dict[str, dict
             column.append(record[name].decode() if isinstance(record[name], bytes) else int(record[name]))
     labels = np.array(columns.pop("label"), np.int8)
     plural = {"id": "ids", "group": "groups", "clip": "clips", "method": "methods"}
-    arrays = {plural.get(name, name): np.array(column, np.str_) for name, column in columns.items()}
+    arrays: dict[str, Any] = {
+        plural.get(name, name): np.array(column, np.str_) for name, column in columns.items()
+    }
     with epath.Path(builder.data_dir, f"index.{split}.npz").open("wb") as file:
         np.savez_compressed(file, labels=labels, **arrays)
     return {

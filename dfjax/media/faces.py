@@ -16,7 +16,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Float32, UInt8
 
-from dfjax.media import MediaError, images, video
+from dfjax.media import IMAGE_SUFFIXES, MediaError, images, video
 
 DETECTORS = ("haar", "yunet")
 MARGIN = 1.3  # side of the crop over the longer side of the face box
@@ -65,7 +65,9 @@ def crop(
     side = max(2, round(max(x1 - x0, y1 - y0) * margin))
     centre = (0.5 * (x0 + x1), 0.5 * (y0 + y1))
     turn = cv2.getRotationMatrix2D(centre, face.angle, 1.0)
-    turn[:, 2] += 0.5 * side - np.array(centre)  # the centre of the face goes to the centre of the crop
+    turn[:, 2] = (
+        turn[:, 2] + 0.5 * side - np.array(centre)
+    )  # the centre of the face goes to the centre of the crop
     cut = cv2.warpAffine(image, turn, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     shrinking = side > size  # area averaging does not alias
     return cv2.resize(cut, (size, size), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC)
@@ -104,7 +106,7 @@ def crop_records(
     if faces not in ("largest", "all"):
         raise ValueError(f"Unknown choice of faces {faces!r}; expected one of ['largest', 'all']")
     find = find_with(detector, face_model)
-    picture = str(path).lower().endswith(images.SUFFIXES)
+    picture = str(path).lower().endswith(IMAGE_SUFFIXES)
     records: list[dict[str, Any]] = []
     faceless = 0
     for frame in _picture_frame(path) if picture else video.frames(path, frames, threads):
@@ -161,7 +163,7 @@ def _yunet(path: str, image: UInt8[np.ndarray, "height width 3"]) -> list[Face]:
 
 @functools.cache
 def _haar_model() -> Any:
-    path = pathlib.Path(cv2.data.haarcascades, "haarcascade_frontalface_default.xml")
+    path = pathlib.Path(cv2.__path__[0], "data", "haarcascade_frontalface_default.xml")
     return cv2.CascadeClassifier(str(path))
 
 

@@ -10,7 +10,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dfjax.media import MediaError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 1 << 28  # 16384 x 16384: larger is a damaged header
 MIN_SIDE = 16  # pixels
 KEPT = ("JPEG", "PNG")  # formats whose bytes are kept; others become PNG
