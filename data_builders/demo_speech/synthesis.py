@@ -322,15 +322,14 @@ def _lpc(spectrum, f0, voiced, rng):
     noise = rng.standard_normal(SAMPLES)
     excitation = np.where(_per_sample(voiced[None])[0] > 0.1, pulses, noise).astype(np.float32)
     power = np.square(np.abs(spectrum))
-    envelope = _lpc_envelope(power, LPC_ORDER)
-    copy = envelope * _stft(excitation)
+    copy = _lpc_filter(power, LPC_ORDER) * _stft(excitation)
     return copy * np.sqrt(
         power.sum(1, keepdims=True) / np.maximum(np.square(np.abs(copy)).sum(1, keepdims=True), 1e-12)
     )
 
 
-def _lpc_envelope(power, order: int):
-    """|1 / A| of every frame, by the Levinson-Durbin recursion over all frames at once."""
+def _lpc_filter(power, order: int):
+    """1 / A of every frame, by the Levinson-Durbin recursion over all frames at once."""
     r = scipy.fft.irfft(power.astype(np.float64))[:, : order + 1]
     r[:, 0] = r[:, 0] * (1 + 1e-7) + 1e-12  # a floor under the spectrum: silence has a predictor too
     a = np.zeros((len(r), order + 1))
@@ -339,7 +338,7 @@ def _lpc_envelope(power, order: int):
         reflection = -(a[:, :k] * r[:, k:0:-1]).sum(1) / error
         a[:, 1 : k + 1] += reflection[:, None] * a[:, k - 1 :: -1][:, :k]
         error *= 1 - reflection**2
-    return (1 / np.abs(scipy.fft.rfft(a, FFT))).astype(np.float32)
+    return (1 / scipy.fft.rfft(a, FFT)).astype(np.complex64)
 
 
 def _sinusoidal(spectrum, f0, voiced, rng, partials: int = 40):

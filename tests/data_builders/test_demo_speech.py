@@ -107,11 +107,11 @@ def test_all_pole_peaks_at_the_formants():
     np.testing.assert_allclose(synthesis.FREQUENCY[peaks], centres[0, 0], atol=SAMPLE_RATE / synthesis.FFT)
 
 
-def test_lpc_envelope_recovers_an_all_pole_spectrum():
+def test_linear_prediction_recovers_an_all_pole_filter():
     centres = np.array([700.0, 1800, 3000], np.float32).reshape(1, 1, 3)
-    response = np.abs(synthesis._all_pole(centres, np.full_like(centres, 300)))[0]
-    envelope = synthesis._lpc_envelope(response**2, 6)
-    np.testing.assert_allclose(envelope / envelope[:, :1], response / response[:, :1], rtol=0.02)
+    response = synthesis._all_pole(centres, np.full_like(centres, 300))[0]
+    found = synthesis._lpc_filter(np.abs(response) ** 2, 6)
+    np.testing.assert_allclose(found / found[0, 0], response / response[0, 0], rtol=0.02)
 
 
 def test_scores_name_every_field():
