@@ -256,9 +256,11 @@ class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
             self._skipped[key] = reason or death or "gave no record under Beam"
 
     def download_and_prepare(self, **kwargs):
-        """As TFDS's, as array_record unless told otherwise; afterwards the cache is deleted."""
+        """As TFDS's, as array_record unless told otherwise; then the cache and what killed runs left go."""
         super().download_and_prepare(**{"file_format": "array_record"} | kwargs)
         self.partial_dir.rmtree(missing_ok=True)
+        for path in self.partial_dir.parent.glob(f"incomplete.*_{self.version}"):
+            path.rmtree()
 
     def _preparation(self, counts: dict[str, Any]) -> dict[str, Any]:
         """What preparation.json says."""

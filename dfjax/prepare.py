@@ -66,7 +66,8 @@ def prepare(
             return prepared
         if source is None and cls.CONFIG_PER_SOURCE:
             there = sorted(
-                path.parent.parent.name for path in _root(data_dir, cls).glob("*/*/preparation.json")
+                path.parent.parent.name
+                for path in _root(data_dir, cls).glob(f"*/{cls.VERSION}/preparation.json")
             )
             known = f" Prepared already, for --config_name: {there}." if there else ""
             raise InputError(f"{name} needs --source. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}{known}")

@@ -65,6 +65,10 @@ def test_records_hold_what_the_files_hold(source, tmp_path):
 
 def test_worker_processes_give_the_same_bytes_and_leave_nothing_behind(source, tmp_path):
     alone = prepare.prepare("folder_audio", source, tmp_path / "a", jobs=0, progress=False)
+    killed_while_writing = (
+        tmp_path / "b" / alone.parent.relative_to(tmp_path / "a") / "incomplete.A1B2C3_1.0.0"
+    )
+    fixtures.text(killed_while_writing / "folder_audio-train.array_record-00000-of-00001", "half")
     pooled = prepare.prepare("folder_audio", source, tmp_path / "b", jobs=2, progress=False)
     assert alone.relative_to(tmp_path / "a") == pooled.relative_to(tmp_path / "b")
     records = [{n: c for n, c in files(d).items() if "array_record" in n} for d in (alone, pooled)]

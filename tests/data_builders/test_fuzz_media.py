@@ -37,7 +37,7 @@ OPTIONS = {
     "detector": "haar",
     "face_model": None,
 }
-SECONDS = 30.0  # a file that takes longer counts as a hang
+SECONDS = 60.0  # a file that takes longer counts as a hang
 
 
 def originals(folder):
