@@ -22,7 +22,7 @@ class Texture(nnx.Module):
 
     modality = "audio"
 
-    def __init__(self, *, rngs: nnx.Rngs, dtype=jnp.float32, embedding: int = 64, dropout: float = 0.5):
+    def __init__(self, *, rngs: nnx.Rngs, dtype=jnp.float32, embedding: int = 64, dropout: float = 0.3):
         inputs = texture.STATISTICS * (spectrum.BINS - 2 + LONG // 2 - 1)
         self.norm = nnx.BatchNorm(inputs, momentum=0.95, use_bias=False, use_scale=False, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
