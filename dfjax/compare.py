@@ -1,8 +1,7 @@
 """Several experiments and seeds on the same test clips: what each is worth beyond noise.
 
-    python -m dfjax.compare --configs experiments/audio_baseline.py,experiments/audio_focal.py --seeds 3
-    --workdir runs/compare python -m dfjax.compare --configs experiments/imbalance_study.py:folder_audio
-    --seeds 3 --workdir runs/study --source RECORDINGS
+    python -m dfjax.compare --configs experiments/audio_baseline.py,experiments/audio_focal.py --seeds 3 --workdir runs/compare
+    python -m dfjax.compare --configs experiments/imbalance_study.py:folder_audio --seeds 3 --workdir runs/study --source RECORDINGS
 
 A file that declares ARMS stands for all of them unless one is named (FILE.py:ARM or FILE.py:DATASET+ARM). The
 first experiment is the one that the others are compared with. Finished runs are not run again, so the same
@@ -10,16 +9,17 @@ command continues, and more seeds or experiments may be added later.
 """
 
 import argparse
-import importlib.util
+import functools
 import json
 import pathlib
+import runpy
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import ml_collections
 
-from dfjax import cli, comparison, run, score_file
+from dfjax import cli, comparison, rebalance, run, score_file
 from dfjax.ledger import Ledger
 from dfjax.records import InputError
 
@@ -33,20 +33,20 @@ def load(spec: str) -> list[tuple[str, Callable[[], ml_collections.ConfigDict]]]
     path, _, argument = spec.partition(":")
     stem = pathlib.Path(path).stem
     try:
-        found = importlib.util.spec_from_file_location(stem, path)
-        module = importlib.util.module_from_spec(found)
-        found.loader.exec_module(module)
-        get_config = module.get_config
-    except (AttributeError, ImportError, OSError, SyntaxError) as error:
+        module = runpy.run_path(path)
+        get_config = module["get_config"]
+    except (ImportError, OSError, SyntaxError) as error:
         raise InputError(f"--configs: {path} is no experiment file ({error})") from error
-    arms = list(getattr(module, "ARMS", ()))
+    except KeyError as error:
+        raise InputError(f"--configs: {path} is no experiment file (it has no get_config)") from error
+    arms = list(module.get("ARMS", ()))
     named = "+" in argument or argument in arms
     if not arms or named:
         suffix = argument.rpartition("+")[2] if named else argument
-        return [
-            (f"{stem}-{suffix}" if suffix else stem, lambda: get_config(*([argument] if argument else [])))
-        ]
-    return [(arm, lambda arm=arm: get_config(f"{argument}+{arm}" if argument else arm)) for arm in arms]
+        arguments = [argument] if argument else []
+        return [(f"{stem}-{suffix}" if suffix else stem, functools.partial(get_config, *arguments))]
+    prefix = f"{argument}+" if argument else ""
+    return [(arm, functools.partial(get_config, prefix + arm)) for arm in arms]
 
 
 def experiments(specs: list[str]) -> dict[str, ml_collections.ConfigDict]:
@@ -71,12 +71,10 @@ def run_one(
     config.seed = seed
     if not config.balance.get("head"):
         return run.run(config, folder / f"{name}-seed{seed}", name=name, **words)
-    from dfjax import rebalance
-
-    backbone = next((other for other in configs if _is_backbone(configs[other], config)), None)
-    if backbone is not None:
-        run_one(backbone, configs, seed, folder, **words)
-        backbone = folder / f"{backbone}-seed{seed}"
+    plain = next((other for other in configs if _is_backbone(configs[other], config)), None)
+    if plain is not None:
+        run_one(plain, configs, seed, folder, **words)
+    backbone = None if plain is None else folder / f"{plain}-seed{seed}"
     return rebalance.finish(config, folder / f"{name}-seed{seed}", name=name, backbone=backbone, **words)
 
 

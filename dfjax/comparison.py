@@ -119,7 +119,7 @@ def _draws(clips: int, groups: np.ndarray | None, replicates: int, rng: np.rando
 def measure(run: Run, copies: Int[np.ndarray, "draws clips"]) -> dict[str, Float[np.ndarray, " draws"]]:
     """NAMES on each draw, given as copies of each clip; NaN where undefined."""
     score, fake = run.clips.score, run.clips.label == FAKE
-    result = {}
+    result: dict[str, np.ndarray] = {}
     for suffix, threshold in (("half", 0.0), ("tuned", run.threshold)):
         counts = copies @ operating.confusion(run.clips, np.inf if threshold is None else threshold)
         at = operating.metrics(counts)
@@ -196,8 +196,9 @@ def _difference(mean: Float[np.ndarray, "draws names"]) -> dict[str, dict]:
     found = {}
     for k, name in enumerate(NAMES):
         of = _plain(operating.interval(mean[:, k]))
-        beyond = None not in of.values() and (of["low"] > 0 or of["high"] < 0)
-        better = None if not beyond else (of["value"] > 0) != (name in LOWER_IS_BETTER)
+        low, high = of["low"], of["high"]
+        beyond = low is not None and high is not None and (low > 0 or high < 0)
+        better = (low is not None and low > 0) != (name in LOWER_IS_BETTER) if beyond else None
         found[name] = of | {"exceeds": beyond, "better": better}
     return found
 

@@ -132,10 +132,8 @@ def ldam(
     if not scale > 0:
         raise ValueError(f"scale must be positive, got {scale}")
     logits, fake = _checked(logits, labels)
-    margins = jnp.asarray(margins, logits.dtype)
-    return _expected(
-        lambda u, y: jax.nn.softplus(-scale * (u - _by_class(y, margins))), logits, fake, weights
-    )
+    margin = jnp.asarray(margins, logits.dtype)
+    return _expected(lambda u, y: jax.nn.softplus(-scale * (u - _by_class(y, margin))), logits, fake, weights)
 
 
 def am_softmax(
@@ -176,7 +174,7 @@ def oc_softmax(
     return ldam(logits, labels, margins=(margin_real, -margin_fake), scale=scale)
 
 
-LOSSES = {
+LOSSES: dict[str, Callable] = {
     "binary_cross_entropy": binary_cross_entropy,
     "weighted": weighted,
     "focal": focal,

@@ -12,7 +12,6 @@ import pathlib
 import time
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from etils import epath
@@ -59,7 +58,7 @@ def rebalance(
       InputError: the model's head is not linear, or the resampler refuses.
     """
     graphdef, params, model_state, step = train.restore_model(config, backbone)
-    if jax.tree.map(jnp.shape, params["head"]).keys() != {"out"}:
+    if params["head"].keys() != {"out"}:
         raise InputError(
             f"the head of {config.model.name} is not linear; only a linear head can be fitted again"
         )
@@ -112,7 +111,7 @@ def finish(
         raise InputError(f"Unknown head {config.balance.head!r}; expected one of {list(smote.METHODS)}")
     folder = epath.Path(folder)
     backbone = epath.Path(backbone or folder / "backbone")
-    dataset, words = config.data.dataset, {"data_dir": data_dir, "source": source, "progress": progress}
+    dataset = config.data.dataset
     workdir.check(folder, config)
     if (folder / "report.json").exists():
         return json.loads((folder / "report.json").read_text())
@@ -124,7 +123,7 @@ def finish(
     directory = prepare.prepare(dataset, source, data_dir, config.data.config_name or None, progress=progress)
     with workdir.lock(folder):
         workdir.claim(folder, config)
-        before = run.run(plain, backbone, name=name, **words)
+        before = run.run(plain, backbone, name=name, data_dir=data_dir, source=source, progress=progress)
         began = time.perf_counter()
         facts = {"name": dataset, "version": directory.name, "hash": sources.content_hash(directory)}
         workdir.write_json(folder / "environment.json", workdir.environment({"dataset": facts}))

@@ -146,7 +146,8 @@ def estimated_bytes(n: int, dim: int, itemsize: int, method: str, new_rows: int)
 
 def _check_memory(embeddings: np.ndarray, method: str, new_rows: int, memory: int | None) -> None:
     memory = _free_memory() if memory is None else memory
-    needed = estimated_bytes(*embeddings.shape, embeddings.itemsize, method, new_rows)
+    n, dim = embeddings.shape
+    needed = estimated_bytes(n, dim, embeddings.itemsize, method, new_rows)
     if needed > memory:
         raise InputError(
             f"{method} of {len(embeddings):,} rows needs about {needed / 1e9:.2g} GB, "

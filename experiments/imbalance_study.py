@@ -1,13 +1,12 @@
 """What is each remedy for imbalance worth, once the threshold is tuned and seeds are counted?
 
     python -m dfjax.compare --configs experiments/imbalance_study.py --seeds 3 --workdir runs/study
-    python -m dfjax.compare --configs experiments/imbalance_study.py:folder_audio --seeds 3 --workdir
-    runs/study --source RECORDINGS python -m dfjax.run --config
-    experiments/imbalance_study.py:folder_audio+focal --source RECORDINGS
+    python -m dfjax.compare --configs experiments/imbalance_study.py:folder_audio --seeds 3 --workdir runs/study --source RECORDINGS
+    python -m dfjax.run --config experiments/imbalance_study.py:folder_audio+focal --source RECORDINGS
 
-The argument is DATASET, ARM or DATASET+ARM; without an arm, `dfjax.compare` runs all of ARMS. Every arm has
-the same network, data, steps and optimiser. The two heads are fitted on the embeddings that the plain arm has
-learnt (decoupled training).
+The argument is DATASET, ARM or DATASET+ARM; without an arm, `dfjax.compare` runs all of ARMS. Every arm has the same network, data,
+steps and optimiser. The two heads are fitted on the embeddings that the plain arm has learnt (decoupled training); `dfjax.compare`
+makes them, or `dfjax.rebalance` from any finished run. A study of 3 seeds trains 24 networks and may be stopped and continued.
 """
 
 import ml_collections

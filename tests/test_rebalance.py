@@ -98,7 +98,7 @@ def test_arms_of_a_study_are_expanded_unless_one_is_named():
     ("specs", "message"),
     [
         (["no_such_file.py"], "no_such_file.py is no experiment file"),
-        ([__file__], "is no experiment file .*get_config"),
+        ([__file__], "is no experiment file .*no get_config"),
         ([f"{STUDY}:folder_audio+foca"], "Unknown arm 'foca'; expected one of"),
         ([f"{STUDY}:focal", f"{STUDY}:folder_audio+focal"], "names 'imbalance_study-focal' twice"),
     ],
