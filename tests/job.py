@@ -1,0 +1,61 @@
+"""Trains and scores a prepared dataset in a process of its own: python -m tests.job WORKDIR DATASET [NAME=VALUE ...]."""
+
+import json
+import pathlib
+import sys
+
+from dfjax import devices, run, score_file, train, workdir
+from dfjax.data import sources
+
+
+def config(**changes):
+    """A small experiment; `changes` are dotted names of settings and their values."""
+    from experiments import audio_focal
+
+    config = audio_focal.get_config("made")
+    config.update(
+        {"data": {"seconds": 0.5}, "train": {"batch": 8, "steps": 12, "eval_every": 4, "log_every": 2}}
+    )
+    config.model.kwargs.embedding = 8
+    config.optim.warmup_steps = 2
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def job(folder, directory, **changes):
+    """Trains, scores both splits and returns the summary of training."""
+    settings = config(**changes)
+    folder = pathlib.Path(folder)
+    with workdir.lock(folder):
+        workdir.claim(folder, settings)
+        summary = train.train(settings, folder, directory, progress=False)
+        for name in ("validation", "test"):
+            run.score(settings, folder, sources.open_split(directory, name), {})
+    return summary
+
+
+def losses(folder):
+    """The training losses that a run logged, by step."""
+    rows = [json.loads(line) for line in (pathlib.Path(folder) / "metrics.jsonl").read_text().splitlines()]
+    return {row["step"]: row["loss"] for row in rows if "loss" in row}
+
+
+def results(folder):
+    """What a run left, as bytes: its score files and its log."""
+    folder = pathlib.Path(folder)
+    files = [folder / "scores" / f"made.{split}.csv" for split in ("validation", "test")] + [
+        folder / "metrics.jsonl"
+    ]
+    return {path.name: path.read_bytes() for path in files}
+
+
+def scores(folder):
+    """The test scores."""
+    return score_file.read(pathlib.Path(folder) / "scores" / "made.test.csv").score
+
+
+if __name__ == "__main__":
+    devices.use_all_cores()
+    devices.connect()
+    changes = dict(word.split("=", 1) for word in sys.argv[3:])
+    job(sys.argv[1], sys.argv[2], **{name: int(v) if v.isdecimal() else v for name, v in changes.items()})
