@@ -1,10 +1,12 @@
 """Checkpoints: the newest and the best by validation average precision. The only importer of orbax.
 
-Parts of a checkpoint are stored apart ('params', 'model_state', 'opt_state', 'average', 'feed'), so that scoring reads what it needs.
+Parts of a checkpoint are stored apart ('params', 'model_state', 'opt_state', 'average'), so that scoring reads what it needs.
 """
 
+import errno
 import json
 import math
+import os
 import shutil
 
 import jax
@@ -12,6 +14,7 @@ import numpy as np
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
+from dfjax import devices
 from dfjax.records import InputError
 from dfjax.train_step import State
 
@@ -28,10 +31,12 @@ def _metric(metrics) -> float:
 def manager(workdir: epath.PathLike) -> ocp.training.Checkpointer:
     """The checkpointer of a run; use as a context manager. Left-overs of a killed save are removed first."""
     directory = epath.Path(workdir) / "checkpoints"
-    directory.mkdir(parents=True, exist_ok=True)
-    for path in directory.iterdir():
-        if "orbax-checkpoint-tmp" in path.name:
-            shutil.rmtree(path, ignore_errors=True)
+    if devices.first_process():
+        directory.mkdir(parents=True, exist_ok=True)
+        for path in directory.iterdir():
+            if "orbax-checkpoint-tmp" in path.name:
+                shutil.rmtree(path, ignore_errors=True)
+    devices.barrier("checkpoints")
     keep = _POLICIES.AnyPreservationPolicy(
         [_POLICIES.LatestN(1), _POLICIES.BestN(get_metric_fn=_metric, reverse=False, n=1)]
     )
@@ -39,9 +44,20 @@ def manager(workdir: epath.PathLike) -> ocp.training.Checkpointer:
 
 
 def save(checkpointer: ocp.training.Checkpointer, state: State, metrics: dict[str, float | None]) -> None:
-    """Writes the state under its step; complete or absent, never half."""
+    """Writes the state under its step; complete or absent, never half.
+
+    The feed has no state of its own: the step says which batch comes next.
+
+    Raises:
+      OSError: ENOSPC where the disk is full.
+    """
     parts = {name: getattr(state, name) for name in PARTS if getattr(state, name) is not None}
-    checkpointer.save_checkpointables(int(state.step), parts, metrics=metrics, force=True)
+    try:
+        checkpointer.save_checkpointables(int(state.step), parts, metrics=metrics, force=True)
+    except Exception as error:  # the array store has its own words for a full disk
+        if not any(word in str(error) for word in ("No space left", "ENOSPC", "quota exceeded")):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(checkpointer.directory)) from error
 
 
 def latest_step(checkpointer: ocp.training.Checkpointer) -> int | None:
@@ -77,7 +93,9 @@ def restore(checkpointer: ocp.training.Checkpointer, step: int, like: State, *, 
 
 
 def _abstract(tree):
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), tree)
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), tree
+    )
 
 
 def _check_shapes(wanted, found) -> None:

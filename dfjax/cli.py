@@ -1,17 +1,26 @@
 """What every command shares: how a user's mistake ends (one line on stderr, exit code 2, no traceback)."""
 
+import errno
 import sys
 from collections.abc import Callable
 
 from dfjax.records import InputError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # no space left on the disk, or in the user's share of it
+
 
 def main(command: Callable[[], None]) -> None:
-    """Runs `command`; turns an InputError into one line and exit code 2, Ctrl-C into exit code 130."""
+    """Runs `command`; an InputError or a full disk ends in one line and exit code 2, Ctrl-C in exit code 130."""
     try:
         command()
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"error: {error.strerror}{where}; make room, the same command continues", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
