@@ -72,7 +72,9 @@ def _named_rates(cells, mode) -> dict[tuple[int, str], float]:
             raise InputError(f"Unknown sampling rate {name!r}; expected one of {valid}")
     if not all(np.isfinite(rate) and rate >= 0 for rate in mode.values()):
         raise InputError(f"sampling rates must be finite and not negative, got {dict(mode)}")
-    rates = {names[name]: float(rate) for name, rate in mode.items() if name in names and name not in LABEL_NAMES}
+    rates = {
+        names[name]: float(rate) for name, rate in mode.items() if name in names and name not in LABEL_NAMES
+    }
     for label, name in enumerate(LABEL_NAMES):
         rest = {cell: n for cell, n in cells.items() if cell[0] == label and cell not in rates}
         if rest and name not in mode:

@@ -57,7 +57,7 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
 
     # model
     config.model = ml_collections.ConfigDict({"name": "texture"})
-    config.model.kwargs = ml_collections.ConfigDict({"embedding": 64, "dropout": 0.5})
+    config.model.kwargs = ml_collections.ConfigDict({"embedding": 64, "dropout": 0.3})
 
     # imbalance
     config.loss = ml_collections.ConfigDict({"name": arm["loss"], "kwargs": arm["kwargs"]})
@@ -68,13 +68,13 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
     # optimiser
     config.optim = ml_collections.ConfigDict()
     config.optim.learning_rate = 1e-3
-    config.optim.warmup_steps = 30
+    config.optim.warmup_steps = 40
     config.optim.weight_decay = 0.05
     config.optim.clip_norm = 1.0
     config.optim.ema = 0.99
     config.train = ml_collections.ConfigDict()
     config.train.batch = 64
-    config.train.steps = 300
+    config.train.steps = 400
     config.train.eval_every = 100
     config.train.log_every = 20
 

@@ -157,7 +157,9 @@ def test_half_on_a_balanced_score_is_the_natural_prior_in_truth():
 
 def test_stacking_is_refused_by_name_and_accounted_for_when_allowed():
     words = {"sampling": "balanced", "loss": "focal", "loss_kwargs": {"gamma": 2.0, "alpha": 0.25}}
-    with pytest.raises(InputError, match=r"sampling \+2.30, alpha -1.10; \+1.20 .* 0.231 in truth.*allow_stacking"):
+    with pytest.raises(
+        InputError, match=r"sampling \+2.30, alpha -1.10; \+1.20 .* 0.231 in truth.*allow_stacking"
+    ):
         balance.plan(COUNTS, **words)
     both = balance.plan(COUNTS, **words, allow_stacking=True).ledger
     assert both.active() == ["sampling", "alpha"]

@@ -114,3 +114,12 @@ def test_an_unknown_head_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(InputError, match=r"Unknown head 'smot'; expected one of \['random_over'"):
         rebalance.finish(config, tmp_path / "new", name="x")
     assert not (tmp_path / "new").exists()
+
+
+def test_the_plain_arm_is_the_baseline_experiment():
+    sys.path.insert(0, str(ROOT))
+    from experiments import audio_baseline, imbalance_study
+
+    plain, baseline = imbalance_study.get_config().to_dict(), audio_baseline.get_config().to_dict()
+    assert plain["balance"].pop("head") == ""
+    assert plain == baseline
