@@ -15,7 +15,7 @@ from etils import epath
 from dfjax.media import AUDIO_SUFFIXES as AUDIO_SUFFIXES
 from dfjax.media import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from dfjax.media import VIDEO_SUFFIXES as VIDEO_SUFFIXES
-from dfjax.records import InputError
+from dfjax.records import FAKE, LABEL_NAMES, REAL, SPLITS, InputError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -237,3 +237,48 @@ def check_disjoint(index: Index) -> None:
                 raise ValueError(
                     f"{index.dataset}: {unit} is in {splits[unit]} and in {item.split} ({item.id})"
                 )
+
+
+def check(index: Index) -> Index:
+    """The index, if a dataset can be made of it.
+
+    Raises:
+      InputError: it is empty, has one class only, an id twice, or a file under both labels.
+    """
+    found = collections.Counter(item.label for item in index.items)
+    if not index.items:
+        raise InputError(f"No media files found for {index.dataset}; {reasons(index.skipped)}")
+    if not (found[REAL] and found[FAKE]):
+        only, other = (LABEL_NAMES[label] for label in ((REAL, FAKE) if found[REAL] else (FAKE, REAL)))
+        raise InputError(
+            f"{index.dataset}: all {len(index.items)} files are {only}; {other} files are needed too"
+        )
+    for split in SPLITS:
+        labels = {item.label for item in index.items if item.split == split}
+        if len(labels) < 2:
+            missing = " and ".join(name for label, name in enumerate(LABEL_NAMES) if label not in labels)
+            index.warnings.append(f"{split} has no {missing} files")
+    ids = collections.Counter(item.id for item in index.items)
+    if twice := sorted(id_ for id_, count in ids.items() if count > 1):
+        raise InputError(f"{index.dataset}: {twice[0]} is indexed twice ({len(twice)} such ids)")
+    if conflicts := label_conflicts(index.items):
+        first, second = conflicts[0]
+        raise InputError(
+            f"{index.dataset}: {first} and {second} have the same content and different labels "
+            f"({len(conflicts)} such pairs); remove one of each"
+        )
+    return index
+
+
+def source_digest(index: Index) -> str:
+    """8 hex digits over names, sizes, labels and splits: whether a prepared dataset is of this tree."""
+    rows = [(f"{item.id}\t{item.label}\t{item.split}\t{item.group}", item.path) for item in index.items]
+    return listing_digest(rows)
+
+
+def reasons(skipped: list[tuple[str, str]]) -> str:
+    """The most frequent reasons, for a message."""
+    if not skipped:
+        return "nothing was skipped"
+    common = collections.Counter(reason for _, reason in skipped).most_common(3)
+    return "skipped: " + ", ".join(f"{count} {reason}" for reason, count in common)

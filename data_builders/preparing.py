@@ -18,12 +18,8 @@ the records lie `index.<split>.npz` (labels, ids, groups, clips, methods and sub
 `preparation.json` (what was found, counted, skipped and dropped).
 """
 
-import collections
-import dataclasses
 import functools
-import hashlib
 import json
-import re
 from typing import Any
 
 import numpy as np
@@ -31,38 +27,13 @@ import tensorflow_datasets as tfds
 import tqdm
 from etils import epath
 
-from data_builders import decoding, indexing, workers
-from dfjax.records import FAKE, LABEL_NAMES, REAL, SPLITS, TEXT_FIELDS, InputError, features
+from data_builders import configs, decoding, indexing, workers
+from data_builders.configs import MediaConfig as MediaConfig
+from dfjax.records import LABEL_NAMES, SPLITS, TEXT_FIELDS, InputError, features
 
 MODALITIES = ("audio", "image", "video", "index")
 SECONDS = 60.0  # an item may take this long ...
 BYTES_PER_SECOND = 1e6  # ... and its size over this on top
-
-
-@dataclasses.dataclass(eq=False)
-class MediaConfig(tfds.core.BuilderConfig):
-    """What is written: the protocol, the modality and how faces are cut out of videos."""
-
-    name: str = "disjoint"
-    protocol: str = "disjoint"  # no group in two splits; or 'official': the published split, unchanged
-    modality: str = "audio"  # 'audio', 'image' (as they are), 'video' (face crops), 'index' (no media)
-    frames: int = 32  # per video, evenly spread
-    size: int = 256  # pixels, side of a face crop
-    faces: str = "largest"  # or 'all' faces of a frame
-    image_format: str = "jpeg"  # of crops: 'jpeg' (quality 95) or 'png'
-    detector: str = "haar"  # 'yunet' needs a model file
-
-
-CROP_OPTIONS = ("frames", "size", "faces", "image_format", "detector")
-
-
-def with_options(config: MediaConfig, **options) -> MediaConfig:
-    """The config with some of CROP_OPTIONS changed and named after them: 'disjoint-frames16-yunet'."""
-    changed = {name: value for name, value in options.items() if value not in (None, getattr(config, name))}
-    if not changed:
-        return config
-    suffix = "".join(f"-{name if isinstance(value, int) else ''}{value}" for name, value in changed.items())
-    return dataclasses.replace(config, name=config.name + suffix, **changed)
 
 
 class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -93,7 +64,9 @@ class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         self._skipped: dict[str, str] = {}  # id -> reason, found by the media stage
         self._faceless: dict[str, int] = {}  # clip -> frames in which no face was found
         if self.CONFIG_PER_SOURCE and self.source is not None:
-            kwargs["config"] = source_config(kwargs.get("config") or self.BUILDER_CONFIGS[0], self.source)
+            kwargs["config"] = configs.source_config(
+                kwargs.get("config") or self.BUILDER_CONFIGS[0], self.source
+            )
         super().__init__(**kwargs)
         self._original_state |= {
             "source": source,
@@ -120,7 +93,7 @@ class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
                 raise InputError(f"{self.name} needs --source. {self.MANUAL_DOWNLOAD_INSTRUCTIONS or ''}")
             if not root.is_dir():
                 raise InputError(f"--source {root} is not a folder; give the folder that holds the media")
-            self._index = check(self.index(root))
+            self._index = indexing.check(self.index(root))
         return self._index
 
     @property
@@ -144,7 +117,9 @@ class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
 
     def _options(self) -> dict[str, Any]:
         config = self.builder_config
-        return {name: getattr(config, name) for name in CROP_OPTIONS} | {"face_model": self.face_model}
+        return {name: getattr(config, name) for name in configs.CROP_OPTIONS} | {
+            "face_model": self.face_model
+        }
 
     def _log_download_bytes(self) -> None:
         pass  # TFDS would print lines of its own into our output
@@ -161,7 +136,7 @@ class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
             usable = self._media_stage(index.items)
             parts = {split: [item for item in items if item.id in usable] for split, items in parts.items()}
         if not any(parts.values()):
-            raise InputError(f"{self.name}: no usable media; {_reasons(list(self._skipped.items()))}")
+            raise InputError(f"{self.name}: no usable media; {indexing.reasons(list(self._skipped.items()))}")
         return {split: self._generate_examples(items) for split, items in parts.items() if items}
 
     def _media_stage(self, items: list[indexing.Item]) -> set[str]:
@@ -273,9 +248,9 @@ class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
             "variant": index.variant,
             "protocol": config.protocol,
             "modality": config.modality,
-            "crops": {name: getattr(config, name) for name in CROP_OPTIONS} if crops else None,
+            "crops": {name: getattr(config, name) for name in configs.CROP_OPTIONS} if crops else None,
             "face_detector": config.detector if crops else None,
-            "source_digest": source_digest(index),
+            "source_digest": indexing.source_digest(index),
             "counts": counts,
             "skipped": sorted([*index.skipped, *self._skipped.items()]),
             "dropped": sorted(index.dropped),
@@ -295,43 +270,6 @@ def _beam_decode(item, *, modality, options, dataset, fields):
         beam.metrics.Metrics.counter("skipped", reason).inc()
         return []
     return list(decoding.examples(item, result, dataset, fields))
-
-
-def check(index: indexing.Index) -> indexing.Index:
-    """The index, if a dataset can be made of it.
-
-    Raises:
-      InputError: it is empty, has one class only, an id twice, or a file under both labels.
-    """
-    found = collections.Counter(item.label for item in index.items)
-    if not index.items:
-        raise InputError(f"No media files found for {index.dataset}; {_reasons(index.skipped)}")
-    if not (found[REAL] and found[FAKE]):
-        only, other = (LABEL_NAMES[label] for label in ((REAL, FAKE) if found[REAL] else (FAKE, REAL)))
-        raise InputError(
-            f"{index.dataset}: all {len(index.items)} files are {only}; {other} files are needed too"
-        )
-    for split in SPLITS:
-        labels = {item.label for item in index.items if item.split == split}
-        if len(labels) < 2:
-            missing = " and ".join(name for label, name in enumerate(LABEL_NAMES) if label not in labels)
-            index.warnings.append(f"{split} has no {missing} files")
-    ids = collections.Counter(item.id for item in index.items)
-    if twice := sorted(id_ for id_, count in ids.items() if count > 1):
-        raise InputError(f"{index.dataset}: {twice[0]} is indexed twice ({len(twice)} such ids)")
-    if conflicts := indexing.label_conflicts(index.items):
-        first, second = conflicts[0]
-        raise InputError(
-            f"{index.dataset}: {first} and {second} have the same content and different labels "
-            f"({len(conflicts)} such pairs); remove one of each"
-        )
-    return index
-
-
-def source_digest(index: indexing.Index) -> str:
-    """8 hex digits over names, sizes, labels and splits: whether a prepared dataset is of this tree."""
-    rows = [(f"{item.id}\t{item.label}\t{item.split}\t{item.group}", item.path) for item in index.items]
-    return indexing.listing_digest(rows)
 
 
 def write_index(builder: tfds.core.DatasetBuilder, split: str) -> dict[str, dict[str, int]]:
@@ -357,28 +295,3 @@ def write_index(builder: tfds.core.DatasetBuilder, split: str) -> dict[str, dict
         }
         for label, class_name in enumerate(LABEL_NAMES)
     }
-
-
-def source_config(config: MediaConfig, source: epath.Path) -> MediaConfig:
-    """The config named after the source folder and a digest of its files' names, sizes and metadata."""
-    if not source.is_dir():
-        raise InputError(f"--source {source} is not a folder; give the folder that holds the media")
-    files = [
-        (epath.Path(parent, name).relative_to(source).as_posix(), epath.Path(parent, name))
-        for parent, _, names in source.walk()
-        for name in names
-        if not indexing.junk(name)
-    ]
-    tables = [path.read_bytes() for _, path in sorted(files) if path.name == "metadata.csv"]
-    digest = hashlib.blake2b(b"".join([indexing.listing_digest(files).encode(), *tables]), digest_size=4)
-    stem = re.sub(r"[^a-z0-9_]+", "_", source.resolve().name.lower()).strip("_") or "folder"
-    suffix = config.name.removeprefix("folder")
-    return dataclasses.replace(config, name=f"{stem}-{digest.hexdigest()}{suffix}")
-
-
-def _reasons(skipped: list[tuple[str, str]]) -> str:
-    """The most frequent reasons, for a message."""
-    if not skipped:
-        return "nothing was skipped"
-    common = collections.Counter(reason for _, reason in skipped).most_common(3)
-    return "skipped: " + ", ".join(f"{count} {reason}" for reason, count in common)

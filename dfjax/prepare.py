@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 import data_builders
-from data_builders import preparing
+from data_builders import configs, indexing, preparing
 from dfjax import cli
 from dfjax.records import LABEL_NAMES, InputError
 
@@ -74,7 +74,7 @@ def prepare(
         config = _config(cls, config_name)
         if config.modality in ("image", "video"):
             detector = None if face_model is None else "yunet"
-            config = preparing.with_options(config, detector=detector, **crop_options)
+            config = configs.with_options(config, detector=detector, **crop_options)
         builder = cls(
             source=source,
             data_dir=data_dir,
@@ -191,7 +191,7 @@ def _check_source(builder, directory: epath.Path) -> None:
     if builder.CONFIG_PER_SOURCE or builder.source is None:
         return
     prepared = summary(directory)["source_digest"]
-    if (given := preparing.source_digest(builder.load_index())) != prepared:
+    if (given := indexing.source_digest(builder.load_index())) != prepared:
         raise InputError(
             f"{directory} was prepared from other files (digest {prepared}) than --source {builder.source} "
             f"({given}); delete it or give another --data_dir"

@@ -5,7 +5,7 @@ import collections
 import pytest
 from etils import epath
 
-from data_builders import folders, indexing, preparing
+from data_builders import configs, folders, indexing
 from data_builders.folder_audio.folder_audio_dataset_builder import SOUND_SUFFIXES
 from dfjax.records import FAKE, REAL, InputError
 from tests.data_builders import fixtures
@@ -118,11 +118,11 @@ def test_one_line_errors(tmp_path):
     with pytest.raises(InputError, match="is empty"):
         index(tmp_path / "hollow")
     with pytest.raises(InputError, match="all 2 files are real; fake files are needed"):
-        preparing.check(index(fixtures.tree(tmp_path / "one", ["real/a.wav", "real/b.wav"])))
+        indexing.check(index(fixtures.tree(tmp_path / "one", ["real/a.wav", "real/b.wav"])))
     twins = fixtures.tree(tmp_path / "twins", ["real/a.wav", "fake/b.wav", "real/c.wav"])
     (twins / "fake/copy.wav").write_bytes((twins / "real/c.wav").read_bytes())
     with pytest.raises(InputError, match=r"real/c\.wav and fake/copy\.wav have the same content"):
-        preparing.check(index(twins))
+        indexing.check(index(twins))
     with pytest.raises(InputError, match="both train and training"):
         index(fixtures.tree(tmp_path / "both", ["train/real/a.wav", "training/fake/b.wav"]))
     with pytest.raises(InputError, match="only by case"):
@@ -137,7 +137,7 @@ def test_the_config_changes_with_the_folder(tmp_path):
     root = fixtures.tree(tmp_path / "My Voices", ["real/a.wav", "fake/b.wav"])
 
     def name():
-        return preparing.source_config(preparing.MediaConfig(name="folder"), epath.Path(root)).name
+        return configs.source_config(configs.MediaConfig(name="folder"), epath.Path(root)).name
 
     first = name()
     assert first.startswith("my_voices-") and name() == first

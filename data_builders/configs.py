@@ -1,0 +1,54 @@
+"""What a prepared dataset is called and what goes into it."""
+
+import dataclasses
+import hashlib
+import re
+
+import tensorflow_datasets as tfds
+from etils import epath
+
+from data_builders import indexing
+from dfjax.records import InputError
+
+
+@dataclasses.dataclass(eq=False)
+class MediaConfig(tfds.core.BuilderConfig):
+    """What is written: the protocol, the modality and how faces are cut out of videos."""
+
+    name: str = "disjoint"
+    protocol: str = "disjoint"  # no group in two splits; or 'official': the published split, unchanged
+    modality: str = "audio"  # 'audio', 'image' (as they are), 'video' (face crops), 'index' (no media)
+    frames: int = 32  # per video, evenly spread
+    size: int = 256  # pixels, side of a face crop
+    faces: str = "largest"  # or 'all' faces of a frame
+    image_format: str = "jpeg"  # of crops: 'jpeg' (quality 95) or 'png'
+    detector: str = "haar"  # 'yunet' needs a model file
+
+
+CROP_OPTIONS = ("frames", "size", "faces", "image_format", "detector")
+
+
+def with_options(config: MediaConfig, **options) -> MediaConfig:
+    """The config with some of CROP_OPTIONS changed and named after them: 'disjoint-frames16-yunet'."""
+    changed = {name: value for name, value in options.items() if value not in (None, getattr(config, name))}
+    if not changed:
+        return config
+    suffix = "".join(f"-{name if isinstance(value, int) else ''}{value}" for name, value in changed.items())
+    return dataclasses.replace(config, name=config.name + suffix, **changed)
+
+
+def source_config(config: MediaConfig, source: epath.Path) -> MediaConfig:
+    """The config named after the source folder and a digest of its files' names, sizes and metadata."""
+    if not source.is_dir():
+        raise InputError(f"--source {source} is not a folder; give the folder that holds the media")
+    files = [
+        (epath.Path(parent, name).relative_to(source).as_posix(), epath.Path(parent, name))
+        for parent, _, names in source.walk()
+        for name in names
+        if not indexing.junk(name)
+    ]
+    tables = [path.read_bytes() for _, path in sorted(files) if path.name == "metadata.csv"]
+    digest = hashlib.blake2b(b"".join([indexing.listing_digest(files).encode(), *tables]), digest_size=4)
+    stem = re.sub(r"[^a-z0-9_]+", "_", source.resolve().name.lower()).strip("_") or "folder"
+    suffix = config.name.removeprefix("folder")
+    return dataclasses.replace(config, name=f"{stem}-{digest.hexdigest()}{suffix}")
