@@ -14,10 +14,16 @@ from jaxtyping import Array, Float, UInt8
 from dfjax.records import InputError
 
 
-def _finish(maps: Float[Array, "batch h w"], height: int, width: int) -> Float[Array, "batch height width"]:
-    """Enlarged to the image, negative values to 0, the largest to 1; a map of zeros stays one."""
-    maps = jnp.maximum(jax.image.resize(maps, (len(maps), height, width), "linear"), 0)
-    return maps / jnp.maximum(maps.max(axis=(1, 2), keepdims=True), jnp.finfo(maps.dtype).tiny)
+def _finish(
+    maps: Float[Array, "batch h w"], height: int, width: int, window: int = 0
+) -> Float[Array, "batch height width"]:
+    """Enlarged to the image or its central `window`, negative values to 0, the largest to 1; zeros stay."""
+    inner = (window, window) if 0 < window < min(height, width) else (height, width)
+    maps = jnp.maximum(jax.image.resize(maps, (len(maps), *inner), "linear"), 0)
+    maps = maps / jnp.maximum(maps.max(axis=(1, 2), keepdims=True), jnp.finfo(maps.dtype).tiny)
+    before = [(outer - side) // 2 for outer, side in zip((height, width), inner, strict=True)]
+    after = [outer - side - b for outer, side, b in zip((height, width), inner, before, strict=True)]
+    return jnp.pad(maps, ((0, 0), *zip(before, after, strict=True)))
 
 
 def grad_cam(
@@ -34,7 +40,8 @@ def grad_cam(
     maps = model.features(images).astype(jnp.float32)
     slopes = jax.grad(lambda maps: model.head(model.pool(maps)).sum())(maps)
     weights = slopes.mean(axis=(1, 2), keepdims=True)
-    return _finish(nnx.relu((weights * maps).sum(axis=-1)), *images.shape[1:3])
+    maps = nnx.relu((weights * maps).sum(axis=-1))
+    return _finish(maps, *images.shape[1:3], window=getattr(model, "window", 0))
 
 
 def attention_rollout(

@@ -5,6 +5,7 @@ import pytest
 from flax import nnx
 
 from dfjax import heatmap
+from dfjax.models.cnn_small import CNNSmall
 from dfjax.records import InputError
 
 
@@ -39,6 +40,15 @@ def test_grad_cam_finds_what_raises_the_logit():
     row, column = np.unravel_index(maps[0].argmax(), (16, 16))
     assert 4 <= row < 8 and 8 <= column < 12 and maps[0].max() == 1
     np.testing.assert_array_equal(maps[1], 0)  # the blue patch does not raise it
+
+
+def test_the_map_of_a_window_lies_in_the_centre():
+    model = nnx.view(CNNSmall(rngs=nnx.Rngs(0), window=32), deterministic=True, use_running_average=True)
+    x = jax.random.uniform(jax.random.key(0), (1, 41, 50, 3))
+    maps = heatmap.grad_cam(model, x)
+    assert maps.shape == (1, 41, 50)
+    np.testing.assert_allclose(maps[:, 4:36, 9:41], heatmap.grad_cam(model, x[:, 4:36, 9:41]), atol=1e-5)
+    assert maps[:, :4].max() == maps[:, 36:].max() == maps[..., :9].max() == maps[..., 41:].max() == 0
 
 
 def test_rollout_finds_the_patch_that_is_looked_at():

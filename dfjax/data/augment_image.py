@@ -279,3 +279,47 @@ def jpeg(
     key_quality, key_choice = jax.random.split(key)
     drawn = jax.random.uniform(key_quality, (len(images),), minval=quality[0], maxval=quality[1])
     return _choose(key_choice, rate, jpeg_like(images, jnp.round(drawn)), images)
+
+
+def augment(
+    key: Key[Array, ""],
+    images: Float[Array, "b h w 3"],
+    *,
+    size: int = 0,
+    flip_rate: float = 0.5,
+    degrees: float = 0.0,
+    zoom: float = 0.0,
+    shift: float = 0.0,
+    brightness: float = 0.0,
+    contrast: float = 0.0,
+    saturation: float = 0.0,
+    tint: float = 0.0,
+    blur_sigma: float = 0.0,
+    blur_rate: float = 0.5,
+    factor: float = 1.0,
+    downscale_rate: float = 0.5,
+    noise_std: float = 0.0,
+    noise_rate: float = 0.5,
+    jpeg_quality: tuple[float, float] = (60, 100),
+    jpeg_rate: float = 0.0,
+    cut_out_side: float = 0.0,
+    cut_out_rate: float = 0.5,
+) -> Float[Array, "b h2 w2 3"]:
+    """All of the above in the order in which a picture meets them: scene, lens, sensor, file; then the cut.
+
+    JPEG comes before `size` cuts the images, so that its blocks lie where those of the file do.
+    """
+    keys = jax.random.split(key, 9)
+    images = affine(keys[0], images, degrees=degrees, zoom=zoom, shift=shift)
+    images = colour(
+        keys[1], images, brightness=brightness, contrast=contrast, saturation=saturation, tint=tint
+    )
+    images = blur(keys[2], images, sigma=blur_sigma, rate=blur_rate)
+    images = downscale(keys[3], images, factor=factor, rate=downscale_rate)
+    if noise_std:
+        images = noise(keys[4], images, std=noise_std, rate=noise_rate)
+    images = jpeg(keys[5], images, quality=jpeg_quality, rate=jpeg_rate)
+    if size:
+        images = crop(keys[6], images, size=size)
+    images = flip(keys[7], images, rate=flip_rate)
+    return cut_out(keys[8], images, side=cut_out_side, rate=cut_out_rate) if cut_out_side else images

@@ -10,9 +10,10 @@ and matched in tone, as in Li et al., "Face X-ray for more general face forgery 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from dfjax.data import augment_image
+from dfjax.records import FAKE
 
 ELASTIC = (6, 6)  # nodes of the deformation of a mask
 TONE = (10, 10)  # pixels that carry the tone of a crop
@@ -143,3 +144,40 @@ def blend(
     ratio = jnp.where(other[..., None], 1.0, ratio)  # two faces at once would be a double exposure
     share = ratio * masks(keys[8], ellipse, size=size)
     return target + share[..., None] * (source - target), share
+
+
+def mix_in(
+    key: Key[Array, ""],
+    images: Float[Array, "b s s 3"],
+    labels: Int[Array, " b"],
+    *,
+    count: int,
+    **options,
+) -> tuple[Float[Array, "b s s 3"], Int[Array, " b"]]:
+    """Overwrites `count` images of a batch by fakes made from its real ones.
+
+    Fakes are overwritten first: in a batch with `count` of them the labels stay as they are, and so do the class
+    rates. Real images follow, so that a batch of real faces alone becomes one of both classes. A real image may
+    stand in the batch beside the fake made from it, as in the paper.
+
+    Args:
+      key: random key.
+      images: square crops, RGB in [0, 1].
+      labels: 1 fake, 0 real.
+      count: images to overwrite; with fewer real ones in the batch, as many as there are.
+      **options: of `blend`, but for `ellipse`.
+
+    Returns:
+      Images and labels.
+    """
+    key_rows, key_sources, key_blend = jax.random.split(key, 3)
+    fake = labels == FAKE
+
+    def first(key, wanted):  # in random order
+        return jax.lax.top_k(wanted + jax.random.uniform(key, labels.shape), count)[1]
+
+    rows, sources = first(key_rows, fake), first(key_sources, ~fake)
+    fakes, _ = blend(key_blend, images[sources], **options)
+    possible = ~fake[sources]
+    images = images.at[rows].set(jnp.where(possible[:, None, None, None], fakes, images[rows]))
+    return images, labels.at[rows].set(jnp.where(possible, FAKE, labels[rows]))

@@ -144,3 +144,14 @@ def test_jpeg_again_changes_next_to_nothing(images):
     quality = jnp.full(4, 80.0)
     once = aug.jpeg_like(images, quality)
     assert psnr(aug.jpeg_like(once, quality), once) > psnr(once, images) + 3
+
+
+def test_the_chain_is_the_identity_without_options_and_jits_with_all(images):
+    key = jax.random.key(0)
+    np.testing.assert_array_equal(aug.augment(key, images, flip_rate=0.0), images)
+    chain = functools.partial(
+        aug.augment, size=32, degrees=5.0, brightness=0.1, blur_sigma=1.0, factor=2.0, noise_std=0.05,
+        jpeg_rate=1.0, cut_out_side=0.2,
+    )  # fmt: skip
+    out = jax.jit(chain)(key, images)
+    assert out.shape == (4, 32, 32, 3) and out.min() >= 0 and out.max() <= 1
