@@ -31,11 +31,13 @@ MODELS = {  # name -> "module:Class"; add a line per detector
     "lcnn": "lcnn:LCNN",
     "resnet18_mel": "resnet18_mel:ResNet18Mel",
     "wav2vec2": "wav2vec2:Wav2Vec2",
+    "wav2vec2_frozen": "wav2vec2:Wav2Vec2Frozen",
 }
 PUBLISHED = {  # name -> "module:function"; loaders of released weights: load(path) -> model
     "aasist": "aasist:load",
     "rawnet2": "rawnet2:load",
     "lcnn": "lcnn:load",
+    "wav2vec2": "wav2vec2:load",
     "xception": "xception:load",
     "efficientnet_b0": "efficientnet:load_b0",
     "efficientnet_b4": "efficientnet:load_b4",

@@ -45,9 +45,10 @@ def batch_norm(features: int, rngs: nnx.Rngs) -> nnx.BatchNorm:
 
 
 class Block(nnx.Module):
-    """Residual block of two 2x3 convolutions; then the maximum over each three frames."""
+    """Residual block of two 2x3 convolutions; then, with `pool`, the maximum over each three frames."""
 
-    def __init__(self, inputs: int, outputs: int, first: bool, *, dtype, rngs: nnx.Rngs):
+    def __init__(self, inputs: int, outputs: int, first: bool, *, pool: bool = True, dtype, rngs: nnx.Rngs):
+        self.pool = pool
         both, after = ((1, 1), (1, 1)), ((0, 0), (1, 1))  # zero padding of (frequency, time)
         self.bn1 = None if first else batch_norm(inputs, rngs)  # unused, see the top
         self.conv1 = nnx.Conv(inputs, outputs, (2, 3), padding=both, dtype=dtype, rngs=rngs)
@@ -60,7 +61,8 @@ class Block(nnx.Module):
 
     def __call__(self, x: Float[Array, "b bands t inputs"]) -> Float[Array, "b bands third outputs"]:
         h = self.conv2(jax.nn.selu(self.bn2(self.conv1(x))))
-        return max_over_three(h + (x if self.skip is None else self.skip(x)))
+        h = h + (x if self.skip is None else self.skip(x))
+        return max_over_three(h) if self.pool else h
 
 
 def max_over_three(
