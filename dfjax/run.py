@@ -23,6 +23,7 @@ from dfjax import (
     audit,
     cli,
     devices,
+    losses,
     models,
     prepare,
     report,
@@ -142,7 +143,12 @@ def check(config: ml_collections.ConfigDict) -> None:
     """Raises InputError where an experiment names what does not exist, before anything is prepared or written."""
     data_builders.load(config.data.dataset)
     train.make_optimizer(config)
-    train.make_plan(config, (1, 1))
+    plan = train.make_plan(config, (10, 1))  # any imbalance: what is stacked shows
+    losses.build(plan.loss, **plan.loss_kwargs)
+    if config.balance.get("head"):
+        raise InputError(
+            f"config.balance.head={config.balance.head!r} refits the head of a finished run; use python -m dfjax.rebalance or dfjax.compare"
+        )
     feeds.check(config.data.feed)
     if config.decision.criterion not in thresholds.CRITERIA:
         raise InputError(

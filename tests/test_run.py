@@ -170,6 +170,7 @@ def command(*words, timeout=120):
         (["dfjax.run", "--config", "experiments/audio_focal.py:nowhere"], "Unknown dataset 'nowhere'; expected one of"),
         (["dfjax.run", "--config", "experiments/audio_focal.py", "--config.model.name=resnet_big"], "Unknown model 'resnet_big'; expected one of"),
         (["dfjax.run", "--config", "experiments/audio_focal.py", "--config.decision.criterion=f3"], "f3"),
+        (["dfjax.run", "--config", "experiments/audio_focal.py", "--config.loss.name=hinge"], "hinge"),
         (["dfjax.run", "--config", "experiments/audio_focal.py", "--config.train.batch=many"], "many"),
         (["dfjax.run", "--config", "experiments/audio_focal.py", "--config.train.stepz=3"], "stepz"),
         (["dfjax.run", "--config", "experiments/audio_focal.py:folder_audio"], "needs --source"),
@@ -195,7 +196,7 @@ def test_a_workdir_that_is_a_file_is_refused(tmp_path):
     assert result.returncode == 2 and "is a file" in result.stderr and (tmp_path / "w").read_text() == "mine"
 
 
-@pytest.mark.parametrize(("tree", "expected"), [("empty", "source"), ("one class", "fake files are needed too")])
+@pytest.mark.parametrize(("tree", "expected"), [("empty", "holds no folders named real and fake"), ("one class", "fake files are needed too")])
 def test_a_source_that_cannot_be_trained_on_leaves_nothing(tree, expected, recordings, tmp_path):
     source = tmp_path / "source"
     source.mkdir()
