@@ -1,0 +1,63 @@
+"""From the start of the process to the first finished training step, and where the time goes.
+
+    python -m tests.benchmarks.startup [runs]
+
+Runs experiments/audio_focal.py on prepared synthetic clips for one step. Goal: under 10 s on two idle cores.
+Prints wall and CPU seconds of each run and the modules that took longest to import.
+"""
+
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+
+from tests import prepared
+
+COUNTS = {"train": (270, 30), "validation": (27, 3), "test": (27, 3)}
+CHILD = """
+import sys
+from dfjax import devices, run, train, workdir
+from etils import epath
+from experiments import audio_focal
+devices.use_all_cores()
+config = audio_focal.get_config("made")
+config.data.dataset = "demo_speech"; run.check(config)
+config.train.update({"steps": 1, "eval_every": 10**6})
+class Done(Exception): pass
+def evaluated(*args, **words): raise Done
+train.scoring.score_split = evaluated
+try:
+    train.train(config, epath.Path(sys.argv[1]), sys.argv[2], progress=False)
+except Done:
+    pass
+"""
+
+
+def main() -> None:
+    """Prints one line per run, then the slowest imports."""
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    with tempfile.TemporaryDirectory() as folder:
+        directory = prepared.make(folder, counts=COUNTS, seconds=2.0)
+        for i in range(runs):
+            began, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run([sys.executable, "-c", CHILD, f"{folder}/{i}", str(directory)], check=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
+            print(
+                f"run {i + 1}: {time.perf_counter() - began:.1f} s to the first step, {cpu:.1f} s of CPU",
+                flush=True,
+            )
+    words = [sys.executable, "-X", "importtime", "-c", "import dfjax.run"]
+    lines = subprocess.run(
+        words, capture_output=True, text=True, check=True, env=os.environ
+    ).stderr.splitlines()
+    found = [re.match(r"import time:\s+(\d+) \|\s+(\d+) \|(\s+)(\S+)", line) for line in lines]
+    times = sorted(((int(m[2]) / 1e6, m[4]) for m in found if m and len(m[3]) <= 7), reverse=True)
+    print("slowest imports:", ", ".join(f"{name} {seconds:.2f} s" for seconds, name in times[:8]))
+
+
+if __name__ == "__main__":
+    main()
