@@ -127,7 +127,7 @@ class HeterogeneousAttention(nnx.Module):
         )
         within_temporal, within_spectral, across = jnp.moveaxis(affinity @ weights, -1, 0)
         is_temporal = np.arange(x.shape[1]) < temporal
-        row, column = is_temporal[:, None], is_temporal[None, :]
+        row, column = is_temporal[None, :, None], is_temporal[None, None, :]
         board = jnp.where(row != column, across, jnp.where(row, within_temporal, within_spectral))
         return jax.nn.softmax(board / TEMPERATURE_HETEROGENEOUS, axis=-1)
 

@@ -89,7 +89,7 @@ class Positions(nnx.Module):
             x.astype(self.dtype), kernel.astype(self.dtype), (1,), [(half, half - even)],
             dimension_numbers=("NWC", "WIO", "NWC"), feature_group_count=self.groups,
         )  # fmt: skip
-        return jax.nn.gelu(y + self.bias[...].astype(self.dtype), approximate=False)
+        return jax.nn.gelu(y + self.bias[...].astype(self.dtype)[None, None], approximate=False)
 
 
 class SelfAttention(nnx.Module):
