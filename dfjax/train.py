@@ -113,7 +113,7 @@ def train(
     validation = sources.open_split(directory, "validation")
     model_class = models.model_class(config.model.name)
     plan = make_plan(config, class_counts(train_split))
-    strata = sampling.strata(train_split.label, {REAL: plan.rates[REAL], FAKE: plan.rates[FAKE]})
+    strata = sampling.strata(train_split.label, inputs.strata_rates(config, plan.rates))
     make_input = inputs.make(config, model_class.modality)
 
     # ------------------------------------------------------------------ model, optimiser, state
@@ -138,9 +138,9 @@ def train(
         def one_step(state, data, key):
             key_draw, key_input, key_model = jax.random.split(key, 3)
             examples = feed.examples(key_draw, data)
-            x = make_input(key_input, examples)
+            x, labels = make_input(key_input, examples)
             return train_step.update(
-                state, x, examples["label"], key_model, graphdef=graphdef, tx=tx, loss=loss, ema=ema
+                state, x, labels, key_model, graphdef=graphdef, tx=tx, loss=loss, ema=ema
             )
 
         @functools.cache

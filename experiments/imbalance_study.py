@@ -53,7 +53,9 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
     config.data.config_name = ""  # "" takes the dataset's default protocol
     config.data.feed = "auto"
     config.data.seconds = 2.0  # random cut of each clip
-    config.augment = ml_collections.ConfigDict({"gain_db": 6.0, "noise_db": (-5.0, 30.0)})
+    config.augment = ml_collections.ConfigDict(
+        {"gain_db": 6.0, "noise_db": (-5.0, 30.0), "self_fakes": 0.0}  # fakes made from real clips: none
+    )
 
     # model
     config.model = ml_collections.ConfigDict({"name": "texture"})

@@ -270,7 +270,7 @@ def jpeg(
     key: Key[Array, ""],
     images: Float[Array, "b h w 3"],
     *,
-    quality: tuple[float, float] = (60, 100),
+    quality: tuple[float, float] = (60.0, 100.0),
     rate: float = 0.0,
 ) -> Float[Array, "b h w 3"]:
     """JPEG-like loss at a quality drawn between the two given, on a share `rate`; see `jpeg_like`."""
@@ -300,7 +300,7 @@ def augment(
     downscale_rate: float = 0.5,
     noise_std: float = 0.0,
     noise_rate: float = 0.5,
-    jpeg_quality: tuple[float, float] = (60, 100),
+    jpeg_quality: tuple[float, float] = (60.0, 100.0),
     jpeg_rate: float = 0.0,
     cut_out_side: float = 0.0,
     cut_out_rate: float = 0.5,

@@ -1,29 +1,114 @@
-"""From raw examples on the device to the model's training input: cut, augment, normalise, all inside the jitted step."""
+"""From raw examples on the device to the model's training input: cut, made fakes, augmentation, all inside the jitted step.
 
+A share of the batch can be fakes made from real training examples (`config.augment.self_fakes`): vocoded clips, self-blended
+faces. The strata are then drawn with as many real examples more and stored fakes fewer, so that the classes keep the rates of
+the plan and its log-odds stay true. What is made goes through the same augmentation as everything else.
+"""
+
+import inspect
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import ml_collections
+from jaxtyping import Array, Float, Int, Key
 
-from dfjax.data import audio
-from dfjax.records import SAMPLE_RATE
+from dfjax.data import audio, augment_image, self_blend, vocode
+from dfjax.records import FAKE, REAL, SAMPLE_RATE, InputError
+
+
+def made(config: ml_collections.ConfigDict) -> int:
+    """How many fakes of each batch are made from real examples.
+
+    Raises:
+      InputError: the share is no share, or too small for the batch.
+    """
+    share, batch = config.augment.self_fakes, config.train.batch
+    count = round(share * batch)
+    if not 0 <= share < 1 or (share and not count):
+        raise InputError(
+            f"config.augment.self_fakes={share} of batches of {batch}: expected 0 or a share from {1 / batch:.2g} to below 1"
+        )
+    return count
+
+
+def strata_rates(config: ml_collections.ConfigDict, rates: tuple[float, float]) -> dict[int, float]:
+    """How often stored real and fake examples are drawn, so that with the made fakes the classes come at `rates`.
+
+    Args:
+      config: the experiment.
+      rates: (real, fake) shares of the batch that the plan of balance asks for.
+
+    Raises:
+      InputError: more fakes are to be made than the plan has room for.
+    """
+    share = made(config) / config.train.batch
+    if share > rates[FAKE] + 1e-9:
+        raise InputError(
+            f"config.augment.self_fakes={config.augment.self_fakes} is more than the share of fakes in a batch, "
+            f"{rates[FAKE]:.3g}; lower it or raise that share (config.balance.sampling='balanced')"
+        )
+    return {REAL: rates[REAL] + share, FAKE: max(rates[FAKE] - share, 0.0)}
 
 
 def make(config: ml_collections.ConfigDict, modality: str) -> Callable:
-    """(key, examples) -> the model's input, as `config.data` and `config.augment` say."""
-    if modality == "image":
-        from dfjax.data import augment_image
+    """(key, examples) -> (the model's input, labels), as `config.data` and `config.augment` say.
 
-        return lambda key, examples: augment_image.augment(
-            key, examples["image"].astype(jnp.float32) / 255, **config.augment.to_dict()
-        )
-    samples = round(config.data.seconds * SAMPLE_RATE)
+    Raises:
+      InputError: `config.augment` names an augmentation that does not exist, or an impossible share of made fakes.
+    """
     options = config.augment.to_dict()
+    options.pop("self_fakes")
+    count = made(config)
+    if modality == "image":
+        return _images(options, count)
+    samples = round(config.data.seconds * SAMPLE_RATE)
 
     def waveforms(key: jax.Array, examples: dict):
         key_cut, key_augment = jax.random.split(key)
         x = audio.random_cut(key_cut, examples["audio"], examples["length"], samples)
-        return audio.augment(key_augment, x, **options)
+        x, labels = with_fakes(jax.random.fold_in(key, 1), x, examples["label"], count, vocode.resynthesise)
+        return audio.augment(key_augment, x, **options), labels
 
     return waveforms
+
+
+def _images(options: dict, count: int) -> Callable:
+    known = set(inspect.signature(augment_image.augment).parameters) - {"key", "images"}
+    if unknown := sorted(set(options) - known):
+        raise InputError(
+            f"Unknown config.augment.{unknown[0]}; expected one of {sorted(known | {'self_fakes'})}"
+        )
+
+    def images(key: jax.Array, examples: dict):
+        x = augment_image.to_float(examples["image"])
+        x, labels = with_fakes(jax.random.fold_in(key, 1), x, examples["label"], count, _blend)
+        return augment_image.augment(key, x, **options), labels
+
+    return images
+
+
+def _blend(key: jax.Array, x: Float[Array, "batch size size 3"]) -> Float[Array, "batch size size 3"]:
+    return self_blend.blend(key, x)[0]
+
+
+def with_fakes(
+    key: Key[Array, ""],
+    x: Float[Array, "batch ..."],
+    labels: Int[Array, " batch"],
+    count: int,
+    fake: Callable,
+) -> tuple[Float[Array, "batch ..."], Int[Array, " batch"]]:
+    """The batch with `count` of its real examples made into fakes.
+
+    Args:
+      key: of the fakes.
+      x: a batch with at least `count` real examples; where rounding leaves one fewer, a fake is remade, and stays one.
+      labels: its labels.
+      count: how many, known when compiling.
+      fake: (key, real examples) -> fakes.
+    """
+    if not count:
+        return x, labels
+    rows = jnp.argsort(labels, stable=True)[:count]  # real ones first, whatever the order of the feed
+    return x.at[rows].set(fake(key, x[rows])), labels.at[rows].set(FAKE)

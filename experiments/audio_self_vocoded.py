@@ -1,0 +1,49 @@
+"""Do fakes made from the real training clips help against generators that training has not seen?
+
+python -m dfjax.run --config experiments/audio_self_vocoded.py
+python -m dfjax.run --config experiments/audio_self_vocoded.py:folder_audio --source RECORDINGS
+
+As audio_focal.py, but every second fake of a batch is a real clip of the training split, vocoded anew each time it is drawn.
+"""
+
+import ml_collections
+
+
+def get_config(dataset: str = "demo_speech") -> ml_collections.ConfigDict:
+    config = ml_collections.ConfigDict()
+    config.seed = 0
+
+    # input
+    config.data = ml_collections.ConfigDict()
+    config.data.dataset = dataset or "demo_speech"
+    config.data.config_name = ""  # "" takes the dataset's default protocol
+    config.data.feed = "auto"
+    config.data.seconds = 2.0  # random cut of each clip
+    config.augment = ml_collections.ConfigDict(
+        {"gain_db": 6.0, "noise_db": (-5.0, 30.0), "self_fakes": 0.25}  # of the batch: half of its fakes
+    )
+
+    # model
+    config.model = ml_collections.ConfigDict({"name": "texture"})
+    config.model.kwargs = ml_collections.ConfigDict({"embedding": 64, "dropout": 0.3})
+
+    # imbalance: one measure in the loss, one in the batch; only the second shifts the log-odds
+    config.loss = ml_collections.ConfigDict({"name": "focal", "kwargs": {"gamma": 2.0}})
+    config.balance = ml_collections.ConfigDict({"sampling": "balanced", "allow_stacking": False})
+
+    # optimiser
+    config.optim = ml_collections.ConfigDict()
+    config.optim.learning_rate = 1e-3
+    config.optim.warmup_steps = 40
+    config.optim.weight_decay = 0.05
+    config.optim.clip_norm = 1.0
+    config.optim.ema = 0.99
+    config.train = ml_collections.ConfigDict()
+    config.train.batch = 64
+    config.train.steps = 400
+    config.train.eval_every = 100
+    config.train.log_every = 20
+
+    # decision, after training
+    config.decision = ml_collections.ConfigDict({"criterion": "f1"})
+    return config

@@ -1,0 +1,110 @@
+"""Fakes made inside the step: how many, from which examples, with which label, and nothing at all when off."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dfjax.data import audio, augment_image, inputs, sampling
+from dfjax.records import FAKE, REAL, InputError
+from experiments import audio_focal, audio_self_vocoded, image_focal
+
+KEY = jax.random.key(3)
+
+
+def experiment(module, share, batch=8):
+    config = module.get_config()
+    config.train.batch, config.augment.self_fakes = batch, share
+    if "seconds" in config.data:
+        config.data.seconds = 0.2
+    return config
+
+
+def clips(labels, samples=4000):
+    x = np.random.default_rng(0).normal(0, 3000, (len(labels), samples)).astype(np.int16)
+    lengths = np.full(len(labels), samples, np.int32)
+    return {"audio": jnp.array(x), "length": jnp.array(lengths), "label": jnp.array(labels, jnp.int32)}
+
+
+def pictures(labels, size=32):
+    x = np.random.default_rng(0).integers(0, 255, (len(labels), size, size, 3)).astype(np.uint8)
+    return {"image": jnp.array(x), "label": jnp.array(labels, jnp.int32)}
+
+
+def test_off_the_input_is_cut_and_augmentation_alone():
+    config, examples = experiment(audio_focal, 0.0), clips([0, 1, 0, 1])
+    x, labels = jax.jit(inputs.make(config, "audio"))(KEY, examples)
+    key_cut, key_augment = jax.random.split(KEY)
+    expected = audio.random_cut(key_cut, examples["audio"], examples["length"], 3200)
+    expected = audio.augment(key_augment, expected, gain_db=6.0, noise_db=(-5.0, 30.0))
+    np.testing.assert_allclose(x, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(labels, examples["label"])
+
+    config, examples = experiment(image_focal, 0.0), pictures([0, 1, 0, 1])
+    x, labels = jax.jit(inputs.make(config, "image"))(KEY, examples)
+    options = {name: value for name, value in config.augment.to_dict().items() if name != "self_fakes"}
+    expected = augment_image.augment(KEY, examples["image"].astype(jnp.float32) / 255, **options)
+    np.testing.assert_allclose(x, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(labels, examples["label"])
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0, 0, 0, 0, 1, 1], [1, 0, 0, 1, 0, 0, 0, 0]])
+def test_real_examples_become_fakes_in_any_order_of_the_feed_and_the_others_stay(labels):
+    x = jnp.arange(8.0)
+    new, made = inputs.with_fakes(KEY, x, jnp.array(labels), 2, lambda key, x: x + 100)
+    changed = np.asarray(new) != np.asarray(x)
+    assert changed.sum() == 2 and not np.asarray(labels)[changed].any()
+    np.testing.assert_array_equal(made, np.asarray(labels) | changed)
+    np.testing.assert_array_equal(new, np.where(changed, x + 100, x))
+
+
+@pytest.mark.parametrize(
+    ("module", "modality", "raw"), [(audio_focal, "audio", clips), (image_focal, "image", pictures)]
+)
+def test_made_fakes_differ_from_their_source_and_are_labelled_so(module, modality, raw):
+    examples = raw([0, 0, 0, 0, 0, 0, 1, 1])
+    config = experiment(module, 0.25)
+    still = {"gain_db": 0.0, "noise_db": (300.0, 301.0)} if modality == "audio" else {"flip_rate": 0.0}
+    for name in config.augment:
+        if name not in ("self_fakes", *still):
+            del config.augment[name]
+    config.augment.update(still)
+    x, labels = jax.jit(inputs.make(config, modality))(KEY, examples)
+    config.augment.self_fakes = 0.0
+    before, _ = jax.jit(inputs.make(config, modality))(KEY, examples)
+    changed = np.abs(np.asarray(x - before)).reshape(8, -1).max(axis=1) > 1e-3
+    np.testing.assert_array_equal(changed, [1, 1, 0, 0, 0, 0, 0, 0])
+    np.testing.assert_array_equal(labels, [1, 1, 0, 0, 0, 0, 1, 1])
+    assert np.isfinite(np.asarray(x)).all()
+
+
+@pytest.mark.parametrize(("share", "fake_rate"), [(0.0, 0.5), (0.25, 0.5), (0.5, 0.5), (0.125, 0.25)])
+def test_the_classes_come_at_the_rates_of_the_plan(share, fake_rate):
+    config = experiment(audio_focal, share, batch=32)
+    stored = np.array([REAL] * 50 + [FAKE] * 5)
+    strata = sampling.strata(stored, inputs.strata_rates(config, (1 - fake_rate, fake_rate)))
+    for i in range(20):
+        labels = jnp.array(stored)[sampling.draw(jax.random.fold_in(KEY, i), strata, 32)]
+        _, labels = inputs.with_fakes(KEY, jnp.zeros(32), labels, inputs.made(config), lambda key, x: x)
+        assert abs(int(labels.sum()) - 32 * fake_rate) < 1
+
+
+def test_a_share_without_room_in_the_batch_is_refused():
+    with pytest.raises(InputError, match="more than the share of fakes"):
+        inputs.strata_rates(experiment(audio_focal, 0.25), (0.9, 0.1))
+    for share in (-0.1, 1.0, 0.01):
+        with pytest.raises(InputError, match="expected 0 or a share"):
+            inputs.made(experiment(audio_focal, share))
+
+
+def test_an_augmentation_that_does_not_exist_is_named():
+    config = experiment(image_focal, 0.0)
+    config.augment.sepia = 1.0
+    with pytest.raises(InputError, match=r"Unknown config.augment.sepia; expected one of \["):
+        inputs.make(config, "image")
+
+
+def test_the_experiment_with_made_fakes_differs_in_them_alone():
+    ours, theirs = audio_self_vocoded.get_config().to_dict(), audio_focal.get_config().to_dict()
+    assert ours["augment"].pop("self_fakes") == 0.25 and theirs["augment"].pop("self_fakes") == 0.0
+    assert ours == theirs
