@@ -1,20 +1,30 @@
 """Verdicts for any media: decode, window or crop as in training, score, probability, verdict at the stored threshold.
 
 python -m dfjax.predict --workdir runs/audio_focal voicemail.mp3 interviews/
+python -m dfjax.predict --workdir runs/image_focal --heatmap maps --timeline plots portrait.jpg interview.mp4
+
+The run decides what the files are taken for: a detector of voices hears them, a detector of faces looks at them.
 """
 
 import argparse
 import dataclasses
+import functools
+import io
 import json
 import pathlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
+import matplotlib as mpl
 import numpy as np
+from matplotlib.figure import Figure
 
-from dfjax import calibration, cli, models, run, scoring, train, tune, workdir
-from dfjax.media import MediaError
+from data_builders import decoding
+from dfjax import calibration, cli, figures, heatmap, models, run, scoring, train, train_step, tune, workdir
+from dfjax.data.resident import decode_image
+from dfjax.media import MediaError, images
 from dfjax.media import audio as sound
 from dfjax.records import SAMPLE_RATE, InputError
 
@@ -29,6 +39,8 @@ class Detector:
     score: Any  # list of examples -> (examples,) float32 logits
     decision: dict
     model: type
+    heat: Callable  # (1, size, size, 3) in [0, 1] -> (1, size, size) heat map
+    media: tuple[str, dict]  # how faces were cut out when the training data were prepared
 
     @property
     def threshold(self) -> float:
@@ -36,11 +48,15 @@ class Detector:
         return float(self.decision["threshold"])
 
 
-def load(folder: str | pathlib.Path) -> Detector:
+def load(folder: str | pathlib.Path, face_model: str | None = None) -> Detector:
     """The best checkpoint and the decision of a run.
 
+    Args:
+      folder: the workdir.
+      face_model: YuNet's ONNX file, for a run whose training faces were found by it.
+
     Raises:
-      InputError: the folder holds no finished run.
+      InputError: the folder holds no finished run, or the face model is missing.
     """
     config = workdir.read_config(folder)
     decision = tune.read_decision(pathlib.Path(folder) / "decision.json")
@@ -49,6 +65,7 @@ def load(folder: str | pathlib.Path) -> Detector:
             f"{folder} has no usable threshold ({decision['status']}); tune one: python -m dfjax.tune --workdir {folder}"
         )
     model = models.model_class(config.model.name)
+    media = _media(folder, face_model) if model.modality == "image" else ("audio", {})
     graphdef, params, model_state, _ = train.restore_model(config, folder)
     scorer, mesh = scoring.make_scorer(graphdef, model.modality), train.make_mesh()
 
@@ -56,7 +73,31 @@ def load(folder: str | pathlib.Path) -> Detector:
         # a small fixed batch: a file has few windows, and every batch is padded to the same shape
         return scoring.score_examples(scorer, params, model_state, examples, batch=8 * mesh.size, mesh=mesh)
 
-    return Detector(config, score, decision, model)
+    @jax.jit
+    def heat(params, model_state, x):
+        return heatmap.heat_map(train_step.evaluation_model(graphdef, params, model_state), x)
+
+    return Detector(config, score, decision, model, functools.partial(heat, params, model_state), media)
+
+
+def _media(folder: str | pathlib.Path, face_model: str | None) -> tuple[str, dict]:
+    """Modality and crop options of the run's prepared data, as `data_builders.decoding` takes them."""
+    facts = json.loads(pathlib.Path(folder, "environment.json").read_text())["dataset"]
+    options = facts["crops"] or {}
+    if options.get("detector") == "yunet" and face_model is None:
+        raise InputError(
+            "the faces of this run's data were found by YuNet; give its .onnx file as --face_model"
+        )
+    return facts["modality"], options | {"face_model": face_model}
+
+
+def predict(detector: Detector, path: pathlib.Path) -> dict:
+    """Probability, verdict and time line of one file.
+
+    Raises:
+      MediaError: the file cannot be judged.
+    """
+    return (predict_audio if detector.model.modality == "audio" else predict_faces)(detector, path)
 
 
 def predict_audio(detector: Detector, path: pathlib.Path) -> dict:
@@ -74,6 +115,68 @@ def predict_audio(detector: Detector, path: pathlib.Path) -> dict:
         "score": float(value)} for (start, window), value in zip(windows, scores, strict=True)
     ]  # fmt: skip
     return {**verdict(detector, scores), "seconds": round(info.seconds, 3), "windows": timeline}
+
+
+def predict_faces(detector: Detector, path: pathlib.Path) -> dict:
+    """Probability, verdict and time line of one picture or video, cut out exactly as the training data were.
+
+    Raises:
+      MediaError: the file cannot be judged, or shows no face.
+    """
+    found = cut_out(detector, path)
+    scores = detector.score(
+        [{"image": decode_image(part["image"], detector.model.size)} for part in found["records"]]
+    )
+    timeline = [
+        {
+            "frame": int(part["frame"]),
+            "seconds": round(float(part.get("seconds", 0.0)), 3),
+            "score": float(value),
+        }
+        for part, value in zip(found["records"], scores, strict=True)
+    ]
+    return {**verdict(detector, scores), "frames": timeline, "frames_without_face": found.get("faceless", 0)}
+
+
+def cut_out(detector: Detector, path: pathlib.Path) -> dict:
+    """The picture, or the face crops, as `data_builders.decoding.decode_item` returns them."""
+    modality, options = detector.media
+    return decoding.decode_item(path, modality, options)
+
+
+def heat_png(detector: Detector, path: pathlib.Path, result: dict) -> bytes:
+    """The most suspicious face of a file beside the same face under the heat map, as PNG."""
+    worst = int(np.argmax([frame["score"] for frame in result["frames"]]))
+    face = decode_image(cut_out(detector, path)["records"][worst]["image"], detector.model.size)
+    heat = np.asarray(detector.heat(face[None].astype(np.float32) / 255))[0]
+    return images.encode(np.concatenate([face, heatmap.overlay(face, heat)], axis=1), "png")
+
+
+def timeline_png(result: dict) -> bytes:
+    """Score over time with the threshold, as PNG."""
+    if "windows" in result:
+        seconds = [0.5 * (window["start"] + window["end"]) for window in result["windows"]]
+    else:
+        seconds = [frame["seconds"] for frame in result["frames"]]
+    with mpl.rc_context(figures.STYLE):
+        figure = Figure(figsize=figures.WIDE, layout="constrained")
+        axes = figure.subplots()
+        axes.plot(seconds, scores_of(result), "o-", color=figures.INK, markersize=4)
+        axes.axhline(result["threshold"], color=figures.TUNED_COLOUR, label="threshold")
+        axes.set(
+            title=f"{result['verdict']}, {result['probability']:.1%} fake",
+            xlabel="seconds",
+            ylabel="score (logit)",
+        )
+        axes.legend(loc="best")
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=figures.DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def scores_of(result: dict) -> list[float]:
+    """The scores along the time line."""
+    return [part["score"] for part in result.get("windows") or result["frames"]]
 
 
 def verdict(detector: Detector, scores: np.ndarray) -> dict:
@@ -112,11 +215,22 @@ def bars(values: list[float], low: float, high: float) -> str:
     return "".join(BARS[int(value * (len(BARS) - 1))] for value in scale)
 
 
+def _write_picture(folder: str | pathlib.Path, suffix: str, path: pathlib.Path, png: bytes) -> None:
+    name = "_".join(part for part in path.parts if part not in ("/", ".", ".."))
+    pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+    pathlib.Path(folder, f"{name}.{suffix}.png").write_bytes(png)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(prog="python -m dfjax.predict", description="Verdicts for media files.")
     result.add_argument("paths", nargs="+", metavar="PATH", help="media files or folders")
     result.add_argument("--workdir", required=True, help="a finished run")
+    result.add_argument(
+        "--heatmap", metavar="DIR", help="write where each file's most suspicious face looks fake"
+    )
+    result.add_argument("--timeline", metavar="DIR", help="write a plot of score over time per file")
+    result.add_argument("--face_model", help="YuNet .onnx file, if the training faces were found by it")
     result.add_argument("--json", action="store_true", help="one JSON object per file")
     return result
 
@@ -126,29 +240,37 @@ def main() -> None:
     flags = parser().parse_args()
     run.use_all_cores()
     paths = list(files(flags.paths))
-    detector = load(flags.workdir)
+    detector = load(flags.workdir, flags.face_model)
+    if flags.heatmap and detector.model.modality != "image":
+        raise InputError(
+            "--heatmap is for detectors of faces; --timeline shows where in a recording the score is high"
+        )
     judged = 0
     for path in paths:
         try:
-            result = predict_audio(detector, path)
+            result = predict(detector, path)
             judged += 1
         except MediaError as error:
             result = {"skipped": str(error)}
+        if "skipped" not in result:
+            if flags.heatmap:
+                _write_picture(flags.heatmap, "heatmap", path, heat_png(detector, path, result))
+            if flags.timeline:
+                _write_picture(flags.timeline, "timeline", path, timeline_png(result))
         if flags.json:
             print(json.dumps({"file": str(path), **result}, allow_nan=False), flush=True)
         elif "skipped" in result:
             print(f"{path}: skipped, {result['skipped']}", file=sys.stderr)
         else:
-            line = bars(
-                [window["score"] for window in result["windows"]],
-                detector.threshold - 4,
-                detector.threshold + 4,
-            )
+            line = bars(scores_of(result), detector.threshold - 4, detector.threshold + 4)
             print(f"{result['verdict']:<5}{result['probability']:6.1%} fake  {line}  {path}", flush=True)
     if not judged:
-        raise InputError(
-            f"none of {len(paths)} files could be judged; expected sound that soundfile or FFmpeg reads"
+        wanted = (
+            "sound that soundfile or FFmpeg reads"
+            if detector.model.modality == "audio"
+            else "pictures or videos with a face"
         )
+        raise InputError(f"none of {len(paths)} files could be judged; expected {wanted}")
 
 
 if __name__ == "__main__":

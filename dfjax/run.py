@@ -100,6 +100,7 @@ def run(
                 "directory": directory.name,
                 "version": str(directory.name),
                 "hash": sources.content_hash(directory),
+                **{name: prepare.summary(directory)[name] for name in ("modality", "crops")},  # for predict
             }
         }
         workdir.write_json(folder / "environment.json", workdir.environment(facts))

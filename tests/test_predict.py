@@ -1,0 +1,97 @@
+"""Files to verdicts with a detector that needs no training: the score is the brightness of what it is shown."""
+
+import pathlib
+
+import cv2
+import numpy as np
+import pytest
+
+from data_builders import decoding
+from dfjax import predict
+from dfjax.data.resident import decode_image
+from dfjax.media import MediaError
+from tests.data_builders import fixtures
+
+SIZE = 32
+
+
+class Faces:
+    modality, size = "image", SIZE
+
+
+def bright(examples):
+    return np.array([example["image"].mean() / 32 - 4 for example in examples], np.float32)
+
+
+def detector(modality="image", **options):
+    decision = {"threshold": 0.5, "calibration": {"method": "none"}}
+    return predict.Detector(None, bright, decision, Faces, lambda x: x[..., 0], (modality, options))
+
+
+@pytest.fixture(autouse=True)
+def uncalibrated(monkeypatch):
+    monkeypatch.setattr(predict.calibration, "apply", lambda scores, _: 1 / (1 + np.exp(-scores)))
+
+
+def test_a_picture_is_judged_as_it_was_prepared(tmp_path):
+    path = fixtures.image(tmp_path / "a.png", size=(70, 50), seed=1)
+    result = predict.predict(detector(), path)
+    prepared = decoding.decode_item(path, "image", {})["records"][0]["image"]
+    assert result["score"] == bright([{"image": decode_image(prepared, SIZE)}])[0]
+    assert result["verdict"] == ("fake" if result["score"] >= 0.5 else "real")
+    assert [frame["frame"] for frame in result["frames"]] == [0] and result["frames_without_face"] == 0
+
+
+def test_a_file_without_a_face_or_a_picture_is_skipped_with_the_reason(tmp_path):
+    with pytest.raises(MediaError, match="no face found"):
+        predict.predict(detector("video"), fixtures.image(tmp_path / "a.png"))
+    with pytest.raises(MediaError, match="not a picture"):
+        predict.predict(detector(), fixtures.text(tmp_path / "a.txt", "words"))
+
+
+def test_the_score_of_a_video_is_the_mean_over_its_frames(tmp_path, monkeypatch):
+    def records(path, **options):
+        faces = [np.full((40, 40, 3), value, np.uint8) for value in (40, 160, 220)]
+        part = [
+            {
+                "position": str(k),
+                "frame": 5 * k,
+                "seconds": 0.2 * k,
+                "image": cv2.imencode(".png", face)[1].tobytes(),
+            }
+            for k, face in enumerate(faces)
+        ]
+        assert options == {"frames": 4, "face_model": None}
+        return {"records": part, "faceless": 1}
+
+    monkeypatch.setattr("dfjax.media.faces.crop_records", records)
+    result = predict.predict(detector("video", frames=4, face_model=None), pathlib.Path("a.mp4"))
+    np.testing.assert_allclose([frame["score"] for frame in result["frames"]], [-2.75, 1.0, 2.875])
+    np.testing.assert_allclose(result["score"], 0.375)
+    assert result["verdict"] == "real" and result["frames_without_face"] == 1
+    assert [frame["seconds"] for frame in result["frames"]] == [0.0, 0.2, 0.4]
+
+    pair = cv2.imdecode(
+        np.frombuffer(
+            predict.heat_png(detector("video", frames=4, face_model=None), pathlib.Path("a.mp4"), result),
+            np.uint8,
+        ),
+        cv2.IMREAD_COLOR,
+    )
+    assert pair.shape == (SIZE, 2 * SIZE, 3)
+    assert (pair[:, :SIZE] == 220).all(), "the most suspicious frame is shown"
+    plot = cv2.imdecode(np.frombuffer(predict.timeline_png(result), np.uint8), cv2.IMREAD_COLOR)
+    assert min(plot.shape[:2]) > 300
+
+
+def test_pictures_of_files_of_one_name_do_not_overwrite_each_other(tmp_path):
+    for folder in ("a", "b"):
+        predict._write_picture(tmp_path / "out", "heatmap", pathlib.Path(folder, "x.png"), b"png")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "a_x.png.heatmap.png",
+        "b_x.png.heatmap.png",
+    ]
+
+
+def test_bars_grow_with_the_score():
+    assert predict.bars([-9.0, 0.0, 9.0], -4, 4) == "▁▄█"
