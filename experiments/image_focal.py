@@ -2,6 +2,8 @@
 
 python -m dfjax.run --config experiments/image_focal.py                                  # embedded demo corpus
 python -m dfjax.run --config experiments/image_focal.py:folder_image --source PICTURES   # your own
+
+Pictures of your own are cut to the largest face; with --config.data.config_name=folder they are taken as they are.
 """
 
 import ml_collections
@@ -14,17 +16,12 @@ def get_config(dataset: str = "demo_faces") -> ml_collections.ConfigDict:
     # input
     config.data = ml_collections.ConfigDict()
     config.data.dataset = dataset or "demo_faces"
-    config.data.config_name = ""  # "" takes the dataset's default protocol
+    # "" takes the dataset's default protocol
+    config.data.config_name = "folder-crops" if dataset == "folder_image" else ""
     config.data.feed = "auto"
     # little: the traces of a blend are weaker than most augmentation
-    config.augment = ml_collections.ConfigDict(
-        {
-            "brightness": 0.1,
-            "contrast": 0.1,
-            "saturation": 0.1,
-            "self_fakes": 0.0,
-        }  # fakes made from real faces: none
-    )
+    config.augment = ml_collections.ConfigDict({"brightness": 0.1, "contrast": 0.1, "saturation": 0.1})
+    config.augment.self_fakes = 0.0  # fakes made from real faces: none
 
     # model
     config.model = ml_collections.ConfigDict({"name": "cnn_small"})
