@@ -16,19 +16,18 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-import tqdm
 from etils import epath
 
 from dfjax import balance, checkpoint, devices, losses, metrics, models, optim, scoring, train_step
 from dfjax.data import feeds, inputs, sampling, sources
 from dfjax.devices import make_mesh
 from dfjax.models import heads
+from dfjax.progress import progress_bar, trace
 from dfjax.records import FAKE, REAL, InputError
 from dfjax.score_file import by_clip, known
 
 SCAN = 10  # updates per dispatch on an accelerator; on CPU one: XLA runs convolutions inside a loop on one thread
 PROFILED = range(10, 20)  # steps of this process that --profile traces
-LOG_SECONDS = 10  # between two lines of progress where there is no terminal
 
 
 def class_counts(split: sources.Split) -> tuple[int, int]:
@@ -120,14 +119,14 @@ def train(
     tx, schedule = make_optimizer(config)
     root = jax.random.key(config.seed)
     ema = config.optim.ema
-    graphdef, state = train_step.create(
-        make_builder(config, plan.initial_bias), tx, root, ema=ema > 0, sharding=everywhere
-    )
     loss = make_loss(plan, total)
 
     with checkpoint.manager(workdir) as checkpoints, devices.termination() as asked_to_stop:
-        # -------------------------------------------------------------- resume
         first = checkpoint.latest_step(checkpoints) or 0
+        graphdef, state = train_step.create(
+            make_builder(config, plan.initial_bias), tx, root,
+            ema=ema > 0, sharding=everywhere, shapes_only=first > 0,
+        )  # fmt: skip
         if first:
             state = checkpoint.restore(checkpoints, first, state)
         feed = feeds.make(
@@ -146,7 +145,7 @@ def train(
         @functools.cache
         def compiled(
             count: int,
-        ):  # each number of steps per dispatch once; called with the arguments that are to come
+        ):  # each number of steps per dispatch once, for the arguments of the first call
             step = train_step.compile_steps(one_step, count, everywhere).lower(state, data, root).compile()
             devices.require(step, f"config.train.batch={batch}")
             return step
@@ -173,7 +172,7 @@ def train(
             return {name: float(value) if np.isfinite(value) else None for name, value in values.items()}
 
         # -------------------------------------------------------------- loop
-        bar = _progress_bar(total, first, hidden=not (progress and devices.first_process()))
+        bar = progress_bar(total, first, hidden=not (progress and devices.first_process()))
         step, first_step_seconds, waited, pending, stopped, tracing = first, None, 0.0, [], False, False
         with _cut_log(workdir / "metrics.jsonl", first) as log:
             while step < total and not stopped:
@@ -184,7 +183,7 @@ def train(
                     else 1
                 )
                 if profile and tracing != (step - first in PROFILED):
-                    tracing = _trace(workdir / "profile", start=not tracing, wait=state)
+                    tracing = trace(workdir / "profile", start=not tracing, wait=state)
                 waited -= time.perf_counter()
                 data = feed.take(step)
                 waited += time.perf_counter()
@@ -192,7 +191,7 @@ def train(
                 pending.append((step, values))
                 jax.block_until_ready(
                     pending[-2:][0]
-                )  # the device stays one dispatch ahead, not the whole interval
+                )  # the host stays one dispatch ahead, not a whole interval
                 step += count
                 first_step_seconds = first_step_seconds or time.perf_counter() - began
                 bar.update(count)
@@ -212,7 +211,7 @@ def train(
                 elif stopped:
                     checkpoint.save(checkpoints, state, {"average_precision": None})
         if tracing:
-            _trace(workdir / "profile", start=False, wait=state)
+            trace(workdir / "profile", start=False, wait=state)
         bar.close()
         best = checkpoint.best_step(checkpoints)
     if stopped:
@@ -246,8 +245,9 @@ def restore_model(config: ml_collections.ConfigDict, workdir: epath.PathLike, st
 
     tx, _ = make_optimizer(config)
     everywhere = devices.replicated(make_mesh())
+    ema = config.optim.ema > 0
     graphdef, like = train_step.create(
-        build, tx, jax.random.key(0), ema=config.optim.ema > 0, sharding=everywhere
+        build, tx, jax.random.key(0), ema=ema, sharding=everywhere, shapes_only=True
     )
     with checkpoint.manager(workdir) as checkpoints:
         if checkpoint.latest_step(checkpoints) is None:
@@ -274,37 +274,6 @@ def _cut_log(path: epath.Path, step: int):
     temporary.write_text("".join(kept))
     temporary.replace(path)
     return path.open("a")
-
-
-class _Lines:
-    """A log file instead of a terminal: each state of the bar on a line of its own."""
-
-    def write(self, text: str) -> None:
-        if text := text.strip("\r\n"):
-            print(text, file=sys.stderr)
-
-    def flush(self) -> None:
-        sys.stderr.flush()
-
-
-def _progress_bar(total: int, first: int, *, hidden: bool) -> tqdm.tqdm:
-    """Steps done, rate, time left; in a log one line every LOG_SECONDS."""
-    words = {"total": total, "initial": first, "unit": "step", "disable": hidden, "desc": "train"}
-    if sys.stderr.isatty():
-        return tqdm.tqdm(**words, dynamic_ncols=True)
-    return tqdm.tqdm(
-        **words, file=_Lines(), mininterval=LOG_SECONDS, maxinterval=LOG_SECONDS, ascii=True, ncols=100
-    )
-
-
-def _trace(folder: epath.Path, *, start: bool, wait: Any) -> bool:
-    """Starts or ends the profiler's trace; returns whether one is running now."""
-    jax.block_until_ready(wait)
-    if start:
-        jax.profiler.start_trace(str(folder))
-    else:
-        jax.profiler.stop_trace()
-    return start
 
 
 def _fetch(pending: list, log, schedule) -> float:

@@ -37,6 +37,7 @@ def create(
     *,
     ema: bool,
     sharding: jax.sharding.Sharding | None = None,
+    shapes_only: bool = False,
 ):
     """The static graph of the model and its initial state, made in one compiled call.
 
@@ -46,6 +47,7 @@ def create(
       key: the root key of the run.
       ema: whether to keep an exponential moving average of the parameters.
       sharding: where the state goes; the default device if None.
+      shapes_only: whether the state's shapes are enough, as for a checkpoint to be read: nothing is compiled.
 
     Returns:
       graphdef, and the State.
@@ -63,6 +65,10 @@ def create(
         )
 
     graphdef = split(nnx.eval_shape(lambda: build(nnx.Rngs(params=jax.random.key(0)))))[0]
+    if shapes_only:
+        shapes = jax.eval_shape(init, key)
+        place = functools.partial(jax.ShapeDtypeStruct, sharding=sharding)
+        return graphdef, jax.tree.map(lambda x: place(x.shape, x.dtype), shapes)
     return graphdef, init(jax.random.fold_in(key, 2**31 - 1))
 
 

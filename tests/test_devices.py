@@ -48,14 +48,12 @@ def single(directory, tmp_path_factory):
 
 
 def assert_alike(folder, single):
-    """Equal losses to 1e-6 in the first steps; rounding then grows through the updates, and scores follow it."""
+    """Equal losses; rounding then grows through the updates, and the scores follow it."""
     one, other = job.losses(single), job.losses(folder)
-    assert one.keys() == other.keys()
-    steps = sorted(one)
-    np.testing.assert_allclose(
-        [other[s] for s in steps], [one[s] for s in steps], rtol=1e-6 * np.array(steps)
-    )
-    np.testing.assert_allclose(job.scores(folder), job.scores(single), rtol=1e-4, atol=1e-5)
+    assert sorted(one) == sorted(other)
+    np.testing.assert_allclose(other[1], one[1], rtol=1e-6)
+    np.testing.assert_allclose([other[s] for s in one], list(one.values()), rtol=1e-5)
+    np.testing.assert_allclose(job.scores(folder), job.scores(single), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow

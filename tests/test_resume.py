@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from dfjax import checkpoint, cli, devices, run, train, workdir
+from dfjax import checkpoint, cli, devices, progress, run, train, workdir
 from dfjax.records import InputError
 from tests import job, prepared
 
@@ -150,7 +150,7 @@ def test_an_unknown_feed_is_refused_before_anything_is_written():
 
 
 def test_a_bar_in_a_log_is_lines(capsys):
-    bar = train._progress_bar(3, 0, hidden=False)
+    bar = progress.progress_bar(3, 0, hidden=False)
     for _ in range(3):
         bar.update()
     bar.close()

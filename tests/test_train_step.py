@@ -108,3 +108,15 @@ def test_the_head_can_start_at_the_log_odds():
     _, state = train_step.create(build, optax.sgd(1.0), jax.random.key(0), ema=False)
     np.testing.assert_allclose(state.params["head"]["out"]["bias"], [-2.3])
     assert state.average is None
+
+
+def test_shapes_are_those_of_the_state_and_name_its_place():
+    place = jax.sharding.SingleDeviceSharding(jax.devices()[1])
+    words = {"ema": True, "sharding": place}
+    tx, key = optax.adam(1e-2), jax.random.key(0)
+    graphdef, shapes = train_step.create(lambda rngs: Toy(rngs=rngs), tx, key, shapes_only=True, **words)
+    same, state = train_step.create(lambda rngs: Toy(rngs=rngs), tx, key, **words)
+    assert graphdef == same
+    assert jax.tree.structure(shapes) == jax.tree.structure(state)
+    for a, b in zip(jax.tree.leaves(shapes), jax.tree.leaves(state), strict=True):
+        assert (a.shape, a.dtype, a.sharding) == (b.shape, b.dtype, b.sharding)
