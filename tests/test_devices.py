@@ -48,10 +48,10 @@ def single(directory, tmp_path_factory):
 
 
 def assert_alike(folder, single):
-    """Equal losses; rounding then grows through the updates, and the scores follow it."""
+    """Equal losses up to the order of sums; rounding grows through the updates, and the scores follow it."""
     one, other = job.losses(single), job.losses(folder)
     assert sorted(one) == sorted(other)
-    np.testing.assert_allclose(other[1], one[1], rtol=1e-6)
+    np.testing.assert_allclose(other[1], one[1], rtol=2e-6)  # one example per device sums in another order
     np.testing.assert_allclose([other[s] for s in one], list(one.values()), rtol=1e-5)
     np.testing.assert_allclose(job.scores(folder), job.scores(single), rtol=1e-4, atol=1e-4)
 
