@@ -233,9 +233,8 @@ def main() -> None:
     _parse(sys.argv)
     use_all_cores()
     devices.connect()
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(0)
-    )  # nothing to save but while training, which listens itself
+    if jax.process_count() == 1:  # of several, jax listens itself
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # training alone has something to save
     stem, _, argument = (
         config_flags.get_config_filename(flags.FLAGS["config"]).rpartition("/")[2].partition(":")
     )

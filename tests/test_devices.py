@@ -47,12 +47,12 @@ def single(directory, tmp_path_factory):
     return folder
 
 
-def assert_alike(folder, single):
+def assert_alike(folder, single, rtol):
     """Equal losses up to the order of sums; rounding grows through the updates, and the scores follow it."""
     one, other = job.losses(single), job.losses(folder)
     assert sorted(one) == sorted(other)
     np.testing.assert_allclose(other[1], one[1], rtol=2e-6)  # one example per device sums in another order
-    np.testing.assert_allclose([other[s] for s in one], list(one.values()), rtol=1e-5)
+    np.testing.assert_allclose([other[s] for s in one], list(one.values()), rtol=rtol)
     np.testing.assert_allclose(job.scores(folder), job.scores(single), rtol=1e-4, atol=1e-4)
 
 
@@ -63,7 +63,7 @@ def test_eight_devices_equal_one(single, directory, tmp_path, feed):
     finish(start(tmp_path / "eight", directory, *settings, JAX_NUM_CPU_DEVICES="8"))
     if feed == "streaming":
         finish(start(tmp_path / "one", directory, *settings, JAX_NUM_CPU_DEVICES="1"))
-    assert_alike(tmp_path / "eight", single if feed == "resident" else tmp_path / "one")
+    assert_alike(tmp_path / "eight", single if feed == "resident" else tmp_path / "one", rtol=1e-4)
 
 
 @pytest.mark.slow
@@ -82,7 +82,7 @@ def test_two_processes_equal_one(single, directory, tmp_path, feed):
     finish(*[start(folder, directory, *settings, **environment, JAX_PROCESS_ID=str(i)) for i in range(2)])
     if feed == "streaming":
         finish(start(tmp_path / "one", directory, *settings, JAX_NUM_CPU_DEVICES="1"))
-    assert_alike(folder, single if feed == "resident" else tmp_path / "one")
+    assert_alike(folder, single if feed == "resident" else tmp_path / "one", rtol=1e-6)
 
 
 @pytest.mark.slow
@@ -92,7 +92,7 @@ def test_a_run_continues_on_another_number_of_devices(single, directory, tmp_pat
 
     shutil.rmtree(tmp_path / "w" / "checkpoints" / "12")
     finish(start(tmp_path / "w", directory, "train.steps=12", "train.eval_every=4", JAX_NUM_CPU_DEVICES="1"))
-    assert_alike(tmp_path / "w", single)
+    assert_alike(tmp_path / "w", single, rtol=1e-4)
 
 
 def test_virtual_devices_are_left_out_until_they_share_the_batch():
