@@ -82,9 +82,10 @@ def test_made_fakes_differ_from_their_source_and_are_labelled_so(module, modalit
 def test_the_classes_come_at_the_rates_of_the_plan(share, fake_rate):
     config = experiment(audio_focal, share, batch=32)
     stored = np.array([REAL] * 50 + [FAKE] * 5)
+    draw = jax.jit(sampling.draw, static_argnums=2)
     strata = sampling.strata(stored, inputs.strata_rates(config, (1 - fake_rate, fake_rate)))
     for i in range(20):
-        labels = jnp.array(stored)[sampling.draw(jax.random.fold_in(KEY, i), strata, 32)]
+        labels = jnp.array(stored)[draw(jax.random.fold_in(KEY, i), strata, 32)]
         _, labels = inputs.with_fakes(KEY, jnp.zeros(32), labels, inputs.made(config), lambda key, x: x)
         assert abs(int(labels.sum()) - 32 * fake_rate) < 1
 

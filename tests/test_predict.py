@@ -94,4 +94,4 @@ def test_pictures_of_files_of_one_name_do_not_overwrite_each_other(tmp_path):
 
 
 def test_bars_grow_with_the_score():
-    assert predict.bars([-9.0, 0.0, 9.0], -4, 4) == "▁▄█"
+    assert predict.bars([-9.0, 0.0, 9.0], -4.0, 4.0) == "▁▄█"
