@@ -86,22 +86,7 @@ def test_the_ellipse_follows_the_landmarks():
     np.testing.assert_allclose(moved, [65, 67, 40, 56, 0], atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("labels", "count", "fakes"),
-    [([0, 1, 0, 1, 0, 1], 2, 3), ([0, 0, 0, 0, 0, 0], 3, 3), ([1, 1, 1, 1, 1, 0], 3, 5), ([1] * 6, 3, 6)],
-)
-def test_mix_in_overwrites_fakes_first_then_real_images(labels, count, fakes, images):
-    mixed, after = self_blend.mix_in(jax.random.key(0), images, jnp.array(labels), count=count)
-    changed = np.abs(mixed - images).max(axis=(1, 2, 3)) > 0
-    assert after.sum() == fakes and changed.sum() == min(count, labels.count(0))
-    assert (np.asarray(after)[changed] == 1).all()
-    kept = ~changed
-    np.testing.assert_array_equal(np.asarray(after)[kept], np.array(labels)[kept])
-
-
-def test_mix_in_never_blends_fakes():
-    """Fakes here are red; no red may come to the rows that were real."""
-    images = jnp.zeros((6, SIZE, SIZE, 3)).at[:3, ..., 0].set(1.0)
-    labels = jnp.array([1, 1, 1, 0, 0, 0])
-    mixed, _ = self_blend.mix_in(jax.random.key(0), images, labels, count=3, colour=0.0, swap=1.0)
-    assert mixed[..., 0].max() < 0.01  # all fakes are gone, and what replaced them is black
+def test_a_wider_crop_shows_a_smaller_face():
+    tight, wide = (self_blend.crop_ellipse(2, 130, margin)[0] for margin in (1.3, 2.6))
+    np.testing.assert_allclose(tight[2:4] / wide[2:4], 2, rtol=1e-6)
+    np.testing.assert_allclose(tight[:2] - 65, 2 * (wide[:2] - 65), atol=1e-4)

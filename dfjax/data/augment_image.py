@@ -12,25 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
+from dfjax.data import jpeg_like
+
 GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luma of RGB, ITU-R BT.601
-
-# Quantisation tables of JPEG (ITU-T T.81, annex K.1), at quality 50.
-JPEG_LUMA = np.array([
-    [16, 11, 10, 16, 24, 40, 51, 61],
-    [12, 12, 14, 19, 26, 58, 60, 55],
-    [14, 13, 16, 24, 40, 57, 69, 56],
-    [14, 17, 22, 29, 51, 87, 80, 62],
-    [18, 22, 37, 56, 68, 109, 103, 77],
-    [24, 35, 55, 64, 81, 104, 113, 92],
-    [49, 64, 78, 87, 103, 121, 120, 101],
-    [72, 92, 95, 98, 112, 100, 103, 99],
-], np.float32)  # fmt: skip
-JPEG_CHROMA = np.full((8, 8), 99, np.float32)
-JPEG_CHROMA[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
-
-TO_YCBCR = np.array(
-    [GREY, [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
-)  # JFIF; chroma about 0
 
 
 def to_float(images: UInt8[Array, "*b h w 3"] | Float[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
@@ -222,63 +206,19 @@ def cut_out(
     return _choose(key_choice, rate, jnp.where(inside, 0.5, images), images)
 
 
-def dct_matrix() -> np.ndarray:
-    """The orthonormal 8-point DCT-II, (frequency, sample)."""
-    k, n = np.mgrid[:8, :8]
-    matrix = np.cos(np.pi * (2 * n + 1) * k / 16) / 2
-    matrix[0] /= np.sqrt(2)
-    return matrix.astype(np.float32)
-
-
-def _quantise(plane: Float[Array, "b h w"], table: Float[Array, "b 8 8"]) -> Float[Array, "b h w"]:
-    """Rounds the DCT coefficients of each 8x8 block to multiples of `table`."""
-    b, h, w = plane.shape
-    dct = dct_matrix()
-    blocks = plane.reshape(b, h // 8, 8, w // 8, 8)
-    table = table[:, None, :, None, :]
-    coefficients = jnp.einsum("ui,bhiwj,vj->bhuwv", dct, blocks, dct)
-    coefficients = jnp.round(coefficients / table) * table
-    return jnp.einsum("ui,bhuwv,vj->bhiwj", dct, coefficients, dct).reshape(b, h, w)
-
-
-def jpeg_like(images: Float[Array, "b h w 3"], quality: Float[Array, " b"]) -> Float[Array, "b h w 3"]:
-    """What JPEG loses at quality[i] (1 to 100): chroma halved each way (4:2:0), 8x8 DCT, quantisation.
-
-    Entropy coding loses nothing and is left out. Tables scale with quality as in libjpeg. Sides that are no
-    multiple of 16 are padded with their edge, as an encoder does.
-    """
-    _, h, w, _ = images.shape
-    padded = jnp.pad(images, ((0, 0), (0, -h % 16), (0, -w % 16), (0, 0)), mode="edge")
-    ycc = jnp.round(padded * 255) @ TO_YCBCR.T
-    b, hp, wp, _ = ycc.shape
-    scale = jnp.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None]
-    luma, chroma = (
-        jnp.clip(jnp.floor((table[None] * scale + 50) / 100), 1, 255) for table in (JPEG_LUMA, JPEG_CHROMA)
-    )
-    y = _quantise(jnp.round(ycc[..., 0]) - 128, luma) + 128
-
-    def halved(plane):
-        small = plane.reshape(b, hp // 2, 2, wp // 2, 2).mean(axis=(2, 4))
-        return jax.image.resize(_quantise(jnp.round(small), chroma), (b, hp, wp), "linear")
-
-    ycc = jnp.round(jnp.stack([y, halved(ycc[..., 1]), halved(ycc[..., 2])], axis=-1))
-    rgb = jnp.round(ycc @ np.linalg.inv(TO_YCBCR).T.astype(np.float32))
-    return jnp.clip(rgb[:, :h, :w] / 255, 0, 1)
-
-
 def jpeg(
     key: Key[Array, ""],
     images: Float[Array, "b h w 3"],
     *,
-    quality: tuple[float, float] = (60.0, 100.0),
+    quality: tuple[float | int, float | int] = (60.0, 100.0),
     rate: float = 0.0,
 ) -> Float[Array, "b h w 3"]:
-    """JPEG-like loss at a quality drawn between the two given, on a share `rate`; see `jpeg_like`."""
+    """JPEG-like loss at a quality drawn between the two given, on a share `rate`; see `jpeg_like.py`."""
     if not rate:
         return images
     key_quality, key_choice = jax.random.split(key)
     drawn = jax.random.uniform(key_quality, (len(images),), minval=quality[0], maxval=quality[1])
-    return _choose(key_choice, rate, jpeg_like(images, jnp.round(drawn)), images)
+    return _choose(key_choice, rate, jpeg_like.jpeg_like(images, jnp.round(drawn)), images)
 
 
 def augment(
@@ -300,7 +240,7 @@ def augment(
     downscale_rate: float = 0.5,
     noise_std: float = 0.0,
     noise_rate: float = 0.5,
-    jpeg_quality: tuple[float, float] = (60.0, 100.0),
+    jpeg_quality: tuple[float | int, float | int] = (60.0, 100.0),
     jpeg_rate: float = 0.0,
     cut_out_side: float = 0.0,
     cut_out_rate: float = 0.5,

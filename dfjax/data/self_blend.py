@@ -10,10 +10,9 @@ and matched in tone, as in Li et al., "Face X-ray for more general face forgery 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from dfjax.data import augment_image
-from dfjax.records import FAKE
 
 ELASTIC = (6, 6)  # nodes of the deformation of a mask
 TONE = (10, 10)  # pixels that carry the tone of a crop
@@ -36,9 +35,12 @@ def face_ellipse(points: Float[Array, "b 5 2"]) -> Float[Array, "b 5"]:
     return jnp.stack([centre[:, 0], centre[:, 1], unit, 1.4 * unit, angle], axis=1)
 
 
-def crop_ellipse(batch: int, size: int) -> Float[Array, "batch 5"]:
-    """The ellipse that an upright face fills in a square crop around its box with a margin of 1.3."""
-    ellipse = np.array([0.5 * size, 0.56 * size, 0.27 * size, 0.38 * size, 0], np.float32)
+def crop_ellipse(batch: int, size: int, margin: float = 1.3) -> Float[Array, "batch 5"]:
+    """The ellipse that an upright face fills in a square crop of `margin` times the side of its box."""
+    across, along, below = 0.35 / margin, 0.49 / margin, 0.08 / margin  # of the side of the crop
+    ellipse = np.array([0.5, 0.5 + below, across, along, 0], np.float32) * np.array(
+        [size] * 4 + [1], np.float32
+    )
     return jnp.broadcast_to(ellipse[None], (batch, 5))
 
 
@@ -96,6 +98,7 @@ def blend(
     images: Float[Array, "b s s 3"],
     ellipse: Float[Array, "b 5"] | None = None,
     *,
+    margin: float = 1.3,
     swap: float = 0.0,
     colour: float = 0.1,
     downscale: float = 2.0,
@@ -108,7 +111,8 @@ def blend(
     Args:
       key: random key; the same key gives the same fakes.
       images: square crops of real faces, RGB in [0, 1].
-      ellipse: where the faces are (`face_ellipse`; `crop_ellipse` if None); may reach over the border.
+      ellipse: where the faces are, from `face_ellipse`; may reach over the border. None: in the middle.
+      margin: side of the crops over that of the face's box, where no ellipse is given.
       swap: share that gets the face of another image of the batch.
       colour: strength of the colour difference between the copies, of the range.
       downscale: largest factor by which one copy loses resolution.
@@ -119,7 +123,7 @@ def blend(
     b, size = images.shape[:2]
     keys = jax.random.split(key, 9)
     if ellipse is None:
-        ellipse = crop_ellipse(b, size)
+        ellipse = crop_ellipse(b, size, margin)
 
     # One of the two copies changes in colour, and in sharpness.
     changed = augment_image.colour(
@@ -144,40 +148,3 @@ def blend(
     ratio = jnp.where(other[..., None], 1.0, ratio)  # two faces at once would be a double exposure
     share = ratio * masks(keys[8], ellipse, size=size)
     return target + share[..., None] * (source - target), share
-
-
-def mix_in(
-    key: Key[Array, ""],
-    images: Float[Array, "b s s 3"],
-    labels: Int[Array, " b"],
-    *,
-    count: int,
-    **options,
-) -> tuple[Float[Array, "b s s 3"], Int[Array, " b"]]:
-    """Overwrites `count` images of a batch by fakes made from its real ones.
-
-    Fakes are overwritten first: in a batch with `count` of them the labels stay as they are, and so do the class
-    rates. Real images follow, so that a batch of real faces alone becomes one of both classes. A real image may
-    stand in the batch beside the fake made from it, as in the paper.
-
-    Args:
-      key: random key.
-      images: square crops, RGB in [0, 1].
-      labels: 1 fake, 0 real.
-      count: images to overwrite; with fewer real ones in the batch, as many as there are.
-      **options: of `blend`, but for `ellipse`.
-
-    Returns:
-      Images and labels.
-    """
-    key_rows, key_sources, key_blend = jax.random.split(key, 3)
-    fake = labels == FAKE
-
-    def first(key, wanted):  # in random order
-        return jax.lax.top_k(wanted + jax.random.uniform(key, labels.shape), count)[1]
-
-    rows, sources = first(key_rows, fake), first(key_sources, ~fake)
-    fakes, _ = blend(key_blend, images[sources], **options)
-    possible = ~fake[sources]
-    images = images.at[rows].set(jnp.where(possible[:, None, None, None], fakes, images[rows]))
-    return images, labels.at[rows].set(jnp.where(possible, FAKE, labels[rows]))

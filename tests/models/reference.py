@@ -94,8 +94,8 @@ class _NoTorchvision(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         pass
 
 
-def _timm(name: str):
-    """timm's shapes, and a function from weights to logits."""
+def import_timm():
+    """The module timm, with or without torchvision."""
     if "timm" not in sys.modules and not importlib.util.find_spec("torchvision"):
         stand_in = _NoTorchvision()
         sys.meta_path.append(stand_in)
@@ -105,6 +105,13 @@ def _timm(name: str):
         for module in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[module]
     import timm
+
+    return timm
+
+
+def _timm(name: str):
+    """timm's shapes, and a function from weights to logits."""
+    timm = import_timm()
     import torch
 
     model = timm.create_model(name, num_classes=CLASSES)

@@ -1,0 +1,148 @@
+"""Images per second of the image detectors, beside timm's and transformers' PyTorch models where those are installed.
+
+    python -m tests.benchmarks.image_models --models efficientnet_b0 convnext_tiny --batch 8
+    python -m tests.benchmarks.image_models --dtype bfloat16 --batch 128 --compile --peak 989   # on an H100
+
+Each line is one JSON object: model, framework, images per second when scoring and when training (forward, backward,
+SGD step), and with `--peak` (dense TFLOP/s of the device at this precision) the share of it that scoring reaches.
+Random weights; the input lies on the device; the first call is not timed; the median of `--repeats` is printed.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from dfjax import models
+from tests.models import reference
+
+TIMM = {
+    "xception": "legacy_xception",
+    "efficientnet_b0": "tf_efficientnet_b0",
+    "efficientnet_b4": "tf_efficientnet_b4",
+    "convnext_tiny": "convnext_tiny",
+    "vit_base": "vit_base_patch16_224",
+    "clip_base": "vit_base_patch16_clip_quickgelu_224",
+    "clip_large": "vit_large_patch14_clip_quickgelu_224",
+}
+
+
+def median_seconds(call, repeats: int) -> float:
+    """Of one call, which must return only when the work is done."""
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def run_jax(name: str, batch: int, dtype: str, repeats: int) -> dict:
+    """Rates of our model, and the operations of one scoring call as XLA counts them."""
+    model = models.build(name, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype))
+    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    x = jax.random.uniform(jax.random.key(0), (batch, model.size, model.size, 3))
+    labels = jnp.arange(batch) % 2
+
+    def score(params, x):
+        model = nnx.merge(graphdef, params, rest, copy=True)
+        return nnx.view(model, deterministic=True, use_running_average=True)(x)
+
+    def train(params, rest, x):
+        def loss(params):
+            model = nnx.merge(graphdef, params, rest, copy=True)
+            model = nnx.view(model, deterministic=False, use_running_average=False)
+            logits = model(x, rngs=nnx.Rngs(dropout=0))
+            statistics = nnx.state(model, nnx.Not(nnx.Param))
+            return optax.sigmoid_binary_cross_entropy(logits, labels).mean(), statistics
+
+        (_, rest), slopes = jax.value_and_grad(loss, has_aux=True)(params)
+        return jax.tree.map(lambda p, g: p - 1e-3 * g, params, slopes), rest
+
+    score = jax.jit(score).lower(params, x).compile()
+    train = jax.jit(train).lower(params, rest, x).compile()
+    return {
+        "framework": f"jax {jax.__version__}",
+        "score": batch / median_seconds(lambda: jax.block_until_ready(score(params, x)), repeats),
+        "train": batch / median_seconds(lambda: jax.block_until_ready(train(params, rest, x)), repeats),
+        "gflop": score.cost_analysis()["flops"] / batch / 1e9,
+    }
+
+
+def run_torch(name: str, batch: int, dtype: str, repeats: int, compiled: bool) -> dict:
+    """Rates of timm's model with one output, channels last on a GPU."""
+    timm = reference.import_timm()
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = timm.create_model(TIMM[name], num_classes=1).to(device, memory_format=torch.channels_last)
+    size = models.model_class(name).size
+    x = torch.rand(batch, 3, size, size, device=device).to(memory_format=torch.channels_last)
+    labels = (torch.arange(batch, device=device) % 2).float()
+    optimiser = torch.optim.SGD(model.parameters(), lr=1e-3)
+    call = torch.compile(model) if compiled else model
+    low = dtype == "bfloat16"
+    precision = torch.autocast(device, torch.bfloat16) if low else contextlib.nullcontext()
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+
+    def score():
+        with torch.inference_mode(), precision:
+            call(x)
+        wait()
+
+    def train():
+        optimiser.zero_grad()
+        with precision:
+            logits = call(x)[:, 0]
+        torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), labels).backward()
+        optimiser.step()
+        wait()
+
+    model.eval()
+    scored = median_seconds(score, repeats)
+    model.train()
+    return {
+        "framework": f"torch {torch.__version__}" + (" compiled" if compiled else ""),
+        "score": batch / scored,
+        "train": batch / median_seconds(train, repeats),
+    }
+
+
+def main():
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument(
+        "--models", nargs="+", choices=list(TIMM), default=["efficientnet_b0", "convnext_tiny"]
+    )
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--compile", action="store_true", help="torch.compile for the PyTorch side")
+    parser.add_argument("--peak", type=float, default=None, help="TFLOP/s of the device at this precision")
+    args = parser.parse_args()
+
+    device = jax.devices()[0].device_kind
+    for name in args.models:
+        rows = [run_jax(name, args.batch, args.dtype, args.repeats)]
+        if all(importlib.util.find_spec(package) for package in ("torch", "timm")):
+            rows.append(run_torch(name, args.batch, args.dtype, args.repeats, args.compile))
+        for row in rows:
+            if args.peak:
+                row["share_of_peak"] = row["score"] * rows[0]["gflop"] / 1e3 / args.peak
+            row = {key: np.format_float_positional(v, 4, fractional=False) if isinstance(v, float) else v
+                   for key, v in row.items()}  # fmt: skip
+            setting = {"batch": args.batch, "dtype": args.dtype, "device": device}
+            print(json.dumps({"model": name, **setting, **row}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
