@@ -35,7 +35,7 @@ def trace(folder: epath.Path, *, start: bool, wait: Any) -> bool:
     """Starts or ends the profiler's trace; returns whether one is running now."""
     jax.block_until_ready(wait)
     if start:
-        jax.profiler.starttrace(str(folder))
+        jax.profiler.start_trace(str(folder))
     else:
-        jax.profiler.stoptrace()
+        jax.profiler.stop_trace()
     return start

@@ -30,7 +30,7 @@ class Ears:
 
 def batches(split, rates, batch, count, **words):
     groups = sampling.strata(split.label, rates)
-    words = {"modality": "audio", "size": None, "seed": 0} | words
+    words = {"size": None, "seed": 0} | words
     return list(itertools.islice(streaming.batches(split, groups, batch, **words), count))
 
 
@@ -93,7 +93,7 @@ def test_seeds_differ(split):
 
 def test_pictures_stream_in_the_model_size(tmp_path):
     split = sources.open_split(prepared.make(tmp_path, modality="image", counts={"train": (6, 2)}), "train")
-    (batch,) = batches(split, {0: 0.5, 1: 0.5}, 4, 1, modality="image", size=24)
+    (batch,) = batches(split, {0: 0.5, 1: 0.5}, 4, 1, size=24)
     assert batch["image"].shape == (4, 24, 24, 3) and batch["image"].dtype == np.uint8
 
 

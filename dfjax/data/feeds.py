@@ -7,6 +7,7 @@ augmentation and normalisation follow inside the step.
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from jaxtyping import PyTree
@@ -72,7 +73,7 @@ def make(
     strata: sampling.Strata,
     batch: int,
     *,
-    model: type,
+    model: Any,
     mesh: jax.sharding.Mesh,
     seed: int,
     first: int,
@@ -89,13 +90,13 @@ def make(
       seed: of the run.
       first: the step to continue from.
     """
-    modality, size = model.modality, getattr(model, "size", None)
-    bytes_each = streaming.example_bytes(modality, size)
+    size = model.size if model.modality == "image" else None
+    bytes_each = streaming.example_bytes(size)
     kind = choose(wanted, len(split), bytes_each, batch // mesh.size, devices.free_memory())
     spread = devices.split_batch(mesh)
 
     if kind == "resident":
-        arrays = resident.load(split, modality, size=size) | {"label": split.label}
+        arrays = resident.load(split, model.modality, size=size) | {"label": split.label}
         data = devices.put({"examples": arrays, "strata": strata}, devices.replicated(mesh))
 
         def examples(key: jax.Array, data: PyTree) -> dict:
@@ -105,7 +106,7 @@ def make(
         return Feed(kind, lambda step: data, examples)
 
     source = streaming.batches(
-        split, strata, batch, modality=modality, size=size, seed=seed, first=first,
+        split, strata, batch, size=size, seed=seed, first=first,
         process=jax.process_index(), processes=jax.process_count(),
     )  # fmt: skip
     following = [first]

@@ -7,6 +7,7 @@ not depend on the number of processes either: each reads its block of every batc
 
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import grain
 import numpy as np
@@ -54,7 +55,6 @@ def batches(
     strata: Strata,
     batch: int,
     *,
-    modality: str,
     size: int | None,
     seed: int,
     first: int = 0,
@@ -67,8 +67,7 @@ def batches(
       split: an opened split.
       strata: its rows by class and the rates of the classes.
       batch: examples of a global batch, a multiple of `processes`.
-      modality: 'audio' or 'image'.
-      size: side of the square that images are resized to; images only.
+      size: side of the square that images are resized to; None for audio.
       seed: of the run; each pass over a stratum is shuffled anew.
       first: the first batch.
       process: number of this process.
@@ -84,22 +83,22 @@ def batches(
         parts.append(grain.MapDataset.source(_Rows(split, rows)).seed(seed + i).shuffle().repeat())
     mixture = grain.MapDataset.mix(parts, rates.tolist())
 
-    def example(found: tuple[int, dict]) -> dict[str, np.ndarray]:
+    def example(found: tuple[int, dict]) -> dict[str, Any]:
         row, record = found
-        return _compact(record, modality, size) | {"label": split.label[row]}
+        return _compact(record, size) | {"label": split.label[row]}
 
     block = grain.MapDataset.source(_Block(mixture, batch, first, process, processes)).map(example)
     block = block.batch(batch // processes, drop_remainder=True)
     return iter(block.to_iter_dataset(grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)))
 
 
-def example_bytes(modality: str, size: int | None) -> int:
-    """Bytes of one example in compact form, at most."""
-    return 2 * MAX_SAMPLES if modality == "audio" else 3 * size * size
+def example_bytes(size: int | None) -> int:
+    """Bytes of one example in compact form, at most; `size` is the side of a picture, None for audio."""
+    return 2 * MAX_SAMPLES if size is None else 3 * size**2
 
 
-def _compact(record: dict, modality: str, size: int | None) -> dict[str, np.ndarray]:
-    if modality == "image":
+def _compact(record: dict, size: int | None) -> dict[str, Any]:
+    if size is not None:
         return {"image": decode_image(record["image"], size)}
     clip = record["audio"]
     audio = np.zeros(MAX_SAMPLES, np.int16)
