@@ -4,6 +4,8 @@ import json
 import pathlib
 import sys
 
+from etils import epath
+
 from dfjax import devices, run, score_file, train, workdir
 from dfjax.data import sources
 
@@ -25,7 +27,7 @@ def config(**changes):
 def job(folder, directory, **changes):
     """Trains, scores both splits and returns the summary of training."""
     settings = config(**changes)
-    folder = pathlib.Path(folder)
+    folder = epath.Path(folder)
     with workdir.lock(folder):
         workdir.claim(folder, settings)
         summary = train.train(settings, folder, directory, progress=False)

@@ -24,7 +24,7 @@ def directory(tmp_path_factory):
     return prepared.make(tmp_path_factory.mktemp("prepared"))
 
 
-@pytest.fixture(scope="module", params=["resident", "streaming"])
+@pytest.fixture(scope="module", params=["streaming", pytest.param("resident", marks=pytest.mark.slow)])
 def whole(request, directory, tmp_path_factory):
     """An uninterrupted run: its feed, its results."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
@@ -66,6 +66,7 @@ def test_sigterm_saves_ends_with_zero_and_the_rest_is_the_same_to_the_bit(
     assert job.results(update) == expected
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_exit_code_2(directory, tmp_path, monkeypatch, capsys):
     def full(*args, **words):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "w" / "checkpoints"))
