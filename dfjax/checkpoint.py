@@ -3,11 +3,13 @@
 Parts of a checkpoint are stored apart ('params', 'model_state', 'opt_state', 'average'), so that scoring reads what it needs.
 """
 
+import contextlib
 import errno
 import json
 import math
 import os
 import shutil
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -28,7 +30,8 @@ def _metric(metrics) -> float:
     return value if value is not None and math.isfinite(value) else -1.0
 
 
-def manager(workdir: epath.PathLike) -> ocp.training.Checkpointer:
+@contextlib.contextmanager
+def manager(workdir: epath.PathLike) -> Iterator[ocp.training.Checkpointer]:
     """The checkpointer of a run; use as a context manager. Left-overs of a killed save are removed first."""
     directory = epath.Path(workdir) / "checkpoints"
     if devices.first_process():
@@ -40,24 +43,33 @@ def manager(workdir: epath.PathLike) -> ocp.training.Checkpointer:
     keep = _POLICIES.AnyPreservationPolicy(
         [_POLICIES.LatestN(1), _POLICIES.BestN(get_metric_fn=_metric, reverse=False, n=1)]
     )
-    return ocp.training.Checkpointer(directory, preservation_policy=keep)
+    with (
+        _plain_words(directory),
+        ocp.training.Checkpointer(directory, preservation_policy=keep) as checkpointer,
+    ):
+        yield checkpointer
+
+
+@contextlib.contextmanager
+def _plain_words(directory: epath.Path):
+    """Within it a full disk is an OSError, not what the array store makes of it while saving or closing."""
+    try:
+        yield
+    except (OSError, InputError):
+        raise
+    except Exception as error:
+        if not any(word in str(error) for word in ("No space left", "ENOSPC", "quota exceeded")):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory)) from error
 
 
 def save(checkpointer: ocp.training.Checkpointer, state: State, metrics: dict[str, float | None]) -> None:
     """Writes the state under its step; complete or absent, never half.
 
     The feed has no state of its own: the step says which batch comes next.
-
-    Raises:
-      OSError: ENOSPC where the disk is full.
     """
     parts = {name: getattr(state, name) for name in PARTS if getattr(state, name) is not None}
-    try:
-        checkpointer.save_checkpointables(int(state.step), parts, metrics=metrics, force=True)
-    except Exception as error:  # the array store has its own words for a full disk
-        if not any(word in str(error) for word in ("No space left", "ENOSPC", "quota exceeded")):
-            raise
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(checkpointer.directory)) from error
+    checkpointer.save_checkpointables(int(state.step), parts, metrics=metrics, force=True)
 
 
 def latest_step(checkpointer: ocp.training.Checkpointer) -> int | None:

@@ -103,7 +103,7 @@ def test_a_disk_that_really_is_full(directory, tmp_path):
         subprocess.run(["umount", str(tmp_path / "w")], check=True)
     lines = ended.stderr.strip().splitlines()
     assert ended.returncode == 2, ended.stderr
-    assert "No space left" in lines[-1] and "Traceback" not in ended.stderr
+    assert lines[-1].startswith("error: No space left")  # orbax's own thread has its say before
 
 
 def test_a_second_process_is_refused_while_the_first_holds_the_folder(tmp_path):
