@@ -17,14 +17,26 @@ import scipy.fft
 from jaxtyping import Complex64, Float32, Int16
 from scipy.ndimage import convolve1d
 
+from data_builders.demo_speech import vocoders
+from data_builders.demo_speech.frames import (
+    FFT,
+    FRAMES,
+    FREQUENCY,
+    HOP,
+    SAMPLES,
+    istft,
+    overlap_add,
+    per_sample,
+    pieces,
+    stft,
+)
 from dfjax.records import FAKE, REAL, SAMPLE_RATE
 
-# Difficulty: how much of a fake clip is copy-synthesis. Wider and stronger is easier.
+# Difficulty: how much of a fake clip is copy-synthesis. Wider and stronger is easier; so are coarser vocoders.
 STRENGTH = (0.9, 1.0)  # share of the copy where it is mixed in; 1 replaces the original
 TIME_SHARE = (0.7, 1.0)  # of the clip's length
 BAND_SHARE = (0.8, 1.0)  # of the range from 0 to 8 kHz
 SNR_DB = (25.0, 45.0)  # voice to background noise; noise hides artefacts of both classes alike
-GRIFFIN_LIM_ITERATIONS, MEL_BANDS, LPC_ORDER = 2, 32, 8  # coarser copies are easier
 
 SEED = 20_260_101
 SPEAKERS = {"train": 60, "validation": 20, "test": 25}  # no speaker is in two splits
@@ -32,14 +44,6 @@ REAL_PER_SPEAKER, FAKE_PER_SPEAKER = 20, 2
 METHODS = ("griffin_lim", "lpc", "sinusoidal")
 UNSEEN_METHOD = "phase_random"  # in test only
 SECONDS = (1.5, 2.0)
-
-HOP = 128  # samples between control frames: 8 ms
-SAMPLES = 250 * HOP  # of every clip before it is cut to its length: 2 s
-FRAMES = SAMPLES // HOP + 1
-FFT = 512
-PITCH_WINDOW = np.hanning(2 * HOP + 1)[:-1].astype(np.float32)  # sums to one at a hop of HOP
-STFT_WINDOW = np.hanning(FFT + 1)[:-1].astype(np.float32)
-FREQUENCY = np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE)  # Hz
 
 VOWELS = np.array(  # first three formants in Hz of a vocal tract of 17 cm
     [
@@ -186,7 +190,7 @@ def _utter(
     """Pulses and noise through the vocal tract; each clip's mean square is one."""
     wobble = np.stack([rng.standard_normal((2, SAMPLES // 32), dtype=np.float32) for rng in rngs])
     noise = np.stack([rng.standard_normal(SAMPLES, dtype=np.float32) for rng in rngs])
-    f0 = _per_sample(np.minimum(score.f0, 400)) / SAMPLE_RATE  # at most a period every 40 samples
+    f0 = per_sample(np.minimum(score.f0, 400)) / SAMPLE_RATE  # at most a period every 40 samples
     period = np.cumsum(f0, axis=1).astype(np.int64)
     f0 = f0 * (1 + voice.jitter * np.take_along_axis(wobble[:, 0], period, axis=1))
     phase = np.cumsum(f0, axis=1, dtype=np.float64)
@@ -197,22 +201,15 @@ def _utter(
     u = np.minimum((phase % 1).astype(np.float32) / np.float32(voice.open_quotient), 1)
     flow = height * u * u * (1 - u)
     pulses = np.diff(flow, axis=1, prepend=0) * 20
-    source = _per_sample(score.voiced) * (pulses + voice.breath * noise * (0.2 + 5 * flow))
+    source = per_sample(score.voiced) * (pulses + voice.breath * noise * (0.2 + 5 * flow))
     tract = _all_pole(score.formants, 50 + 0.04 * score.formants)
     constriction = _all_pole(score.hiss_centre[..., None], np.full((*score.f0.shape, 1), 1500, np.float32))
     constriction *= np.float32(0.5) * (1 - np.exp(-1j * np.pi * FREQUENCY / FREQUENCY[-1])).astype(
         np.complex64
     )
-    spectrum = _pieces(source) * tract + _pieces(_per_sample(score.hiss) * noise) * constriction
-    dry = _overlap_add(scipy.fft.irfft(spectrum, FFT))[:, HOP : HOP + SAMPLES]
+    spectrum = pieces(source) * tract + pieces(per_sample(score.hiss) * noise) * constriction
+    dry = overlap_add(scipy.fft.irfft(spectrum, FFT))[:, HOP : HOP + SAMPLES]
     return dry / np.sqrt(np.mean(dry * dry, axis=1, keepdims=True))
-
-
-def _per_sample(track: Float32[np.ndarray, "clips frames"]) -> Float32[np.ndarray, "clips samples"]:
-    """Linear interpolation from frames to samples."""
-    ramp = np.arange(HOP, dtype=np.float32) / HOP
-    start, end = track[:, :-1, None], track[:, 1:, None]
-    return (start + (end - start) * ramp).reshape(len(track), -1)
 
 
 def _all_pole(
@@ -234,50 +231,19 @@ def _all_pole(
     return gain / scipy.fft.rfft(polynomial)
 
 
-def _pieces(signal: Float32[np.ndarray, "clips samples"]) -> Complex64[np.ndarray, "clips frames bins"]:
-    """Spectra of pieces around every frame; a filter that changes with the frame multiplies them."""
-    padded = np.pad(signal, ((0, 0), (HOP, HOP)))
-    return scipy.fft.rfft(
-        np.lib.stride_tricks.sliding_window_view(padded, 2 * HOP, axis=1)[:, ::HOP] * PITCH_WINDOW, FFT
-    )
-
-
-def _overlap_add(pieces: Float32[np.ndarray, "clips frames width"]) -> Float32[np.ndarray, "clips samples"]:
-    clips, frames, width = pieces.shape
-    blocks = width // HOP
-    total = np.zeros((clips, frames + blocks - 1, HOP), np.float32)
-    for k in range(blocks):
-        total[:, k : k + frames] += pieces[:, :, k * HOP : (k + 1) * HOP]
-    return total.reshape(clips, -1)
-
-
 # ---- copy-synthesis ----------------------------------------------------------------------------------------
-
-
-def _stft(signal: Float32[np.ndarray, " samples"]) -> Complex64[np.ndarray, "frames bins"]:
-    padded = np.pad(signal, FFT // 2)
-    return scipy.fft.rfft(np.lib.stride_tricks.sliding_window_view(padded, FFT)[::HOP] * STFT_WINDOW)
-
-
-def _istft(spectrum: Complex64[np.ndarray, "frames bins"]) -> Float32[np.ndarray, " samples"]:
-    pieces = scipy.fft.irfft(spectrum, FFT) * (STFT_WINDOW / np.float32(1.5))  # squared windows sum to 1.5
-    return _overlap_add(pieces[None])[0, FFT // 2 : FFT // 2 + SAMPLES]
-
-
-def _unit(spectrum: Complex64[np.ndarray, "frames bins"]) -> Complex64[np.ndarray, "frames bins"]:
-    return spectrum / np.maximum(np.abs(spectrum), 1e-12)
 
 
 def _copy_synthesis(signal, f0, voiced, method: str, rng: np.random.Generator):
     """Mixes a vocoder's copy into part of the clip: a stretch of time, a band. The mean square stays one."""
-    spectrum = _stft(signal)
-    copy = VOCODERS[method](spectrum, f0, voiced, rng)
+    spectrum = stft(signal)
+    copy = vocoders.VOCODERS[method](spectrum, f0, voiced, rng)
     strength = rng.uniform(*STRENGTH)
     inside = np.outer(_window(rng, TIME_SHARE, FRAMES, 6), _window(rng, BAND_SHARE, FFT // 2 + 1, 12))
     weight = (strength * inside).astype(np.float32)
     # Copy and original are nearly uncorrelated, so the sum of the squared weights keeps the level.
     mixed = ((1 - weight) * spectrum + weight * copy) / np.sqrt((1 - weight) ** 2 + weight**2)
-    mixed = _istft(mixed)
+    mixed = istft(mixed)
     return mixed / np.sqrt(np.mean(mixed * mixed))
 
 
@@ -289,79 +255,6 @@ def _window(rng: np.random.Generator, share: tuple[float, float], length: int, s
     rise = (position - start) / soft if start >= 1 else np.ones(length)
     fall = (start + width - position) / soft if start + width < length - 1 else np.ones(length)
     return np.clip(np.minimum(rise, fall), 0, 1)
-
-
-def _griffin_lim(spectrum, f0, voiced, rng):
-    """Phase found again from the magnitude by a few alternating projections (Griffin and Lim, 1984)."""
-    magnitude = _pooled(np.abs(spectrum))
-    copy = _phase_random(magnitude, f0, voiced, rng)
-    for _ in range(GRIFFIN_LIM_ITERATIONS):
-        copy = magnitude * _unit(_stft(_istft(copy)))
-    return _stft(_istft(copy))
-
-
-def _pooled(magnitude):
-    """The magnitude as a mel spectrogram keeps it: averaged over bands that widen with frequency."""
-    mel = 2595 * np.log10(1 + FREQUENCY / 700)
-    band = np.minimum(mel / mel[-1] * MEL_BANDS, MEL_BANDS - 1).astype(np.int64)
-    starts = np.flatnonzero(np.diff(band, prepend=-1))
-    widths = np.diff(starts, append=len(band))
-    return np.repeat(np.add.reduceat(magnitude, starts, axis=1) / widths, widths, axis=1).astype(np.float32)
-
-
-def _phase_random(spectrum, f0, voiced, rng):
-    """The magnitude with phases drawn anew."""
-    turn = rng.uniform(0, 2 * np.pi, spectrum.shape)
-    return (np.abs(spectrum) * np.exp(1j * turn)).astype(np.complex64)
-
-
-def _lpc(spectrum, f0, voiced, rng):
-    """A linear predictor excited by even pulses or by noise (Atal and Hanauer, 1971)."""
-    phase = np.cumsum(_per_sample(f0[None])[0] / SAMPLE_RATE, dtype=np.float64)
-    pulses = np.diff(np.floor(phase), prepend=0) * np.sqrt(SAMPLE_RATE / f0.mean())
-    noise = rng.standard_normal(SAMPLES)
-    excitation = np.where(_per_sample(voiced[None])[0] > 0.1, pulses, noise).astype(np.float32)
-    power = np.square(np.abs(spectrum))
-    copy = _lpc_filter(power, LPC_ORDER) * _stft(excitation)
-    return copy * np.sqrt(
-        power.sum(1, keepdims=True) / np.maximum(np.square(np.abs(copy)).sum(1, keepdims=True), 1e-12)
-    )
-
-
-def _lpc_filter(power, order: int):
-    """1 / A of every frame, by the Levinson-Durbin recursion over all frames at once."""
-    r = scipy.fft.irfft(power.astype(np.float64))[:, : order + 1]
-    r[:, 0] = r[:, 0] * (1 + 1e-7) + 1e-12  # a floor under the spectrum: silence has a predictor too
-    a = np.zeros((len(r), order + 1))
-    a[:, 0], error = 1, r[:, 0].copy()
-    for k in range(1, order + 1):
-        reflection = -(a[:, :k] * r[:, k:0:-1]).sum(1) / error
-        a[:, 1 : k + 1] += reflection[:, None] * a[:, k - 1 :: -1][:, :k]
-        error *= 1 - reflection**2
-    return (1 / scipy.fft.rfft(a, FFT)).astype(np.complex64)
-
-
-def _sinusoidal(spectrum, f0, voiced, rng, partials: int = 40):
-    """Harmonics of the pitch with the measured amplitudes and no noise (McAulay and Quatieri, 1986)."""
-    phase = 2 * np.pi * np.cumsum(_per_sample(f0[None])[0] / SAMPLE_RATE, dtype=np.float64)
-    magnitude = np.abs(spectrum) * (2 / STFT_WINDOW.sum())
-    frames = np.arange(FRAMES)
-    total = np.zeros(SAMPLES, np.float32)
-    for k in range(1, partials + 1):
-        bins = np.rint(k * f0 * FFT / SAMPLE_RATE).astype(np.int64)
-        amplitude = np.where(bins <= FFT // 2, magnitude[frames, np.minimum(bins, FFT // 2)], 0)
-        total += _per_sample(amplitude[None].astype(np.float32))[0] * np.cos(
-            k * phase + rng.uniform(0, 2 * np.pi)
-        )
-    return _stft(total)
-
-
-VOCODERS = {
-    "griffin_lim": _griffin_lim,
-    "lpc": _lpc,
-    "phase_random": _phase_random,
-    "sinusoidal": _sinusoidal,
-}
 
 
 # ---- the recording -----------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data_builders.demo_faces import demo_faces_dataset_builder, synthesis
+from data_builders.demo_faces import blending, demo_faces_dataset_builder, drawing, synthesis
 from tests.data_builders import demo_contract
 
 
@@ -43,8 +43,8 @@ def test_identities_are_disjoint(prepared):
 
 def test_donors_are_of_the_same_split(monkeypatch):
     drawn = set()
-    draw_look = synthesis._draw_look
-    monkeypatch.setattr(synthesis, "_draw_look", lambda i: drawn.add(i) or draw_look(i))
+    look = synthesis._look
+    monkeypatch.setattr(synthesis, "_look", lambda i: drawn.add(i) or look(i))
     last = synthesis.identity_ids("train")[-1]
     synthesis.identity_pictures("train", last)
     assert len(drawn) > 1 and drawn <= set(synthesis.identity_ids("train"))
@@ -65,7 +65,7 @@ def test_says_that_it_is_synthetic(prepared):
 
 def test_pictures_decode(prepared):
     for record in prepared[1]["test"]:
-        assert synthesis._decode(record["image"]).shape == (synthesis.SIZE, synthesis.SIZE, 3)
+        assert synthesis._decode(record["image"]).shape == (drawing.SIZE, drawing.SIZE, 3)
         assert record["clip"] == record["id"] and record["dataset"] == b"demo_faces"
 
 
@@ -90,7 +90,7 @@ def test_made_in_time():
 @pytest.fixture
 def pair():
     rng = np.random.default_rng(0)
-    shape = (synthesis.SIZE, synthesis.SIZE, 3)
+    shape = (drawing.SIZE, drawing.SIZE, 3)
     source, target = (cv2.GaussianBlur(rng.random(shape, np.float32), (0, 0), 3) for _ in range(2))
     mask = np.zeros(shape[:2], np.float32)
     mask[40:90, 40:90] = 1
@@ -100,34 +100,34 @@ def pair():
 @pytest.mark.parametrize("method", ["alpha", "multiband"])
 def test_an_empty_mask_changes_nothing(pair, method):
     source, target, mask = pair
-    blended = synthesis.BLENDS[method](source, target, 0 * mask)
+    blended = blending.BLENDS[method](source, target, 0 * mask)
     np.testing.assert_allclose(blended, target, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", ["alpha", "multiband"])
 def test_a_full_mask_puts_in_the_source(pair, method):
     source, target, mask = pair
-    blended = synthesis.BLENDS[method](source, target, np.ones_like(mask))
+    blended = blending.BLENDS[method](source, target, np.ones_like(mask))
     np.testing.assert_allclose(blended, source, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", ["alpha", "poisson", "multiband"])
 def test_far_from_the_mask_the_target_stays(pair, method):
     source, target, mask = pair
-    blended = synthesis.BLENDS[method](source, target, mask)
+    blended = blending.BLENDS[method](source, target, mask)
     np.testing.assert_allclose(blended[:8], target[:8], atol=1 / 255)
 
 
 def test_poisson_takes_gradients_not_levels(pair):
     _, target, mask = pair
     brighter = np.clip(target + 0.1, 0, 1)  # the same gradients as the target's
-    blended = synthesis.BLENDS["poisson"](brighter, target, mask)
+    blended = blending.BLENDS["poisson"](brighter, target, mask)
     np.testing.assert_allclose(blended, target, atol=0.03)
 
 
 def test_matched_colours_have_the_targets_mean(pair):
     source, target, mask = pair
-    matched = synthesis._match_colours(source, target, mask, 1.0)
+    matched = blending.match_colours(source, target, mask, 1.0)
     weight = mask[..., None] / mask.sum()
     np.testing.assert_allclose((matched * weight).sum((0, 1)), (target * weight).sum((0, 1)), rtol=1e-4)
-    np.testing.assert_array_equal(synthesis._match_colours(source, target, mask, 0.0), source)
+    np.testing.assert_array_equal(blending.match_colours(source, target, mask, 0.0), source)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.fft
 
-from data_builders.demo_speech import demo_speech_dataset_builder, synthesis
+from data_builders.demo_speech import demo_speech_dataset_builder, frames, synthesis, vocoders
 from dfjax.records import SAMPLE_RATE
 from tests.data_builders import demo_contract
 
@@ -19,8 +19,8 @@ def prepared(tmp_path_factory):
 def trivial(record) -> dict[str, float]:
     """What can be measured without listening: level, length, silence, noise floor, bandwidth."""
     wave = record["audio"].astype(np.float32)
-    frames = np.lib.stride_tricks.sliding_window_view(wave, 400)[::200]
-    level = 10 * np.log10(np.mean(frames**2, axis=1) + 1)
+    pieces = np.lib.stride_tricks.sliding_window_view(wave, 400)[::200]
+    level = 10 * np.log10(np.mean(pieces**2, axis=1) + 1)
     power = np.abs(scipy.fft.rfft(wave)) ** 2
     share = np.cumsum(power) / power.sum()
     return {
@@ -90,12 +90,12 @@ def test_made_in_time():
 
 def test_vocoder_of_strength_zero_leaves_the_voice_alone(monkeypatch):
     rng = np.random.default_rng(0)
-    voice = rng.standard_normal(synthesis.SAMPLES).astype(np.float32)
-    f0 = np.full(synthesis.FRAMES, 120, np.float32)
+    voice = rng.standard_normal(frames.SAMPLES).astype(np.float32)
+    f0 = np.full(frames.FRAMES, 120, np.float32)
     monkeypatch.setattr(synthesis, "STRENGTH", (0.0, 0.0))
-    for method in synthesis.VOCODERS:
+    for method in vocoders.VOCODERS:
         copy = synthesis._copy_synthesis(voice, f0, np.ones_like(f0), method, rng)
-        inner = slice(synthesis.FFT, -synthesis.FFT)  # the ends lack overlapping windows
+        inner = slice(frames.FFT, -frames.FFT)  # the ends lack overlapping windows
         np.testing.assert_allclose(copy[inner], voice[inner], rtol=0, atol=0.02)
 
 
@@ -104,17 +104,17 @@ def test_all_pole_peaks_at_the_formants():
     response = np.abs(synthesis._all_pole(centres, np.full_like(centres, 60)))[0, 0]
     np.testing.assert_allclose(response[0], 1, rtol=1e-3)
     peaks = np.flatnonzero((response[1:-1] > response[:-2]) & (response[1:-1] > response[2:])) + 1
-    np.testing.assert_allclose(synthesis.FREQUENCY[peaks], centres[0, 0], atol=SAMPLE_RATE / synthesis.FFT)
+    np.testing.assert_allclose(frames.FREQUENCY[peaks], centres[0, 0], atol=SAMPLE_RATE / frames.FFT)
 
 
 def test_linear_prediction_recovers_an_all_pole_filter():
     centres = np.array([700.0, 1800, 3000], np.float32).reshape(1, 1, 3)
     response = synthesis._all_pole(centres, np.full_like(centres, 300))[0]
-    found = synthesis._lpc_filter(np.abs(response) ** 2, 6)
+    found = vocoders.lpc_filter(np.abs(response) ** 2, 6)
     np.testing.assert_allclose(found / found[0, 0], response / response[0, 0], rtol=0.02)
 
 
 def test_scores_name_every_field():
     voice = synthesis._draw_voice(np.random.default_rng(0))
     score = synthesis._draw_score(np.random.default_rng(1), voice)
-    assert all(len(getattr(score, field.name)) == synthesis.FRAMES for field in dataclasses.fields(score))
+    assert all(len(getattr(score, field.name)) == frames.FRAMES for field in dataclasses.fields(score))
