@@ -17,15 +17,15 @@ SHARED = ROOT.parent / "shared" / "data"
 
 
 def pytest_addoption(parser):
-    parser.addoption("--slow", action="store_true", help="run the tests that take minutes, as CI does")
+    parser.addoption("--slow", action="store_true", help="run the tests that take minutes")
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--slow") or os.environ.get("CI"):
+    if config.getoption("--slow"):
         return
     for item in items:
         if "slow" in item.keywords:
-            item.add_marker(pytest.mark.skip(reason="slow; run with --slow, as CI does"))
+            item.add_marker(pytest.mark.skip(reason="slow; run with --slow"))
 
 
 @pytest.fixture(scope="session")

@@ -110,7 +110,7 @@ def test_a_cluster_variable_that_is_no_number_is_refused(monkeypatch, name):
 
 def test_more_memory_than_there_is_is_refused_in_one_line(monkeypatch):
     large = (
-        jax.jit(lambda x: (x[:, None] * x).sum()).lower(jax.ShapeDtypeStruct((1000,), np.float32)).compile()
+        jax.jit(lambda x: (x[:, None] * x[None]).sum()).lower(jax.ShapeDtypeStruct((1000,), np.float32)).compile()
     )
     devices.require(large, "config.train.batch=8")
     monkeypatch.setattr(devices, "free_memory", lambda: -1)
