@@ -53,7 +53,7 @@ def check_errors(name: str, load, folder):
     shapes, _ = reference.read_golden(name)
     zeros = {key: np.zeros(shape, np.float32) for key, shape in shapes.items()}
     path = folder / "w.safetensors"
-    first = next(iter(zeros))
+    first = next(key for key in zeros if not key.startswith("classifier."))
     safetensors.numpy.save_file({k: v for k, v in zeros.items() if k != first}, path)
     with pytest.raises(InputError, match="lacks 1 tensors"):
         load(path)
