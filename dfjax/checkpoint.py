@@ -33,7 +33,7 @@ def _metric(metrics) -> float:
 @contextlib.contextmanager
 def manager(workdir: epath.PathLike) -> Iterator[ocp.training.Checkpointer]:
     """The checkpointer of a run; use as a context manager. Left-overs of a killed save are removed first."""
-    directory = epath.Path(workdir) / "checkpoints"
+    directory = epath.Path(workdir).expanduser().resolve() / "checkpoints"  # orbax takes absolute paths only
     if devices.first_process():
         directory.mkdir(parents=True, exist_ok=True)
         for path in directory.iterdir():

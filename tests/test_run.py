@@ -231,3 +231,11 @@ def test_kill_9_and_the_same_command_end_bit_identical(finished, recordings, dat
     subprocess.run(words, cwd=ROOT, check=True, capture_output=True, timeout=200)
     for name in ("scores/folder_audio.validation.csv", "scores/folder_audio.test.csv", "metrics.jsonl", "decision.json"):
         assert (tmp_path / "w" / name).read_bytes() == (finished[0] / name).read_bytes(), name
+
+
+def test_a_relative_workdir_holds_checkpoints(finished, monkeypatch):
+    folder, _ = finished
+    monkeypatch.chdir(folder.parent)
+    with checkpoint.manager(folder.name) as found, checkpoint.manager(folder) as same:
+        assert checkpoint.latest_step(found) == checkpoint.latest_step(same) == 12
+        assert found.directory.is_absolute()
