@@ -7,6 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dfjax.models import heads, published
+from dfjax.models.depthwise import Depthwise
 
 SOURCE = "https://huggingface.co/timm/convnext_tiny.in12k_ft_in1k (model.safetensors)"
 
@@ -19,7 +20,7 @@ class Block(nnx.Module):
     """Depthwise 7x7, LayerNorm, two pointwise layers with GELU, layer scale, shortcut."""
 
     def __init__(self, width: int, *, drop_path: float, dtype, rngs: nnx.Rngs):
-        self.conv_dw = nnx.Conv(width, width, (7, 7), feature_group_count=width, dtype=dtype, rngs=rngs)
+        self.conv_dw = Depthwise(width, 7, use_bias=True, dtype=dtype, rngs=rngs)
         self.norm = nnx.LayerNorm(width, epsilon=EPSILON, dtype=dtype, rngs=rngs)
         self.fc1 = nnx.Linear(width, 4 * width, dtype=dtype, rngs=rngs)
         self.fc2 = nnx.Linear(4 * width, width, dtype=dtype, rngs=rngs)

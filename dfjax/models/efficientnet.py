@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dfjax.models import heads, published
+from dfjax.models.depthwise import Depthwise
 
 SOURCE = "https://huggingface.co/timm/tf_efficientnet_{}.ns_jft_in1k (model.safetensors)"
 
@@ -41,20 +42,20 @@ class MBConv(nnx.Module):
     def __init__(self, width_in, width, expansion, kernel, stride, *, drop_path, dtype, rngs):
         inner = width_in * expansion
 
-        def conv(a, b, kernel=1, stride=1, **kwargs):
-            return nnx.Conv(a, b, (kernel, kernel), stride, dtype=dtype, rngs=rngs, **kwargs)
+        def conv(a, b, use_bias=False):
+            return nnx.Conv(a, b, (1, 1), use_bias=use_bias, dtype=dtype, rngs=rngs)
 
         def norm(width):
             return nnx.BatchNorm(width, momentum=0.99, epsilon=1e-3, dtype=dtype, rngs=rngs)
 
         self.expands, self.has_shortcut = expansion > 1, stride == 1 and width_in == width
         if self.expands:
-            self.expand, self.expand_norm = conv(width_in, inner, use_bias=False), norm(inner)
-        self.depthwise = conv(inner, inner, kernel, stride, use_bias=False, feature_group_count=inner)
+            self.expand, self.expand_norm = conv(width_in, inner), norm(inner)
+        self.depthwise = Depthwise(inner, kernel, stride, dtype=dtype, rngs=rngs)
         self.depthwise_norm = norm(inner)
         squeezed = round(width_in / 4)
-        self.squeeze, self.excite = conv(inner, squeezed), conv(squeezed, inner)
-        self.project, self.project_norm = conv(inner, width, use_bias=False), norm(width)
+        self.squeeze, self.excite = conv(inner, squeezed, True), conv(squeezed, inner, True)
+        self.project, self.project_norm = conv(inner, width), norm(width)
         self.drop_path = nnx.Dropout(drop_path, broadcast_dims=(1, 2, 3))
 
     def __call__(self, x, *, rngs=None):

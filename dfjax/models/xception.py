@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dfjax.models import heads, published
+from dfjax.models.depthwise import Depthwise
 
 SOURCE = "https://huggingface.co/timm/legacy_xception.tf_in1k (model.safetensors)"
 
@@ -28,9 +29,7 @@ class Separable(nnx.Module):
     """A depthwise 3x3 convolution, a pointwise one, BatchNorm."""
 
     def __init__(self, width_in: int, width: int, *, dtype, rngs: nnx.Rngs):
-        self.depthwise = nnx.Conv(
-            width_in, width_in, (3, 3), feature_group_count=width_in, use_bias=False, dtype=dtype, rngs=rngs
-        )
+        self.depthwise = Depthwise(width_in, 3, dtype=dtype, rngs=rngs)
         self.pointwise = nnx.Conv(width_in, width, (1, 1), use_bias=False, dtype=dtype, rngs=rngs)
         self.norm = nnx.BatchNorm(width, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
 

@@ -1,0 +1,120 @@
+"""Depthwise convolution that is fast on a CPU, too.
+
+XLA's CPU backend runs grouped convolutions without vector instructions. Written as one multiplication and addition
+per kernel position, the same sum is vectorised over channels and fused into one loop: 14 to 47 times faster
+forward, 5 to 10 times backward, on the shapes of EfficientNet and ConvNeXt. Other devices keep the convolution.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+
+def _same(n: int, k: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after n pixels, so that ceil(n / stride) come out: TensorFlow's "SAME"."""
+    total = max((-(-n // stride) - 1) * stride + k - n, 0)
+    return total // 2, total - total // 2
+
+
+def _window(x: Array, i: int | Array, j: int | Array, height: int, width: int, stride: int) -> Array:
+    """Every stride-th pixel from (i, j) on, height x width of them."""
+    size = (len(x), (height - 1) * stride + 1, (width - 1) * stride + 1, x.shape[-1])
+    return jax.lax.dynamic_slice(x, (0, i, j, 0), size)[:, ::stride, ::stride]
+
+
+def _sum(padded: Array, kernel: Array, height: int, width: int, stride: int) -> Array:
+    """The correlation of a padded image with a kernel (k, k, 1, channels)."""
+    k = len(kernel)
+    terms = (
+        _window(padded, i, j, height, width, stride) * kernel[i, j][None, None]
+        for i in range(k)
+        for j in range(k)
+    )
+    return functools.reduce(jnp.add, terms)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _shifted(x: Array, kernel: Array, stride: int) -> Array:
+    pads = [_same(n, len(kernel), stride) for n in x.shape[1:3]]
+    height, width = (-(-n // stride) for n in x.shape[1:3])
+    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    return _sum(padded, kernel, height, width, stride)
+
+
+def _shifted_forward(x: Array, kernel: Array, stride: int):
+    return _shifted(x, kernel, stride), (x, kernel)
+
+
+def _shifted_backward(stride: int, saved: tuple[Array, Array], dy: Array):
+    x, kernel = saved
+    k, (_, height, width, _) = len(kernel), x.shape
+    pads = [_same(n, k, stride) for n in (height, width)]
+
+    # To the image: the slopes spread out by the stride, correlated with the kernel turned around.
+    spread = [
+        (k - 1 - before, n + k - 1 - (k - 1 - before) - ((m - 1) * stride + 1), stride - 1)
+        for n, m, (before, _) in zip((height, width), dy.shape[1:3], pads, strict=True)
+    ]
+    spread = jax.lax.pad(dy, jnp.zeros((), dy.dtype), ((0, 0, 0), *spread, (0, 0, 0)))
+    dx = _sum(spread, kernel[::-1, ::-1], height, width, 1)
+
+    # To the kernel: a dot product per position. The loop keeps XLA from fusing them all into one slow reduction.
+    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+
+    def position(_, at):
+        return None, jnp.einsum("bhwc,bhwc->c", _window(padded, at // k, at % k, *dy.shape[1:3], stride), dy)
+
+    _, dkernel = jax.lax.scan(position, None, jnp.arange(k * k))
+    return dx, dkernel.reshape(kernel.shape)
+
+
+_shifted.defvjp(_shifted_forward, _shifted_backward)
+
+
+def _convolution(x: Array, kernel: Array, stride: int) -> Array:
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1],
+    )
+
+
+def depthwise(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], *, stride: int = 1
+) -> Float[Array, "b h2 w2 c"]:
+    """Each channel correlated with its own k x k kernel; padded with zeros to ceil(side / stride)."""
+    return jax.lax.platform_dependent(
+        x,
+        kernel,
+        cpu=functools.partial(_shifted, stride=stride),
+        default=functools.partial(_convolution, stride=stride),
+    )
+
+
+class Depthwise(nnx.Module):
+    """A depthwise convolution with "SAME" padding; the variables are those of `nnx.Conv`."""
+
+    def __init__(
+        self,
+        width: int,
+        k: int,
+        stride: int = 1,
+        *,
+        use_bias: bool = False,
+        dtype=jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        self.stride, self.dtype = stride, dtype
+        self.kernel = nnx.Param(nnx.initializers.lecun_normal()(rngs.params(), (k, k, 1, width)))
+        self.bias = nnx.Param(jnp.zeros(width)) if use_bias else None
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+        """Computes in `dtype`."""
+        y = depthwise(x.astype(self.dtype), self.kernel[...].astype(self.dtype), stride=self.stride)
+        return y if self.bias is None else y + self.bias[None, None, None].astype(self.dtype)
