@@ -25,6 +25,14 @@ def test_stft_is_librosas(speech_like, size, hop):
     np.testing.assert_allclose(np.asarray(real) + 1j * np.asarray(imaginary), reference, atol=2e-4)
 
 
+@pytest.mark.parametrize("batch", [1, 4, 6, 8])
+def test_few_at_a_time_is_the_function_of_the_whole_batch(batch):
+    x = jax.random.normal(jax.random.key(0), (batch, 3200))
+    for function in (lambda few: jnp.abs(spectrum.power(few)), lambda few: few.sum(axis=1, keepdims=True)):
+        one_by_one = jnp.concatenate([function(x[i : i + 1]) for i in range(batch)])
+        np.testing.assert_allclose(spectrum.few_at_a_time(function, x), one_by_one, rtol=1e-4, atol=1e-4)
+
+
 def test_transform_has_librosas_magnitude_and_the_phase_at_the_centre(speech_like):
     real, imaginary = spectrum.transform(jnp.asarray(speech_like))
     reference = librosa.stft(

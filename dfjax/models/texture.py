@@ -31,8 +31,7 @@ class Texture(nnx.Module):
 
     def statistics(self, x: Float[Array, "batch time"]) -> Float[Array, "batch statistics"]:
         """The texture at both windows, flattened."""
-        both = texture.texture(*spectrum.transform(x)), texture.texture(*spectrum.stft(x, LONG, LONG // 8))
-        return jnp.concatenate([one.reshape(x.shape[0], -1) for one in both], axis=-1)
+        return spectrum.few_at_a_time(_both_textures, x)
 
     def embed(self, x: Float[Array, "batch time"], *, rngs=None) -> Float[Array, "batch dim"]:
         """The embedding that the head sees."""
@@ -41,3 +40,8 @@ class Texture(nnx.Module):
 
     def __call__(self, x: Float[Array, "batch time"], *, rngs=None) -> Float[Array, " batch"]:
         return self.head(self.embed(x, rngs=rngs))
+
+
+def _both_textures(x: Float[Array, "batch time"]) -> Float[Array, "batch statistics"]:
+    both = texture.texture(*spectrum.transform(x)), texture.texture(*spectrum.stft(x, LONG, LONG // 8))
+    return jnp.concatenate([one.reshape(x.shape[0], -1) for one in both], axis=-1)
