@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dfjax.ledger import Ledger
-from dfjax.rates import Counts, Mode, Pair, class_counts, oversample, row_weights, sampling_rates, undersample
+from dfjax.rates import Counts, Mode, Pair, class_counts, oversample, sampling_rates, undersample
 from dfjax.records import FAKE, REAL, InputError
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "oversample",
     "plan",
     "recommend",
-    "row_weights",
     "sampling_rates",
     "undersample",
 ]
@@ -79,6 +78,7 @@ def ldam_margins(counts: Counts, *, max_margin: float = 0.5) -> Pair:
 class Plan:
     """What training needs to know; pairs are (real, fake)."""
 
+    sampling: Mode  # how rows are drawn, see `rates.draws`; never 'auto'
     rates: Pair  # share of each class in a batch
     loss: str
     loss_kwargs: dict[str, Any]
@@ -142,7 +142,7 @@ def plan(
         terms |= {"margins": (kwargs.get("margin", 0.9),) * 2, "scale": float(kwargs.get("scale", 20.0))}
     ledger = Ledger(**terms, gamma=float(kwargs.get("gamma", 0.0)))
     ledger.refuse_stacking(allow_stacking)
-    return Plan(rates, loss, kwargs, ledger, ledger.initial_bias(counts), deferred, reweight_from)
+    return Plan(sampling, rates, loss, kwargs, ledger, ledger.initial_bias(counts), deferred, reweight_from)
 
 
 # What to recommend

@@ -1,4 +1,4 @@
-"""How often each class and method is drawn, and under- and oversampling by index. NumPy only.
+"""Which rows training draws and how often each class and method comes; under- and oversampling by index. NumPy only.
 
 Counts are (real, fake) pairs, or {(label, method): count}.
 """
@@ -6,14 +6,14 @@ Counts are (real, fake) pairs, or {(label, method): count}.
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int, Shaped
 
 from dfjax.records import FAKE, LABEL_NAMES, REAL, InputError
 
 Counts = Sequence[int] | Mapping[tuple[int, str], int] | np.ndarray
 Pair = tuple[float, float]
 Mode = str | Mapping[str, float | int]  # a name out of MODES, or relative rates by name
-MODES = ("natural", "balanced", "balanced_methods", "sqrt", "undersample")
+MODES = ("natural", "balanced", "balanced_methods", "sqrt", "undersample", "oversample")
 
 
 def class_counts(counts: Counts) -> tuple[int, int]:
@@ -29,14 +29,33 @@ def class_counts(counts: Counts) -> tuple[int, int]:
     return int(real), int(fake)
 
 
+def cell_counts(
+    labels: Shaped[np.ndarray, " n"], methods: Shaped[np.ndarray, " n"]
+) -> dict[tuple[int, str], int]:
+    """Rows of each (label, method), reals first; unknown labels are left out."""
+    labels, methods = np.asarray(labels), np.asarray(methods)
+    known = [labels == label for label in (REAL, FAKE)]
+    found = [np.unique(methods[rows], return_counts=True) for rows in known]
+    return {
+        (label, str(method)): int(n)
+        for label, of in zip((REAL, FAKE), found, strict=True)
+        for method, n in zip(*of, strict=True)
+    }
+
+
+def minority_groups(labels: Shaped[np.ndarray, " n"], groups: Shaped[np.ndarray, " n"]) -> int:
+    """Independent groups of the smaller class."""
+    return len(np.unique(np.asarray(groups)[_by_size(labels)[0]]))
+
+
 def cell_rates(counts: Mapping[tuple[int, str], int], mode: Mode) -> dict[tuple[int, str], float]:
     """How often each (label, method) is drawn; the rates sum to 1.
 
     Args:
       counts: examples of each (label, method).
-      mode: 'natural' draws every example alike; 'balanced' and 'undersample' draw the classes alike and
-        the methods within a class by their counts; 'balanced_methods' draws those alike too; 'sqrt' draws
-        classes by the square root of their counts. Or relative rates by name: 'real', 'fake', 'fake/METHOD';
+      mode: 'natural' draws every example alike; 'balanced', 'undersample' and 'oversample' draw the classes
+        alike and the methods within a class by their counts; 'balanced_methods' draws those alike too; 'sqrt'
+        draws classes by the square root of their counts. Or relative rates by name: 'real', 'fake', 'fake/METHOD';
         a class's rate is shared, by their counts, among its methods that are not named.
 
     Raises:
@@ -97,34 +116,58 @@ def sampling_rates(counts: Counts, mode: Mode = "balanced") -> Pair:
     return real_rate, 1.0 - real_rate
 
 
-def row_weights(
+def draws(
     labels: Shaped[np.ndarray, " n"],
-    methods: Sequence[str] | np.ndarray | None,
+    methods: Shaped[np.ndarray, " n"],
     mode: Mode,
+    class_rates: Mapping[int, float],
     *,
     seed: int = 0,
-) -> Float[np.ndarray, " n"]:
-    """The probability of drawing each row, in float64, summing to 1; rows of unknown label get 0.
+) -> tuple[Shaped[np.ndarray, " m"], dict[str, float], Int[np.ndarray, " m"]]:
+    """The strata of the rows that a run draws from, how often each stratum is drawn, and the rows.
 
-    'undersample' keeps as many rows of the larger class as the smaller one has, chosen by `seed`, and never
-    draws the rest.
+    Strata are classes, or methods within classes where `mode` sets their rates. Within a stratum rows are
+    alike.
+
+    Args:
+      labels: 1 fake, 0 real; rows of unknown label are never drawn.
+      methods: generators, empty for reals.
+      mode: see `cell_rates`. 'undersample' draws from as many rows of the larger class as the smaller one
+        has, chosen once by `seed`, and never from the rest; 'oversample' from a list in which rows of the
+        smaller class are repeated until the classes are equally long.
+      class_rates: label -> the share of a batch drawn from its stored rows.
+      seed: of the choice.
+
+    Returns:
+      strata of the rows by name, rates by name (real before fake), rows.
     """
-    labels = np.asarray(labels)
-    methods = np.asarray([""] * len(labels) if methods is None else methods)
-    names, method = np.unique(methods, return_inverse=True)
-    known = (labels == REAL) | (labels == FAKE)
-    cell = np.where(known, labels * len(names) + method, -1)
-    used, count = np.unique(cell[known], return_counts=True)
-    named = [(int(c) // len(names), str(names[c % len(names)])) for c in used]
-    rates = cell_rates(dict(zip(named, count.tolist(), strict=True)), mode)
-    weights = np.zeros(len(labels))
-    for c, name, n in zip(used, named, count, strict=True):
-        weights[cell == c] = rates[name] / n
+    labels, methods = np.asarray(labels), np.asarray(methods)
     if mode == "undersample":
-        kept = np.zeros(len(labels), bool)
-        kept[undersample(labels, seed=seed)] = True
-        weights = np.where(kept, 1.0 / kept.sum(), 0.0)
-    return weights
+        rows = undersample(labels, seed=seed)
+    elif mode == "oversample":
+        rows = oversample(labels, seed=seed)
+    else:
+        rows = np.flatnonzero((labels == REAL) | (labels == FAKE))
+    names = np.array(LABEL_NAMES)[labels[rows]]
+    if mode != "balanced_methods" and not isinstance(mode, Mapping):
+        return names, {LABEL_NAMES[label]: float(class_rates[label]) for label in (REAL, FAKE)}, rows
+    cells = cell_rates(cell_counts(labels, methods), mode)
+    of_class = {
+        label: sum(rate for cell, rate in cells.items() if cell[0] == label) for label in (REAL, FAKE)
+    }
+    rates = {
+        f"{LABEL_NAMES[label]}/{method}": class_rates[label] * rate / of_class[label]
+        for (label, method), rate in sorted(cells.items())
+    }
+    return np.char.add(np.char.add(names, "/"), methods[rows].astype(str)), rates, rows
+
+
+def stand_in(mode: Mode) -> dict[tuple[int, str], int]:
+    """Counts on which `mode` can be checked before there are data: 10:1, with the methods that it names."""
+    named = [name.partition("/")[::2] for name in mode] if isinstance(mode, Mapping) else []
+    cells = [(LABEL_NAMES.index(label), method) for label, method in named if label in LABEL_NAMES]
+    cells += [(label, "") for label in (REAL, FAKE) if label not in dict(cells)]
+    return {(label, method): 1 if label == FAKE else 10 for label, method in cells}
 
 
 def undersample(

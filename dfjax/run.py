@@ -21,11 +21,13 @@ from ml_collections import config_flags
 import data_builders
 from dfjax import (
     audit,
+    balance,
     cli,
     devices,
     losses,
     models,
     prepare,
+    rates,
     report,
     scoring,
     thresholds,
@@ -92,6 +94,7 @@ def run(
     devices.barrier("prepared")  # the others find it done, or have a disk of their own to fill
     if not devices.first_process():
         directory = prepare.prepare(*words, progress=False)
+    plan = train.make_plan(config, *train.tally(sources.open_split(directory, "train")))
     with workdir.lock(folder):
         workdir.claim(folder, config)
         facts = {
@@ -108,7 +111,7 @@ def run(
         began = time.perf_counter()
         summary = train.train(config, folder, directory, progress=progress, profile=profile)
         splits = {name: sources.open_split(directory, name) for name in ("train", "validation", "test")}
-        ledger = train.make_plan(config, train.class_counts(splits["train"])).ledger.to_json()
+        ledger = plan.ledger.to_json()
         validation, test = (score(config, folder, splits[name], ledger) for name in ("validation", "test"))
         decision = tune.decide(validation, config.decision.criterion)
         if devices.first_process():
@@ -144,7 +147,8 @@ def check(config: ml_collections.ConfigDict) -> None:
     """Raises InputError where an experiment names what does not exist, before anything is prepared or written."""
     data_builders.load(config.data.dataset)
     train.make_optimizer(config)
-    plan = train.make_plan(config, (10, 1))  # any imbalance: what is stacked shows
+    # any imbalance of enough groups: what is stacked shows
+    plan = train.make_plan(config, rates.stand_in(config.balance.to_dict()["sampling"]), balance.FEW_GROUPS)
     losses.build(plan.loss, **plan.loss_kwargs)
     if config.balance.get("head"):
         raise InputError(

@@ -18,39 +18,50 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from dfjax import balance, checkpoint, devices, losses, metrics, models, optim, scoring, train_step
+from dfjax import balance, checkpoint, devices, losses, metrics, models, optim, rates, scoring, train_step
 from dfjax.data import feeds, inputs, sampling, sources
 from dfjax.devices import make_mesh
 from dfjax.models import heads
 from dfjax.progress import progress_bar, trace
-from dfjax.records import FAKE, REAL, InputError
+from dfjax.records import InputError
 from dfjax.score_file import by_clip, known
 
 SCAN = 10  # updates per dispatch on an accelerator; on CPU one: XLA runs convolutions inside a loop on one thread
 PROFILED = range(10, 20)  # steps of this process that --profile traces
 
 
-def class_counts(split: sources.Split) -> tuple[int, int]:
-    """(real, fake) records of a split, unknown labels left out."""
-    return int((split.label == REAL).sum()), int((split.label == FAKE).sum())
+def tally(split: sources.Split) -> tuple[dict[tuple[int, str], int], int]:
+    """Records of each (label, method), unknown labels left out, and the independent groups of the smaller class."""
+    return rates.cell_counts(split.label, split.method), rates.minority_groups(split.label, split.group)
 
 
-def make_plan(config: ml_collections.ConfigDict, counts: tuple[int, int]) -> balance.Plan:
-    """What the experiment's words about balance mean for a training split of so many (real, fake) records."""
+def make_plan(config: ml_collections.ConfigDict, counts: rates.Counts, groups: int) -> balance.Plan:
+    """What the experiment's words about balance mean for a training split, given its `tally`."""
+    words = config.balance.to_dict()
     return balance.plan(
         counts,
-        sampling=config.balance.sampling,
+        sampling=words["sampling"],
         loss=config.loss.name,
         loss_kwargs=config.loss.kwargs.to_dict(),
-        allow_stacking=config.balance.allow_stacking,
+        allow_stacking=words["allow_stacking"],
+        minority_groups=groups,
     )
 
 
-def make_builder(config: ml_collections.ConfigDict, bias: float) -> Callable:
-    """Rngs -> the experiment's detector, its output bias at the log-odds of what it will see."""
+def make_strata(
+    config: ml_collections.ConfigDict, plan: balance.Plan, split: sources.Split
+) -> sampling.Strata:
+    """The rows that a run draws by stratum, and how often; the same for both feeds."""
+    shares = inputs.strata_rates(config, plan.rates)
+    return sampling.strata(*rates.draws(split.label, split.method, plan.sampling, shares, seed=config.seed))
+
+
+def make_builder(config: ml_collections.ConfigDict, bias: float = 0.0) -> Callable:
+    """Rngs -> the experiment's detector with the head that its loss is defined on, the output bias at `bias`."""
 
     def build(rngs):
         model = models.build(config.model.name, rngs=rngs, **config.model.kwargs.to_dict())
+        model.head = heads.for_loss(model.head, config.loss.name, rngs=rngs)
         heads.start_at(model.head, bias)
         return model
 
@@ -111,8 +122,8 @@ def train(
     train_split = sources.open_split(directory, "train")
     validation = sources.open_split(directory, "validation")
     model_class = models.model_class(config.model.name)
-    plan = make_plan(config, class_counts(train_split))
-    strata = sampling.strata(train_split.label, inputs.strata_rates(config, plan.rates))
+    plan = make_plan(config, *tally(train_split))
+    strata = make_strata(config, plan, train_split)
     make_input = inputs.make(config, model_class.modality)
 
     # ------------------------------------------------------------------ model, optimiser, state
@@ -239,15 +250,11 @@ def train(
 
 def restore_model(config: ml_collections.ConfigDict, workdir: epath.PathLike, step: int | None = None):
     """(graphdef, params, model_state, step) of a run's checkpoint, ready to evaluate; the best one by default."""
-
-    def build(rngs):
-        return models.build(config.model.name, rngs=rngs, **config.model.kwargs.to_dict())
-
     tx, _ = make_optimizer(config)
     everywhere = devices.replicated(make_mesh())
     ema = config.optim.ema > 0
     graphdef, like = train_step.create(
-        build, tx, jax.random.key(0), ema=ema, sharding=everywhere, shapes_only=True
+        make_builder(config), tx, jax.random.key(0), ema=ema, sharding=everywhere, shapes_only=True
     )
     with checkpoint.manager(workdir) as checkpoints:
         if checkpoint.latest_step(checkpoints) is None:

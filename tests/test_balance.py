@@ -6,7 +6,6 @@ from scipy import optimize
 
 from dfjax import balance, losses
 from dfjax.ledger import Ledger
-from dfjax.rates import cell_rates
 from dfjax.records import InputError
 
 COUNTS = {(0, ""): 1000, (1, "griffin-lim"): 75, (1, "wavenet"): 25}
@@ -43,62 +42,6 @@ def test_effective_number_runs_from_equal_weights_to_balanced():
 def test_margins_fall_with_the_fourth_root_of_the_count():
     real, fake = balance.ldam_margins((1600, 100), max_margin=0.5)
     assert fake == 0.5 and abs(fake / real - 2) < 1e-12
-
-
-def test_rates_by_mode():
-    np.testing.assert_allclose(balance.sampling_rates(COUNTS, "natural"), [10 / 11, 1 / 11])
-    np.testing.assert_allclose(balance.sampling_rates((1000, 100), "balanced"), [0.5, 0.5])
-    np.testing.assert_allclose(balance.sampling_rates((900, 100), "sqrt"), [0.75, 0.25])
-    cells = cell_rates(COUNTS, "balanced")
-    np.testing.assert_allclose(list(cells.values()), [0.5, 0.375, 0.125])
-    np.testing.assert_allclose(list(cell_rates(COUNTS, "balanced_methods").values()), [0.5, 0.25, 0.25])
-    named = cell_rates(COUNTS, {"real": 3, "fake": 1, "fake/wavenet": 1})
-    assert named == {(0, ""): 0.6, (1, "griffin-lim"): 0.2, (1, "wavenet"): 0.2}
-
-
-@pytest.mark.parametrize(
-    ("mode", "message"),
-    [
-        ("evenly", "Unknown sampling mode 'evenly'; expected one of"),
-        ({"real": 1, "faker": 1}, "Unknown sampling rate 'faker'; expected one of"),
-        ({"real": 1, "fake": -1}, "not negative"),
-        ({"real": 1, "fake": 0}, "never draw 'fake'"),
-        ({"real": 1, "fake/wavenet": 1}, "no sampling rate for 'fake', needed by its method 'griffin-lim'"),
-        ({"real": 1, "fake": 1, "fake/wavenet": 1, "fake/griffin-lim": 1}, "covers nothing"),
-    ],
-)
-def test_rates_that_make_no_sense_are_refused(mode, message):
-    with pytest.raises(InputError, match=message):
-        cell_rates(COUNTS, mode)
-
-
-@pytest.mark.parametrize("mode", ["natural", "balanced", "balanced_methods", "sqrt", {"real": 3, "fake": 1}])
-def test_row_weights_add_up_to_the_rates(mode):
-    labels = np.repeat([0, 1, 1, -1], [1000, 75, 25, 7])
-    methods = np.repeat(["", "griffin-lim", "wavenet", "griffin-lim"], [1000, 75, 25, 7])
-    weights = balance.row_weights(labels, methods, mode)
-    rates = cell_rates(COUNTS, mode)
-    for (label, method), rate in rates.items():
-        of = weights[(labels == label) & (methods == method)]
-        np.testing.assert_allclose(of.sum(), rate)
-        assert np.ptp(of) == 0
-    assert (weights[labels == -1] == 0).all() and abs(weights.sum() - 1) < 1e-12
-    assert np.array_equal(balance.row_weights(labels, None, "natural") > 0, labels >= 0)
-
-
-def test_undersampling_draws_each_class_alike_and_forgets_the_rest():
-    labels = np.repeat([0, 1, -1], [90, 10, 5])
-    weights = balance.row_weights(labels, None, "undersample", seed=3)
-    assert (weights[labels == 1] == 1 / 20).all() and np.count_nonzero(weights[labels == 0]) == 10
-    assert not np.array_equal(weights, balance.row_weights(labels, None, "undersample", seed=4))
-    kept = balance.undersample(labels, ratio=3.0)
-    assert np.bincount(labels[kept]).tolist() == [30, 10] and len(set(kept)) == 40
-
-
-def test_oversampling_keeps_every_row_and_repeats_evenly():
-    labels = np.repeat([0, 1], [95, 10])
-    times = np.bincount(balance.oversample(labels), minlength=105)
-    assert (times[:95] == 1).all() and set(times[95:]) == {9, 10} and times[95:].sum() == 95
 
 
 def test_one_class_is_no_training_set():
@@ -201,7 +144,7 @@ def test_corrected_log_loss_of_a_well_specified_model_equals_the_natural_models(
     train, test = slice(0, 20_000), slice(20_000, None)
     counts = (int((y[train] == 0).sum()), int(y[train].sum()))
     plan = balance.plan(counts, **words)
-    weight = balance.row_weights(y[train].astype(int), None, words.get("sampling", "natural"))
+    weight = np.take(np.divide(plan.rates, counts), y[train].astype(int))
     weight = weight * np.take(plan.loss_kwargs.get("weights", (1, 1)), y[train].astype(int))
 
     def losses_of(weight, correct):
@@ -244,3 +187,9 @@ def test_recommendation_follows_the_sources_not_only_the_ratio():
     assert balance.plan((1413, 160), sampling="auto", minority_groups=400).rates == (0.5, 0.5)
     for strategy in balance.STRATEGIES.values():
         balance.plan((1000, 100), **strategy)
+
+
+def test_auto_draws_as_recommended_and_says_what_it_resolved_to():
+    assert balance.plan((1413, 160), sampling="auto", minority_groups=400).sampling == "balanced"
+    assert balance.plan((1413, 160), sampling="auto", minority_groups=12).sampling == "natural"
+    assert balance.plan((300, 160), sampling="auto", minority_groups=400).sampling == "natural"

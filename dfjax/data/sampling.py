@@ -25,11 +25,12 @@ class Strata:
     cumulative: PyTree  # (strata,) float32, cumulative rates, last is 1
 
 
-def strata(keys: np.ndarray, rates: dict) -> Strata:
+def strata(keys: np.ndarray, rates: dict, rows: np.ndarray | None = None) -> Strata:
     """Groups rows by key and attaches the rates.
 
     Args:
-      keys: (rows,) the stratum of each row: labels, or any hashable per-row key.
+      keys: the stratum of each row: labels, or any hashable per-row key.
+      rows: (keys,) row numbers that may be drawn, a repeated one as often as it stands there; None is all rows.
       rates: stratum -> rate, not negative; normalised to sum to one. Strata without a rate are never drawn.
 
     Raises:
@@ -38,7 +39,8 @@ def strata(keys: np.ndarray, rates: dict) -> Strata:
     names = [name for name, rate in rates.items() if rate > 0]
     if not names:
         raise InputError(f"sampling rates must have a positive entry, got {rates}")
-    rows = [np.flatnonzero(keys == name) for name in names]
+    rows = np.arange(len(keys)) if rows is None else rows
+    rows = [rows[keys == name] for name in names]
     if empty := [name for name, found in zip(names, rows, strict=True) if not len(found)]:
         raise InputError(f"sampling rates name strata without examples: {empty}; present: {sorted(set(keys.tolist()))}")
     rate = np.array([rates[name] for name in names], np.float64)

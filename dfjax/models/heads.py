@@ -1,8 +1,13 @@
 """Heads: from an embedding (batch, dim) to one logit (batch,)."""
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
+
+from dfjax.records import FAKE, REAL
+
+COSINE = {"oc_softmax": 1, "am_softmax": 2}  # losses that are defined on cosines -> class directions
 
 
 class Linear(nnx.Module):
@@ -15,7 +20,35 @@ class Linear(nnx.Module):
         return self.out(x.astype(jnp.float32))[:, 0]
 
 
+class Cosine(nnx.Module):
+    """Cosines of the embedding to learnt directions; neither its length nor theirs counts, and there is no bias.
+
+    With one direction, that of reals, the logit is minus the cosine, in [-1, 1] (one-class softmax, Zhang et
+    al. 2021, https://arxiv.org/abs/2010.13995). With two, (real, fake), it is the cosine to the fake one minus
+    the cosine to the real one, in [-2, 2] (additive-margin softmax, Wang et al. 2018,
+    https://arxiv.org/abs/1801.05599).
+    """
+
+    def __init__(self, dim: int, directions: int, *, rngs: nnx.Rngs):
+        self.direction = nnx.Param(nnx.initializers.normal(dim**-0.5)(rngs.params(), (directions, dim)))
+
+    def __call__(self, x: Float[Array, "batch dim"]) -> Float[Array, " batch"]:
+        cosine = _unit(x.astype(jnp.float32)) @ _unit(self.direction[...]).T
+        return -cosine[:, 0] if cosine.shape[1] == 1 else cosine[:, FAKE] - cosine[:, REAL]
+
+
+def _unit(x: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
+    return x * jax.lax.rsqrt((x * x).sum(axis=1, keepdims=True) + 1e-12)  # 0 stays 0, and so does its slope
+
+
+def for_loss(head: nnx.Module, loss: str, *, rngs: nnx.Rngs) -> nnx.Module:
+    """The head that `loss` is defined on: the one given, or a cosine head of its width in its place."""
+    return Cosine(head.out.in_features, COSINE[loss], rngs=rngs) if loss in COSINE else head
+
+
 def start_at(head: nnx.Module, bias: float) -> None:
-    """Sets the output bias of a Linear head to the log-odds that training will see; other heads have none."""
-    if isinstance(head, Linear):
-        head.out.bias[...] = jnp.full((1,), bias, jnp.float32)
+    """Sets the output bias to the log-odds that training will see; of two logits (fake, real) their difference."""
+    if isinstance(head, Cosine):
+        return
+    split = (bias,) if head.out.out_features == 1 else (bias / 2, -bias / 2)
+    head.out.bias[...] = jnp.array(split, jnp.float32)
