@@ -178,6 +178,7 @@ def best_cut(
     meets = rule.meets(candidates.tp, candidates.fp, p, n, **constraint)
     rows, status, objective, ties = np.flatnonzero(meets), "ok", rule.objective, rule.ties
     if not len(rows):
+        assert rule.nearest is not None, "a criterion that can be infeasible says what comes nearest"
         rows, status, objective, ties = np.arange(len(meets)), "infeasible", rule.nearest, "most"
     return int(_argmax(objective, candidates, rows, p, n, ties, constraint)), status
 

@@ -91,8 +91,9 @@ def min_tdcf(
     trials = np.concatenate([asv_target, asv_nontarget])
     impostor = np.repeat([0, 1], [len(asv_target), len(asv_nontarget)])
     threshold = -eer(-trials, impostor)[1]  # the point of equal error, in the sign of the ASV scores
-    miss_asv, accept_nontarget = np.mean(asv_target < threshold), np.mean(asv_nontarget >= threshold)
-    accept_spoof = 1 - np.mean(asv_spoof < threshold)
+    miss_asv = float(np.mean(asv_target < threshold))
+    accept_nontarget = float(np.mean(asv_nontarget >= threshold))
+    accept_spoof = 1 - float(np.mean(asv_spoof < threshold))
     if version == "2019":
         c0 = 0.0
         c1 = P_TARGET * (COST_MISS - COST_MISS * miss_asv) - P_NONTARGET * COST_FALSE_ALARM * accept_nontarget

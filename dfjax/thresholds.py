@@ -184,7 +184,7 @@ def at_cut(
         else (both.largest_below(smallest), float(smallest) + 0.0)
     )
     return Threshold(
-        value=midpoint(*interval, dtype),
+        value=midpoint(interval[0], interval[1], dtype),
         status=status,
         score=criteria.value_of(name, tp, fp, p, n, constraint, unit),
         interval=interval,
