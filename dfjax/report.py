@@ -17,7 +17,7 @@ from dfjax.records import FAKE, REAL, InputError
 from dfjax.report_text import markdown, verdict
 from dfjax.score_file import Scores, by_clip, known
 
-__all__ = ["build", "markdown", "write"]
+__all__ = ["build", "markdown", "refresh", "write"]
 
 HALF = 0.0  # the logit of probability 0.5
 BINS = 10  # of the reliability diagram
@@ -85,6 +85,7 @@ def build(
         "calibration": reliability(test, decision.get("calibration")),
         "ledger": ledger,
         "audit": audit,
+        "train_methods": sorted(train_methods),
     }
     report["verdict"] = verdict(report)
     return plain(report)
@@ -116,6 +117,8 @@ def write(
 ) -> list[pathlib.Path]:
     """Writes report.json, report.md, report.html and figures/*.png into `workdir`, each file replaced whole.
 
+    Subgroups go to subgroups.json, so that the report can be made again without the dataset.
+
     Args:
       workdir: made if missing.
       report: what `build` returned.
@@ -137,11 +140,43 @@ def write(
         "report.md": markdown(report),
         "report.html": report_html.page(report, validation, test, subgroups),
     }
+    if subgroups:
+        texts["subgroups.json"] = json.dumps(subgroups) + "\n"
     for name, text in texts.items():
         temporary = workdir / f".{name}"
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, workdir / name)
     return [workdir / name for name in texts] + paths
+
+
+def refresh(
+    workdir: os.PathLike | str, decision: dict, validation: Scores, test: Scores
+) -> list[pathlib.Path]:
+    """Makes the report of a finished run again around another decision; all else is as it was.
+
+    Raises:
+      InputError: there is no report to renew, or `build` refuses.
+    """
+    workdir = pathlib.Path(workdir)
+    try:
+        old = json.loads((workdir / "report.json").read_text())
+        facts = {name: old[name] for name in ("ledger", "audit", "run", "train_methods")}
+        trained, dataset = old["counts"]["train"], old["run"]["dataset"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{workdir} has no readable report.json; let dfjax.run finish") from error
+    if test.header.get("dataset", dataset) != dataset:
+        raise InputError(f"it is of {dataset}, these scores are of {test.header['dataset']}")
+    path = workdir / "subgroups.json"
+    subgroups = json.loads(path.read_text()) if path.exists() else None
+    renewed = build(
+        validation=validation,
+        test=test,
+        decision=decision,
+        train_counts=trained,
+        subgroups=subgroups,
+        **facts,
+    )
+    return write(workdir, renewed, validation, test, subgroups)
 
 
 def counts(scores: Scores) -> dict:

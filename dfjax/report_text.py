@@ -74,16 +74,12 @@ def _luck(decision: dict, split: str) -> list[str]:
 
 
 def _unseen(methods: list[dict]) -> list[str]:
-    sides = [[m for m in methods if m["unseen"] is flag] for flag in (True, False)]
-    if not sides[0]:
+    unseen, seen = ([m for m in methods if m["unseen"] is flag] for flag in (True, False))
+    if not unseen:
         return []
-    shares = [_pooled(side) for side in sides]
-    text = f"Generators that training never saw ({len(sides[0])}): {shares[0]} of their clips are found"
-    return [
-        f"{text}; of those it saw, {shares[1]}."
-        if sides[1]
-        else f"{text}; training saw none of the generators here."
-    ]
+    text = f"Generators that training never saw ({len(unseen)}): {_pooled(unseen)} of their clips are found"
+    rest = f"of those it saw, {_pooled(seen)}." if seen else "training saw none of the generators here."
+    return [f"{text}; {rest}"]
 
 
 def _pooled(methods: list[dict]) -> str:

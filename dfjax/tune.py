@@ -10,11 +10,13 @@ import json
 import math
 import os
 import pathlib
-import tempfile
+import sys
 from collections.abc import Mapping
 from typing import Any
 
-from dfjax import calibration, certify, cli, metrics, operating, optimism, score_file, thresholds
+from dfjax import calibration, certify, cli, metrics, operating, optimism, report, score_file, thresholds
+from dfjax.decision import read_decision as read_decision
+from dfjax.decision import write_decision
 from dfjax.records import InputError
 from dfjax.score_file import Scores
 
@@ -70,11 +72,12 @@ def decide(
         raise InputError("no clip has a known label; expected scores of labelled clips")
     x, y = clips.score, clips.label
     groups, unit = operating.units(clips)
+    chosen: thresholds.Threshold | None
     if certified is None:
-        chosen = thresholds.search(x, y, criterion, **constraint)
+        found = chosen = thresholds.search(x, y, criterion, **constraint)
         n = min(REPLICATES, operating.replicates(len(clips)))
         worth = optimism.bootstrap(x, y, criterion, groups=groups, n=n, seed=seed, **constraint)
-        message = _message(chosen)
+        message = _message(found)
     else:
         certificate = certify.certify(x, y, confidence=certified, **constraint)
         chosen, worth, message = certificate.threshold, None, certificate.statement
@@ -152,38 +155,6 @@ def _strict(value: Any) -> Any:
     return thresholds.plain(value)
 
 
-def write_decision(path: str | os.PathLike, decision: Mapping[str, Any]) -> None:
-    """Writes decision.json, strict JSON, replaced whole."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(json.dumps(decision, indent=2, allow_nan=False) + "\n")
-        os.chmod(temporary, 0o644)  # mkstemp makes it private
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def read_decision(path: str | os.PathLike) -> dict[str, Any]:
-    """The decision that `write_decision` wrote.
-
-    Raises:
-      InputError: no such file, not JSON, or no decision.
-    """
-    try:
-        decision = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the decision {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
-    if not isinstance(decision, dict) or not {"threshold", "status", "criterion"} <= decision.keys():
-        raise InputError(f"{path} is no decision; expected what dfjax.tune or dfjax.run writes")
-    return decision
-
-
 def table(decision: Mapping[str, Any], test: Scores | None = None) -> str:
     """A few lines for people: before and after on validation, the corrected value, and test if given."""
     lines = [decision["message"]] if decision["message"] else []
@@ -224,21 +195,34 @@ def _row(name, threshold, found):
     return f"{name:22}{threshold:12.4f}" + "".join(f"{cell:>11}" for cell in cells)
 
 
-def find_scores(workdir: str | os.PathLike, split: str) -> pathlib.Path | None:
-    """The score file of a run for a split of the data set it was trained on, None if there is none.
+def find_scores(workdir: str | os.PathLike, split: str, dataset: str | None = None) -> pathlib.Path | None:
+    """The score file of a run for a split of a data set, the one it was trained on if None; None if there is none.
 
     Raises:
       InputError: the folder is no run.
     """
     path = pathlib.Path(workdir) / "config.json"
     try:
-        dataset = json.loads(path.read_text())["data"]["dataset"]
+        trained_on = json.loads(path.read_text())["data"]["dataset"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{workdir} holds no run (no readable config.json); give the workdir of a dfjax.run"
         ) from error
-    found = path.parent / "scores" / f"{dataset}.{split}.csv"
+    found = path.parent / "scores" / f"{(dataset or trained_on).replace('/', '-')}.{split}.csv"
     return found if found.exists() else None
+
+
+def renew_report(
+    workdir: str | os.PathLike, decision: dict[str, Any], validation: Scores, test: Scores | None
+) -> str:
+    """Makes the run's report again around the decision; one line that says so, or why not."""
+    try:
+        if test is None:
+            raise InputError(f"{workdir} has no test scores yet; let dfjax.run finish")
+        report.refresh(workdir, decision, validation, test)
+    except InputError as error:
+        return f"the report was not renewed: {error}"
+    return f"report renewed: {pathlib.Path(workdir) / 'report.html'}"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -247,8 +231,12 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m dfjax.tune", description="Choose the threshold again, without training."
     )
     source = result.add_mutually_exclusive_group(required=True)
-    source.add_argument("--workdir", help="a run; its decision.json is replaced")
+    source.add_argument("--workdir", help="a run; its decision.json and report are replaced")
     source.add_argument("--scores", help="any CSV with label (1 fake, 0 real) and score (higher = fake)")
+    result.add_argument(
+        "--dataset",
+        help="of --workdir: tune on the validation scores of this dataset, not of the one trained on",
+    )
     result.add_argument("--criterion", default="f1", help=f"one of {', '.join(thresholds.CRITERIA)}")
     for name, text in CONSTRAINTS.items():
         result.add_argument(f"--{name}", type=float, help=text)
@@ -264,7 +252,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--deploy_prior", type=float, metavar="P", help="share of fakes where it will be used"
     )
-    result.add_argument("--out", help="where the decision goes (default: decision.json of the workdir)")
+    result.add_argument(
+        "--out", help="where the decision goes (default: decision.json of the workdir, beside its report)"
+    )
     result.add_argument("--json", action="store_true", help="print the decision as one JSON line")
     return result
 
@@ -272,14 +262,16 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Reads scores, decides, writes the decision, prints a table."""
     flags = parser().parse_args()
-    path = flags.scores or find_scores(flags.workdir, "validation")
+    path = flags.scores or find_scores(flags.workdir, "validation", flags.dataset)
     if path is None:
         raise InputError(
-            f"{flags.workdir} has no validation scores yet; let dfjax.run finish, or give --scores"
+            f"{flags.workdir} has no validation scores{f' of {flags.dataset}' if flags.dataset else ''} yet; let dfjax.run "
+            f"finish, make some with python -m dfjax.evaluate --split validation, or give --scores"
         )
     constraint = {name: getattr(flags, name) for name in CONSTRAINTS if getattr(flags, name) is not None}
+    scores = score_file.read(path)
     decision = decide(
-        score_file.read(path),
+        scores,
         flags.criterion,
         certified=flags.certify,
         abstain=flags.abstain,
@@ -289,12 +281,14 @@ def main() -> None:
     out = flags.out or (flags.workdir and pathlib.Path(flags.workdir) / "decision.json")
     if out:
         write_decision(out, decision)
-    test = find_scores(flags.workdir, "test") if flags.workdir else None
-    print(
-        json.dumps(decision, allow_nan=False)
-        if flags.json
-        else table(decision, score_file.read(test) if test else None)
-    )
+    found = find_scores(flags.workdir, "test", flags.dataset) if flags.workdir else None
+    test = score_file.read(found) if found else None
+    note = None
+    if flags.workdir and not flags.out:
+        note = renew_report(flags.workdir, decision, scores, test)
+    print(json.dumps(decision, allow_nan=False) if flags.json else table(decision, test))
+    if note:
+        print(note, file=sys.stderr if flags.json else sys.stdout)
     if decision["status"] != "ok":
         raise InputError(decision["message"])
 

@@ -5,8 +5,6 @@ import re
 import subprocess
 import sys
 
-import pytest
-
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TRACKED = [ROOT / name for name in subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split("\n") if name]
 
@@ -25,7 +23,6 @@ def test_a_module_imports_only_from_layers_below_it():
     assert result.returncode == 0, result.stdout
 
 
-@pytest.mark.slow
 def test_types_hold():
     result = run(sys.executable, "-m", "mypy", "--cache-dir", "/dev/null")
     assert result.returncode == 0, result.stdout[-3000:]

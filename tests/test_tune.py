@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 import subprocess
@@ -6,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from dfjax import calibration, cli, metrics, score_file, tune
+from dfjax import calibration, cli, metrics, operating, report, score_file, thresholds, tune
+from dfjax.ledger import Ledger
 from dfjax.records import InputError
 
 
@@ -29,6 +31,7 @@ def make(split="validation", n=1200, seed=0, gap=2.0):
 @pytest.fixture(autouse=True)
 def few_replicates(monkeypatch):
     monkeypatch.setattr(tune, "REPLICATES", 100)
+    monkeypatch.setattr(operating, "replicates", lambda clips: 100)
 
 
 @pytest.fixture
@@ -78,16 +81,114 @@ def test_decision_says_what_was_chosen_on_what_and_what_it_is_worth(workdir, mon
     assert decision["bootstrap"]["unit"] == "120 groups of clips"
 
 
-def test_reloaded_decision_reproduces_every_prediction(workdir, monkeypatch, capsys):
-    run(monkeypatch, capsys, "--workdir", workdir, "--criterion", "eer")
-    clips = score_file.by_clip(score_file.read(workdir / "scores/demo.validation.csv"))
-    np.testing.assert_array_equal(
-        clips.score.view(np.uint32), score_file.by_clip(make()).score.view(np.uint32)
+CONSTRAINED = {
+    "f_beta": {"beta": 2.0},
+    "cost": {"c_fp": 1.0, "c_fn": 7.0},
+    "recall_at_precision": {"min_precision": 0.6},
+    "precision_at_recall": {"min_recall": 0.7},
+    "recall_at_fpr": {"max_fpr": 0.03},
+}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_reloaded_decision_reproduces_every_prediction_bit_for_bit(tmp_path, seed):
+    scores = make(seed=seed)
+    scores = dataclasses.replace(
+        scores, score=np.round(scores.score * 2 ** (3 * seed)) / np.float32(2 ** (3 * seed))
+    )  # ties
+    score_file.write(tmp_path / "demo.validation.csv", scores)
+    before, after = (
+        score_file.by_clip(x) for x in (scores, score_file.read(tmp_path / "demo.validation.csv"))
     )
-    decision = tune.read_decision(workdir / "decision.json")
-    predicted = clips.score >= np.float32(decision["threshold"])
-    assert (predicted & (clips.label == 1)).sum() == decision["counts"]["tp"]
-    assert (predicted & (clips.label == 0)).sum() == decision["counts"]["fp"]
+    assert before.score.dtype == after.score.dtype == np.float32
+    np.testing.assert_array_equal(before.score.view(np.uint32), after.score.view(np.uint32))
+    for criterion in thresholds.CRITERIA:
+        constraint = CONSTRAINED.get(criterion, {})
+        chosen = thresholds.search(before.score, before.label, criterion, **constraint)
+        tune.write_decision(tmp_path / "decision.json", tune.decide(scores, criterion, **constraint))
+        decision = tune.read_decision(tmp_path / "decision.json")
+        # the number itself and every way a reader may compare with it
+        assert np.float32(decision["threshold"]) == np.float32(chosen.value) == decision["threshold"]
+        expected = before.score >= np.float32(chosen.value)
+        for threshold in (
+            decision["threshold"],
+            np.float32(decision["threshold"]),
+            np.float64(decision["threshold"]),
+        ):
+            np.testing.assert_array_equal(after.score >= threshold, expected, err_msg=criterion)
+        fakes, called = after.label == 1, after.score >= decision["threshold"]
+        counts = {"tp": fakes & called, "fp": ~fakes & called, "fn": fakes & ~called, "tn": ~fakes & ~called}
+        assert decision["counts"] == {name: int(of.sum()) for name, of in counts.items()}, criterion
+
+
+@pytest.fixture
+def reported(workdir):
+    """A finished run with subgroups and generators that training never saw."""
+    validation, test = (
+        score_file.read(workdir / f"scores/demo.{split}.csv") for split in ("validation", "test")
+    )
+    subgroups = {"gender": {clip: ("f", "m")[int(clip) % 2] for clip in set(test.clip.tolist())}}
+    made = report.build(
+        validation=validation, test=test, decision=tune.decide(validation), subgroups=subgroups,
+        train_counts={"real": 5000, "fake": 500, "groups": 60}, train_methods={"other"},
+        ledger=Ledger(sampling=1.5).to_json(), run={"name": "trial", "dataset": "demo"},
+    )  # fmt: skip
+    report.write(workdir, made, validation, test, subgroups)
+    return workdir
+
+
+REPORT = ("report.json", "report.md", "report.html")
+
+
+def test_tuning_renews_the_report_and_only_what_the_decision_changes(reported, monkeypatch, capsys):
+    before = {name: (reported / name).read_bytes() for name in REPORT}
+    code, out, _ = run(monkeypatch, capsys, "--workdir", reported)
+    assert code == 0 and f"report renewed: {reported / 'report.html'}" in out
+    assert before == {name: (reported / name).read_bytes() for name in REPORT}
+    run(
+        monkeypatch,
+        capsys,
+        "--workdir",
+        reported,
+        "--criterion",
+        "precision_at_recall",
+        "--min_recall",
+        "0.95",
+    )
+    decision = tune.read_decision(reported / "decision.json")
+    found = json.loads((reported / "report.json").read_text())
+    assert (
+        found["threshold"]["value"]
+        == decision["threshold"]
+        < json.loads(before["report.json"])["threshold"]["value"]
+    )
+    assert found["decision"] == decision and "precision_at_recall" in (reported / "report.md").read_text()
+    assert (reported / "report.html").read_bytes() != before["report.html"]
+    for name in ("ledger", "audit", "run", "ranking", "counts", "train_methods"):
+        assert found[name] == json.loads(before["report.json"])[name], name
+    assert "training saw none of the generators here" in (reported / "report.md").read_text()
+    assert found["methods"]["test"][0]["unseen"] and found["subgroups"]["gender"][0]["value"] == "f"
+
+
+def test_a_certificate_that_fails_leaves_a_report_without_a_tuned_threshold(reported, monkeypatch, capsys):
+    code, *_ = run(monkeypatch, capsys, "--workdir", reported, "--certify", "0.99", "--max_fpr", "0.001")
+    assert code == 2 and json.loads((reported / "report.json").read_text())["threshold"]["value"] is None
+    assert "tuned (" not in (reported / "report.md").read_text()
+
+
+def test_a_report_that_cannot_be_renewed_says_why(reported, monkeypatch, capsys):
+    before = (reported / "report.json").read_bytes()
+    _, out, _ = run(
+        monkeypatch, capsys, "--workdir", reported, "--criterion", "eer", "--out", reported / "other.json"
+    )
+    assert "report" not in out and (reported / "report.json").read_bytes() == before
+    (reported / "scores/demo.test.csv").unlink()
+    _, out, err = run(monkeypatch, capsys, "--workdir", reported, "--json")
+    assert strict(out) and "the report was not renewed: " in err and "no test scores yet" in err
+    (reported / "report.json").unlink()
+    score_file.write(reported / "scores/demo.test.csv", make("test", seed=1))
+    _, out, _ = run(monkeypatch, capsys, "--workdir", reported)
+    assert "the report was not renewed: " in out and "no readable report.json" in out
 
 
 def test_a_plain_csv_is_enough_and_json_is_one_line(tmp_path, monkeypatch, capsys):
