@@ -1,6 +1,6 @@
 """Checkpoints: the newest and the best by validation average precision. The only importer of orbax.
 
-Parts of a checkpoint are stored apart ('params', 'model_state', 'opt_state', 'average'), so that scoring reads what it needs.
+Parts of a checkpoint are stored apart ('params', 'model_state', 'opt_state', ...), so that scoring reads what it needs.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from dfjax.records import InputError
 from dfjax.train_step import State
 
 _POLICIES = ocp.training.preservation_policies
-PARTS = ("params", "model_state", "opt_state", "average")
+PARTS = ("params", "model_state", "opt_state", "average", "snapshots")
 
 
 def _metric(metrics) -> float:

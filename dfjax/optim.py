@@ -2,7 +2,7 @@
 
 import jax
 import optax
-from jaxtyping import PyTree
+from jaxtyping import Array, Int, PyTree
 
 from dfjax.records import InputError
 
@@ -83,6 +83,6 @@ def decayed(params: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
 
 
-def running_mean(average: PyTree, params: PyTree, count: int) -> PyTree:
+def running_mean(average: PyTree, params: PyTree, count: int | Int[Array, ""]) -> PyTree:
     """The plain mean of `count` snapshots, `average`, and one more; AASIST adds one at each best epoch."""
     return jax.tree.map(lambda a, p: a + (p - a) / (count + 1), average, params)

@@ -1,11 +1,16 @@
-"""What a long run shows of itself: a bar on a terminal, lines in a log, a trace for the profiler."""
+"""What a long run shows of itself: a bar on a terminal, lines in a log, metrics.jsonl, a trace for the profiler."""
 
+import json
+import os
 import sys
 from typing import Any
 
 import jax
+import numpy as np
 import tqdm
 from etils import epath
+
+from dfjax import devices
 
 LOG_SECONDS = 10  # between two lines of progress where there is no terminal
 
@@ -39,3 +44,38 @@ def trace(folder: epath.Path, *, start: bool, wait: Any) -> bool:
     else:
         jax.profiler.stop_trace()
     return start
+
+
+def cut_log(path: epath.Path, step: int):
+    """metrics.jsonl open for appending, without lines of steps after `step`; only the first process has one."""
+    if not devices.first_process():
+        return open(os.devnull, "w")
+    kept = []
+    if path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError):
+                break  # a line half-written by a killed run
+    temporary = path.parent / f".{path.name}.tmp"
+    temporary.write_text("".join(kept))
+    temporary.replace(path)
+    return path.open("a")
+
+
+def write_steps(pending: list, log, schedule) -> float:
+    """Writes the waiting metrics, one line per step; returns the mean loss. Stops on anything not finite."""
+    values = []
+    for start, metric in pending:
+        fetched = {name: np.atleast_1d(np.asarray(value)) for name, value in metric.items()}
+        for offset in range(len(fetched["loss"])):
+            row = {name: float(value[offset]) for name, value in fetched.items()}
+            if not all(np.isfinite(list(row.values()))):
+                raise FloatingPointError(
+                    f"training diverged at step {start + offset + 1}: {row}; lower config.optim.learning_rate"
+                )
+            rate = float(schedule(start + offset))
+            print(json.dumps({"step": start + offset + 1, **row, "learning_rate": rate}), file=log)
+            values.append(row["loss"])
+    return float(np.mean(values))

@@ -4,9 +4,9 @@ Order of events that must not change: a batch is a function of the step alone; t
 an interval; metrics.jsonl is cut back to the restored step before new lines are appended.
 """
 
+import dataclasses
 import functools
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -16,13 +16,26 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+import optax
 from etils import epath
 
-from dfjax import balance, checkpoint, devices, losses, metrics, models, optim, rates, scoring, train_step
+from dfjax import (
+    balance,
+    checkpoint,
+    devices,
+    losses,
+    metrics,
+    models,
+    optim,
+    rates,
+    scoring,
+    snapshots,
+    train_step,
+)
 from dfjax.data import feeds, inputs, sampling, sources
 from dfjax.devices import make_mesh
 from dfjax.models import heads
-from dfjax.progress import progress_bar, trace
+from dfjax.progress import cut_log, progress_bar, trace, write_steps
 from dfjax.records import InputError
 from dfjax.score_file import by_clip, known
 
@@ -71,7 +84,9 @@ def make_builder(config: ml_collections.ConfigDict, bias: float = 0.0) -> Callab
 def make_optimizer(config: ml_collections.ConfigDict):
     """(transformation, schedule) of the experiment."""
     kwargs = config.optim.to_dict()
-    kwargs.pop("ema")
+    if kwargs.pop("ema") and kwargs.get("swa"):
+        raise InputError("config.optim.ema and config.optim.swa are two averages; expected one of them")
+    kwargs.pop("swa", None)
     return optim.build(total_steps=config.train.steps, **kwargs)
 
 
@@ -129,14 +144,14 @@ def train(
     # ------------------------------------------------------------------ model, optimiser, state
     tx, schedule = make_optimizer(config)
     root = jax.random.key(config.seed)
-    ema = config.optim.ema
+    ema, swa = config.optim.ema, config.optim.get("swa", False)
     loss = make_loss(plan, total)
 
     with checkpoint.manager(workdir) as checkpoints, devices.termination() as asked_to_stop:
         first = checkpoint.latest_step(checkpoints) or 0
         graphdef, state = train_step.create(
             make_builder(config, plan.initial_bias), tx, root,
-            ema=ema > 0, sharding=everywhere, shapes_only=first > 0,
+            ema=ema > 0, swa=swa, sharding=everywhere, shapes_only=first > 0,
         )  # fmt: skip
         if first:
             state = checkpoint.restore(checkpoints, first, state)
@@ -182,10 +197,34 @@ def train(
             }
             return {name: float(value) if np.isfinite(value) else None for name, value in values.items()}
 
+        @functools.partial(jax.jit, out_shardings=everywhere)
+        def more_statistics(params, mean, count, data, key):
+            key_draw, key_input, key_model = jax.random.split(key, 3)
+            x, _ = make_input(key_input, feed.examples(key_draw, data))
+            return snapshots.statistics(graphdef, params, mean, count, x, key_model)
+
+        def finish(state: train_step.State) -> train_step.State:
+            """One step beyond the last: the mean of the snapshots with statistics of its own."""
+            params, seen = state.snapshots["mean"], state.model_state
+            for count in range(interval):
+                key = jax.random.fold_in(root, total + count)
+                seen = more_statistics(params, seen, np.int32(count), feed.take(total + count), key)
+            return dataclasses.replace(state, step=state.step + 1, params=params, model_state=seen)
+
+        def judge(state: train_step.State, step: int) -> tuple[train_step.State, dict]:
+            """Evaluates the state after `step`, logs and saves it; a snapshot as good as the best joins their mean."""
+            scored = evaluate(state)
+            if swa and step <= total:
+                longer = snapshots.add(state.snapshots, state.params, scored["average_precision"])
+                state = dataclasses.replace(state, snapshots=longer)
+            print(json.dumps({"step": step, "validation": scored}), file=log, flush=True)
+            checkpoint.save(checkpoints, state, scored)
+            return state, scored
+
         # -------------------------------------------------------------- loop
         bar = progress_bar(total, first, hidden=not (progress and devices.first_process()))
         step, first_step_seconds, waited, pending, stopped, tracing = first, None, 0.0, [], False, False
-        with _cut_log(workdir / "metrics.jsonl", first) as log:
+        with cut_log(workdir / "metrics.jsonl", first) as log:
             while step < total and not stopped:
                 # never past an evaluation or the end, and the remainder in single steps
                 count = (
@@ -209,18 +248,18 @@ def train(
                 stopped = asked_to_stop(step)
                 at_interval = step % interval == 0 or step == total
                 if at_interval or stopped or len(pending) * per_dispatch >= config.train.log_every:
-                    mean = _fetch(pending, log, schedule)
+                    mean = write_steps(pending, log, schedule)
                     pending = []
                     bar.set_postfix_str(f"loss={mean:.4f}", refresh=False)
                 if at_interval:
-                    scored = evaluate(state)
-                    print(json.dumps({"step": step, "validation": scored}), file=log, flush=True)
-                    checkpoint.save(checkpoints, state, scored)
+                    state, scored = judge(state, step)
                     bar.set_postfix_str(
                         f"loss={mean:.4f}, val_ap={scored['average_precision'] or 0:.3f}", refresh=False
                     )
                 elif stopped:
                     checkpoint.save(checkpoints, state, {"average_precision": None})
+            if swa and step == total and not stopped and state.snapshots["count"]:
+                judge(finish(state), total + 1)
         if tracing:
             trace(workdir / "profile", start=False, wait=state)
         bar.close()
@@ -236,9 +275,9 @@ def train(
     return {
         "steps": total,
         "resumed_from": first,
-        "examples": (total - first) * batch,
+        "examples": max(total - first, 0) * batch,
         "seconds": round(seconds, 2),
-        "examples_per_second": round((total - first) * batch / seconds, 1),
+        "examples_per_second": round(max(total - first, 0) * batch / seconds, 1),
         "waiting": round(waited / seconds, 4),
         "peak_memory": devices.peak_memory(),
         "feed": feed.kind,
@@ -250,12 +289,10 @@ def train(
 
 def restore_model(config: ml_collections.ConfigDict, workdir: epath.PathLike, step: int | None = None):
     """(graphdef, params, model_state, step) of a run's checkpoint, ready to evaluate; the best one by default."""
-    tx, _ = make_optimizer(config)
-    everywhere = devices.replicated(make_mesh())
-    ema = config.optim.ema > 0
     graphdef, like = train_step.create(
-        make_builder(config), tx, jax.random.key(0), ema=ema, sharding=everywhere, shapes_only=True
-    )
+        make_builder(config), optax.identity(), jax.random.key(0),
+        ema=config.optim.ema > 0, sharding=devices.replicated(make_mesh()), shapes_only=True,
+    )  # fmt: skip
     with checkpoint.manager(workdir) as checkpoints:
         if checkpoint.latest_step(checkpoints) is None:
             raise InputError(f"{workdir} has no complete checkpoint; run the experiment first")
@@ -263,38 +300,3 @@ def restore_model(config: ml_collections.ConfigDict, workdir: epath.PathLike, st
         weights = "params" if like.average is None else "average"
         state = checkpoint.restore(checkpoints, step, like, parts=(weights, "model_state"))
     return graphdef, train_step.eval_params(state), state.model_state, step
-
-
-def _cut_log(path: epath.Path, step: int):
-    """metrics.jsonl open for appending, without lines of steps after `step`; only the first process has one."""
-    if not devices.first_process():
-        return open(os.devnull, "w")
-    kept = []
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except (ValueError, KeyError):
-                break  # a line half-written by a killed run
-    temporary = path.parent / f".{path.name}.tmp"
-    temporary.write_text("".join(kept))
-    temporary.replace(path)
-    return path.open("a")
-
-
-def _fetch(pending: list, log, schedule) -> float:
-    """Writes the waiting metrics, one line per step; returns the mean loss. Stops on anything not finite."""
-    values = []
-    for start, metric in pending:
-        fetched = {name: np.atleast_1d(np.asarray(value)) for name, value in metric.items()}
-        for offset in range(len(fetched["loss"])):
-            row = {name: float(value[offset]) for name, value in fetched.items()}
-            if not all(np.isfinite(list(row.values()))):
-                raise FloatingPointError(
-                    f"training diverged at step {start + offset + 1}: {row}; lower config.optim.learning_rate"
-                )
-            rate = float(schedule(start + offset))
-            print(json.dumps({"step": start + offset + 1, **row, "learning_rate": rate}), file=log)
-            values.append(row["loss"])
-    return float(np.mean(values))

@@ -15,6 +15,8 @@ import optax
 from flax import nnx
 from jaxtyping import Array, PyTree
 
+from dfjax import snapshots
+
 Loss = Callable[[Array, Array, Array], Array]  # (logits, labels, step) -> per-example values
 
 
@@ -28,6 +30,7 @@ class State:
     model_state: PyTree  # running statistics of normalisation
     opt_state: PyTree
     average: PyTree  # exponential moving average of params; None when off
+    snapshots: PyTree = None  # mean of the best so far, see `snapshots`; None when off
 
 
 def create(
@@ -36,6 +39,7 @@ def create(
     key: jax.Array,
     *,
     ema: bool,
+    swa: bool = False,
     sharding: jax.sharding.Sharding | None = None,
     shapes_only: bool = False,
 ):
@@ -46,6 +50,7 @@ def create(
       tx: the optimiser.
       key: the root key of the run.
       ema: whether to keep an exponential moving average of the parameters.
+      swa: whether to keep the mean of the best snapshots.
       sharding: where the state goes; the default device if None.
       shapes_only: whether the state's shapes are enough, as for a checkpoint to be read: nothing is compiled.
 
@@ -62,6 +67,7 @@ def create(
             model_state=model_state,
             opt_state=tx.init(params),
             average=jax.tree.map(jnp.copy, params) if ema else None,
+            snapshots=snapshots.start(params) if swa else None,
         )
 
     graphdef = split(nnx.eval_shape(lambda: build(nnx.Rngs(params=jax.random.key(0)))))[0]
@@ -129,8 +135,13 @@ def update(
     if average is not None:
         decay = jnp.minimum(ema, (1 + state.step) / (10 + state.step))
         average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)
-    new = State(
-        step=state.step + 1, params=params, model_state=model_state, opt_state=opt_state, average=average
+    new = dataclasses.replace(
+        state,
+        step=state.step + 1,
+        params=params,
+        model_state=model_state,
+        opt_state=opt_state,
+        average=average,
     )
     return new, {"loss": value, "grad_norm": optax.tree.norm(gradient)}
 

@@ -130,7 +130,7 @@ def test_a_second_process_is_refused_while_the_first_holds_the_folder(tmp_path):
 def test_a_half_written_last_line_of_the_log_is_cut(tmp_path):
     path = train.epath.Path(tmp_path / "metrics.jsonl")
     path.write_text('{"step": 1, "loss": 1.0}\n{"step": 2, "loss": 0.9}\n{"step": 3, "lo')
-    with train._cut_log(path, 3) as log:
+    with progress.cut_log(path, 3) as log:
         print(json.dumps({"step": 3, "loss": 0.8}), file=log)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3]
 
@@ -139,7 +139,7 @@ def test_only_the_first_process_writes(tmp_path, monkeypatch):
     monkeypatch.setattr(devices, "first_process", lambda: False)
     folder = workdir.epath.Path(tmp_path)
     workdir.write_json(folder / "config.json", {})
-    with train._cut_log(folder / "metrics.jsonl", 0) as log:
+    with progress.cut_log(folder / "metrics.jsonl", 0) as log:
         print("{}", file=log)
     assert not list(folder.iterdir())
 
