@@ -2,7 +2,8 @@
 
     python -m dfjax.evaluate --workdir runs/audio_focal --datasets asvspoof2019_la,fake_or_real
 
-Thresholds and calibration rarely travel as well as ranking does; the table shows both.
+Thresholds and calibration rarely travel as well as ranking does; the table shows both. With `--split validation`
+the scores can be tuned on: python -m dfjax.tune --workdir runs/audio_focal --dataset fake_or_real
 """
 
 import argparse
@@ -20,7 +21,6 @@ from dfjax.records import FAKE, REAL, InputError
 from dfjax.report_text import escape, number, percent, table
 from dfjax.score_file import Scores
 
-SPLIT = "test"
 HEADS = [
     "dataset",
     "real",
@@ -40,6 +40,7 @@ def evaluate(
     datasets: list[str],
     *,
     data_dir: epath.PathLike | None = None,
+    split: str = "test",
     progress: bool = True,
 ) -> list[dict[str, Any]]:
     """A row per dataset; score files, evaluation.json and evaluation.md are left in the workdir.
@@ -48,6 +49,7 @@ def evaluate(
       folder: a finished run.
       datasets: names of prepared datasets, or name/config.
       data_dir: where prepared datasets lie.
+      split: which split of each; the one that the threshold was tuned on is refused.
       progress: whether to show progress.
 
     Returns:
@@ -61,16 +63,16 @@ def evaluate(
     decision = tune.read_decision(folder / "decision.json")
     detector, rows = None, []
     for name in tqdm.tqdm(datasets, unit="dataset", desc="evaluate", disable=not progress):
-        path = folder / "scores" / f"{name.replace('/', '-')}.{SPLIT}.csv"
+        path = folder / "scores" / f"{name.replace('/', '-')}.{split}.csv"
         scores = _stored(path, decision)
         if scores is None:
             detector = detector or _detector(config, folder, decision.get("step"))
-            scores = _score(detector, name, data_dir)
+            scores = _score(detector, name, split, data_dir)
             score_file.write(path, scores)
         rows.append(row(name, scores, decision, trained=name.split("/")[0] == config.data.dataset))
     rows = report.plain(rows)
     workdir.write_json(epath.Path(folder) / "evaluation.json", rows)
-    (folder / "evaluation.md").write_text(markdown(rows, decision), encoding="utf-8")
+    (folder / "evaluation.md").write_text(markdown(rows, decision, split), encoding="utf-8")
     return rows
 
 
@@ -100,7 +102,7 @@ def row(name: str, scores: Scores, decision: dict[str, Any], *, trained: bool) -
     return about | ranks | {"half": sides[0], "tuned": sides[1] if tuned is not None else None}
 
 
-def markdown(rows: list[dict[str, Any]], decision: dict[str, Any]) -> str:
+def markdown(rows: list[dict[str, Any]], decision: dict[str, Any], split: str = "test") -> str:
     """The table, ready to paste; `rows` as `evaluate` returns them."""
     lines = []
     for r in rows:
@@ -115,8 +117,10 @@ def markdown(rows: list[dict[str, Any]], decision: dict[str, Any]) -> str:
     chosen = "0.5, as the run has no tuned threshold" if value is None else f"{value:.4g}"
     words = ("criterion", "dataset", "split")
     where = "tuned for {} on {} {}".format(*(decision.get(word) or "unknown" for word in words))
+    if decision["status"] == "untuned":
+        where = "not tuned"
     return (
-        f"{table(HEADS, lines)}\n\nClips of the {SPLIT} splits; threshold {chosen}"
+        f"{table(HEADS, lines)}\n\nClips of the {split} splits; threshold {chosen}"
         f"{'' if value is None else f', {escape(where)}'}. In brackets 95 % intervals.\n"
     )
 
@@ -138,13 +142,13 @@ def _detector(config, folder: pathlib.Path, step: int | None) -> tuple:
     return model, scoring.make_scorer(graphdef, model.modality), params, model_state, step, batch, mesh
 
 
-def _score(detector: tuple, name: str, data_dir: epath.PathLike | None) -> Scores:
+def _score(detector: tuple, name: str, split_name: str, data_dir: epath.PathLike | None) -> Scores:
     model, scorer, params, model_state, step, batch, mesh = detector
     dataset, _, config_name = name.partition("/")
     directory = prepare.prepare(dataset, None, data_dir, config_name or None)
-    if SPLIT not in (names := sources.split_names(directory)):
-        raise InputError(f"{name} has no {SPLIT} split, only {names}")
-    split = sources.open_split(directory, SPLIT)
+    if split_name not in (names := sources.split_names(directory)):
+        raise InputError(f"{name} has no {split_name} split, only {names}")
+    split = sources.open_split(directory, split_name)
     if model.modality not in split.records[0]:
         raise InputError(f"{name} holds no {model.modality}, which is what this detector judges")
     values = scoring.score_split(scorer, params, model_state, split, model=model, batch=batch, mesh=mesh)
@@ -154,11 +158,14 @@ def _score(detector: tuple, name: str, data_dir: epath.PathLike | None) -> Score
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
-        prog="python -m dfjax.evaluate", description="One detector on the test splits of many datasets."
+        prog="python -m dfjax.evaluate", description="One detector on many datasets."
     )
     result.add_argument("--workdir", required=True, help="a finished run")
     result.add_argument("--datasets", required=True, help="names, or name/config, separated by commas")
     result.add_argument("--data_dir", help="where prepared datasets lie (default ~/tensorflow_datasets)")
+    result.add_argument(
+        "--split", default="test", choices=("test", "validation"), help="of each dataset (default test)"
+    )
     result.add_argument("--json", action="store_true", help="print one JSON line per dataset")
     return result
 
@@ -170,7 +177,7 @@ def main() -> None:
     names = [name.strip() for name in flags.datasets.split(",") if name.strip()]
     if not names:
         raise InputError("--datasets names nothing; give names separated by commas")
-    rows = evaluate(flags.workdir, names, data_dir=flags.data_dir, progress=not flags.json)
+    rows = evaluate(flags.workdir, names, data_dir=flags.data_dir, split=flags.split, progress=not flags.json)
     if flags.json:
         for line in rows:
             print(json.dumps(line, allow_nan=False))

@@ -1,0 +1,113 @@
+"""Published weights as a run: predict, evaluate and tune take it; the released AASIST gives its measured figures."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import soundfile
+from flax import nnx
+
+from dfjax import (
+    evaluate,
+    import_weights,
+    models,
+    predict,
+    score_file,
+    scoring,
+    train,
+    train_step,
+    tune,
+    workdir,
+)
+from dfjax.records import MAX_SAMPLES, InputError
+from tests import prepared
+
+WEIGHTS = "aasist/AASIST.pth"
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """(folder of a run made of a file of LCNN weights, the model that the file holds)."""
+    folder = tmp_path_factory.mktemp("published")
+    model = jax.jit(lambda: models.build("lcnn", rngs=nnx.Rngs(3)))()
+    (folder / "lcnn.pt").write_bytes(b"weights")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "load_published", lambda name, path: model)
+        import_weights.import_weights("lcnn", folder / "lcnn.pt", folder / "run")
+    return folder / "run", model
+
+
+def test_the_checkpoint_holds_the_weights(published):
+    folder, model = published
+    _, params, model_state, step = train.restore_model(workdir.read_config(folder), folder)
+    _, expected, expected_state = train_step.split(model)
+    jax.tree.map(np.testing.assert_array_equal, (params, model_state), (expected, expected_state))
+    assert step == json.loads((folder / "decision.json").read_text())["step"]
+    assert json.loads((folder / "environment.json").read_text())["weights"]["file"] == "lcnn.pt"
+
+
+def test_it_is_predicted_with_evaluated_and_tuned(published, tmp_path, monkeypatch, capsys):
+    folder, _ = published
+    x = 0.1 * np.random.default_rng(0).standard_normal(16_000)
+    soundfile.write(tmp_path / "x.wav", x, 16_000)
+    detector = predict.load(folder)
+    found = predict.predict(detector, tmp_path / "x.wav")
+    assert found["threshold"] == 0 and found["verdict"] == ("fake" if found["score"] >= 0 else "real")
+    assert found["probability"] == pytest.approx(1 / (1 + np.exp(-found["score"])))
+
+    directory = prepared.make(tmp_path / "data", counts={"validation": (6, 4), "test": (5, 3)})
+    monkeypatch.setattr(evaluate.prepare, "prepare", lambda *_: directory)
+    (row,) = evaluate.evaluate(folder, ["made/a"], split="validation", progress=False)
+    assert (row["real"], row["fake"], row["trained"]) == (6, 4, False)
+    assert "threshold 0, not tuned" in (folder / "evaluation.md").read_text()
+    scores = score_file.read(folder / "scores" / "made-a.validation.csv")
+    monkeypatch.setattr("sys.argv", ["tune", "--workdir", str(folder), "--dataset", "made/a"])
+    tune.main()
+    assert capsys.readouterr().out.startswith("validation: 4 fake and 6 real clips")
+    decision = tune.read_decision(folder / "decision.json")
+    assert (decision["threshold"], decision["step"]) == (tune.decide(scores)["threshold"], 0)
+    (row,) = evaluate.evaluate(folder, ["made/a"], progress=False)
+    assert "tuned for f1 on made validation" in (folder / "evaluation.md").read_text()
+    with pytest.raises(InputError, match="tuned on the split 'validation'"):
+        evaluate.evaluate(folder, ["made/a"], split="validation", progress=False)
+    monkeypatch.setattr("sys.argv", ["tune", "--workdir", str(folder), "--dataset", "other"])
+    with pytest.raises(InputError, match="no validation scores of other"):
+        tune.main()
+
+
+def test_mistakes_are_named(published, tmp_path):
+    folder, _ = published
+    with pytest.raises(InputError, match="not empty"):
+        import_weights.import_weights("lcnn", "x.pt", folder)
+    with pytest.raises(InputError, match=r"expected one of \['aasist', 'lcnn', 'rawnet2'\]$"):
+        import_weights.import_weights("texture", "x.pt", tmp_path / "run")
+    with pytest.raises(InputError, match="no head that knows"):
+        import_weights.import_weights("xception", "x.pt", tmp_path / "run")
+    with pytest.raises(InputError, match="nothing.pth"):
+        import_weights.import_weights("aasist", tmp_path / "nothing.pth", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["aasist", "rawnet2"])
+def test_a_clip_is_its_first_64600_samples_tiled_when_shorter(name):
+    samples = models.model_class(name).samples
+    for length in (1_000, MAX_SAMPLES + 500):
+        clip = np.arange(length, dtype=np.int16)
+        example = scoring.audio_example(clip, samples)
+        batch = {key: jnp.asarray(value)[None] for key, value in example.items()}
+        heard = scoring._input(batch, "audio")[0] * 32768
+        np.testing.assert_array_equal(heard, np.resize(clip, 64_600))
+
+
+@pytest.mark.slow
+def test_the_released_aasist_on_real_speech(shared, tmp_path):
+    """427 clips; the figures are those of the PyTorch original (see the README of the shared data)."""
+    import_weights.import_weights("aasist", shared / WEIGHTS, tmp_path / "run")
+    directory = evaluate.prepare.prepare("folder_audio", shared / "speech", tmp_path / "data", progress=False)
+    name = f"folder_audio/{directory.parent.name}"
+    (row,) = evaluate.evaluate(tmp_path / "run", [name], data_dir=tmp_path / "data", progress=False)
+    assert (row["real"], row["fake"]) == (387, 40)
+    assert row["auc"]["value"] == pytest.approx(0.849, abs=5e-4)
+    assert row["eer"]["value"] == pytest.approx(0.244, abs=5e-4)
