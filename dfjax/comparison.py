@@ -208,65 +208,85 @@ def _plain(values: dict[str, float]) -> dict[str, float | None]:
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """The comparison as Markdown: values, differences from the baseline, and what they say."""
+    """The comparison as Markdown: what it says, then values and differences, one row per experiment."""
     seeds, fakes = result["seeds"], result["fakes"]
+    half, tuned = ([f"{name}_{side}" for name in AT] for side, _ in SIDES)
     lines = [
         f"# {len(result['experiments'])} experiments, {seeds} seed{'s' * (seeds > 1)}, "
         f"{result['clips']:,} test clips, {fakes:,} of them fake",
         "",
-        "Means over seeds, +- one standard deviation between seeds. Intervals: 95 %, "
-        f"{result['replicates']:,} paired bootstrap draws of {result['unit']} and of seeds. "
-        "Tuned thresholds come from validation data. 'Corrected' "
-        "scores were moved back to the natural prior by the ledger. Fake is the positive class.",
+        *words(result),
+        "",
+        f"Means over seeds; in brackets 95 % intervals of {result['replicates']:,} bootstrap draws of "
+        f"{result['unit']} and of seeds, the same draws for all. Fake is the positive class. Tuned thresholds "
+        "come from validation data; corrected: scores moved back to the natural prior by the ledger.",
+        "",
+        *_table(result, [*RANKING, *PROBABILITY], _value, cost=True),
+        "",
+        *_table(result, half, _value),
+        "",
+        *_table(result, tuned, _value),
         "",
     ]
-    lines += _table(result, [f"{name}_half" for name in AT] + [f"{name}_tuned" for name in AT], _value) + [""]
-    lines += _table(result, [*RANKING, *PROBABILITY], _value, cost=True) + [""]
-    lines += [f"Differences from {result['baseline']}; **bold** where the interval leaves out 0:", ""]
-    lines += _table(result, TOLD, _change) + [""]
-    return "\n".join(lines + words(result)) + "\n"
+    if len(result["experiments"]) > 1:
+        lines += [f"Differences from {result['baseline']}; **bold** where the interval leaves out 0:", ""]
+        lines += _table(result, TOLD, _change)
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def words(result: dict[str, Any]) -> list[str]:
-    """One sentence per experiment: which metrics moved by more than their interval."""
+    """One sentence per experiment: which metrics differ from the baseline by more than their interval."""
     sentences = []
     for name, of in result["experiments"].items():
         if of["difference"] is None:
             continue
         moved: dict[bool, list[str]] = {True: [], False: []}
         for metric in TOLD:
-            if of["difference"][metric]["exceeds"]:
-                moved[of["difference"][metric]["better"]].append(TITLES[metric])
+            change = of["difference"][metric]
+            if change["exceeds"]:
+                moved[change["better"]].append(f"{TITLES[metric]} {change['value']:+.3f}")
         sides = (("better", moved[True]), ("worse", moved[False]))
         parts = [f"{side}: {', '.join(titles)}" for side, titles in sides if titles]
         sentences.append(f"* {name}: {'; '.join(parts) or 'nothing beyond its interval'}.")
+    if not sentences:
+        return []
     tests = len(sentences) * len(TOLD)
     chance = f"Of {tests} intervals about {tests / 20:.0f} leave out 0 by chance alone."
-    return [*sentences, "", chance] if sentences else []
+    return [f"Against {result['baseline']}:", "", *sentences, "", chance]
 
 
 def _table(result: dict[str, Any], names, cell, *, cost: bool = False) -> list[str]:
-    head = ["experiment", *(TITLES[name] for name in names), *(["seconds"] if cost else [])]
-    rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    rows = [["experiment", *(TITLES[name] for name in names), *(["seconds"] if cost else [])]]
     for name, of in result["experiments"].items():
         if cell is _change and of["difference"] is None:
             continue
-        cells = [cell(of, metric) for metric in names] + ([f"{of['seconds']:.0f}"] if cost else [])
-        rows.append("| " + " | ".join([name, *cells]) + " |")
-    return rows
+        seconds = [f"{of['seconds']:.0f}"] if cost else []
+        rows.append([name, *(cell(of, metric) for metric in names), *seconds])
+    width = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows.insert(1, [":" + "-" * (width[0] - 1), *("-" * (w - 1) + ":" for w in width[1:])])
+    return [
+        "| " + " | ".join([row[0].ljust(width[0]), *map(str.rjust, row[1:], width[1:])]) + " |"
+        for row in rows
+    ]
 
 
 def _value(of: dict[str, Any], name: str) -> str:
     at = of["metrics"][name]
     if at["value"] is None:
         return "-"
-    return f"{at['value']:.3f}" + (f" +- {at['sd']:.3f}" if at["sd"] is not None else "")
+    interval = "" if at["low"] is None else f" ({_short(at['low'])}, {_short(at['high'])})"
+    return _short(at["value"]) + interval
 
 
 def _change(of: dict[str, Any], name: str) -> str:
     at = of["difference"][name]
     if at["value"] is None:
         return "-"
-    text = f"{at['value']:+.3f}"
-    interval = "" if at["low"] is None else f" ({at['low']:+.3f}, {at['high']:+.3f})"
+    text = _short(at["value"], "+")
+    interval = "" if at["low"] is None else f" ({_short(at['low'], '+')}, {_short(at['high'], '+')})"
     return (f"**{text}**" if at["exceeds"] else text) + interval
+
+
+def _short(value: float, sign: str = "") -> str:
+    """Three digits, without the 0 before the point: tables of many columns stay narrow."""
+    return f"{value:{sign}.3f}".replace("0.", ".", 1) if abs(value) < 0.9995 else f"{value:{sign}.3f}"

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -60,7 +61,12 @@ def test_a_better_run_is_found_and_an_equal_one_is_not():
     assert better["eer"]["exceeds"] and better["eer"]["better"] and better["eer"]["value"] < 0
     assert sum(change["exceeds"] for change in same.values()) <= 2
     text = comparison.markdown(result)
-    assert "* better: better: " in text and "leave out 0 by chance" in text
+    assert "Against plain:" in text and "* better: better: " in text and "leave out 0 by chance" in text
+    tables = [[line for line in part.splitlines() if line.startswith("|")] for part in text.split("\n\n")]
+    tables = [table for table in tables if table]
+    assert [len(table) for table in tables] == [5, 5, 5, 4]  # head, rule, one row per experiment
+    assert all(len({len(line) for line in table}) == 1 for table in tables)  # aligned
+    assert all(re.search(rf"\| {name} ", "\n".join(table)) for table in tables for name in ("same", "better"))
     json.dumps(result, allow_nan=False)
 
 
@@ -87,9 +93,24 @@ def test_an_undefined_threshold_leaves_its_columns_empty():
     result = comparison.compare({"a": [run()], "b": [run(threshold=None)]})
     assert result["experiments"]["b"]["metrics"]["f1_tuned"]["value"] is None
     assert result["experiments"]["b"]["difference"]["f1_tuned"]["exceeds"] is False
-    assert "| - |" in comparison.markdown(result)
+    assert re.search(r"^\| b .*\| +- \|", comparison.markdown(result), re.MULTILINE)
 
 
 def test_other_clips_are_refused():
     with pytest.raises(InputError, match="b was tested on other clips than a"):
         comparison.compare({"a": [run()], "b": [run(n=395)]})
+
+
+@pytest.mark.parametrize(
+    ("value", "sign", "text"),
+    [
+        (0.5, "", ".500"),
+        (0.9996, "", "1.000"),
+        (1.2, "", "1.200"),
+        (-0.0123, "+", "-.012"),
+        (0.0004, "+", "+.000"),
+        (-10.25, "+", "-10.250"),
+    ],
+)
+def test_numbers_are_short(value, sign, text):
+    assert comparison._short(value, sign) == text
