@@ -33,7 +33,7 @@ TITLES = {
     "auc": "AUC",
     "eer": "EER",
     "log_loss": "log loss",
-    "log_loss_corrected": "log loss, corrected",
+    "log_loss_corrected": "corrected log loss",
     "ece": "ECE",
 } | {f"{name}_{at}": text.format(name.replace("f1", "F1")) for name in AT for at, text in SIDES}
 REPLICATES = 1_000

@@ -6,6 +6,7 @@ The second half drives headless Chromium through chromedriver's HTTP interface.
 import base64
 import hashlib
 import json
+import os
 import re
 import shutil
 import socket
@@ -185,6 +186,29 @@ class Browser:
         self.call("POST", f"/element/{self.find(element)}/value", {"text": text})
         self.settle()
 
+    def drag(self, selector, start, stop, kind="mouse"):
+        """Press on an element at the share `start` of its width, move to `stop`, let go."""
+        box = self.run(
+            "(() => { const e = document.querySelector(arguments[0]); e.scrollIntoView({block: 'center'});"
+            " const b = e.getBoundingClientRect(); return [b.left, b.top, b.width, b.height]; })()",
+            selector,
+        )
+        at = [
+            {
+                "type": "pointerMove",
+                "duration": 50,
+                "x": round(box[0] + box[2] * share),
+                "y": round(box[1] + box[3] / 2),
+            }
+            for share in (start, (start + stop) / 2, stop)
+        ]
+        down, up = {"type": "pointerDown", "button": 0}, {"type": "pointerUp", "button": 0}
+        steps = [at[0], down, at[1], at[2], up]
+        pointer = {"type": "pointer", "id": "hand", "parameters": {"pointerType": kind}, "actions": steps}
+        self.call("POST", "/actions", {"actions": [pointer]})
+        self.call("DELETE", "/actions")
+        self.settle()
+
     def settle(self):
         wait = "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
         self.call("POST", "/execute/async", {"script": wait, "args": []})
@@ -205,12 +229,41 @@ class Browser:
             self.process.wait()
 
 
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+def programs():
+    """(browser, driver), None for what is not installed."""
+    return next(filter(None, map(shutil.which, NAMES)), None), shutil.which("chromedriver")
+
+
+def install():
+    """Debian's browser and driver, where this may install packages; otherwise why not, in a few words."""
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        return "needs root and apt-get to install them"
+    quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    for words, seconds in (
+        (["update"], 120),
+        (["install", "-y", "--no-install-recommends", "chromium", "chromium-driver"], 400),
+    ):
+        try:
+            command = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=60", *words]
+            done = subprocess.run(
+                command, env=quiet, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds
+            )
+        except subprocess.TimeoutExpired:
+            return f"apt-get {words[0]} took more than {seconds} s"
+        if done.returncode:
+            return f"apt-get {words[0]}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}"
+    return ""
+
+
 @pytest.fixture(scope="module")
 def browser():
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    driver = shutil.which("chromedriver")
+    reason = "" if all(programs()) else install()
+    chromium, driver = programs()
     if not chromium or not driver:
-        pytest.skip("needs a browser: apt-get install chromium chromium-driver")
+        pytest.skip(f"no browser: chromium and chromium-driver are not installed ({reason})")
     made = Browser(driver, chromium)
     yield made
     made.close()
@@ -298,6 +351,38 @@ def test_breakdowns_count_the_right_clips(browser, opened):
     for label in (0, 1):
         share = np.mean(test.score[male & (test.label == label)] >= -1.25)
         assert re.search(rf"\bmale\b[^a-z]*\b{100 * share:.1f} %", browser.text("subgroups"))
+
+
+@pytest.mark.parametrize(("pixels", "kind"), [(1280, "mouse"), (390, "touch")])
+@pytest.mark.parametrize("selector", ["#threshold", "#plot-scores svg"])
+def test_dragging_moves_the_threshold_and_all_that_follows_from_it(browser, opened, selector, pixels, kind):
+    path, test = opened
+    browser.width(pixels)
+    seen = []
+    for stop in (0.3, 0.8):
+        browser.open(path, "#threshold=-0.75")
+        browser.drag(selector, 0.5, stop, kind)
+        value = float(browser.run("document.getElementById('value').value"))
+        truth = metrics.at_threshold(test.score, test.label, value)
+        assert confusion(browser) == [truth[k] for k in ("tn", "fp", "fn", "tp")]
+        assert f"{100 * truth['recall']:.1f} %" in browser.text("line")
+        seen.append(value)
+    assert seen[0] < -0.75 < seen[1] and browser.log() == []
+
+
+def test_the_keyboard_alone_reaches_the_threshold(browser, opened):
+    path, _ = opened
+    browser.open(path)
+    body = next(iter(browser.call("POST", "/element", {"using": "css selector", "value": "body"}).values()))
+    browser.call(
+        "POST", f"/element/{body}/value", {"text": "\ue004"}
+    )  # Tab: the link over the head of the page
+    assert browser.run("document.activeElement.className") == "skip"
+    browser.call("POST", "/actions", {"actions": [{"type": "key", "id": "keys", "actions": [
+        {"type": action, "value": key} for key in ("\ue007", "\ue014") for action in ("keyDown", "keyUp")]}]})  # fmt: skip
+    browser.settle()
+    assert browser.run("document.activeElement.id") == "threshold"
+    assert float(browser.run("document.getElementById('value').value")) > -1.5
 
 
 @pytest.mark.parametrize("pixels", [360, 768, 1280])
