@@ -156,7 +156,8 @@ def train(
         if first:
             state = checkpoint.restore(checkpoints, first, state)
         feed = feeds.make(
-            config.data.feed, train_split, strata, batch, model=model_class, mesh=mesh, seed=config.seed, first=first
+            config.data.feed, train_split, strata, batch, model=model_class, mesh=mesh, seed=config.seed, first=first,
+            codec_rate=inputs.codec_rate(config),
         )  # fmt: skip
 
         # -------------------------------------------------------------- step

@@ -77,6 +77,7 @@ def make(
     mesh: jax.sharding.Mesh,
     seed: int,
     first: int,
+    codec_rate: float | int = 0.0,
 ) -> Feed:
     """The feed of a run, ready for step `first`.
 
@@ -89,7 +90,16 @@ def make(
       mesh: the devices.
       seed: of the run.
       first: the step to continue from.
+      codec_rate: share of the clips that pass through a lossy codec on the host; 'auto' is 'streaming' then.
+
+    Raises:
+      InputError: see `choose`; or codecs are wanted of the resident feed, which has no host in its step.
     """
+    if codec_rate and wanted == "resident":
+        raise InputError(
+            f"config.augment.codec_rate={codec_rate} works on the host; use config.data.feed='streaming'"
+        )
+    wanted = "streaming" if codec_rate else wanted
     size = model.size if model.modality == "image" else None
     bytes_each = streaming.example_bytes(size)
     kind = choose(wanted, len(split), bytes_each, batch // mesh.size, devices.free_memory())
@@ -107,7 +117,7 @@ def make(
 
     source = streaming.batches(
         split, strata, batch, size=size, seed=seed, first=first,
-        process=jax.process_index(), processes=jax.process_count(),
+        process=jax.process_index(), processes=jax.process_count(), codec_rate=codec_rate,
     )  # fmt: skip
     following = [first]
 

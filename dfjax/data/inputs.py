@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import ml_collections
 from jaxtyping import Array, Float, Int, Key
 
-from dfjax.data import audio, augment_image, self_blend, vocode
+from dfjax.data import audio, augment_image, rawboost, self_blend, vocode
 from dfjax.records import FAKE, REAL, SAMPLE_RATE, InputError
 
 
@@ -30,6 +30,11 @@ def made(config: ml_collections.ConfigDict) -> int:
             f"config.augment.self_fakes={share} of batches of {batch}: expected 0 or a share from {1 / batch:.2g} to below 1"
         )
     return count
+
+
+def codec_rate(config: ml_collections.ConfigDict) -> float:
+    """The share of clips that pass through a lossy codec on their way into the streaming feed."""
+    return config.augment.get("codec_rate", 0.0)
 
 
 def strata_rates(config: ml_collections.ConfigDict, rates: tuple[float, float]) -> dict[int, float]:
@@ -64,21 +69,40 @@ def make(config: ml_collections.ConfigDict, modality: str) -> Callable:
         return _images(options, count)
     samples = round(config.data.seconds * SAMPLE_RATE)
 
+    cutting, changing = _keywords(audio.take), _keywords(audio.augment)
+    _check(options, cutting | changing | {"codec_rate"})
+    options.pop("codec_rate", None)  # the streaming feed's
+    taking = {name: options.pop(name) for name in cutting & options.keys()}
+
     def waveforms(key: jax.Array, examples: dict):
-        key_cut, key_augment = jax.random.split(key)
-        x = audio.random_cut(key_cut, examples["audio"], examples["length"], samples)
-        x, labels = with_fakes(jax.random.fold_in(key, 1), x, examples["label"], count, vocode.resynthesise)
+        key_cut, key_augment, key_fakes = (jax.random.fold_in(key, i) for i in range(3))
+        x = audio.take(key_cut, examples["audio"], examples["length"], samples, **taking)
+        x, labels = with_fakes(key_fakes, x, examples["label"], count, vocode.resynthesise)
         return audio.augment(key_augment, x, **options), labels
 
     return waveforms
 
 
-def _images(options: dict, count: int) -> Callable:
-    known = set(inspect.signature(augment_image.augment).parameters) - {"key", "images"}
+def _keywords(function: Callable) -> set[str]:
+    return {p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
+
+
+def _check(options: dict, known: set[str]) -> None:
     if unknown := sorted(set(options) - known):
         raise InputError(
             f"Unknown config.augment.{unknown[0]}; expected one of {sorted(known | {'self_fakes'})}"
         )
+    for name in known & options.keys():
+        if name.endswith("rate") and not 0 <= options[name] <= 1:
+            raise InputError(f"config.augment.{name}={options[name]}: expected a share from 0 to 1")
+    if (algorithm := options.get("rawboost_algorithm", 0)) not in (0, *rawboost.ALGORITHMS):
+        raise InputError(
+            f"Unknown config.augment.rawboost_algorithm={algorithm}; expected 0 (off) or one of {list(rawboost.ALGORITHMS)}"
+        )
+
+
+def _images(options: dict, count: int) -> Callable:
+    _check(options, _keywords(augment_image.augment))
 
     def images(key: jax.Array, examples: dict):
         x = augment_image.to_float(examples["image"])

@@ -15,6 +15,7 @@ import numpy as np
 from dfjax.data.resident import decode_image
 from dfjax.data.sampling import Strata
 from dfjax.data.sources import Split
+from dfjax.media import codecs
 from dfjax.records import MAX_SAMPLES
 
 THREADS = 2  # that read and decode; they wait for the disk and for decoders outside the interpreter's lock
@@ -45,9 +46,10 @@ class _Block:
     def __len__(self) -> int:
         return sys.maxsize // 4
 
-    def __getitem__(self, i: int) -> tuple[int, dict]:
+    def __getitem__(self, i: int) -> tuple[int, int, dict]:
         step, place = divmod(int(i), self.size)
-        return self.mixture[(self.first + step) * self.batch + self.start + place]
+        position = (self.first + step) * self.batch + self.start + place
+        return position, *self.mixture[position]
 
 
 def batches(
@@ -60,6 +62,7 @@ def batches(
     first: int = 0,
     process: int = 0,
     processes: int = 1,
+    codec_rate: float | int = 0.0,
 ) -> Iterator[dict[str, np.ndarray]]:
     """This process's part of batch `first`, `first + 1`, ... without end, in the compact form that the resident feed has too.
 
@@ -72,6 +75,7 @@ def batches(
       first: the first batch.
       process: number of this process.
       processes: how many share each batch.
+      codec_rate: share of the clips that pass through a lossy codec, drawn from (seed, position) alone.
 
     Raises:
       InputError: when a damaged record is met; the message names the file.
@@ -83,8 +87,12 @@ def batches(
         parts.append(grain.MapDataset.source(_Rows(split, rows)).seed(seed + i).shuffle().repeat())
     mixture = grain.MapDataset.mix(parts, rates.tolist())
 
-    def example(found: tuple[int, dict]) -> dict[str, Any]:
-        row, record = found
+    def example(found: tuple[int, int, dict]) -> dict[str, Any]:
+        position, row, record = found
+        if codec_rate:
+            rng = np.random.default_rng([seed % 2**32, position])
+            if rng.random() < codec_rate:
+                record = record | {"audio": codecs.random_recode(rng, record["audio"])}
         return _compact(record, size) | {"label": split.label[row]}
 
     block = grain.MapDataset.source(_Block(mixture, batch, first, process, processes)).map(example)

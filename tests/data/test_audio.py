@@ -1,0 +1,104 @@
+"""Cutting, trimming, speed and the chain of augmentation."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from dfjax import devices
+from dfjax.data import audio, channel
+
+KEY = jax.random.key(7)
+RNG = np.random.default_rng(0)
+X = jnp.asarray(0.1 * RNG.standard_normal((4, 8000)).astype(np.float32))
+EVERYTHING = {
+    "gain_db": 6.0,
+    "silence_seconds": 0.1,
+    "reverb_rate": 0.5,
+    "rawboost_algorithm": 4,
+    "rawboost_rate": 0.5,
+    "telephone_rate": 0.5,
+    "mask_seconds": 0.1,
+    "mask_hertz": 500.0,
+}
+
+
+def test_what_is_not_named_is_off():
+    np.testing.assert_array_equal(audio.augment(KEY, X, noise_rate=0.0), X)
+
+
+def test_everything_at_once_is_finite_per_clip_and_decided_by_the_key():
+    augment = jax.jit(functools.partial(audio.augment, **EVERYTHING))
+    y = np.asarray(augment(KEY, X))
+    assert y.shape == X.shape and y.dtype == np.float32 and np.isfinite(y).all()
+    np.testing.assert_array_equal(y, augment(KEY, X))
+    assert not np.array_equal(y, augment(jax.random.key(8), X))
+    same = np.asarray(augment(KEY, jnp.tile(X[:1], (4, 1))))
+    for i in range(3):
+        assert np.abs(same[i] - same[i + 1]).max() > 1e-3
+    assert np.isfinite(np.asarray(augment(KEY, jnp.zeros_like(X)))).all()
+
+
+def test_the_batch_may_lie_on_any_number_of_devices():
+    augment = functools.partial(audio.augment, **EVERYTHING)
+    spread = NamedSharding(devices.make_mesh(4), PartitionSpec("data"))
+    one, two = jax.jit(augment)(KEY, X), jax.jit(augment)(KEY, jax.device_put(X, spread))
+    np.testing.assert_allclose(one, two, atol=2e-6)
+
+
+def test_voiced_leaves_the_silence_at_both_ends_and_nothing_else():
+    sound = (3000 * np.sin(np.arange(1600))).astype(np.int16)
+    clips = np.zeros((3, 5000), np.int16)
+    clips[0, 800:2400] = sound
+    clips[1, :1600] = sound  # the buffer beyond the clip's end is not silence to be trimmed: it is not there
+    first, length = audio.voiced(jnp.asarray(clips), jnp.asarray([4000, 1600, 3000], jnp.int32))
+    np.testing.assert_array_equal(first, [800, 0, 0])
+    np.testing.assert_array_equal(length, [1600, 1600, 3000])  # a silent clip stays whole
+
+
+def test_trimmed_cuts_hold_no_silence_and_untrimmed_ones_are_random_cuts():
+    clips = np.zeros((64, 6400), np.int16)
+    clips[:, 1600:3200] = 1000
+    length = jnp.full((64,), 6400, jnp.int32)
+    cuts = audio.take(KEY, jnp.asarray(clips), length, 800, trim_rate=1.0)
+    assert (np.asarray(cuts) == np.float32(1000 / 32768)).all()
+    np.testing.assert_array_equal(
+        audio.take(KEY, jnp.asarray(clips), length, 800),
+        audio.random_cut(KEY, jnp.asarray(clips), length, 800),
+    )
+
+
+@pytest.mark.parametrize("speed", [0.9, 1.1])
+def test_speed_moves_a_tone_and_keeps_its_level(speed):
+    samples, hertz = 16000, 7000.0
+    long = audio.source_samples(samples, (speed,))
+    x = jnp.asarray(np.sin(2 * np.pi * hertz / 16000 * np.arange(long)), jnp.float32)[None]
+    y = np.asarray(audio.change_speed(KEY, x, samples=samples, speeds=(speed,)))[0, 1000:-1000]
+    spectrum = np.abs(np.fft.rfft(y * np.hanning(len(y))))
+    found = spectrum.argmax() * 16000 / len(y)
+    if speed * hertz < 8000:
+        assert abs(found - speed * hertz) < 2 and abs(y.std() - np.sqrt(0.5)) < 1e-3
+    still = audio.change_speed(KEY, x, samples=samples, speeds=(1.0,))
+    inside = slice(audio.MARGIN, audio.MARGIN + samples)
+    np.testing.assert_allclose(still[0], x[0, inside], atol=1e-5)
+    np.testing.assert_array_equal(
+        audio.change_speed(KEY, x, samples=samples, speeds=(speed,), rate=0.0)[0], x[0, inside]
+    )
+
+
+def test_a_share_of_the_cuts_changes_speed():
+    clip = (8000 * np.sin(2 * np.pi * 1000 / 16000 * np.arange(40000))).astype(np.int16)
+    cuts = np.asarray(
+        audio.take(KEY, jnp.asarray(np.tile(clip, (64, 1))), jnp.full((64,), 40000, jnp.int32), 16000, speed_rate=0.5)
+    )
+    peaks = np.abs(np.fft.rfft(cuts * np.hanning(16000), axis=1)).argmax(axis=1)
+    assert set(peaks) == {900, 1000, 1100} and 20 <= (peaks == 1000).sum() <= 44
+
+
+def test_noise_is_at_the_ratio_that_was_drawn():
+    y = audio.gain_and_noise(KEY, X, gain_db=0.0, noise_db=(10.0, 10.0), rate=1.0)
+    ratio = 20 * np.log10(np.asarray(channel.rms(X) / channel.rms(y - X)))
+    np.testing.assert_allclose(ratio, 10, atol=0.2)  # the noise has unit variance in the mean only
