@@ -106,16 +106,16 @@ def compare(
 ) -> dict:
     """Runs what is unfinished, then compares."""
     runs: dict[str, list[comparison.Run]] = {name: [] for name in configs}
-    say = functools.partial(print, flush=True) if progress else lambda *_, **__: None
+    say = functools.partial(print, flush=True) if progress else lambda *_: None
     for seed in range(seeds):  # seeds outermost: stopped early, every experiment has as many
         for i, name in enumerate(configs):
             began = time.perf_counter()
-            say(f"[{seed * len(configs) + i + 1}/{seeds * len(configs)}] {name}, seed {seed}", end="")
+            say(f"[{seed * len(configs) + i + 1}/{seeds * len(configs)}] {name}, seed {seed}")
             report = run_one(name, configs, seed, workdir, progress=False, **words)
             runs[name].append(collect(report, workdir / f"{name}-seed{seed}"))
             jax.clear_caches()  # the next experiment compiles its own steps
             precision = report["ranking"][report["split"]]["average_precision"]["value"]
-            say(f": average precision {precision:.3f}, {time.perf_counter() - began:.0f} s")
+            say(f"  average precision {precision:.3f}, {time.perf_counter() - began:.0f} s")
     result = comparison.compare(runs)
     (workdir / "compare.json").write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
     (workdir / "compare.md").write_text(comparison.markdown(result))
