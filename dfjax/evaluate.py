@@ -136,7 +136,7 @@ def _stored(path: pathlib.Path, decision: dict[str, Any]) -> Scores | None:
 
 def _detector(config, folder: pathlib.Path, step: int | None) -> tuple:
     """(class, compiled scorer, params, model_state, step, batch, mesh) of the run's checkpoint."""
-    model, mesh = models.model_class(config.model.name), train.make_mesh()
+    model, mesh = models.input_of(config.model.name, config.model.kwargs), train.make_mesh()
     graphdef, params, model_state, step = train.restore_model(config, folder, step)
     batch = -(-config.train.batch // mesh.size) * mesh.size  # trained perhaps on another number of devices
     return model, scoring.make_scorer(graphdef, model.modality), params, model_state, step, batch, mesh

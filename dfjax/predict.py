@@ -38,7 +38,7 @@ class Detector:
     config: Any
     score: Any  # list of examples -> (examples,) float32 logits
     decision: dict
-    model: type
+    model: models.Input
     heat: Callable  # (1, size, size, 3) in [0, 1] -> (1, size, size) heat map
     media: tuple[str, dict]  # how faces were cut out when the training data were prepared
 
@@ -64,7 +64,7 @@ def load(folder: str | pathlib.Path, face_model: str | None = None) -> Detector:
         raise InputError(
             f"{folder} has no usable threshold ({decision['status']}); tune one: python -m dfjax.tune --workdir {folder}"
         )
-    model = models.model_class(config.model.name)
+    model = models.input_of(config.model.name, config.model.kwargs)
     media = _media(folder, face_model) if model.modality == "image" else ("audio", {})
     graphdef, params, model_state, _ = train.restore_model(config, folder)
     scorer, mesh = scoring.make_scorer(graphdef, model.modality), train.make_mesh()

@@ -63,7 +63,7 @@ def rebalance(
             f"the head of {config.model.name} is not linear; only a linear head can be fitted again"
         )
     split = sources.open_split(directory, "train")
-    model = models.model_class(config.model.name)
+    model = models.input_of(config.model.name, config.model.kwargs)
     mesh = train.make_mesh()
     embeddings = scoring.score_split(
         scoring.make_embedder(graphdef, model.modality), params, model_state, split,

@@ -167,7 +167,7 @@ def score(
 ) -> Scores:
     """Scores a split with the best checkpoint and leaves the score file, with the run's log-odds ledger, in the workdir."""
     graphdef, params, model_state, step = train.restore_model(config, folder)
-    model = models.model_class(config.model.name)
+    model = models.input_of(config.model.name, config.model.kwargs)
     scorer = scoring.make_scorer(graphdef, model.modality)
     values = scoring.score_split(
         scorer, params, model_state, split, model=model, batch=config.train.batch, mesh=train.make_mesh()

@@ -7,6 +7,7 @@ in the batch.
 
 import collections
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +52,7 @@ def _input(batch: dict, modality: str):
 
 
 def score_split(
-    scorer, params: PyTree, model_state: PyTree, split: Split, *, model: type, batch: int, mesh
+    scorer, params: PyTree, model_state: PyTree, split: Split, *, model: Any, batch: int, mesh
 ) -> Float[np.ndarray, "rows ..."]:
     """One score (or embedding) per record of the split, in record order.
 
@@ -60,7 +61,7 @@ def score_split(
       params: parameters to evaluate with.
       model_state: running statistics.
       split: an opened split.
-      model: the detector's class: its modality, its picture size, or the one length it accepts.
+      model: the detector's input: its modality, its picture size, or the one length it accepts.
       batch: records per call; rounded up to a multiple of the number of devices.
       mesh: devices to spread each batch over.
     """
@@ -90,7 +91,7 @@ def records(split: Split) -> Iterator[dict]:
         yield from split.records.__getitems__(list(range(start, min(start + READ_AHEAD, len(split)))))
 
 
-def _example(record: dict, model: type) -> dict[str, np.ndarray]:
+def _example(record: dict, model: Any) -> dict[str, np.ndarray]:
     if model.modality == "image":
         return {"image": decode_image(record["image"], model.size)}
     return audio_example(record["audio"], getattr(model, "samples", None))

@@ -136,10 +136,10 @@ def train(
     # ------------------------------------------------------------------ data
     train_split = sources.open_split(directory, "train")
     validation = sources.open_split(directory, "validation")
-    model_class = models.model_class(config.model.name)
+    takes = models.input_of(config.model.name, config.model.kwargs)
     plan = make_plan(config, *tally(train_split))
     strata = make_strata(config, plan, train_split)
-    make_input = inputs.make(config, model_class.modality)
+    make_input = inputs.make(config, takes.modality)
 
     # ------------------------------------------------------------------ model, optimiser, state
     tx, schedule = make_optimizer(config)
@@ -156,7 +156,7 @@ def train(
         if first:
             state = checkpoint.restore(checkpoints, first, state)
         feed = feeds.make(
-            config.data.feed, train_split, strata, batch, model=model_class, mesh=mesh, seed=config.seed, first=first,
+            config.data.feed, train_split, strata, batch, model=takes, mesh=mesh, seed=config.seed, first=first,
             codec_rate=inputs.codec_rate(config),
         )  # fmt: skip
 
@@ -178,7 +178,7 @@ def train(
             return step
 
         per_dispatch = 1 if jax.default_backend() == "cpu" or feed.kind == "streaming" else SCAN
-        scorer = scoring.make_scorer(graphdef, model_class.modality)
+        scorer = scoring.make_scorer(graphdef, takes.modality)
 
         def evaluate(state: train_step.State) -> dict[str, float | None]:
             scores = scoring.score_split(
@@ -186,7 +186,7 @@ def train(
                 train_step.eval_params(state),
                 state.model_state,
                 validation,
-                model=model_class,
+                model=takes,
                 batch=batch,
                 mesh=mesh,
             )

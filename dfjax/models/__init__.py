@@ -8,8 +8,11 @@ inside the model.
 Modules are imported on first use, so that naming a small model does not pay for importing a large one.
 """
 
+import dataclasses
 import importlib
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 from flax import nnx
 
@@ -58,6 +61,22 @@ def _lookup(table: dict[str, str], kind: str, name: str):
 def model_class(name: str) -> type[nnx.Module]:
     """The class of a detector; an unknown name raises InputError with the valid ones."""
     return _lookup(MODELS, "model", name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """What a detector is to be given."""
+
+    modality: str  # 'audio' or 'image'
+    size: int | None  # pixels, side of its pictures
+    samples: int | None  # the one length of clip that it accepts, where there is one
+
+
+def input_of(name: str, kwargs: Mapping[str, Any]) -> Input:
+    """What a detector is to be given when built with `kwargs`; pictures have the size of its class unless those say."""
+    cls = model_class(name)
+    size = kwargs.get("size") or getattr(cls, "size", None)
+    return Input(cls.modality, size, getattr(cls, "samples", None))
 
 
 def build(name: str, *, rngs: nnx.Rngs, **kwargs) -> nnx.Module:
