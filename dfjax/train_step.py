@@ -126,7 +126,8 @@ def update(
         model = nnx.merge(graphdef, params, state.model_state, copy=True)
         model = nnx.view(model, deterministic=False, use_running_average=False, raise_if_not_found=False)
         logits = model(x, rngs=nnx.Rngs(dropout=key))
-        return loss(logits, labels, state.step).mean(), split(model)[2]
+        of_each = jnp.repeat(labels, logits.size // labels.size)  # an ensemble answers once for each member
+        return loss(logits, of_each, state.step).mean(), split(model)[2]
 
     (value, model_state), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
     updates, opt_state = tx.update(gradient, state.opt_state, state.params)

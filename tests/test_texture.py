@@ -8,6 +8,7 @@ from flax import nnx
 from dfjax.data import vocode
 from dfjax.features import spectrum, texture
 from dfjax.models import build
+from dfjax.records import InputError
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +88,31 @@ def test_resynthesis_keeps_length_loudness_and_sense(speech_like):
     own, new = (np.asarray(spectrum.power(jnp.asarray(v)) @ bank) for v in (speech_like, y))
     loud = own > 1e-3 * own.max()
     assert np.median(np.abs(np.log(new[loud] / own[loud]))) < 1.0  # nepers: the same sounds are said
+
+
+def test_the_logit_is_the_mean_of_the_members_who_answer_alone_in_training():
+    x = 0.1 * jax.random.normal(jax.random.key(0), (4, 8000))
+    model = build("texture", rngs=nnx.Rngs(0), embedding=12, members=3, dropout=0.0)
+    training = nnx.view(model, deterministic=False, use_running_average=True)
+    alone = training(x, rngs=nnx.Rngs(dropout=1)).reshape(4, 3)
+    assert alone.std(axis=1).min() > 1e-3  # they do differ
+    evaluation = nnx.view(model, deterministic=True, use_running_average=True)
+    np.testing.assert_allclose(alone.mean(axis=1), evaluation(x), atol=1e-5)
+
+
+def test_members_see_their_own_choice_of_the_statistics():
+    x = 0.1 * jax.random.normal(jax.random.key(0), (2, 8000))
+    model = build("texture", rngs=nnx.Rngs(0), embedding=4, members=2, dropout=0.5)
+    kernel = model.embedding.kernel[...]
+    model.embedding.kernel[...] = jnp.concatenate(
+        [kernel[:, :2], kernel[:, :2]], axis=1
+    )  # the same network twice
+    training = nnx.view(model, deterministic=False, use_running_average=True)
+    parts = training.embed(x, rngs=nnx.Rngs(dropout=1)).reshape(2, 2, 2, 2)
+    assert jnp.abs(parts[:, 0, 0] - parts[:, 1, 1]).min() > 0
+    assert (parts[:, 0, 1] == 0).all() and (parts[:, 1, 0] == 0).all()
+
+
+def test_an_embedding_that_members_cannot_share_is_refused():
+    with pytest.raises(InputError, match="embedding=64; expected a multiple of members=7"):
+        build("texture", rngs=nnx.Rngs(0), members=7)

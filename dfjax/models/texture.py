@@ -1,4 +1,4 @@
-"""The default audio detector: the texture of two spectrograms, one small layer, a logit.
+"""The default audio detector: the texture of two spectrograms, one small layer of several members, a logit.
 
 Per frequency bin, six statistics over time of how power and phase move (dfjax/features/texture.py), at a
 window of 25 ms, which sees single pitch periods, and of 128 ms, which sees single harmonics. One layer maps
@@ -13,17 +13,35 @@ from jaxtyping import Array, Float
 
 from dfjax.features import spectrum, texture
 from dfjax.models import heads
+from dfjax.records import InputError
 
 LONG = 2048  # samples of the long window, 128 ms; its hop is an eighth
 
 
 class Texture(nnx.Module):
-    """Texture statistics -> normalisation, dropout -> embedding -> logit."""
+    """Texture statistics -> normalisation -> members, each with its own dropout -> embedding -> logit.
+
+    The embedding is made of equal parts, one a member. In training each member answers alone, on its own
+    random choice of the statistics, and has its own loss: rows of the embedding, and so logits, come `members`
+    times, an example's one after another. The detector's logit is the mean of theirs (bagging, Breiman 1996):
+    one small network on so many statistics and so few fakes depends on the draw, their mean much less.
+    """
 
     modality = "audio"
 
-    def __init__(self, *, rngs: nnx.Rngs, dtype=jnp.float32, embedding: int = 64, dropout: float = 0.3):
+    def __init__(
+        self,
+        *,
+        rngs: nnx.Rngs,
+        dtype=jnp.float32,
+        embedding: int = 64,
+        members: int = 8,
+        dropout: float = 0.5,
+    ):
+        if embedding % members:
+            raise InputError(f"embedding={embedding}; expected a multiple of members={members}")
         inputs = texture.STATISTICS * (spectrum.BINS - 2 + LONG // 2 - 1)
+        self.members = members
         self.norm = nnx.BatchNorm(inputs, momentum=0.95, use_bias=False, use_scale=False, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
         self.embedding = nnx.Linear(inputs, embedding, dtype=dtype, rngs=rngs)
@@ -33,12 +51,18 @@ class Texture(nnx.Module):
         """The texture at both windows, flattened."""
         return spectrum.few_at_a_time(_both_textures, x)
 
-    def embed(self, x: Float[Array, "batch time"], *, rngs=None) -> Float[Array, "batch dim"]:
-        """The embedding that the head sees."""
-        h = self.dropout(self.norm(self.statistics(x)), rngs=rngs)
-        return jax.nn.gelu(self.embedding(h).astype(jnp.float32))
+    def embed(self, x: Float[Array, "batch time"], *, rngs=None) -> Float[Array, "rows dim"]:
+        """The embedding that the head sees; in training a row for each member, the parts of the others zero."""
+        h = self.norm(self.statistics(x))
+        if self.dropout.deterministic:
+            return jax.nn.gelu(self.embedding(h).astype(jnp.float32)) / self.members
+        h = self.dropout(jnp.broadcast_to(h[:, None], (h.shape[0], self.members, h.shape[1])), rngs=rngs)
+        kernel = self.embedding.kernel[...].reshape(h.shape[2], self.members, -1).astype(h.dtype)
+        h = jnp.einsum("bmi,imd->bmd", h, kernel) + self.embedding.bias[...].reshape(1, self.members, -1)
+        alone = jnp.eye(self.members)[None, :, :, None] * jax.nn.gelu(h)[:, :, None]
+        return alone.reshape(x.shape[0] * self.members, -1)
 
-    def __call__(self, x: Float[Array, "batch time"], *, rngs=None) -> Float[Array, " batch"]:
+    def __call__(self, x: Float[Array, "batch time"], *, rngs=None) -> Float[Array, " rows"]:
         return self.head(self.embed(x, rngs=rngs))
 
 
