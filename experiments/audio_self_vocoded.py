@@ -25,7 +25,7 @@ def get_config(dataset: str = "demo_speech") -> ml_collections.ConfigDict:
 
     # model
     config.model = ml_collections.ConfigDict({"name": "texture"})
-    config.model.kwargs = ml_collections.ConfigDict({"embedding": 64, "dropout": 0.3})
+    config.model.kwargs = ml_collections.ConfigDict({"embedding": 64, "members": 8, "dropout": 0.5})
 
     # imbalance: one measure in the loss, one in the batch; only the second shifts the log-odds
     config.loss = ml_collections.ConfigDict({"name": "focal", "kwargs": {"gamma": 2.0}})
@@ -34,14 +34,14 @@ def get_config(dataset: str = "demo_speech") -> ml_collections.ConfigDict:
     # optimiser
     config.optim = ml_collections.ConfigDict()
     config.optim.learning_rate = 1e-3
-    config.optim.warmup_steps = 40
+    config.optim.warmup_steps = 80
     config.optim.weight_decay = 0.05
     config.optim.clip_norm = 1.0
     config.optim.ema = 0.99
     config.train = ml_collections.ConfigDict()
     config.train.batch = 64
-    config.train.steps = 400
-    config.train.eval_every = 100
+    config.train.steps = 800
+    config.train.eval_every = 200
     config.train.log_every = 20
 
     # decision, after training

@@ -7,7 +7,7 @@ import pytest
 
 from dfjax.data import audio, augment_image, inputs, sampling
 from dfjax.records import FAKE, REAL, InputError
-from experiments import audio_focal, audio_self_vocoded, image_focal
+from experiments import audio_focal, audio_robust, audio_self_vocoded, image_focal
 
 KEY = jax.random.key(3)
 
@@ -98,11 +98,34 @@ def test_a_share_without_room_in_the_batch_is_refused():
             inputs.made(experiment(audio_focal, share))
 
 
-def test_an_augmentation_that_does_not_exist_is_named():
-    config = experiment(image_focal, 0.0)
+@pytest.mark.parametrize(("module", "modality"), [(audio_focal, "audio"), (image_focal, "image")])
+def test_an_augmentation_that_does_not_exist_is_named(module, modality):
+    config = experiment(module, 0.0)
     config.augment.sepia = 1.0
-    with pytest.raises(InputError, match=r"Unknown config.augment.sepia; expected one of \["):
-        inputs.make(config, "image")
+    with pytest.raises(InputError, match=r"Unknown config.augment.sepia; expected one of \[.*'self_fakes'"):
+        inputs.make(config, modality)
+
+
+def test_impossible_augmentations_are_refused():
+    config = experiment(audio_focal, 0.0)
+    config.augment.telephone_rate = 1.5
+    with pytest.raises(InputError, match="telephone_rate=1.5: expected a share from 0 to 1"):
+        inputs.make(config, "audio")
+    config.augment.telephone_rate, config.augment.rawboost_algorithm = 0.5, 9
+    with pytest.raises(InputError, match=r"rawboost_algorithm=9; expected 0 \(off\) or one of \[1, 2"):
+        inputs.make(config, "audio")
+
+
+def test_the_robust_experiment_turns_on_all_there_is_and_differs_in_that_alone():
+    ours, theirs = audio_robust.get_config().to_dict(), audio_focal.get_config().to_dict()
+    names = inputs._keywords(audio.take) | inputs._keywords(audio.augment)
+    assert set(ours.pop("augment")) == names | {"codec_rate", "self_fakes"}
+    theirs.pop("augment")
+    assert ours == theirs
+
+    config, examples = experiment(audio_robust, 0.25), clips([0, 0, 0, 0, 0, 0, 1, 1], samples=8000)
+    x, labels = jax.jit(inputs.make(config, "audio"))(KEY, examples)
+    assert x.shape == (8, 3200) and np.isfinite(np.asarray(x)).all() and labels.sum() == 4
 
 
 def test_the_experiment_with_made_fakes_differs_in_them_alone():
