@@ -87,8 +87,8 @@ def build(
         "audit": audit,
         "train_methods": sorted(train_methods),
     }
-    report["verdict"] = verdict(report)
-    return plain(report)
+    report = plain(report)  # before any words: what is undefined is None from here on
+    return report | {"verdict": verdict(report)}
 
 
 def refuse_same_split(decision: Mapping[str, Any], scores: Scores) -> None:

@@ -74,7 +74,7 @@ def make_builder(config: ml_collections.ConfigDict, bias: float = 0.0) -> Callab
 
     def build(rngs):
         model = models.build(config.model.name, rngs=rngs, **config.model.kwargs.to_dict())
-        model.head = heads.for_loss(model.head, config.loss.name, rngs=rngs)
+        model.head = heads.for_loss(model, config.loss.name, rngs=rngs)
         heads.start_at(model.head, bias)
         return model
 

@@ -45,7 +45,8 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
 
     # model
     config.model = ml_collections.ConfigDict({"name": "texture"})
-    config.model.kwargs = ml_collections.ConfigDict({"embedding": 64, "members": 8, "dropout": 0.5})
+    # one member: a cosine is of a whole embedding
+    config.model.kwargs = ml_collections.ConfigDict({"embedding": 64, "members": 1, "dropout": 0.3})
 
     # imbalance: in the loss alone
     config.loss = ml_collections.ConfigDict({"name": name, "kwargs": kwargs})

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from dfjax.records import FAKE, REAL
+from dfjax.records import FAKE, REAL, InputError
 
 COSINE = {"oc_softmax": 1, "am_softmax": 2}  # losses that are defined on cosines -> class directions
 
@@ -41,9 +41,20 @@ def _unit(x: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
     return x * jax.lax.rsqrt((x * x).sum(axis=1, keepdims=True) + 1e-12)  # 0 stays 0, and so does its slope
 
 
-def for_loss(head: nnx.Module, loss: str, *, rngs: nnx.Rngs) -> nnx.Module:
-    """The head that `loss` is defined on: the one given, or a cosine head of its width in its place."""
-    return Cosine(head.out.in_features, COSINE[loss], rngs=rngs) if loss in COSINE else head
+def for_loss(model: nnx.Module, loss: str, *, rngs: nnx.Rngs) -> nnx.Module:
+    """The head that `loss` is defined on: the model's own, or a cosine head of its width in its place.
+
+    Raises:
+      InputError: the model's members answer alone in training, each on a part of the embedding.
+    """
+    if loss not in COSINE:
+        return model.head
+    if getattr(model, "members", 1) > 1:
+        raise InputError(
+            f"loss {loss!r} takes the cosine of a whole embedding, this model has {model.members} members; "
+            "set config.model.kwargs.members=1"
+        )
+    return Cosine(model.head.out.in_features, COSINE[loss], rngs=rngs)
 
 
 def start_at(head: nnx.Module, bias: float) -> None:
