@@ -1,5 +1,6 @@
 """The report says what the scores say: hand-made counts, closed forms, and refusals."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -264,3 +265,13 @@ def test_everything_is_written(tmp_path):
     assert json.loads((tmp_path / "report.json").read_text()) == made
     for path in (tmp_path / "figures").iterdir():
         assert f"figures/{path.name}" in (tmp_path / "report.md").read_text()
+
+
+def test_what_is_undefined_is_said_so_and_never_nan():
+    low = make_scores()
+    low = dataclasses.replace(low, score=low.score - 20)  # nothing reaches 0.5: precision there is undefined
+    validation = dataclasses.replace(make_scores("validation", seed=1), score=low.score)
+    made = build(test=low, validation=validation, decision=decide(-21.5))
+    assert made["operating"]["test"]["half"]["precision"]["value"] is None
+    assert "at precision undefined" in made["verdict"][0]
+    assert "nan" not in report.markdown(made).lower()

@@ -8,6 +8,7 @@ from flax import nnx
 
 from dfjax import losses, train, train_step
 from dfjax.models import aasist, heads
+from dfjax.records import InputError
 from experiments import loss_study, sampling_study
 from tests import prepared
 
@@ -63,6 +64,13 @@ def test_the_bias_is_the_logit_of_an_empty_embedding(made):
     head = made(4, rngs=nnx.Rngs(0))
     heads.start_at(head, -2.3)
     np.testing.assert_allclose(head(jnp.zeros((1, 4))), [-2.3], rtol=1e-6)
+
+
+def test_members_that_answer_alone_have_no_cosine():
+    config = loss_study.get_config("oc_softmax")
+    config.model.kwargs.members = 8
+    with pytest.raises(InputError, match="has 8 members; set config.model.kwargs.members=1"):
+        nnx.eval_shape(lambda: train.make_builder(config)(nnx.Rngs(0)))
 
 
 @pytest.mark.parametrize(
