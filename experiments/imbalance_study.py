@@ -5,8 +5,9 @@
     python -m dfjax.run --config experiments/imbalance_study.py:folder_audio+focal --source RECORDINGS
 
 The argument is DATASET, ARM or DATASET+ARM; without an arm, `dfjax.compare` runs all of ARMS. Every arm has the same network, data,
-steps and optimiser, those of audio_baseline.py in half as many steps. The two heads are fitted on the embeddings that the plain arm has learnt (decoupled training); `dfjax.compare`
-makes them, or `dfjax.rebalance` from any finished run. A study of 3 seeds trains 24 networks and may be stopped and continued.
+steps and optimiser, those of audio_baseline.py in half as many steps. The two heads are fitted on the embeddings that the plain arm has
+learnt (decoupled training); `dfjax.compare` makes them, or `dfjax.rebalance` from any finished run. A study of 3 seeds trains 24 networks
+and may be stopped and continued.
 """
 
 import ml_collections
