@@ -14,6 +14,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import ml_collections
 from flax import nnx
 
 from dfjax.records import InputError
@@ -72,7 +73,7 @@ class Input:
     samples: int | None  # the one length of clip that it accepts, where there is one
 
 
-def input_of(name: str, kwargs: Mapping[str, Any]) -> Input:
+def input_of(name: str, kwargs: Mapping[str, Any] | ml_collections.ConfigDict) -> Input:
     """What a detector is to be given when built with `kwargs`; pictures have the size of its class unless those say."""
     cls = model_class(name)
     size = kwargs.get("size") or getattr(cls, "size", None)
