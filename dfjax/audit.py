@@ -10,10 +10,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Integer, Num, Shaped
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from dfjax.properties import audio_features, header_features, image_features
 from dfjax.records import FAKE, REAL
@@ -131,6 +127,8 @@ def record_features(record: dict) -> dict[str, float | str]:
 
 def _folds(y, groups, seed: int) -> list:
     """(train rows, test rows) of grouped folds in which both sides have both classes."""
+    from sklearn.model_selection import StratifiedGroupKFold  # a second to import; training starts without it
+
     _, g = np.unique(groups, return_inverse=True)
     count = min(FOLDS, len(np.unique(g[y])), len(np.unique(g[~y])))
     if count < 2:
@@ -194,6 +192,10 @@ def _mean_auc(score, y, folds) -> tuple[float, float]:
 
 def _together(columns: dict, y, folds) -> dict:
     """Cross-validated AUC of a logistic regression on all features."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     x = np.concatenate([_design(column) for column in columns.values()], axis=1)
 
     def score(train, test):

@@ -1,4 +1,4 @@
-"""Short-time power spectrum, log-mel and LFCC, as matrix products.
+"""Short-time power spectrum, log-mel and LFCC, on accelerators as matrix products.
 
 One frame of a symmetric window needs only half of the DFT's products: with the phase taken at the window's
 centre, the real part sees the even half of the frame, x[c+k] + x[c-k], and the imaginary part the odd half,
@@ -117,6 +117,9 @@ def hann(size: int) -> np.ndarray:
 
 def power(x: Float[Array, "batch time"]) -> Float[Array, "batch frames bins"]:
     """The short-time power spectrum |STFT|^2."""
+    if jax.default_backend() == "cpu":  # where the products of `transform` take 1.3 times as long
+        spectrum = jnp.fft.rfft(frames(x.astype(jnp.float32)) * hann(WINDOW)[None, None], n=FFT)
+        return spectrum.real**2 + spectrum.imag**2
     real, imaginary = transform(x)
     return real**2 + imaginary**2
 
