@@ -140,8 +140,8 @@ def content_hash(path: epath.PathLike) -> str:
     return digest.hexdigest()
 
 
-def label_conflicts(items: Sequence[Item]) -> list[tuple[str, str]]:
-    """Pairs of ids with the same bytes and different labels.
+def label_conflicts(items: Sequence[Item]) -> list[list[Item]]:
+    """Items with the same bytes that do not all have the same label, together; a real one first, then a fake one.
 
     Only what agrees in size, then in 4 kB from its middle, under both labels is read whole.
     """
@@ -159,14 +159,15 @@ def label_conflicts(items: Sequence[Item]) -> list[tuple[str, str]]:
             for item in group:
                 alike[i, key(item)].append(item)
         suspects = [group for group in alike.values() if len({item.label for item in group}) > 1]
+    same: dict[str, list[Item]] = collections.defaultdict(list)
+    for item in (item for group in suspects for item in group):
+        same[content_hash(item.path)].append(item)
     conflicts = []
-    for group in suspects:
-        first: dict[str, Item] = {}
-        for item in group:
-            other = first.setdefault(content_hash(item.path), item)
-            if other.label != item.label:
-                conflicts.append((other.id, item.id))
-    return sorted(conflicts)
+    for group in same.values():
+        real, fake = ([item for item in group if item.label == label] for label in (REAL, FAKE))
+        if real and fake:
+            conflicts.append([real[0], fake[0], *real[1:], *fake[1:]])
+    return sorted(conflicts, key=lambda group: group[0].id)
 
 
 def listing_digest(files: Iterable[tuple[str, epath.Path]]) -> str:
@@ -243,8 +244,11 @@ def check(index: Index) -> Index:
     """The index, if a dataset can be made of it.
 
     Raises:
-      InputError: it is empty, has one class only, an id twice, or a file under both labels.
+      InputError: it is empty, has one class only, an id twice, or, in folders of the user's own, a file under
+        both labels. In a published dataset, which nobody can ask, such files are dropped on both sides.
     """
+    if not index.dataset.startswith("folder_"):
+        _drop_conflicts(index)
     found = collections.Counter(item.label for item in index.items)
     if not index.items:
         raise InputError(f"No media files found for {index.dataset}; {reasons(index.skipped)}")
@@ -262,12 +266,23 @@ def check(index: Index) -> Index:
     if twice := sorted(id_ for id_, count in ids.items() if count > 1):
         raise InputError(f"{index.dataset}: {twice[0]} is indexed twice ({len(twice)} such ids)")
     if conflicts := label_conflicts(index.items):
-        first, second = conflicts[0]
+        first, second, *_ = conflicts[0]
         raise InputError(
-            f"{index.dataset}: {first} and {second} have the same content and different labels "
-            f"({len(conflicts)} such pairs); remove one of each"
+            f"{index.dataset}: {first.id} and {second.id} have the same content and different labels "
+            f"({len(conflicts)} such cases); remove one of each"
         )
     return index
+
+
+def _drop_conflicts(index: Index) -> None:
+    doubtful = {item.id: group for group in label_conflicts(index.items) for item in group}
+    if not doubtful:
+        return
+    index.items = [item for item in index.items if item.id not in doubtful]
+    for id_, group in sorted(doubtful.items()):
+        twin = next(item for item in group if item.id != id_)
+        index.dropped.append((id_, f"same content as {twin.id}; both labels are given"))
+    index.warnings.append(f"{len(doubtful)} files have the same content under both labels and were dropped")
 
 
 def source_digest(index: Index) -> str:

@@ -90,3 +90,16 @@ def test_published_list(tmp_path):
     disjoint = celeb.index(tmp_path, protocol="disjoint")
     indexing.check_disjoint(disjoint)
     assert disjoint.dropped == []  # the listed fakes fall into four closed circles
+
+
+def test_the_same_bytes_under_both_labels_are_dropped_with_all_their_copies(tmp_path):
+    trees.celeb_df(tmp_path)
+    fakes = sorted((tmp_path / "Celeb-synthesis").glob("id*.mp4"))
+    content = (tmp_path / "YouTube-real/00000.mp4").read_bytes()
+    for path in (tmp_path / "YouTube-real/00002.mp4", fakes[0]):
+        path.write_bytes(content)
+    index = indexing.check(celeb.index(tmp_path, protocol="disjoint"))
+    gone = {"YouTube-real/00000.mp4", "YouTube-real/00002.mp4", f"Celeb-synthesis/{fakes[0].name}"}
+    assert gone == {id_ for id_, reason in index.dropped if "both labels" in reason}
+    assert not gone & {item.id for item in index.items}
+    assert any("3 files have the same content under both labels" in line for line in index.warnings)
