@@ -17,6 +17,8 @@ def experiment(module, share, batch=8):
     config.train.batch, config.augment.self_fakes = batch, share
     if "seconds" in config.data:
         config.data.seconds = 0.2
+    if "size" in config.augment:
+        config.augment.size = 16
     return config
 
 

@@ -19,7 +19,8 @@ def experiment(module=image_focal, config_name="folder", steps=4):
     config.data.config_name = config_name
     config.train.update({"batch": 8, "steps": steps, "eval_every": 2, "log_every": 2})
     config.optim.warmup_steps = 1
-    config.model.kwargs.widths = (4, 8, 8, 8)
+    config.augment.size = 56
+    config.model.kwargs.update({"size": 64, "window": 56, "width": 4})
     return config
 
 
@@ -63,7 +64,7 @@ def test_predict_agrees_with_the_score_file_and_draws_a_heat_map(finished, pictu
         np.testing.assert_allclose(result["score"], expected, rtol=1e-4, atol=1e-4)
         assert result["verdict"] == ("fake" if expected >= np.float32(detector.threshold) else "real")
     drawn = predict.heat_png(detector, pictures / name, result)
-    assert cv2.imdecode(np.frombuffer(drawn, np.uint8), cv2.IMREAD_COLOR).shape == (128, 256, 3)
+    assert cv2.imdecode(np.frombuffer(drawn, np.uint8), cv2.IMREAD_COLOR).shape == (64, 128, 3)
 
 
 @pytest.mark.slow

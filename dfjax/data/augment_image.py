@@ -47,11 +47,15 @@ def centre_crop(images: Array, *, size: int) -> Array:
     return images[..., top : top + size, left : left + size, :]
 
 
-def crop(key: Key[Array, ""], images: Array, *, size: int) -> Array:
-    """A random window of size x size pixels, without resampling: the pixels keep their noise."""
+def crop(key: Key[Array, ""], images: Array, *, size: int, step: int = 1) -> Array:
+    """A random window of size x size pixels, without resampling: the pixels keep their noise.
+
+    Its corner lies at multiples of `step`; with 8 the blocks of JPEG files stay where they are.
+    """
 
     def one(key, image):
-        top, left = jax.random.randint(key, (2,), 0, jnp.array(image.shape[:2]) - size + 1)
+        room = (jnp.array(image.shape[:2]) - size) // step
+        top, left = step * jax.random.randint(key, (2,), 0, room + 1)
         return jax.lax.dynamic_slice(image, (top, left, 0), (size, size, image.shape[2]))
 
     return jax.vmap(one)(jax.random.split(key, len(images)), images)
@@ -226,6 +230,7 @@ def augment(
     images: Float[Array, "b h w 3"],
     *,
     size: int = 0,
+    size_step: int = 1,
     flip_rate: float = 0.5,
     degrees: float = 0.0,
     zoom: float = 0.0,
@@ -260,6 +265,6 @@ def augment(
         images = noise(keys[4], images, std=noise_std, rate=noise_rate)
     images = jpeg(keys[5], images, quality=jpeg_quality, rate=jpeg_rate)
     if size:
-        images = crop(keys[6], images, size=size)
+        images = crop(keys[6], images, size=size, step=size_step)
     images = flip(keys[7], images, rate=flip_rate)
     return cut_out(keys[8], images, side=cut_out_side, rate=cut_out_rate) if cut_out_side else images

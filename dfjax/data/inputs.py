@@ -5,6 +5,7 @@ faces. The strata are then drawn with as many real examples more and stored fake
 the plan and its log-odds stay true. What is made goes through the same augmentation as everything else.
 """
 
+import functools
 import inspect
 from collections.abc import Callable
 
@@ -102,18 +103,22 @@ def _check(options: dict, known: set[str]) -> None:
 
 
 def _images(options: dict, count: int) -> Callable:
-    _check(options, _keywords(augment_image.augment))
+    blending, changing = _keywords(self_blend.blend), _keywords(augment_image.augment)
+    _check(options, blending | changing)
+    blend = functools.partial(_blend, **{name: options.pop(name) for name in blending & options.keys()})
 
     def images(key: jax.Array, examples: dict):
         x = augment_image.to_float(examples["image"])
-        x, labels = with_fakes(jax.random.fold_in(key, 1), x, examples["label"], count, _blend)
+        x, labels = with_fakes(jax.random.fold_in(key, 1), x, examples["label"], count, blend)
         return augment_image.augment(key, x, **options), labels
 
     return images
 
 
-def _blend(key: jax.Array, x: Float[Array, "batch size size 3"]) -> Float[Array, "batch size size 3"]:
-    return self_blend.blend(key, x)[0]
+def _blend(
+    key: jax.Array, x: Float[Array, "batch size size 3"], **options: float
+) -> Float[Array, "batch size size 3"]:
+    return self_blend.blend(key, x, **options)[0]
 
 
 def with_fakes(

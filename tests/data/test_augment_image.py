@@ -77,6 +77,12 @@ def test_crop_copies_pixels_and_the_centre_crop_is_central():
     np.testing.assert_array_equal(aug.centre_crop(images, size=8), images[:, 1:9, 2:10])
 
 
+def test_a_stepped_crop_starts_on_multiples_of_the_step_and_reaches_all_of_them():
+    images = jnp.broadcast_to(jnp.arange(21)[None, :, None, None], (64, 21, 21, 1))
+    tops = np.asarray(aug.crop(jax.random.key(0), images, size=10, step=4))[:, 0, 0, 0]
+    assert set(tops.tolist()) == {0, 4, 8}
+
+
 def test_blur_is_the_gaussian_of_opencv(images):
     ours = aug.gaussian_blur(images, jnp.full(4, 1.5))
     theirs = np.stack([cv2.GaussianBlur(np.asarray(x), (15, 15), 1.5) for x in images])

@@ -1,9 +1,11 @@
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
+from dfjax.data import augment_image
 from dfjax.models import build, cnn_small
 
 
@@ -21,8 +23,10 @@ def evaluation(model):
     return nnx.view(model, deterministic=True, use_running_average=True)
 
 
-def test_size(model):
-    assert 0.2e6 < sum(v.size for v in jax.tree.leaves(nnx.state(model, nnx.Param))) < 0.4e6
+def test_only_what_follows_the_filters_is_trained(model):
+    inputs = cnn_small.GRID**2 * (len(cnn_small.RINGS) - 2)
+    sizes = {v.shape for v in jax.tree.leaves(nnx.state(model, nnx.Param))}
+    assert sizes == {(inputs, 64), (64,), (64, 1), (1,)}
 
 
 def test_logits_are_the_head_of_the_embedding(model, images):
@@ -33,18 +37,45 @@ def test_logits_are_the_head_of_the_embedding(model, images):
     np.testing.assert_array_equal(model.embed(images), model.pool(model.features(images)))
 
 
-def test_filters_ignore_flat_and_linear_pictures():
-    """Each filter sums to zero, and so do its first moments."""
-    kernel = cnn_small.high_pass_filters()[:, :, 0].reshape(25, 3)
-    offsets = np.mgrid[-2:3, -2:3].reshape(2, 25)
-    np.testing.assert_allclose(kernel.sum(axis=0), 0, atol=1e-6)
-    np.testing.assert_allclose(offsets @ kernel, 0, atol=1e-6)
+def test_magnitudes_are_those_of_the_cosine_transform_of_each_window():
+    x = np.random.default_rng(0).uniform(size=(1, 22, 17, 3)).astype(np.float32)
+    out = cnn_small.magnitudes(jnp.asarray(x))
+    assert out.shape == (1, 4, 3, len(cnn_small.RINGS) - 1)
+    grey = (255 * x[0] @ np.array([0.299, 0.587, 0.114])).astype(np.float32)
+    for i, j in np.ndindex(4, 3):
+        response = np.abs(cv2.dct(np.ascontiguousarray(grey[4 * i :, 4 * j :][:8, :8])))
+        np.testing.assert_allclose(
+            out[0, i, j], response.reshape(-1) @ cnn_small.ring_weights(), rtol=1e-3, atol=1e-3
+        )
 
 
-def test_residuals_grow_with_noise_up_to_the_limit():
-    noise = jax.random.normal(jax.random.key(0), (1, 32, 32, 3))
-    flat, weak, strong = (jnp.abs(cnn_small.residuals(0.5 + s * noise)).mean() for s in (0.0, 0.002, 10.0))
-    assert flat < 1e-5 < weak < strong <= cnn_small.LIMIT
+def test_every_frequency_but_the_mean_counts_in_one_ring():
+    weights = cnn_small.ring_weights()
+    np.testing.assert_array_equal((weights > 0).sum(axis=1), [0] + [1] * 63)
+    np.testing.assert_allclose(weights.sum(axis=0), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n", [5, 14, 31, 111])
+def test_regions_share_all_samples_evenly(n):
+    shares = cnn_small.shares(n, 14)
+    assert shares.shape == (14, n) and shares.min() >= 0
+    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(shares.sum(axis=0), 14 / n, rtol=1e-4)
+
+
+def test_light_and_contrast_do_not_change_the_fall_off():
+    x = jax.random.uniform(jax.random.key(0), (2, 120, 120, 3), minval=0.2, maxval=0.6)
+    np.testing.assert_allclose(cnn_small.fall_off(x), cnn_small.fall_off(1.4 * x + 0.1), atol=0.02)
+
+
+def test_what_was_scaled_is_seen_where_it_lies():
+    """A soft part loses fine detail against coarse; far from it nothing changes."""
+    x = jax.random.uniform(jax.random.key(0), (1, 232, 232, 3))
+    soft = augment_image.gaussian_blur(x, jnp.array([0.7]))
+    change = cnn_small.fall_off(x.at[:, 64:128, 64:128].set(soft[:, 64:128, 64:128])) - cnn_small.fall_off(x)
+    assert change[0, 5:7, 5:7, 3:].max() < -0.1
+    np.testing.assert_allclose(change[0, 9:], 0, atol=1e-5)
+    np.testing.assert_allclose(change[0, :, :3], 0, atol=1e-5)
 
 
 def test_training_mode_drops_and_moves_the_statistics(model, images):
@@ -71,9 +102,3 @@ def test_bfloat16_computes_close_to_float32(model, images):
     logits = evaluation(half)(images)
     assert logits.dtype == jnp.float32
     np.testing.assert_allclose(logits, evaluation(model)(images), atol=0.05)
-
-
-def test_mean_brightness_of_a_flat_picture_reaches_the_logit(model):
-    """Colours are seen too, not only residuals."""
-    dark, bright = evaluation(model)(jnp.stack([jnp.full((32, 32, 3), v) for v in (0.1, 0.9)]))
-    assert abs(dark - bright) > 1e-3
