@@ -120,7 +120,8 @@ def test_training_drops_updates_statistics_and_reaches_every_used_parameter():
     for path, value in nnx.to_flat_state(gradient):
         name = ".".join(map(str, path))
         assert np.all(np.isfinite(value[...]))
-        assert (np.abs(value[...]).max() > 0) == (".bn1." not in name), name
+        if not name.endswith("conv1.bias"):  # batch norm takes it out again: no slope but rounding
+            assert (np.abs(value[...]).max() > 0) == (".bn1." not in name), name
 
 
 @pytest.mark.parametrize("change", ["missing", "left over", "shape"])

@@ -1,0 +1,158 @@
+"""AASIST against the PyTorch original: seconds per clip when scoring and when training, in one run.
+
+    git clone https://github.com/clovaai/aasist
+    python -m tests.benchmarks.aasist --reference aasist --variant full --batch 8
+
+needs PyTorch (the extra 'parity'); without `--reference` only ours is measured. On CPU ours runs as `dfjax.run`
+runs it, the batch spread over one virtual device per core, and PyTorch on as many threads. The two take turns,
+so that whatever else the machine does falls on both. Printed are the median of the seconds per clip and, because
+other work moves those, of the process's CPU seconds. Clips have 64,600 samples; a training step is forward,
+backward and Adam. `plain` is our training step with XLA's own convolutions, see `dfjax.models.thirds`.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import pathlib
+import statistics
+import time
+from unittest import mock
+
+import jax
+import numpy as np
+import optax
+from flax import nnx
+
+from dfjax import devices
+from dfjax.models import aasist
+from dfjax.records import MAX_SAMPLES
+
+CONFIG = {"full": "AASIST.conf", "light": "AASIST-L.conf"}
+
+
+def ours(variant: str, x: np.ndarray, labels: np.ndarray, plain: bool) -> dict:
+    """Name of the job -> a call that returns when it is done."""
+    mesh = devices.make_mesh(len(x))
+    everywhere = devices.replicated(mesh)
+    graph, params, rest = nnx.split(
+        jax.jit(lambda: aasist.AASIST(rngs=nnx.Rngs(0), variant=variant), out_shardings=everywhere)(),
+        nnx.Param,
+        ...,
+    )
+    tx = optax.adam(1e-4)
+    x, labels = jax.device_put((x, labels), devices.split_batch(mesh))
+    state = [params, rest, jax.jit(tx.init, out_shardings=everywhere)(params)]
+
+    def score(params, rest, x):
+        model = nnx.merge(graph, params, rest, copy=True)
+        return nnx.view(model, deterministic=True, use_running_average=True)(x)
+
+    def step(params, rest, moments, x, labels):
+        def loss(params):
+            model = nnx.merge(graph, params, rest, copy=True)
+            model = nnx.view(model, deterministic=False, use_running_average=False)
+            logits = model(x, rngs=nnx.Rngs(dropout=0))
+            return optax.sigmoid_binary_cross_entropy(logits, labels).mean(), nnx.state(
+                model, nnx.Not(nnx.Param)
+            )
+
+        slopes, rest_after = jax.grad(loss, has_aux=True)(params)
+        updates, moments = tx.update(slopes, moments, params)
+        return optax.apply_updates(params, updates), rest_after, moments
+
+    score = jax.jit(score)
+    step = jax.jit(step, out_shardings=everywhere, donate_argnums=(0, 1, 2))
+
+    def train():
+        state[:] = jax.block_until_ready(step(*state, x, labels))
+
+    calls = {"score": lambda: jax.block_until_ready(score(*state[:2], x)), "train": train}
+
+    def switched(call):
+        def run():
+            with mock.patch.object(aasist.Block, "by_thirds", not plain):
+                call()
+
+        return run
+
+    return {name: switched(call) for name, call in calls.items()}
+
+
+def original(folder: pathlib.Path, variant: str, x: np.ndarray, labels: np.ndarray) -> dict:
+    """As `ours`, for the model in a clone of github.com/clovaai/aasist."""
+    import torch
+
+    spec = importlib.util.spec_from_file_location("original_aasist", folder / "models" / "AASIST.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    torch.set_num_threads(os.cpu_count())
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    config = json.loads((folder / "config" / CONFIG[variant]).read_text())["model_config"]
+    model = module.Model(config).to(device)
+    x, labels = torch.tensor(x, device=device), torch.tensor(labels, device=device)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+
+    def score():
+        model.eval()
+        with torch.inference_mode():
+            model(x)
+        wait()
+
+    def train():
+        model.train()
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(model(x)[1], labels).backward()
+        optimiser.step()
+        wait()
+
+    return {"score": score, "train": train}
+
+
+def in_turns(calls: dict, repeats: int) -> dict[str, tuple[float, float]]:
+    """Median (wall, CPU) seconds of each call; the first is not counted."""
+    taken = {name: [] for name in calls}
+    for _ in range(repeats + 1):
+        for name, call in calls.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            call()
+            taken[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+    return {n: tuple(map(statistics.median, zip(*rows[1:], strict=True))) for n, rows in taken.items()}
+
+
+def main():
+    """Measures and prints one JSON line per framework and job."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--reference", type=pathlib.Path, help="a clone of github.com/clovaai/aasist")
+    parser.add_argument("--variant", choices=list(CONFIG), default="full")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--jobs", nargs="+", choices=["score", "train"], default=["score", "train"])
+    args = parser.parse_args()
+    devices.use_all_cores()
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 0.1, (args.batch, MAX_SAMPLES)).astype(np.float32)
+    labels = np.arange(args.batch) % 2
+    sides = {"ours": ours(args.variant, x, labels, plain=False)}
+    if jax.default_backend() == "cpu" and "train" in args.jobs:
+        sides["plain"] = {"train": ours(args.variant, x, labels, plain=True)["train"]}
+    if args.reference:
+        sides["original"] = original(args.reference, args.variant, x, labels)
+    setting = {"variant": args.variant, "batch": args.batch, "device": jax.devices()[0].device_kind}
+    for job in args.jobs:
+        found = in_turns({name: calls[job] for name, calls in sides.items() if job in calls}, args.repeats)
+        for name, (wall, cpu) in found.items():
+            row = {"job": job, "side": name, "seconds": wall / args.batch, "cpu_seconds": cpu / args.batch}
+            if "original" in found:
+                row["times_faster"] = found["original"][0] / wall
+                row["times_less_cpu"] = found["original"][1] / cpu
+            print(
+                json.dumps(setting | {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}),
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
