@@ -29,9 +29,11 @@ def _finish(
 def grad_cam(
     model: nnx.Module, images: Float[Array, "batch height width 3"]
 ) -> Float[Array, "batch height width"]:
-    """Feature maps weighted by how much each raises the logit of "fake".
+    """Feature maps weighted by how much each raises the logit of "fake", place by place.
 
-    Selvaraju et al., "Grad-CAM", ICCV 2017, equations 1 and 2.
+    Draelos and Carin, "Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional neural
+    networks", 2020. For networks that take the mean over space it is Grad-CAM (Selvaraju et al., ICCV 2017,
+    equations 1 and 2); for those that weigh places differently, Grad-CAM's mean slope would point anywhere.
 
     Args:
       model: a detector with `features`, `pool` and `head`, in evaluation mode.
@@ -39,8 +41,7 @@ def grad_cam(
     """
     maps = model.features(images).astype(jnp.float32)
     slopes = jax.grad(lambda maps: model.head(model.pool(maps)).sum())(maps)
-    weights = slopes.mean(axis=(1, 2), keepdims=True)
-    maps = nnx.relu((weights * maps).sum(axis=-1))
+    maps = nnx.relu((slopes * maps).sum(axis=-1))
     return _finish(maps, *images.shape[1:3], window=getattr(model, "window", 0))
 
 

@@ -42,6 +42,19 @@ def test_grad_cam_finds_what_raises_the_logit():
     np.testing.assert_array_equal(maps[1], 0)  # the blue patch does not raise it
 
 
+class Contrast(Bright):
+    """A detector whose logit is the red of the left half less that of the right."""
+
+    def pool(self, maps, rngs=None):
+        half = maps.shape[2] // 2
+        return (maps[:, :, :half] - maps[:, :, half:]).mean(axis=(1, 2))
+
+
+def test_a_network_that_weighs_places_gets_a_map_of_the_places_that_raise_the_logit():
+    maps = heatmap.grad_cam(Contrast(), jnp.ones((1, 16, 16, 3)))
+    assert maps[:, :, :6].min() == 1 and maps[:, :, 10:].max() == 0
+
+
 def test_the_map_of_a_window_lies_in_the_centre():
     model = nnx.view(CNNSmall(rngs=nnx.Rngs(0), window=32), deterministic=True, use_running_average=True)
     x = jax.random.uniform(jax.random.key(0), (1, 41, 50, 3))
