@@ -2,13 +2,15 @@
 
 A vocoder rebuilds a waveform from a magnitude spectrum, usually a smoothed one, and a phase of its own
 making. So does this file, in many randomised ways, so that a detector learns what re-synthesis leaves behind
-instead of one generator's habits:
+instead of one generator's habits. Per clip one of each is drawn:
 
+  source      the recording; or pulses and noise through its linear-prediction filter (Atal and Hanauer 1971),
+              at a pitch of their own
   magnitude   as it is; through a mel filter bank and back; smoothed over time; quantised in bands as a codec
-              would
-  phase       random; the original with noise; the same offset in all frames of a bin; the minimum phase of
-              the envelope consistency 0 to ITERATIONS rounds of fast Griffin-Lim (Griffin and Lim 1984;
-              Perraudin et al. 2013)
+              would; its peaks alone, a sum of sinusoids (McAulay and Quatieri 1986); with envelope and pitch moved
+  phase       random; the original with noise; the same offset in all frames of a bin; without the minimum
+              phase of the envelope; advancing more regularly than it did
+  consistency 0 to ITERATIONS rounds of fast Griffin-Lim (Griffin and Lim 1984; Perraudin et al. 2013)
 
 Every such clip keeps its source's group, so nothing leaks between splits; only training clips are
 re-synthesised.
@@ -28,6 +30,14 @@ from dfjax.records import SAMPLE_RATE
 SIZES = (512, 1024)  # points of the transform, one per step; hop is a quarter
 ITERATIONS = 6  # of fast Griffin-Lim; a clip takes part in a random number of them
 MOMENTUM = 0.99  # Perraudin et al. 2013
+MELS = (32, 48, 80)  # bins of the filter banks that clips are inverted from
+BANDS = 20  # in which a codec would quantise, equally wide on the mel scale
+FLOOR = 1e-5  # of a magnitude whose logarithm is taken
+
+ORDER = 18  # of linear prediction: 2 per formant and some for the glottis
+PITCH = (60.0, 400.0)  # Hz
+VOICED = 0.4  # a normalised autocorrelation above this is a voice's
+PREDICTED = 0.25  # share of clips that are pulses and noise through a prediction filter
 
 
 def stft(x: Float[Array, "batch time"], size: int) -> Complex[Array, "batch frames bins"]:
@@ -48,8 +58,55 @@ def istft(z: Complex[Array, "batch frames bins"], size: int, samples: int) -> Fl
     return x[:, size // 2 : size // 2 + samples]
 
 
+# ---------------------------------------------------------------------- source
+
+
+def linear_prediction(
+    correlation: Float[Array, "*frames lags"], order: int
+) -> tuple[Float[Array, "*frames taps"], Float[Array, "*frames 1"]]:
+    """Prediction-error filter (1, a_1, ..., a_order) and the error's power, by Levinson's and Durbin's recursion."""
+    taps, error = jnp.ones_like(correlation[..., :1]), correlation[..., :1]
+    none = [(0, 0)] * (correlation.ndim - 1)
+    for i in range(1, order + 1):
+        reflection = -(taps * correlation[..., i:0:-1]).sum(axis=-1, keepdims=True) / error
+        longer = jnp.pad(taps, [*none, (0, 1)])
+        taps, error = longer + reflection * longer[..., ::-1], error * (1 - reflection**2)
+    return taps, error
+
+
+def _predicted(key: jax.Array, z: Array, size: int, samples: int) -> Array:
+    """Pulses where there is a voice, noise elsewhere, through the prediction filter of each frame."""
+    key_pitch, key_noise = jax.random.split(key)
+    batch, frames, _ = z.shape
+    correlation = jnp.fft.irfft(jnp.abs(z) ** 2, n=size) + 1e-9 * (np.arange(size) == 0)[None, None]
+    correlation /= correlation[..., :1]
+    lags = np.arange(int(SAMPLE_RATE / PITCH[1]), min(int(SAMPLE_RATE / PITCH[0]), size // 2))
+    peak = correlation[..., lags]
+    voiced = jnp.repeat(peak.max(axis=-1) > VOICED, size // 4, axis=1)
+    moved = jax.random.uniform(key_pitch, (batch, 1), minval=0.8, maxval=1.25)
+    hertz = moved * SAMPLE_RATE / jnp.asarray(lags)[peak.argmax(axis=-1)]
+    turns = jnp.cumsum(jnp.repeat(hertz, size // 4, axis=1) / SAMPLE_RATE, axis=1)
+    pulses = jnp.diff(jnp.floor(turns), axis=1, prepend=0) * jnp.sqrt(
+        SAMPLE_RATE / jnp.repeat(hertz, size // 4, axis=1)
+    )
+    noise = jax.random.normal(key_noise, pulses.shape)
+    excitation = stft(jnp.where(voiced, pulses, noise)[:, :samples], size)[:, :frames]
+
+    window = np.exp(-0.5 * (2 * np.pi * 40 / SAMPLE_RATE * np.arange(ORDER + 1)) ** 2).astype(np.float32)
+    taps, error = linear_prediction(correlation[..., : ORDER + 1] * window[None, None], ORDER)
+    power = (jnp.abs(z) ** 2).mean(axis=-1, keepdims=True)
+    return excitation * jnp.sqrt(power * jnp.maximum(error, 0) / (0.375 * size)) / jnp.fft.rfft(taps, n=size)
+
+
+# ---------------------------------------------------------------------- magnitude: (key, magnitude, size) -> magnitude
+
+
+def _as_it_is(key: jax.Array, magnitude: Array, size: int) -> Array:
+    return magnitude
+
+
 @functools.cache
-def _through_mel(size: int, bins: int) -> np.ndarray:
+def _through_filters(size: int, bins: int) -> np.ndarray:
     """Magnitude to mel and back by the transposed, normalised filters, (frequency, frequency)."""
     filters = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=size, n_mels=bins, norm=None).astype(np.float64)
     forward = filters / np.maximum(filters.sum(axis=1, keepdims=True), 1e-9)
@@ -57,52 +114,127 @@ def _through_mel(size: int, bins: int) -> np.ndarray:
     return (forward.T @ back).astype(np.float32)
 
 
-def _minimum_phase(magnitude: Array, size: int) -> Array:
-    """The phase of the minimum-phase filter with this magnitude, by the folded cepstrum."""
-    cepstrum = jnp.fft.irfft(jnp.log(jnp.maximum(magnitude, 1e-5)).astype(jnp.complex64), n=size)
+def _through_mel(key: jax.Array, magnitude: Array, size: int) -> Array:
+    return _choose(key, [magnitude @ _through_filters(size, bins) for bins in MELS])
+
+
+def _smooth(key: jax.Array, magnitude: Array, size: int) -> Array:
+    padded = jnp.pad(magnitude, ((0, 0), (1, 1), (0, 0)), mode="edge")
+    return (padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]) / 3
+
+
+@functools.cache
+def _bands(size: int) -> np.ndarray:
+    """Which band each bin lies in, as (frequency, band) of 0 and 1."""
+    mel = librosa.hz_to_mel(np.linspace(0, SAMPLE_RATE / 2, size // 2 + 1), htk=True)
+    return np.eye(BANDS, dtype=np.float32)[np.minimum(mel / mel[-1] * BANDS, BANDS - 1).astype(int)]
+
+
+def _quantised(key: jax.Array, magnitude: Array, size: int) -> Array:
+    """Steps of 0.5 to 2 times a band's root mean square in its frame; what is far below it is lost, as at low bit rates."""
+    bands = _bands(size)
+    count = np.maximum(bands.sum(axis=0), 1)
+    level = jnp.sqrt(magnitude**2 @ (bands / count)) @ bands.T
+    step = level * jax.random.uniform(key, (len(magnitude), 1, 1), minval=0.5, maxval=2.0) + 1e-9
+    return jnp.round(magnitude / step) * step
+
+
+def _partials(key: jax.Array, magnitude: Array, size: int) -> Array:
+    """Peaks and their next neighbours: the main lobes of sinusoids."""
+    padded = jnp.pad(magnitude, ((0, 0), (0, 0), (2, 2)))
+    peak = (padded[..., 1:-1] >= padded[..., :-2]) & (padded[..., 1:-1] > padded[..., 2:])
+    return jnp.where(peak[..., :-2] | peak[..., 1:-1] | peak[..., 2:], magnitude, 0)
+
+
+def _moved(key: jax.Array, magnitude: Array, size: int) -> Array:
+    """Envelope (a throat's length) and fine structure (its pitch) stretched along frequency, each by its own factor."""
+    key_envelope, key_pitch = jax.random.split(key)
+    envelope = _envelope(magnitude, size).real
+    fine = jnp.log(jnp.maximum(magnitude, FLOOR)) - envelope
+    bins = magnitude.shape[-1]
+
+    def stretched(key, values):
+        factor = jax.random.uniform(key, (len(values), 1), minval=0.85, maxval=1.18)
+        at = jnp.minimum(jnp.arange(bins)[None] / factor, bins - 1.001)
+        low = at.astype(jnp.int32)
+        share = (at - low)[:, None]
+        pick = jax.vmap(lambda rows, where: rows[:, where])
+        return (1 - share) * pick(values, low) + share * pick(values, low + 1)
+
+    return jnp.exp(stretched(key_envelope, envelope) + stretched(key_pitch, fine))
+
+
+MAGNITUDES = (_as_it_is, _through_mel, _smooth, _quantised, _partials, _moved)
+
+# ---------------------------------------------------------------------- phase: (key, z, size) -> phase
+
+
+def _envelope(magnitude: Array, size: int) -> Array:
+    """Logarithm of the minimum-phase filter with the envelope of this magnitude, by the folded cepstrum."""
+    cepstrum = jnp.fft.irfft(jnp.log(jnp.maximum(magnitude, FLOOR)).astype(jnp.complex64), n=size)
     fold = np.zeros(size, np.float32)
     fold[0], fold[1 : size // 8] = 1, 2  # liftered: the envelope alone
-    return jnp.fft.rfft(cepstrum * fold[None, None]).imag
+    return jnp.fft.rfft(cepstrum * fold[None, None])
 
 
-def _magnitude(key: jax.Array, magnitude: Array, size: int) -> Array:
-    """One of four treatments per clip."""
-    key_kind, key_bins, key_step = jax.random.split(key, 3)
-    batch = magnitude.shape[0]
-    mels = jnp.stack([magnitude @ _through_mel(size, bins) for bins in (40, 80)])
-    mel = mels[jax.random.randint(key_bins, (batch,), 0, 2), jnp.arange(batch)]
-    padded = jnp.pad(magnitude, ((0, 0), (1, 1), (0, 0)), mode="edge")
-    smooth = (padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]) / 3
-    step = jax.random.uniform(key_step, (batch, 1, 1), minval=0.2, maxval=1.0)  # nepers
-    coarse = jnp.exp(jnp.round(jnp.log(jnp.maximum(magnitude, 1e-5)) / step) * step)
-    return _choose(key_kind, [magnitude, mel, smooth, coarse])
+def _random(key: jax.Array, z: Array, size: int) -> Array:
+    return jax.random.uniform(key, z.shape, minval=-np.pi, maxval=np.pi)
 
 
-def _phase(key: jax.Array, z: Array, size: int) -> Array:
-    """One of four treatments per clip."""
-    key_kind, key_random, key_noise, key_level, key_offset = jax.random.split(key, 5)
+def _noisy(key: jax.Array, z: Array, size: int) -> Array:
+    key_noise, key_level = jax.random.split(key)
+    level = jax.random.uniform(key_level, (len(z), 1, 1), minval=0.3, maxval=1.5)
+    return jnp.angle(z) + level * jax.random.normal(key_noise, z.shape)
+
+
+def _offset(key: jax.Array, z: Array, size: int) -> Array:
     batch, _, bins = z.shape
-    own = jnp.angle(z)
-    anything = jax.random.uniform(key_random, own.shape, minval=-np.pi, maxval=np.pi)
-    level = jax.random.uniform(key_level, (batch, 1, 1), minval=0.3, maxval=1.5)
-    noisy = own + level * jax.random.normal(key_noise, own.shape)
-    offset = own + jax.random.uniform(key_offset, (batch, 1, bins), minval=-np.pi, maxval=np.pi)
-    envelope = _minimum_phase(jnp.abs(z), size)
-    return _choose(key_kind, [anything, noisy, offset, own - envelope])
+    return jnp.angle(z) + jax.random.uniform(key, (batch, 1, bins), minval=-np.pi, maxval=np.pi)
+
+
+def _without_envelope(key: jax.Array, z: Array, size: int) -> Array:
+    return jnp.angle(z) - _envelope(jnp.abs(z), size).imag
+
+
+def _regular(key: jax.Array, z: Array, size: int) -> Array:
+    """The first frame's phase, then in each bin the advance from frame to frame, averaged over five of them."""
+    turn = z[:, 1:] * z[:, :-1].conj()
+    turn /= jnp.maximum(jnp.abs(turn), 1e-9)
+    padded = jnp.pad(turn, ((0, 0), (2, 2), (0, 0)), mode="edge")
+    mean = sum(padded[:, i : i + turn.shape[1]] for i in range(5))
+    return jnp.cumsum(jnp.concatenate([jnp.angle(z[:, :1]), jnp.angle(mean)], axis=1), axis=1)
+
+
+PHASES = (_random, _noisy, _offset, _without_envelope, _regular)
 
 
 def _choose(key: jax.Array, kinds: list[Array]) -> Array:
+    """One of the kinds per clip."""
     batch = kinds[0].shape[0]
     return jnp.stack(kinds)[jax.random.randint(key, (batch,), 0, len(kinds)), jnp.arange(batch)]
 
 
+def _any(key: jax.Array, kinds: tuple, value: Array, size: int) -> Array:
+    """Each clip of `value` through one of the kinds."""
+    made = [kind(jax.random.fold_in(key, i), value, size) for i, kind in enumerate(kinds)]
+    return _choose(jax.random.fold_in(key, len(kinds)), made)
+
+
+# ---------------------------------------------------------------------- all of it
+
+
 def _resynthesise(key: jax.Array, x: Float[Array, "batch time"], size: int) -> Float[Array, "batch time"]:
-    key_magnitude, key_phase, key_rounds = jax.random.split(key, 3)
-    samples = x.shape[1]
+    key_source, key_made, key_magnitude, key_phase, key_rounds = jax.random.split(key, 5)
+    batch, samples = x.shape
     z = stft(x, size)
-    magnitude = _magnitude(key_magnitude, jnp.abs(z), size)
-    guess = magnitude * jnp.exp(1j * _phase(key_phase, z, size))
-    rounds = jax.random.randint(key_rounds, (x.shape[0], 1, 1), 0, ITERATIONS + 1)
+    made = jax.random.bernoulli(key_made, PREDICTED, (batch, 1, 1))
+    z = jnp.where(made, _predicted(key_source, z, size, samples), z)
+    magnitude = _any(key_magnitude, MAGNITUDES, jnp.abs(z), size)
+    phase = jnp.where(
+        made, jnp.angle(z), _any(key_phase, PHASES, z, size)
+    )  # of pulses it is artificial already
+    guess = magnitude * jnp.exp(1j * phase)
+    rounds = jax.random.randint(key_rounds, (batch, 1, 1), 0, ITERATIONS + 1)
 
     def round_(i, carry):
         guess, previous = carry

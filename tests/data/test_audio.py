@@ -43,7 +43,8 @@ def test_everything_at_once_is_finite_per_clip_and_decided_by_the_key():
 
 
 def test_the_batch_may_lie_on_any_number_of_devices():
-    augment = functools.partial(audio.augment, **EVERYTHING)
+    # without mu-law, where the last bit of a sum over frequencies decides between two steps
+    augment = functools.partial(audio.augment, **EVERYTHING | {"telephone_rate": 0.0})
     spread = NamedSharding(devices.make_mesh(4), PartitionSpec("data"))
     one, two = jax.jit(augment)(KEY, X), jax.jit(augment)(KEY, jax.device_put(X, spread))
     np.testing.assert_allclose(one, two, atol=2e-6)
@@ -92,7 +93,9 @@ def test_speed_moves_a_tone_and_keeps_its_level(speed):
 def test_a_share_of_the_cuts_changes_speed():
     clip = (8000 * np.sin(2 * np.pi * 1000 / 16000 * np.arange(40000))).astype(np.int16)
     cuts = np.asarray(
-        audio.take(KEY, jnp.asarray(np.tile(clip, (64, 1))), jnp.full((64,), 40000, jnp.int32), 16000, speed_rate=0.5)
+        audio.take(
+            KEY, jnp.asarray(np.tile(clip, (64, 1))), jnp.full((64,), 40000, jnp.int32), 16000, speed_rate=0.5
+        )
     )
     peaks = np.abs(np.fft.rfft(cuts * np.hanning(16000), axis=1)).argmax(axis=1)
     assert set(peaks) == {900, 1000, 1100} and 20 <= (peaks == 1000).sum() <= 44

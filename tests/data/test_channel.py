@@ -36,7 +36,7 @@ def test_mu_law_is_its_formula():
 
 def test_a_telephone_passes_its_band_and_nothing_above_it():
     t = np.arange(8000) / 16000
-    tones = jnp.asarray(np.stack([0.5 * np.sin(2 * np.pi * f * t) for f in (20, 1000, 2500, 6000)]), jnp.float32)
+    tones = jnp.asarray(np.stack([0.5 * np.sin(2 * np.pi * f * t) for f in (20, 1000, 2000, 6000)]), jnp.float32)
     inside = np.asarray(channel.telephone(KEY, tones))[:, 1000:-1000]
     level = inside.std(axis=1) / np.asarray(tones)[:, 1000:-1000].std(axis=1)
     np.testing.assert_allclose(level[1:3], 1, atol=0.02)
@@ -81,9 +81,8 @@ def test_a_pause_comes_first_and_the_clip_follows_it():
     np.testing.assert_array_equal(channel.lead(KEY, X, seconds=0.0), X)
     y = np.asarray(channel.lead(KEY, X, seconds=0.25))
     for before, after in zip(np.asarray(X), y, strict=True):
-        pause = int(np.argmax(np.abs(after) > 0.01 * 0.99 + 1e-9))
-        start = next(p for p in range(pause + 1) if np.array_equal(after[p:], before[: 8000 - p]))
-        assert 0 <= start <= 4000 and np.abs(after[:start]).max(initial=0) < 6 * 10 ** (-50 / 20)
+        start = next(p for p in range(4001) if np.array_equal(after[p:], before[: 8000 - p]))
+        assert np.abs(after[:start]).max(initial=0) < 6 * 10 ** (-50 / 20)
         assert not start or np.abs(after[:start]).max() > 0
 
 

@@ -1,0 +1,101 @@
+"""The parts of re-synthesis, each by what it must do."""
+
+import jax
+import jax.numpy as jnp
+import librosa
+import numpy as np
+import pytest
+import scipy.linalg
+
+from dfjax.data import vocode
+
+KEY = jax.random.key(1)
+SIZE = 512
+
+
+@pytest.fixture(scope="module")
+def voice():
+    rng = np.random.default_rng(0)
+    t = np.arange(8000) / 16000
+    buzz = sum(np.sin(2 * np.pi * k * 125 * t) / k for k in range(1, 40))
+    return (0.1 * buzz[None] + 0.003 * rng.standard_normal((2, 8000))).astype(np.float32)
+
+
+def test_the_inverse_of_the_transform_is_its_inverse(voice):
+    for size in vocode.SIZES:
+        y = vocode.istft(vocode.stft(jnp.asarray(voice), size), size, voice.shape[1])
+        inside = slice(size, (voice.shape[1] // (size // 4) - 4) * size // 4)
+        np.testing.assert_allclose(np.asarray(y)[:, inside], voice[:, inside], atol=1e-5)
+
+
+def test_linear_prediction_solves_the_normal_equations(voice):
+    lags = np.stack([np.correlate(v, v, "full")[7999 : 7999 + 19] for v in voice.astype(np.float64)])
+    lags[:, 0] *= 1.001  # well conditioned
+    taps, error = vocode.linear_prediction(jnp.asarray(lags / lags[:, :1], jnp.float32), 18)
+    for row, a, e in zip(lags / lags[:, :1], np.asarray(taps), np.asarray(error), strict=True):
+        solved = scipy.linalg.solve_toeplitz(row[:-1], -row[1:])
+        np.testing.assert_allclose(a, np.concatenate([[1], solved]), atol=5e-3)
+        np.testing.assert_allclose(e, 1 + solved @ row[1:], rtol=2e-2)
+
+
+def test_prediction_keeps_envelope_and_voice_and_moves_the_pitch(voice):
+    z = vocode.stft(jnp.asarray(voice), SIZE)
+    y = np.asarray(vocode.istft(vocode._predicted(KEY, z, SIZE, voice.shape[1]), SIZE, voice.shape[1]))
+    np.testing.assert_allclose(y.std(axis=1), voice.std(axis=1), rtol=0.3)
+    for clip in y:
+        pitch = np.median(librosa.yin(clip, fmin=60, fmax=400, sr=16000))
+        assert 0.78 * 125 < pitch < 1.27 * 125
+    assert not np.allclose(y[0], y[1], atol=0.01)
+
+
+def test_magnitudes_do_what_they_are_called(voice):
+    m = jnp.abs(vocode.stft(jnp.asarray(voice), SIZE))
+    for kind in vocode.MAGNITUDES:
+        made = np.asarray(kind(KEY, m, SIZE))
+        assert made.shape == m.shape and np.isfinite(made).all() and made.min() >= 0
+        assert np.array_equal(made, m) == (kind is vocode._as_it_is)
+    constant = jnp.ones_like(m)
+    for kind in (vocode._through_mel, vocode._smooth):
+        np.testing.assert_allclose(np.asarray(kind(KEY, constant, SIZE))[..., 4:-4], 1, atol=1e-4)
+    partials = np.asarray(vocode._partials(KEY, m, SIZE))
+    assert ((partials == 0) | (partials == np.asarray(m))).all() and 0.05 < (partials == 0).mean() < 0.6
+    middle = np.asarray(m)[0, 30]
+    loudest = middle.argmax()
+    assert (partials[0, 30, loudest - 1 : loudest + 2] == middle[loudest - 1 : loudest + 2]).all()
+
+
+def test_quantised_magnitudes_lie_on_steps_of_their_band(voice):
+    m = jnp.abs(vocode.stft(jnp.asarray(voice), SIZE))
+    made = np.asarray(vocode._quantised(KEY, m, SIZE))
+    share = np.asarray(jax.random.uniform(KEY, (2, 1, 1), minval=0.5, maxval=2.0))
+    assert (made == 0).mean() > 0.1
+    for band in vocode._bands(SIZE).T.astype(bool):
+        if band.any():
+            level = np.sqrt((np.asarray(m)[..., band] ** 2).mean(axis=-1, keepdims=True))
+            steps = made[..., band] / (share * level)
+            np.testing.assert_allclose(steps, np.round(steps), atol=2e-2)
+
+
+def test_a_regular_advance_of_a_steady_tone_is_its_own():
+    tone = 0.3 * np.sin(2 * np.pi * 1000 / 16000 * np.arange(8000)).astype(np.float32)[None]
+    z = vocode.stft(jnp.asarray(tone), SIZE)
+    phase = np.asarray(vocode._regular(KEY, z, SIZE))[0, 5:50, 32]
+    error = phase - np.unwrap(np.angle(np.asarray(z)[0, 5:50, 32]))
+    np.testing.assert_allclose(np.exp(1j * (error - error[0])), 1, atol=1e-2)
+
+
+def test_phases_are_finite_and_none_is_the_original(voice):
+    z = vocode.stft(jnp.asarray(voice), SIZE)
+    for kind in vocode.PHASES:
+        phase = np.asarray(kind(KEY, z, SIZE))
+        assert phase.shape == z.shape and np.isfinite(phase).all()
+        assert np.abs(np.exp(1j * phase) - np.exp(1j * np.angle(z))).mean() > 0.05
+
+
+def test_digital_silence_stays_finite():
+    z = vocode.stft(jnp.zeros((2, 4000)), SIZE)
+    assert np.isfinite(np.asarray(vocode._predicted(KEY, z, SIZE, 4000))).all()
+    for kind in vocode.MAGNITUDES:
+        assert np.isfinite(np.asarray(kind(KEY, jnp.abs(z), SIZE))).all()
+    for kind in vocode.PHASES:
+        assert np.isfinite(np.asarray(kind(KEY, z, SIZE))).all()
