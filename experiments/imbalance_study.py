@@ -5,9 +5,9 @@
     python -m dfjax.run --config experiments/imbalance_study.py:folder_audio+focal --source RECORDINGS
 
 The argument is DATASET, ARM or DATASET+ARM; without an arm, `dfjax.compare` runs all of ARMS. Every arm has the same network, data,
-steps and optimiser, those of audio_baseline.py in half as many steps. The two heads are fitted on the embeddings that the plain arm has
-learnt (decoupled training); `dfjax.compare` makes them, or `dfjax.rebalance` from any finished run. A study of 3 seeds trains 24 networks
-and may be stopped and continued.
+steps and optimiser, those of audio_baseline.py. The two heads are fitted on the embeddings that the plain arm has learnt (decoupled
+training); `dfjax.compare` makes them, or `dfjax.rebalance` from any finished run. A study of 3 seeds trains 24 networks and may be
+stopped and continued.
 """
 
 import ml_collections
@@ -72,7 +72,7 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
     config.optim = ml_collections.ConfigDict()
     config.optim.learning_rate = 1e-3
     config.optim.warmup_steps = 40
-    config.optim.weight_decay = 0.05
+    config.optim.weight_decay = 5.0  # a step takes learning_rate x weight_decay of a weight
     config.optim.clip_norm = 1.0
     config.optim.ema = 0.99
     config.train = ml_collections.ConfigDict()

@@ -116,12 +116,10 @@ def test_an_unknown_head_is_refused_before_anything_is_written(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_the_plain_arm_is_the_baseline_experiment_in_half_as_many_steps():
+def test_the_plain_arm_is_the_baseline_experiment():
     sys.path.insert(0, str(ROOT))
     from experiments import audio_baseline, imbalance_study
 
     plain, baseline = imbalance_study.get_config().to_dict(), audio_baseline.get_config().to_dict()
     assert plain["balance"].pop("head") == ""
-    for part, name in (("train", "steps"), ("train", "eval_every"), ("optim", "warmup_steps")):
-        assert 2 * plain[part].pop(name) == baseline[part].pop(name), name
     assert plain == baseline

@@ -1,9 +1,10 @@
-"""The default audio detector: the texture of two spectrograms, one small layer of several members, a logit.
+"""The default audio detector: the texture of a spectrogram, one small layer of several members, a logit.
 
 Per frequency bin, six statistics over time of how power and phase move (dfjax/features/texture.py), at a
-window of 25 ms, which sees single pitch periods, and of 128 ms, which sees single harmonics. One layer maps
-them to the embedding. The statistics have no parameters, so with few fakes there is little to overfit;
-nothing but Fourier transforms and matrix products, so it trains in a minute on a CPU.
+window of 128 ms, which sees single harmonics. One layer maps them to the embedding. The statistics have no
+parameters, so with few fakes there is little to overfit; nothing but Fourier transforms and matrix products,
+so it trains in a minute on a CPU. The same statistics at 25 ms, added, fit validation better and generators
+that training has not seen worse.
 """
 
 import jax
@@ -15,7 +16,7 @@ from dfjax.features import spectrum, texture
 from dfjax.models import heads
 from dfjax.records import InputError
 
-LONG = 2048  # samples of the long window, 128 ms; its hop is an eighth
+WINDOW = 2048  # samples, 128 ms; the hop is an eighth
 
 
 class Texture(nnx.Module):
@@ -40,7 +41,7 @@ class Texture(nnx.Module):
     ):
         if embedding % members:
             raise InputError(f"embedding={embedding}; expected a multiple of members={members}")
-        inputs = texture.STATISTICS * (spectrum.BINS - 2 + LONG // 2 - 1)
+        inputs = texture.STATISTICS * (WINDOW // 2 - 1)
         self.members = members
         self.norm = nnx.BatchNorm(inputs, momentum=0.95, use_bias=False, use_scale=False, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
@@ -48,8 +49,8 @@ class Texture(nnx.Module):
         self.head = heads.Linear(embedding, rngs=rngs)
 
     def statistics(self, x: Float[Array, "batch time"]) -> Float[Array, "batch statistics"]:
-        """The texture at both windows, flattened."""
-        return spectrum.few_at_a_time(_both_textures, x)
+        """The texture of each clip, flattened."""
+        return spectrum.few_at_a_time(_texture, x)
 
     def embed(self, x: Float[Array, "batch time"], *, rngs=None) -> Float[Array, "rows dim"]:
         """The embedding that the head sees; in training a row for each member, the parts of the others zero."""
@@ -66,6 +67,5 @@ class Texture(nnx.Module):
         return self.head(self.embed(x, rngs=rngs))
 
 
-def _both_textures(x: Float[Array, "batch time"]) -> Float[Array, "batch statistics"]:
-    both = texture.texture(*spectrum.transform(x)), texture.texture(*spectrum.stft(x, LONG, LONG // 8))
-    return jnp.concatenate([one.reshape(x.shape[0], -1) for one in both], axis=-1)
+def _texture(x: Float[Array, "batch time"]) -> Float[Array, "batch statistics"]:
+    return texture.texture(*spectrum.stft(x, WINDOW, WINDOW // 8)).reshape(x.shape[0], -1)
