@@ -185,10 +185,11 @@ def train_counts(split: sources.Split) -> dict:
 
 
 def subgroups(split: sources.Split) -> dict[str, dict[str, str]]:
-    """Field -> clip -> value, for the fields that the dataset has."""
+    """Field -> clip -> value, for the fields that the dataset has filled in."""
     return {
         field: dict(zip(split.clip.tolist(), values.tolist(), strict=True))
         for field, values in split.subgroups.items()
+        if any(values)
     }
 
 

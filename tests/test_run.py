@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from dfjax import checkpoint, predict, run, score_file, train, tune
+from dfjax.data import sources
 from dfjax.records import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -239,3 +240,10 @@ def test_a_relative_workdir_holds_checkpoints(finished, monkeypatch):
     with checkpoint.manager(folder.name) as found, checkpoint.manager(folder) as same:
         assert checkpoint.latest_step(found) == checkpoint.latest_step(same) == 12
         assert found.directory.is_absolute()
+
+
+def test_subgroups_that_nobody_filled_in_are_not_reported():
+    ids = np.array(["a", "b"])
+    filled = {"gender": np.array(["", ""]), "language": np.array(["", "en"])}
+    split = sources.Split("test", "x", None, np.array([0, 1]), ids, ids, ids, ids, filled)
+    assert run.subgroups(split) == {"language": {"a": "", "b": "en"}}
