@@ -44,7 +44,8 @@ def prepare(
       jobs: worker processes; default one per core.
       beam_runner: name of an Apache Beam runner that decodes instead of our worker processes.
       beam_options: that runner's own options, as on a command line.
-      face_model: path of a YuNet ONNX file; faces are then found by it.
+      face_model: YuNet's ONNX file, its path or an http(s) address that is downloaded once; faces are then found
+        by it.
       **crop_options: frames, size, faces or image_format unlike the config's.
 
     Returns:
@@ -55,6 +56,8 @@ def prepare(
         prepared from another source.
     """
     cls = data_builders.load(name)
+    if face_model is not None:
+        face_model = face_model_file(face_model, _root(data_dir, cls).parent / "downloads")
     _check_arguments(data_dir, jobs, face_model, crop_options)
     with _quiet():
         if not issubclass(cls, preparing.MediaBuilder):
@@ -116,6 +119,21 @@ def describe(facts: dict[str, Any], directory: epath.PathLike) -> str:
         lines.append(f"  {sum(faceless.values())} frames without a face in {len(faceless)} clips")
     lines += [f"  warning: {warning}" for warning in facts["warnings"]]
     return "\n".join([*lines, f"  prepared in {directory}; preparation.json lists everything left out"])
+
+
+def face_model_file(given: epath.PathLike, downloads: epath.Path) -> epath.Path:
+    """The file of a face model: as given, or fetched into `downloads` by TFDS, once.
+
+    Raises:
+      InputError: the address gives nothing.
+    """
+    if not str(given).startswith(("http://", "https://")):
+        return epath.Path(given)
+    try:
+        with _quiet():
+            return tfds.download.DownloadManager(download_dir=downloads).download(str(given))
+    except Exception as error:  # whatever the network, the server or its certificate did
+        raise InputError(f"--face_model {given} could not be downloaded: {error}") from error
 
 
 @contextlib.contextmanager
@@ -215,7 +233,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--size", type=int, help="side of a face crop in pixels")
     result.add_argument("--faces", choices=("largest", "all"), help="which faces of a frame are kept")
     result.add_argument("--image_format", choices=("jpeg", "png"), help="of face crops")
-    result.add_argument("--face_model", help="YuNet .onnx file (default: OpenCV's Haar cascade)")
+    result.add_argument(
+        "--face_model", help="YuNet .onnx file or its http(s) address (default: OpenCV's Haar cascade)"
+    )
     result.add_argument("--jobs", type=int, help="worker processes (default one per core)")
     result.add_argument("--beam_runner", help="Apache Beam runner, such as DirectRunner")
     result.add_argument("--beam_options", default="", help="its options, such as '--project=p --region=r'")

@@ -1,15 +1,18 @@
 """From a folder to records: complete, repeatable, resumable, and hard to stop."""
 
+import http.server
 import json
 import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from etils import epath
 
 from data_builders import decoding, workers
 from dfjax import prepare
@@ -245,3 +248,27 @@ def test_beam_gives_the_same_records(source, tmp_path):
             assert all(np.array_equal(one[name], other[name]) for name in one)
     skipped = [[id_ for id_, _ in prepare.summary(d)["skipped"]] for d in (ours, beam)]
     assert skipped[0] == skipped[1]
+
+
+def test_a_face_model_is_downloaded_once(tmp_path):
+    served, asked = tmp_path / "served", []
+    served.mkdir()
+    (served / "yunet.onnx").write_bytes(b"model")
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(served))
+
+        def log_message(self, *args):
+            asked.append(self.path)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/"
+        for _ in range(2):
+            path = prepare.face_model_file(address + "yunet.onnx", epath.Path(tmp_path / "downloads"))
+            assert path.read_bytes() == b"model"
+        assert asked == ["/yunet.onnx"]
+        with pytest.raises(InputError, match="none.onnx could not be downloaded"):
+            prepare.face_model_file(address + "none.onnx", epath.Path(tmp_path / "downloads"))
+        server.shutdown()
