@@ -67,7 +67,7 @@ def evaluate(
         scores = _stored(path, decision)
         if scores is None:
             detector = detector or _detector(config, folder, decision.get("step"))
-            scores = _score(detector, name, split, data_dir)
+            scores = _score(detector, name, split, data_dir, _rule(decision))
             score_file.write(path, scores)
         rows.append(row(name, scores, decision, trained=name.split("/")[0] == config.data.dataset))
     rows = report.plain(rows)
@@ -126,12 +126,17 @@ def markdown(rows: list[dict[str, Any]], decision: dict[str, Any], split: str = 
 
 
 def _stored(path: pathlib.Path, decision: dict[str, Any]) -> Scores | None:
-    """The scores of an earlier call, if the same checkpoint made them."""
+    """The scores of an earlier call, if the same checkpoint made them for the same clip scores."""
     if not path.exists():
         return None
     scores = score_file.read(path)
     same = decision.get("step") is not None and scores.header.get("step") == decision["step"]
-    return scores if same else None
+    return scores if same and score_file.rule_of(scores) == _rule(decision) else None
+
+
+def _rule(decision: dict[str, Any]) -> str:
+    """How clips were scored when the threshold was chosen, and so must be now."""
+    return decision.get("clip_score", "mean")
 
 
 def _detector(config, folder: pathlib.Path, step: int | None) -> tuple:
@@ -142,7 +147,7 @@ def _detector(config, folder: pathlib.Path, step: int | None) -> tuple:
     return model, scoring.make_scorer(graphdef, model.modality), params, model_state, step, batch, mesh
 
 
-def _score(detector: tuple, name: str, split_name: str, data_dir: epath.PathLike | None) -> Scores:
+def _score(detector: tuple, name: str, split_name: str, data_dir: epath.PathLike | None, rule: str) -> Scores:
     model, scorer, params, model_state, step, batch, mesh = detector
     dataset, _, config_name = name.partition("/")
     directory = prepare.prepare(dataset, None, data_dir, config_name or None)
@@ -152,7 +157,7 @@ def _score(detector: tuple, name: str, split_name: str, data_dir: epath.PathLike
     if model.modality not in split.records[0]:
         raise InputError(f"{name} holds no {model.modality}, which is what this detector judges")
     values = scoring.score_split(scorer, params, model_state, split, model=model, batch=batch, mesh=mesh)
-    return sources.as_scores(split, values, {"step": step})
+    return sources.as_scores(split, values, {"step": step, "clip_score": rule})
 
 
 def parser() -> argparse.ArgumentParser:

@@ -22,7 +22,20 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from data_builders import decoding
-from dfjax import calibration, cli, figures, heatmap, models, run, scoring, train, train_step, tune, workdir
+from dfjax import (
+    calibration,
+    cli,
+    clip_score,
+    figures,
+    heatmap,
+    models,
+    run,
+    scoring,
+    train,
+    train_step,
+    tune,
+    workdir,
+)
 from dfjax.data.resident import decode_image
 from dfjax.media import MediaError, images
 from dfjax.media import audio as sound
@@ -114,7 +127,8 @@ def predict_audio(detector: Detector, path: pathlib.Path) -> dict:
         {"start": round(start / SAMPLE_RATE, 3), "end": round((start + len(window)) / SAMPLE_RATE, 3),
         "score": float(value)} for (start, window), value in zip(windows, scores, strict=True)
     ]  # fmt: skip
-    return {**verdict(detector, scores), "seconds": round(info.seconds, 3), "windows": timeline}
+    decided = verdict(detector, scores, np.arange(len(scores)))
+    return {**decided, "seconds": round(info.seconds, 3), "windows": timeline}
 
 
 def predict_faces(detector: Detector, path: pathlib.Path) -> dict:
@@ -135,7 +149,9 @@ def predict_faces(detector: Detector, path: pathlib.Path) -> dict:
         }
         for part, value in zip(found["records"], scores, strict=True)
     ]
-    return {**verdict(detector, scores), "frames": timeline, "frames_without_face": found.get("faceless", 0)}
+    frames = np.array([part["frame"] for part in timeline])
+    decided = verdict(detector, scores, np.unique(frames, return_inverse=True)[1])
+    return {**decided, "frames": timeline, "frames_without_face": found.get("faceless", 0)}
 
 
 def cut_out(detector: Detector, path: pathlib.Path) -> dict:
@@ -179,9 +195,10 @@ def scores_of(result: dict) -> list[float]:
     return [part["score"] for part in result.get("windows") or result["frames"]]
 
 
-def verdict(detector: Detector, scores: np.ndarray) -> dict:
-    """What the mean of a clip's scores means at the stored threshold."""
-    score = np.float32(np.mean(scores, dtype=np.float64))
+def verdict(detector: Detector, scores: np.ndarray, frames: np.ndarray) -> dict:
+    """What a clip's scores, of the frames (or windows) of these numbers, mean at the stored threshold."""
+    rule = detector.decision.get("clip_score", "mean")
+    score = clip_score.clip_scores(scores, frames, np.zeros_like(frames), rule)[0]
     probability = calibration.apply(np.array([score]), detector.decision["calibration"])[0]
     return {
         "score": float(score),

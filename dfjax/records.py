@@ -4,7 +4,7 @@ Every prepared record has
   id       stable, relative to the dataset's root, unique in the dataset; never a local absolute path
   label    1 fake, 0 real, -1 unknown (never trained on)
   group    the unit that must never straddle splits: speaker, identity pair, source video
-  clip     the unit whose windows or frames are averaged to one score; one file of the user
+  clip     the unit whose windows or frames become one score; one file of the user
   method   generator or manipulation; empty for real
   dataset  the builder's name
 and, by modality,

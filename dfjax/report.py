@@ -1,6 +1,6 @@
 """The report of a run: scores and a decision -> report.json, report.md, report.html and figures/*.png.
 
-Everything is judged on clips: the windows or frames of one file are averaged first. The split that is
+Everything is judged on clips: the windows or frames of one file become one score first. The split that is
 reported never chose the threshold; a report of the split that did is refused. NumPy only, no JAX.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from dfjax import calibration, metrics, operating
 from dfjax.records import FAKE, REAL, InputError
 from dfjax.report_text import markdown, verdict
-from dfjax.score_file import Scores, by_clip, known
+from dfjax.score_file import Scores, by_clip, known, rule_of
 
 __all__ = ["build", "markdown", "refresh", "write"]
 
@@ -65,6 +65,7 @@ def build(
         "format": 1,
         "run": RUN | dict(run),
         "split": shown,
+        "clip_score": rule_of(test),
         "threshold": {
             "value": tuned,
             "split": chosen,

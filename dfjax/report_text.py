@@ -153,7 +153,8 @@ def markdown(report: dict) -> str:
         _before_after(report),
     ]
     parts.append(
-        f"On the {escape(split)} split, clip level, threshold chosen on {chosen}; in brackets the 95 % "
+        f"On the {escape(split)} split, clip level ({escape(report['clip_score'])} of windows or frames), threshold "
+        f"chosen on {chosen}; in brackets the 95 % "
         f"interval of {bootstrap['replicates']:,} bootstrap replicates over {bootstrap['unit']}. "
         "The difference is paired."
     )

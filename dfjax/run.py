@@ -23,6 +23,7 @@ from dfjax import (
     audit,
     balance,
     cli,
+    clip_score,
     devices,
     losses,
     models,
@@ -155,6 +156,7 @@ def check(config: ml_collections.ConfigDict) -> None:
             f"config.balance.head={config.balance.head!r} refits the head of a finished run; use python -m dfjax.rebalance or dfjax.compare"
         )
     feeds.check(config.data.feed)
+    clip_score.check_rule(scoring.clip_rule(config))
     if config.decision.criterion not in thresholds.CRITERIA:
         raise InputError(
             f"Unknown criterion {config.decision.criterion!r}; expected one of {sorted(thresholds.CRITERIA)}"
@@ -172,7 +174,8 @@ def score(
     values = scoring.score_split(
         scorer, params, model_state, split, model=model, batch=config.train.batch, mesh=train.make_mesh()
     )
-    scores = sources.as_scores(split, values, {"step": step, "ledger": ledger})
+    header = {"step": step, "clip_score": scoring.clip_rule(config), "ledger": ledger}
+    scores = sources.as_scores(split, values, header)
     if devices.first_process():
         write(pathlib.Path(folder) / "scores" / f"{split.dataset}.{split.name}.csv", scores)
     return scores

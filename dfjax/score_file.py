@@ -15,13 +15,16 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import tempfile
 
 import numpy as np
 
+from dfjax.clip_score import clip_scores
 from dfjax.records import FAKE, REAL, UNKNOWN, InputError
 
 COLUMNS = ("id", "clip", "group", "label", "method", "score")
+FACE = re.compile(r"(.*#\d+)\.\d+", re.DOTALL)  # the id of a frame's second and further faces: clip#frame.k
 LABELS = {str(REAL): REAL, str(FAKE): FAKE, str(UNKNOWN): UNKNOWN}
 
 
@@ -31,7 +34,7 @@ class Scores:
 
     Attributes:
       id: str array, the record.
-      clip: str array, the unit whose rows are averaged to one score.
+      clip: str array, the unit whose rows become one score.
       group: str array, the unit that is resampled by a bootstrap (speaker, source video).
       label: int32 array of 1 fake, 0 real, -1 unknown.
       method: str array, the generator; empty for real.
@@ -69,10 +72,11 @@ def known(scores: Scores) -> Scores:
 
 
 def by_clip(scores: Scores) -> Scores:
-    """One row per clip, in order of appearance: the mean score (in float64) of its windows or frames.
+    """One row per clip, in order of appearance; its score is `clip_scores` by the rule in the header.
 
     Raises:
-      InputError: rows of one clip disagree on label, group or method, or their mean is undefined (inf - inf).
+      InputError: rows of one clip disagree on label, group or method, their mean is undefined (inf - inf), or
+        the header names an unknown rule.
     """
     index, first = _codes(scores.clip)
     for name in ("label", "group", "method"):
@@ -84,15 +88,28 @@ def by_clip(scores: Scores) -> Scores:
             raise InputError(
                 f"rows of clip {str(clip)!r} disagree on {name}: {there!s} and {here!s}; expected one value"
             )
-    with np.errstate(invalid="ignore"):
-        total = np.bincount(index, scores.score.astype(np.float64), minlength=len(first))
-        mean = (total / np.bincount(index, minlength=len(first))).astype(np.float32)
-    if np.isnan(mean).any():
-        clip = scores.clip[first[np.isnan(mean)][0]]
+    score = clip_scores(scores.score, _frames(scores, index), index, rule_of(scores))
+    if np.isnan(score).any():
+        clip = scores.clip[first[np.isnan(score)][0]]
         raise InputError(f"the mean score of clip {str(clip)!r} is undefined: it holds +inf and -inf")
     clips = scores.clip[first]
     columns = {name: getattr(scores, name)[first] for name in ("group", "label", "method")}
-    return Scores(id=clips, clip=clips, score=mean, header=scores.header | {"level": "clip"}, **columns)
+    return Scores(id=clips, clip=clips, score=score, header=scores.header | {"level": "clip"}, **columns)
+
+
+def rule_of(scores: Scores) -> str:
+    """How the rows of a clip become its score: what the header says, or 'mean'."""
+    return scores.header.get("clip_score", "mean")
+
+
+def _frames(scores, clip):
+    """Number of each row's frame: every row is one, but for the further faces of a frame that is there."""
+    ids, row = scores.id.tolist(), np.arange(len(scores))
+    if further := {i: match[1] for i, name in enumerate(ids) if (match := FACE.fullmatch(name))}:
+        of = {(c, name): i for i, (c, name) in enumerate(zip(clip.tolist(), ids, strict=True))}
+        for i, name in further.items():
+            row[i] = of.get((clip[i], name), i)
+    return np.unique(row, return_inverse=True)[1]
 
 
 def _codes(names):

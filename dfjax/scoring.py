@@ -44,6 +44,11 @@ def make_embedder(graphdef: nnx.GraphDef, modality: str):
     return embed
 
 
+def clip_rule(config: Any) -> str:
+    """How the experiment makes a clip's score of its frames or windows, for `clip_score.clip_scores`."""
+    return config.score.clip if "score" in config else "mean"
+
+
 def _input(batch: dict, modality: str):
     if modality == "image":
         return batch["image"].astype(jnp.float32) / 255

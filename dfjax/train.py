@@ -190,7 +190,8 @@ def train(
                 batch=batch,
                 mesh=mesh,
             )
-            clips = by_clip(known(sources.as_scores(validation, scores, {})))
+            rule = {"clip_score": scoring.clip_rule(config)}
+            clips = by_clip(known(sources.as_scores(validation, scores, rule)))
             values = {
                 "average_precision": metrics.average_precision(clips.score, clips.label),
                 "auc": metrics.roc_auc(clips.score, clips.label),

@@ -87,6 +87,7 @@ def decide(
         "dataset": scores.header.get("dataset"),
         "split": split,
         "step": scores.header.get("step"),
+        "clip_score": score_file.rule_of(scores),
         "clips": {"fake": int((y == 1).sum()), "real": int((y == 0).sum())},
         "half": metrics.at_threshold(x, y, 0.0),
         "tuned": metrics.at_threshold(x, y, chosen.value) if chosen and chosen.value is not None else None,
