@@ -6,11 +6,13 @@ Parts of a checkpoint are stored apart ('params', 'model_state', 'opt_state', ..
 import contextlib
 import errno
 import json
+import logging
 import math
 import os
 import shutil
 from collections.abc import Iterator
 
+import absl.logging
 import jax
 import numpy as np
 from etils import epath
@@ -53,14 +55,24 @@ def manager(workdir: epath.PathLike) -> Iterator[ocp.training.Checkpointer]:
 @contextlib.contextmanager
 def _plain_words(directory: epath.Path):
     """Within it a full disk is an OSError, not what the array store makes of it while saving or closing."""
+    absl.logging.get_absl_logger().addFilter(_news)  # for good: orbax's threads log even after the end
     try:
         yield
     except (OSError, InputError):
         raise
     except Exception as error:
-        if not any(word in str(error) for word in ("No space left", "ENOSPC", "quota exceeded")):
+        if not _says_full(error):
             raise
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory)) from error
+
+
+def _says_full(error: BaseException) -> bool:
+    return any(word in str(error) for word in ("No space left", "ENOSPC", "quota exceeded"))
+
+
+def _news(record: logging.LogRecord) -> bool:
+    """Whether a record of orbax is worth showing: that the disk is full is said once, by the OSError."""
+    return not (record.exc_info and record.exc_info[1] and _says_full(record.exc_info[1]))
 
 
 def save(checkpointer: ocp.training.Checkpointer, state: State, metrics: dict[str, float | None]) -> None:
