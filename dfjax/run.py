@@ -161,7 +161,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         raise InputError(
             f"Unknown criterion {config.decision.criterion!r}; expected one of {sorted(thresholds.CRITERIA)}"
         )
-    nnx.eval_shape(lambda: train.make_builder(config, 0.0)(nnx.Rngs(0)))
+    nnx.eval_shape(lambda: train.make_builder(config, training=True)(nnx.Rngs(0)))
 
 
 def score(

@@ -69,11 +69,16 @@ def make_strata(
     return sampling.strata(*rates.draws(split.label, split.method, plan.sampling, shares, seed=config.seed))
 
 
-def make_builder(config: ml_collections.ConfigDict, bias: float = 0.0) -> Callable:
-    """Rngs -> the experiment's detector with the head that its loss is defined on, the output bias at `bias`."""
+def make_builder(config: ml_collections.ConfigDict, bias: float = 0.0, *, training: bool = False) -> Callable:
+    """Rngs -> the experiment's detector with the head that its loss is defined on, the output bias at `bias`.
+
+    Only training computes in `config.model.dtype`. Scores are float32: those of one checkpoint are then alike on every
+    device, and with them the threshold, while bfloat16 keeps two to three digits, and which ones depends on the device.
+    """
+    dtype = models.compute_dtype(config.model.get("dtype", "float32") if training else "float32")
 
     def build(rngs):
-        model = models.build(config.model.name, rngs=rngs, **config.model.kwargs.to_dict())
+        model = models.build(config.model.name, rngs=rngs, dtype=dtype, **config.model.kwargs.to_dict())
         model.head = heads.for_loss(model, config.loss.name, rngs=rngs)
         heads.start_at(model.head, bias)
         return model
@@ -150,7 +155,7 @@ def train(
     with checkpoint.manager(workdir) as checkpoints, devices.termination() as asked_to_stop:
         first = checkpoint.latest_step(checkpoints) or 0
         graphdef, state = train_step.create(
-            make_builder(config, plan.initial_bias), tx, root,
+            make_builder(config, plan.initial_bias, training=True), tx, root,
             ema=ema > 0, swa=swa, sharding=everywhere, shapes_only=first > 0,
         )  # fmt: skip
         if first:
@@ -178,7 +183,7 @@ def train(
             return step
 
         per_dispatch = 1 if jax.default_backend() == "cpu" or feed.kind == "streaming" else SCAN
-        scorer = scoring.make_scorer(graphdef, takes.modality)
+        scorer = scoring.make_scorer(train_step.graph(make_builder(config)), takes.modality)
 
         def evaluate(state: train_step.State) -> dict[str, float | None]:
             scores = scoring.score_split(

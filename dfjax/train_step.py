@@ -70,7 +70,7 @@ def create(
             snapshots=snapshots.start(params) if swa else None,
         )
 
-    graphdef = split(nnx.eval_shape(lambda: build(nnx.Rngs(params=jax.random.key(0)))))[0]
+    graphdef = graph(build)
     if shapes_only:
         shapes = jax.eval_shape(init, key)
         place = functools.partial(jax.ShapeDtypeStruct, sharding=sharding)
@@ -82,6 +82,11 @@ def split(model: nnx.Module) -> tuple[nnx.GraphDef, PyTree, PyTree]:
     """(graphdef, params, model_state) of a model; the last two as plain nested dicts."""
     graphdef, params, model_state = nnx.split(model, nnx.Param, ...)
     return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(model_state)
+
+
+def graph(build: Callable[[nnx.Rngs], nnx.Module]) -> nnx.GraphDef:
+    """The static part of what `build` makes; nothing is computed."""
+    return split(nnx.eval_shape(lambda: build(nnx.Rngs(params=jax.random.key(0)))))[0]
 
 
 def evaluation_model(graphdef: nnx.GraphDef, params: PyTree, model_state: PyTree) -> nnx.Module:

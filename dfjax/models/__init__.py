@@ -14,6 +14,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
@@ -37,6 +38,7 @@ MODELS = {  # name -> "module:Class"; add a line per detector
     "wav2vec2": "wav2vec2:Wav2Vec2",
     "wav2vec2_frozen": "wav2vec2:Wav2Vec2Frozen",
 }
+DTYPES = ("float32", "bfloat16")  # float16 is none of them: its gradients vanish without a scaled loss
 PUBLISHED = {  # name -> "module:function"; loaders of released weights: load(path) -> model
     "aasist": "aasist:load",
     "rawnet2": "rawnet2:load",
@@ -78,6 +80,13 @@ def input_of(name: str, kwargs: Mapping[str, Any] | ml_collections.ConfigDict) -
     cls = model_class(name)
     size = kwargs.get("size") or getattr(cls, "size", None)
     return Input(cls.modality, size, getattr(cls, "samples", None))
+
+
+def compute_dtype(name: str) -> jnp.dtype:
+    """What a detector computes in; parameters, statistics, reductions and logits are float32 whatever it is."""
+    if name not in DTYPES:
+        raise InputError(f"Unknown config.model.dtype {name!r}; expected one of {list(DTYPES)}")
+    return jnp.dtype(name)
 
 
 def build(name: str, *, rngs: nnx.Rngs, **kwargs) -> nnx.Module:
