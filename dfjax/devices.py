@@ -69,7 +69,7 @@ def make_mesh(batch: int | None = None) -> Mesh:
     """The devices of all processes along one axis, 'data'.
 
     Args:
-      batch: examples per step. Virtual CPU devices are left out until their number divides it.
+      batch: examples that a step takes at once. Virtual CPU devices are left out until their number divides it.
 
     Raises:
       InputError: the devices are real ones, or of several processes, and cannot share the batch evenly.
@@ -78,7 +78,8 @@ def make_mesh(batch: int | None = None) -> Mesh:
     if batch is not None and batch % count:
         if jax.default_backend() != "cpu" or jax.process_count() > 1:
             raise InputError(
-                f"config.train.batch={batch} must be divisible by the number of devices, {count}"
+                f"{batch} examples at once (config.train.batch, over config.train.accumulate if given) "
+                f"must be divisible by the number of devices, {count}"
             )
         count = max(n for n in range(1, count + 1) if batch % n == 0)
     return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:count])

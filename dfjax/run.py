@@ -148,6 +148,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     """Raises InputError where an experiment names what does not exist, before anything is prepared or written."""
     data_builders.load(config.data.dataset)
     train.make_optimizer(config)
+    train.part_size(config)
     # any imbalance of enough groups: what is stacked shows
     plan = train.make_plan(config, rates.stand_in(config.balance.to_dict()["sampling"]), balance.FEW_GROUPS)
     losses.build(plan.loss, **plan.loss_kwargs)

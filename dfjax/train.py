@@ -86,6 +86,16 @@ def make_builder(config: ml_collections.ConfigDict, bias: float = 0.0, *, traini
     return build
 
 
+def part_size(config: ml_collections.ConfigDict) -> int:
+    """Examples that a step takes at once: the batch, in `config.train.accumulate` equal parts where the experiment says so."""
+    batch, parts = config.train.batch, config.train.get("accumulate", 1)
+    if parts < 1 or batch % parts:
+        raise InputError(
+            f"config.train.accumulate={parts} must divide config.train.batch={batch}, which it splits into parts"
+        )
+    return batch // parts
+
+
 def make_optimizer(config: ml_collections.ConfigDict):
     """(transformation, schedule) of the experiment."""
     kwargs = config.optim.to_dict()
@@ -135,7 +145,8 @@ def train(
     workdir = epath.Path(workdir)
     began = time.perf_counter()
     batch, total, interval = config.train.batch, config.train.steps, config.train.eval_every
-    mesh = make_mesh(batch)
+    parts = config.train.get("accumulate", 1)
+    mesh = make_mesh(part_size(config))
     everywhere = devices.replicated(mesh)
 
     # ------------------------------------------------------------------ data
@@ -171,7 +182,7 @@ def train(
             examples = feed.examples(key_draw, data)
             x, labels = make_input(key_input, examples)
             return train_step.update(
-                state, x, labels, key_model, graphdef=graphdef, tx=tx, loss=loss, ema=ema
+                state, x, labels, key_model, graphdef=graphdef, tx=tx, loss=loss, ema=ema, accumulate=parts
             )
 
         @functools.cache

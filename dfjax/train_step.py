@@ -110,6 +110,7 @@ def update(
     tx: optax.GradientTransformation,
     loss: Loss,
     ema: float = 0.0,
+    accumulate: int = 1,
 ) -> tuple[State, dict[str, Array]]:
     """One optimiser update on one global batch.
 
@@ -122,19 +123,24 @@ def update(
       tx: the optimiser.
       loss: per-example loss of (logits, labels, step); its mean is minimised.
       ema: decay of the parameter average per step; warmed up as min(ema, (1 + step) / (10 + step)).
+      accumulate: into how many parts the batch is taken, one after another, to need the memory of one. The update is
+        that of the whole batch but for batch normalisation, which sees the parts, and for other draws of dropout.
 
     Returns:
       The new state, and `loss`, `grad_norm` as scalars.
     """
 
-    def objective(params):
-        model = nnx.merge(graphdef, params, state.model_state, copy=True)
+    def objective(params, model_state, x, labels, key):
+        model = nnx.merge(graphdef, params, model_state, copy=True)
         model = nnx.view(model, deterministic=False, use_running_average=False, raise_if_not_found=False)
         logits = model(x, rngs=nnx.Rngs(dropout=key))
         of_each = jnp.repeat(labels, logits.size // labels.size)  # an ensemble answers once for each member
         return loss(logits, of_each, state.step).mean(), split(model)[2]
 
-    (value, model_state), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
+    value_and_grad = jax.value_and_grad(objective, has_aux=True)
+    if accumulate > 1:
+        value_and_grad = in_parts(value_and_grad, accumulate)
+    (value, model_state), gradient = value_and_grad(state.params, state.model_state, x, labels, key)
     updates, opt_state = tx.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     average = state.average
@@ -150,6 +156,38 @@ def update(
         average=average,
     )
     return new, {"loss": value, "grad_norm": optax.tree.norm(gradient)}
+
+
+def in_parts(value_and_grad: Callable, parts: int) -> Callable:
+    """`value_and_grad` of `update`, the batch taken in equal parts: the means of their values and gradients.
+
+    Of every `parts` examples in a row each part gets one, drawn anew. So each device keeps its own examples, and a part
+    holds the strata near the rates of the batch, whether they come sorted or in turn.
+    """
+
+    def mean(params, model_state, x, labels, key):
+        shape = labels.shape[0] // parts, parts
+        order = jnp.argsort(jax.random.uniform(jax.random.fold_in(key, parts), shape), axis=1)
+
+        def split_up(a):
+            return jax.vmap(lambda row, order: row[order])(a.reshape(*shape, *a.shape[1:]), order).swapaxes(
+                0, 1
+            )
+
+        def add(carry, part):
+            sums, model_state = carry
+            x, labels, i = part
+            of_part = value_and_grad(params, model_state, x, labels, jax.random.fold_in(key, i))
+            (value, model_state), gradient = of_part
+            return (jax.tree.map(jnp.add, sums, (value, gradient)), model_state), None
+
+        nothing = jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
+        each = jax.tree.map(split_up, (x, labels))
+        (sums, model_state), _ = jax.lax.scan(add, (nothing, model_state), (*each, jnp.arange(parts)))
+        value, gradient = jax.tree.map(lambda total: total / parts, sums)
+        return (value, model_state), gradient
+
+    return mean
 
 
 def compile_steps(

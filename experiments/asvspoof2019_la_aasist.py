@@ -28,6 +28,7 @@ def get_config(dataset: str = "asvspoof2019_la") -> ml_collections.ConfigDict:
 
     # model
     config.model = ml_collections.ConfigDict({"name": "aasist"})
+    config.model.dtype = "float32"  # as published; "bfloat16" is what training may compute in on a GPU or TPU
     config.model.kwargs = ml_collections.ConfigDict({"variant": "full"})  # "light" is AASIST-L
 
     # imbalance: published are 0.9 for real and 0.1 for fake, over their mean in the training split

@@ -9,6 +9,7 @@ from flax import nnx
 
 from dfjax import losses, models, run, train, train_step
 from dfjax.records import InputError
+from experiments import asvspoof2019_la_aasist, image_convnext
 from tests import job
 
 EPSILON = 2.0**-8  # the largest relative error of rounding to bfloat16
@@ -102,3 +103,11 @@ def test_an_unknown_dtype_is_refused_before_anything_is_written(name):
         InputError, match=r"Unknown config.model.dtype .*; expected one of \['float32', 'bfloat16'\]"
     ):
         run.check(settings(name))
+
+
+def test_experiments_compute_in_either_and_are_complete():
+    configs = [asvspoof2019_la_aasist.get_config(), image_convnext.get_config()]
+    for config in configs:
+        run.check(config)
+    assert [config.model.dtype for config in configs] == list(models.DTYPES)
+    assert train.part_size(configs[1]) == 32 and train.part_size(configs[0]) == configs[0].train.batch

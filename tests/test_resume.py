@@ -25,12 +25,19 @@ def directory(tmp_path_factory):
     return prepared.make(tmp_path_factory.mktemp("prepared"))
 
 
-@pytest.fixture(scope="module", params=["streaming", pytest.param("resident", marks=pytest.mark.slow)])
+SETTINGS = [
+    {"data.feed": "streaming"},
+    pytest.param({"data.feed": "resident"}, marks=pytest.mark.slow),
+    pytest.param({"data.feed": "resident", "train.accumulate": 2}, marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture(scope="module", params=SETTINGS, ids=lambda settings: "-".join(map(str, settings.values())))
 def whole(request, directory, tmp_path_factory):
-    """An uninterrupted run: its feed, its results."""
+    """An uninterrupted run: its settings, its results."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    summary = job.job(folder, directory, **{"data.feed": request.param})
-    assert summary["feed"] == request.param and summary["steps"] == 12
+    summary = job.job(folder, directory, **request.param)
+    assert summary["feed"] == request.param["data.feed"] and summary["steps"] == 12
     assert summary["waiting"] < 1 and summary["peak_memory"] > 2**20
     return request.param, job.results(folder)
 
@@ -38,7 +45,7 @@ def whole(request, directory, tmp_path_factory):
 def test_sigterm_saves_ends_with_zero_and_the_rest_is_the_same_to_the_bit(
     whole, directory, tmp_path, monkeypatch, capsys
 ):
-    feed, expected = whole
+    settings, expected = whole
     update = tmp_path / "w"
     take = train.feeds.make
 
@@ -55,14 +62,14 @@ def test_sigterm_saves_ends_with_zero_and_the_rest_is_the_same_to_the_bit(
     monkeypatch.setattr(train.feeds, "make", make)
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as ended:
-        job.job(update, directory, **{"data.feed": feed})
+        job.job(update, directory, **settings)
     assert ended.value.code == 0 and "after step 7" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before
     with checkpoint.manager(update) as checkpoints:
         assert checkpoint.latest_step(checkpoints) == 7
         assert checkpoint.best_step(checkpoints) == 4  # step 7 was saved but not evaluated
     monkeypatch.setattr(train.feeds, "make", take)
-    summary = job.job(update, directory, **{"data.feed": feed})
+    summary = job.job(update, directory, **settings)
     assert summary["resumed_from"] == 7
     assert job.results(update) == expected
 
@@ -182,8 +189,9 @@ def test_a_bar_in_a_log_is_lines(capsys):
 
 @pytest.mark.slow
 def test_kills_at_random_moments_lose_nothing(whole, directory, tmp_path):
-    feed, expected = whole
-    words = [sys.executable, "-m", "tests.job", str(tmp_path / "w"), str(directory), f"data.feed={feed}"]
+    settings, expected = whole
+    words = [sys.executable, "-m", "tests.job", str(tmp_path / "w"), str(directory)]
+    words += [f"{name}={value}" for name, value in settings.items()]
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
     rng = np.random.default_rng(3)
     for _ in range(3):

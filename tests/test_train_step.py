@@ -5,8 +5,10 @@ import optax
 import pytest
 from flax import nnx
 
-from dfjax import losses, train_step
+from dfjax import devices, losses, train, train_step
 from dfjax.models import heads
+from dfjax.records import InputError
+from tests import job
 
 
 class Toy(nnx.Module):
@@ -120,3 +122,100 @@ def test_shapes_are_those_of_the_state_and_name_its_place():
     assert jax.tree.structure(shapes) == jax.tree.structure(state)
     for a, b in zip(jax.tree.leaves(shapes), jax.tree.leaves(state), strict=True):
         assert (a.shape, a.dtype, a.sharding) == (b.shape, b.dtype, b.sharding)
+
+
+class Plain(nnx.Module):
+    """Nothing that depends on the other examples of a batch."""
+
+    def __init__(self, *, rngs, dropout=0.0):
+        self.hidden = nnx.Linear(4, 8, rngs=rngs)
+        self.norm = nnx.LayerNorm(8, rngs=rngs)
+        self.dropout = nnx.Dropout(dropout)
+        self.head = heads.Linear(8, rngs=rngs)
+
+    def __call__(self, x, *, rngs=None):
+        return self.head(self.dropout(jnp.tanh(self.norm(self.hidden(x["a"]))), rngs=rngs))
+
+
+def after(build, parts, data, steps=3):
+    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1, momentum=0.9))
+    graphdef, state = train_step.create(build, tx, jax.random.key(0), ema=True)
+    step = lambda state, data, key: train_step.update(
+        state, *data, key, graphdef=graphdef, tx=tx, loss=bce, ema=0.9, accumulate=parts
+    )  # noqa: E731
+    return train_step.compile_steps(step, steps)(state, data, jax.random.key(1))
+
+
+@pytest.fixture
+def large():
+    rng = np.random.default_rng(1)
+    x = {"a": jnp.asarray(rng.standard_normal((24, 4)), jnp.float32)}
+    return x, jnp.asarray(np.sort(rng.integers(0, 2, 24)), jnp.int32)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 24])
+def test_a_batch_in_parts_is_the_batch(large, parts):
+    build = lambda rngs: Plain(rngs=rngs)  # noqa: E731
+    (state, values), (same, again) = after(build, 1, large), after(build, parts, large)
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)  # noqa: E731
+    jax.tree.map(close, (state, values), (same, again))
+    assert int(same.step) == 3
+
+
+def once(build, data, key, **words):
+    """The values of one step."""
+    tx = optax.sgd(0.1)
+    graphdef, state = train_step.create(build, tx, jax.random.key(0), ema=False)
+    return train_step.update(state, *data, key, graphdef=graphdef, tx=tx, loss=bce, **words)[1]
+
+
+def test_each_part_draws_its_own_dropout(large):
+    same = jax.tree.map(lambda a: jnp.broadcast_to(a[:1], a.shape), large)
+    half = jax.tree.map(lambda a: a[:12], same)
+    key = jax.random.key(3)
+    build = lambda rngs: Plain(rngs=rngs, dropout=0.5)  # noqa: E731
+    whole = once(build, same, key, accumulate=2)["loss"]
+    each = [once(build, half, jax.random.fold_in(key, i))["loss"] for i in (0, 1)]
+    assert each[0] != each[1]
+    np.testing.assert_allclose(whole, np.mean(each), rtol=1e-6)
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_parts_hold_every_example_once_and_hand_on_the_statistics(parts):
+    def note(params, model_state, x, labels, key):  # what it is given, as if it were a gradient
+        seen, i = model_state
+        return (jnp.zeros(()), (seen.at[i].set(x), i + 1)), params
+
+    start = jnp.zeros((parts, 24 // parts), jnp.int32), 0
+    rows = jnp.arange(24)
+    (_, (seen, count)), _ = train_step.in_parts(note, parts)(
+        jnp.ones(3), start, rows, rows, jax.random.key(0)
+    )
+    assert count == parts
+    np.testing.assert_array_equal(np.sort(seen.ravel()), rows)
+    # one of each `parts` neighbours, which need not be the same one of all
+    np.testing.assert_array_equal(np.sort(seen // parts, axis=1), np.tile(np.arange(24 // parts), (parts, 1)))
+    assert len(set((seen[0] % parts).tolist())) > 1
+
+
+def test_parts_stay_on_the_devices_that_hold_the_batch(large):
+    mesh = devices.make_mesh(12)
+    data = jax.device_put(large, devices.split_batch(mesh))
+    tx = optax.sgd(0.1)
+    graphdef, state = train_step.create(
+        lambda rngs: Plain(rngs=rngs), tx, jax.random.key(0), ema=False, sharding=devices.replicated(mesh)
+    )
+    step = lambda state, data, key: train_step.update(
+        state, *data, key, graphdef=graphdef, tx=tx, loss=bce, accumulate=2
+    )  # noqa: E731
+    run = train_step.compile_steps(step, 1, devices.replicated(mesh))
+    text = run.lower(state, data, jax.random.key(0)).compile().as_text()
+    assert "all-reduce" in text and "all-gather" not in text and "all-to-all" not in text
+
+
+@pytest.mark.parametrize("parts", [0, -2, 3, 16])
+def test_parts_that_do_not_divide_the_batch_are_refused(parts):
+    with pytest.raises(InputError, match=f"config.train.accumulate={parts} must divide config.train.batch=8"):
+        train.part_size(job.config(**{"train.accumulate": parts}))
+    assert train.part_size(job.config()) == 8
+    assert train.part_size(job.config(**{"train.accumulate": 4})) == 2
