@@ -28,6 +28,7 @@ from dfjax import (
     losses,
     models,
     prepare,
+    pretrained,
     rates,
     report,
     scoring,
@@ -147,6 +148,7 @@ def run(
 def check(config: ml_collections.ConfigDict) -> None:
     """Raises InputError where an experiment names what does not exist, before anything is prepared or written."""
     data_builders.load(config.data.dataset)
+    pretrained.check(config.model.name, config.model.get("weights", ""))
     train.make_optimizer(config)
     train.part_size(config)
     # any imbalance of enough groups: what is stacked shows

@@ -27,6 +27,7 @@ from dfjax import (
     metrics,
     models,
     optim,
+    pretrained,
     rates,
     scoring,
     snapshots,
@@ -171,6 +172,8 @@ def train(
         )  # fmt: skip
         if first:
             state = checkpoint.restore(checkpoints, first, state)
+        elif weights := config.model.get("weights", ""):
+            state = pretrained.start(state, config.model.name, weights)
         feed = feeds.make(
             config.data.feed, train_split, strata, batch, model=takes, mesh=mesh, seed=config.seed, first=first,
             codec_rate=inputs.codec_rate(config),
