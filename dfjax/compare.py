@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import ml_collections
 
-from dfjax import cli, comparison, rebalance, run, score_file
+from dfjax import cli, comparison, devices, rebalance, run, score_file
 from dfjax.ledger import Ledger
 from dfjax.records import InputError
 
@@ -104,7 +104,8 @@ def compare(
     progress: bool = True,
     **words: Any,
 ) -> dict:
-    """Runs what is unfinished, then compares."""
+    """Runs what is unfinished, then compares; of several processes the first prints and writes."""
+    progress = progress and devices.first_process()
     runs: dict[str, list[comparison.Run]] = {name: [] for name in configs}
     say = functools.partial(print, flush=True) if progress else lambda *_: None
     for seed in range(seeds):  # seeds outermost: stopped early, every experiment has as many
@@ -117,8 +118,9 @@ def compare(
             precision = report["ranking"][report["split"]]["average_precision"]["value"]
             say(f"  average precision {precision:.3f}, {time.perf_counter() - began:.0f} s")
     result = comparison.compare(runs)
-    (workdir / "compare.json").write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
-    (workdir / "compare.md").write_text(comparison.markdown(result))
+    if devices.first_process():
+        (workdir / "compare.json").write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
+        (workdir / "compare.md").write_text(comparison.markdown(result))
     return result
 
 
@@ -146,11 +148,13 @@ def main() -> None:
     if args.seeds < 1:
         raise InputError(f"--seeds must be at least 1, got {args.seeds}")
     run.use_all_cores()
+    devices.connect()
     result = compare(
         experiments(args.configs.split(",")), args.seeds, args.workdir,
         data_dir=args.data_dir, source=args.source, progress=not args.json,
     )  # fmt: skip
-    print(json.dumps(result, allow_nan=False) if args.json else comparison.markdown(result))
+    if devices.first_process():
+        print(json.dumps(result, allow_nan=False) if args.json else comparison.markdown(result))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ import resource
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 from jax.experimental import multihost_utils
@@ -18,6 +20,7 @@ from jaxtyping import PyTree
 
 from dfjax.records import InputError
 
+T = TypeVar("T")
 # Set where several processes are to work as one; jax finds the coordinator of the last three by itself.
 CLUSTERS = ("JAX_COORDINATOR_ADDRESS", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES")
 
@@ -37,7 +40,7 @@ def connect() -> None:
     Raises:
       InputError: the variables do not say how many processes there are, or which one this is.
     """
-    asked = [name for name in CLUSTERS if os.environ.get(name, "1") not in ("", "1", "localhost")]
+    asked = _asked()
     if not asked:
         return
     numbers = {}
@@ -54,6 +57,19 @@ def connect() -> None:
         raise InputError(f"{asked[0]} is set, but jax cannot join the other processes: {error}") from error
 
 
+def alone(command: str) -> None:
+    """Raises InputError where the environment asks for several processes, which `command` has no use for."""
+    if asked := _asked():
+        raise InputError(
+            f"{asked[0]} asks for several processes and {command} works in one; unset it, and give each process files of its own"
+        )
+
+
+def _asked() -> list[str]:
+    """The variables of the environment that ask for several processes."""
+    return [name for name in CLUSTERS if os.environ.get(name, "1") not in ("", "1", "localhost")]
+
+
 def first_process() -> bool:
     """Whether this process writes the files of a run."""
     return jax.process_index() == 0
@@ -63,6 +79,14 @@ def barrier(name: str) -> None:
     """Waits until all processes are here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
+
+
+def in_turn(name: str, call: Callable[[], T]) -> T:
+    """What `call` returns; the first process calls before the others, which find its work done or have a disk of their own."""
+    if first_process():
+        result = call()
+    barrier(name)
+    return result if first_process() else call()
 
 
 def make_mesh(batch: int | None = None) -> Mesh:

@@ -15,7 +15,20 @@ import numpy as np
 import tqdm
 from etils import epath
 
-from dfjax import cli, models, operating, prepare, report, run, score_file, scoring, train, tune, workdir
+from dfjax import (
+    cli,
+    devices,
+    models,
+    operating,
+    prepare,
+    report,
+    run,
+    score_file,
+    scoring,
+    train,
+    tune,
+    workdir,
+)
 from dfjax.data import sources
 from dfjax.records import FAKE, REAL, InputError
 from dfjax.report_text import escape, number, percent, table
@@ -59,7 +72,7 @@ def evaluate(
       InputError: no finished run, an unknown or unprepared dataset, one of the other modality.
     """
     config: Any = workdir.read_config(folder)
-    folder = pathlib.Path(folder)
+    folder, progress = pathlib.Path(folder), progress and devices.first_process()
     decision = tune.read_decision(folder / "decision.json")
     detector, rows = None, []
     for name in tqdm.tqdm(datasets, unit="dataset", desc="evaluate", disable=not progress):
@@ -68,11 +81,15 @@ def evaluate(
         if scores is None:
             detector = detector or _detector(config, folder, decision.get("step"))
             scores = _score(detector, name, split, data_dir, _rule(decision))
-            score_file.write(path, scores)
+            if devices.first_process():
+                score_file.write(path, scores)
+            devices.barrier("scored")  # the others look for this file only when it is whole
         rows.append(row(name, scores, decision, trained=name.split("/")[0] == config.data.dataset))
     rows = report.plain(rows)
     workdir.write_json(epath.Path(folder) / "evaluation.json", rows)
-    (folder / "evaluation.md").write_text(markdown(rows, decision, split), encoding="utf-8")
+    if devices.first_process():
+        (folder / "evaluation.md").write_text(markdown(rows, decision, split), encoding="utf-8")
+    devices.barrier("evaluated")
     return rows
 
 
@@ -150,7 +167,8 @@ def _detector(config, folder: pathlib.Path, step: int | None) -> tuple:
 def _score(detector: tuple, name: str, split_name: str, data_dir: epath.PathLike | None, rule: str) -> Scores:
     model, scorer, params, model_state, step, batch, mesh = detector
     dataset, _, config_name = name.partition("/")
-    directory = prepare.prepare(dataset, None, data_dir, config_name or None)
+    words = (dataset, None, data_dir, config_name or None)
+    directory = devices.in_turn("prepared", lambda: prepare.prepare(*words))
     if split_name not in (names := sources.split_names(directory)):
         raise InputError(f"{name} has no {split_name} split, only {names}")
     split = sources.open_split(directory, split_name)
@@ -179,10 +197,13 @@ def main() -> None:
     """Evaluates and prints the table."""
     flags = parser().parse_args()
     run.use_all_cores()
+    devices.connect()
     names = [name.strip() for name in flags.datasets.split(",") if name.strip()]
     if not names:
         raise InputError("--datasets names nothing; give names separated by commas")
     rows = evaluate(flags.workdir, names, data_dir=flags.data_dir, split=flags.split, progress=not flags.json)
+    if not devices.first_process():
+        return
     if flags.json:
         for line in rows:
             print(json.dumps(line, allow_nan=False))

@@ -26,6 +26,7 @@ from dfjax import (
     calibration,
     cli,
     clip_score,
+    devices,
     figures,
     heatmap,
     models,
@@ -255,6 +256,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Prints one verdict per file; exits 2 when none could be judged."""
     flags = parser().parse_args()
+    devices.alone("dfjax.predict")
     run.use_all_cores()
     paths = list(files(flags.paths))
     detector = load(flags.workdir, flags.face_model)

@@ -11,15 +11,14 @@ import json
 import pathlib
 import time
 
-import jax
 import ml_collections
 import numpy as np
 from etils import epath
-from jax.sharding import NamedSharding, PartitionSpec
 
 from dfjax import (
     checkpoint,
     cli,
+    devices,
     models,
     prepare,
     report,
@@ -72,12 +71,12 @@ def rebalance(
     rows = sources.known_rows(split)
     resampled = smote.resample(embeddings[rows], split.label[rows], config.balance.head, seed=config.seed)
     head = smote.fit_head(resampled.embeddings, resampled.labels)
-    params = jax.device_put(params | {"head": head}, NamedSharding(mesh, PartitionSpec()))
+    params = params | {"head": devices.put(head, devices.replicated(mesh))}
     average = params if config.optim.ema > 0 else None
     state = train_step.State(np.int32(step), params, model_state, None, average)
-    (epath.Path(folder) / "checkpoints").rmtree(
-        missing_ok=True
-    )  # of a call that was stopped: the same, made again
+    if devices.first_process():  # of a call that was stopped: the same, made again
+        (epath.Path(folder) / "checkpoints").rmtree(missing_ok=True)
+    devices.barrier("cleared")
     with checkpoint.manager(folder) as checkpoints:
         checkpoint.save(checkpoints, state, {"average_precision": None})
     return resampled
@@ -109,6 +108,7 @@ def finish(
     """
     if config.balance.head not in smote.METHODS:
         raise InputError(f"Unknown head {config.balance.head!r}; expected one of {list(smote.METHODS)}")
+    progress = progress and devices.first_process()
     folder = epath.Path(folder)
     backbone = epath.Path(backbone or folder / "backbone")
     dataset = config.data.dataset
@@ -120,7 +120,8 @@ def finish(
     else:
         plain = config.copy_and_resolve_references()
         plain.balance.head = ""
-    directory = prepare.prepare(dataset, source, data_dir, config.data.config_name or None, progress=progress)
+    words = (dataset, source, data_dir, config.data.config_name or None)
+    directory = devices.in_turn("prepared", lambda: prepare.prepare(*words, progress=progress))
     with workdir.lock(folder):
         workdir.claim(folder, config)
         before = run.run(plain, backbone, name=name, data_dir=data_dir, source=source, progress=progress)
@@ -132,7 +133,8 @@ def finish(
             _score(config, folder, directory, split, resampled.ledger) for split in ("validation", "test")
         )
         decision = tune.decide(validation, config.decision.criterion)
-        tune.write_decision(folder / "decision.json", decision)
+        if devices.first_process():
+            tune.write_decision(folder / "decision.json", decision)
         train_split, test_split = (sources.open_split(directory, split) for split in ("train", "test"))
         seconds = before["run"]["seconds"] + time.perf_counter() - began
         result = report.build(
@@ -146,7 +148,9 @@ def finish(
             train_methods=set(train_split.method.tolist()) - {""},
             subgroups=run.subgroups(test_split),
         )
-        report.write(folder, result, validation, test, run.subgroups(test_split))
+        if devices.first_process():
+            report.write(folder, result, validation, test, run.subgroups(test_split))
+        devices.barrier("reported")  # nobody goes on before the first process has written
         for note in resampled.notes if progress else ():
             print(note)
         return result
@@ -180,6 +184,7 @@ def main() -> None:
     """Arguments, then one call."""
     args = parser().parse_args()
     run.use_all_cores()
+    devices.connect()
     config = workdir.read_config(args.workdir)
     with config.unlocked():
         config.balance.head = args.method
@@ -187,7 +192,8 @@ def main() -> None:
     result = finish(
         config, out, name=out.name, backbone=args.workdir, data_dir=args.data_dir, progress=not args.json
     )
-    print(json.dumps(result, allow_nan=False) if args.json else f"report in {out / 'report.html'}")
+    if devices.first_process():
+        print(json.dumps(result, allow_nan=False) if args.json else f"report in {out / 'report.html'}")
 
 
 if __name__ == "__main__":

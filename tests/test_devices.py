@@ -10,17 +10,20 @@ import jax
 import numpy as np
 import pytest
 
-from dfjax import devices
+from dfjax import devices, score_file
 from dfjax.records import InputError
-from tests import job, prepared
+from tests import job, prepared, test_rebalance
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def start(folder, directory, *settings, **environment):
-    words = [sys.executable, "-m", "tests.job", str(folder), str(directory), *settings]
+    return python("tests.job", folder, directory, *settings, **environment)
+
+
+def python(*words, **environment):
     return subprocess.Popen(
-        words,
+        [sys.executable, "-m", *map(str, words)],
         cwd=ROOT,
         env=os.environ | environment,
         stdout=subprocess.PIPE,
@@ -29,10 +32,24 @@ def start(folder, directory, *settings, **environment):
     )
 
 
+def pair():
+    """The environments of two processes with a device each."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = {
+        "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+        "JAX_NUM_PROCESSES": "2",
+        "JAX_NUM_CPU_DEVICES": "1",
+    }
+    return [words | {"JAX_PROCESS_ID": str(i)} for i in range(2)]
+
+
 def finish(*jobs):
-    for one in jobs:
-        out, _ = one.communicate(timeout=500)
+    said = [one.communicate(timeout=500)[0] for one in jobs]
+    for one, out in zip(jobs, said, strict=True):
         assert one.returncode == 0, out
+    return said
 
 
 @pytest.fixture(scope="module")
@@ -69,20 +86,52 @@ def test_eight_devices_equal_one(single, directory, tmp_path, feed):
 @pytest.mark.slow
 @pytest.mark.parametrize("feed", ["resident", "streaming"])
 def test_two_processes_equal_one(single, directory, tmp_path, feed):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {
-        "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
-        "JAX_NUM_PROCESSES": "2",
-        "JAX_NUM_CPU_DEVICES": "1",
-    }
     settings = [] if feed == "resident" else ["data.feed=streaming"]
     folder = tmp_path / "two"
-    finish(*[start(folder, directory, *settings, **environment, JAX_PROCESS_ID=str(i)) for i in range(2)])
+    finish(*[start(folder, directory, *settings, **words) for words in pair()])
     if feed == "streaming":
         finish(start(tmp_path / "one", directory, *settings, JAX_NUM_CPU_DEVICES="1"))
     assert_alike(folder, single if feed == "resident" else tmp_path / "one", rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_two_processes_compare_refit_and_evaluate_as_one(tmp_path):
+    study = tmp_path / "study.py"
+    study.write_text(
+        "from tests.test_rebalance import experiment as get_config\nARMS = ('plain', 'smote_head')\n"
+    )
+    test_rebalance.recordings(tmp_path / "media")
+    words = (
+        "--data_dir",
+        tmp_path / "data",
+        "--source",
+        tmp_path / "media",
+        "--seeds",
+        1,
+        "--configs",
+        study,
+    )
+    one, two = tmp_path / "one", tmp_path / "two"
+    finish(python("dfjax.compare", *words, "--workdir", one, JAX_NUM_CPU_DEVICES="2"))
+    said = finish(*[python("dfjax.compare", *words, "--workdir", two, **words_of) for words_of in pair()])
+    assert "# 2 experiments" in said[0] and "# 2 experiments" not in said[1]
+    assert (two / "compare.json").exists()
+    for arm in ("plain", "smote_head"):
+        file = f"{arm}-seed0/scores/folder_audio.test.csv"
+        expected = score_file.read(one / file).score
+        np.testing.assert_allclose(score_file.read(two / file).score, expected, rtol=1e-4, atol=1e-4)
+    (two / file).unlink()
+    words = (
+        "--workdir",
+        (two / file).parents[1],
+        "--datasets",
+        "folder_audio",
+        "--data_dir",
+        tmp_path / "data",
+    )
+    said = finish(*[python("dfjax.evaluate", *words, **words_of) for words_of in pair()])
+    assert "| folder_audio" in said[0] and "| folder_audio" not in said[1]
+    np.testing.assert_allclose(score_file.read(two / file).score, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -100,6 +149,30 @@ def test_virtual_devices_are_left_out_until_they_share_the_batch():
     assert [devices.make_mesh(batch).size for batch in (8, 7, 1)] == [2, 1, 1]
 
 
+def test_a_command_for_one_process_says_so_in_one_line(monkeypatch, capsys):
+    from dfjax import cli, predict
+
+    devices.alone("dfjax.predict")
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "127.0.0.1:9")
+    monkeypatch.setattr(sys, "argv", ["predict", "--workdir", "w", "a.wav"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main(predict.main)
+    err = capsys.readouterr().err
+    assert ended.value.code == 2 and err.count("\n") == 1
+    assert (
+        "JAX_COORDINATOR_ADDRESS asks for several processes and dfjax.predict works in one; unset it" in err
+    )
+
+
+@pytest.mark.parametrize(("first", "order"), [(True, ["call", "wait"]), (False, ["wait", "call"])])
+def test_the_first_process_calls_before_the_others(monkeypatch, first, order):
+    seen = []
+    monkeypatch.setattr(devices, "first_process", lambda: first)
+    monkeypatch.setattr(devices, "barrier", lambda name: seen.append("wait"))
+    assert devices.in_turn("x", lambda: seen.append("call") or 3) == 3
+    assert seen == order
+
+
 @pytest.mark.parametrize("name", ["JAX_NUM_PROCESSES", "JAX_PROCESS_ID"])
 def test_a_cluster_variable_that_is_no_number_is_refused(monkeypatch, name):
     monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "127.0.0.1:9")
@@ -110,7 +183,9 @@ def test_a_cluster_variable_that_is_no_number_is_refused(monkeypatch, name):
 
 def test_more_memory_than_there_is_is_refused_in_one_line(monkeypatch):
     large = (
-        jax.jit(lambda x: (x[:, None] * x[None]).sum()).lower(jax.ShapeDtypeStruct((1000,), np.float32)).compile()
+        jax.jit(lambda x: (x[:, None] * x[None]).sum())
+        .lower(jax.ShapeDtypeStruct((1000,), np.float32))
+        .compile()
     )
     devices.require(large, "config.train.batch=8")
     monkeypatch.setattr(devices, "free_memory", lambda: -1)

@@ -29,10 +29,8 @@ def experiment(arm):
     return config
 
 
-@pytest.fixture(scope="module")
-def words(tmp_path_factory):
+def recordings(root):
     """Reals hum, fakes buzz; each its own speaker."""
-    root = tmp_path_factory.mktemp("media") / "recordings"
     rng = np.random.default_rng(0)
     for split, counts in CLIPS.items():
         for label, count in zip(("real", "fake"), counts, strict=True):
@@ -42,6 +40,12 @@ def words(tmp_path_factory):
                 x = 0.2 * np.sin(2 * np.pi * rng.uniform(100, 300) * t) + 0.02 * rng.standard_normal(len(t))
                 x += 0.1 * (label == "fake") * np.sign(np.sin(2 * np.pi * 1000 * t)) * rng.uniform(0.5, 1)
                 soundfile.write(root / split / label / f"clip {i}.wav", x, 16000)
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    root = tmp_path_factory.mktemp("media") / "recordings"
+    recordings(root)
     return {"source": root, "data_dir": tmp_path_factory.mktemp("prepared"), "progress": False}
 
 
