@@ -91,11 +91,7 @@ def run(
 
     # all that a user can get wrong comes before the workdir is made
     words = (dataset, source, data_dir, config.data.config_name or None)
-    if devices.first_process():
-        directory = prepare.prepare(*words, progress=progress)
-    devices.barrier("prepared")  # the others find it done, or have a disk of their own to fill
-    if not devices.first_process():
-        directory = prepare.prepare(*words, progress=False)
+    directory = devices.in_turn("prepared", lambda: prepare.prepare(*words, progress=progress))
     plan = train.make_plan(config, *train.tally(sources.open_split(directory, "train")))
     with workdir.lock(folder):
         workdir.claim(folder, config)
