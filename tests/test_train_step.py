@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -166,7 +168,8 @@ def once(build, data, key, **words):
     """The values of one step."""
     tx = optax.sgd(0.1)
     graphdef, state = train_step.create(build, tx, jax.random.key(0), ema=False)
-    return train_step.update(state, *data, key, graphdef=graphdef, tx=tx, loss=bce, **words)[1]
+    step = functools.partial(train_step.update, graphdef=graphdef, tx=tx, loss=bce, **words)
+    return jax.jit(step)(state, *data, key)[1]
 
 
 def test_each_part_draws_its_own_dropout(large):
