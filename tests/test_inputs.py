@@ -125,9 +125,10 @@ def test_the_robust_experiment_turns_on_all_there_is_and_differs_in_that_alone()
     theirs.pop("augment")
     assert ours == theirs
 
-    config, examples = experiment(audio_robust, 0.25), clips([0, 0, 0, 0, 0, 0, 1, 1], samples=8000)
+    config, examples = experiment(audio_robust, 0.0), clips([0, 0, 0, 0, 0, 0, 1, 1], samples=8000)
     x, labels = jax.jit(inputs.make(config, "audio"))(KEY, examples)
-    assert x.shape == (8, 3200) and np.isfinite(np.asarray(x)).all() and labels.sum() == 4
+    assert x.shape == (8, 3200) and np.isfinite(np.asarray(x)).all()
+    np.testing.assert_array_equal(labels, examples["label"])
 
 
 def test_the_experiment_with_made_fakes_differs_in_them_alone():

@@ -65,13 +65,20 @@ def linear_prediction(
     correlation: Float[Array, "*frames lags"], order: int
 ) -> tuple[Float[Array, "*frames taps"], Float[Array, "*frames 1"]]:
     """Prediction-error filter (1, a_1, ..., a_order) and the error's power, by Levinson's and Durbin's recursion."""
-    taps, error = jnp.ones_like(correlation[..., :1]), correlation[..., :1]
-    none = [(0, 0)] * (correlation.ndim - 1)
-    for i in range(1, order + 1):
-        reflection = -(taps * correlation[..., i:0:-1]).sum(axis=-1, keepdims=True) / error
-        longer = jnp.pad(taps, [*none, (0, 1)])
-        taps, error = longer + reflection * longer[..., ::-1], error * (1 - reflection**2)
-    return taps, error
+    index = jnp.arange(order + 1).reshape((1,) * (correlation.ndim - 1) + (-1,))
+
+    def longer(i, carry):
+        taps, error = carry
+
+        def mirrored(values):  # values[i - j] at j, zero beyond i
+            return jnp.where(index <= i, jnp.roll(values[..., ::-1], i - order, axis=-1), 0)
+
+        reflection = -(taps * mirrored(correlation)).sum(axis=-1, keepdims=True) / error
+        return taps + reflection * mirrored(taps), error * (1 - reflection**2)
+
+    correlation = correlation[..., : order + 1]
+    first = jnp.where(index == 0, jnp.ones_like(correlation), 0)
+    return jax.lax.fori_loop(1, order + 1, longer, (first, correlation[..., :1]))
 
 
 def _predicted(key: jax.Array, z: Array, size: int, samples: int) -> Array:

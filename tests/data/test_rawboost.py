@@ -83,7 +83,10 @@ def test_series_and_parallel_are_made_of_the_three():
     np.testing.assert_allclose(rawboost.rawboost(KEY, X, algorithm=8), side, atol=1e-6)
 
 
-@pytest.mark.parametrize("algorithm", rawboost.ALGORITHMS)
+@pytest.mark.parametrize(
+    "algorithm",
+    [n if n in (4, 8) else pytest.param(n, marks=pytest.mark.slow) for n in rawboost.ALGORITHMS],
+)
 def test_every_algorithm_is_finite_reproducible_and_different_per_clip(algorithm):
     boost = jax.jit(functools.partial(rawboost.rawboost, algorithm=algorithm))
     loud = jnp.tile(8 * X[:1], (3, 1))
