@@ -11,7 +11,7 @@ from dfjax.records import InputError
 from experiments import audio_focal, faceforensics_xception
 from tests import prepared
 
-SMALL = {"dim": 16, "bins": 40, "embedding": 16, "dilations": (1, 2)}
+SMALL = {"bins": 40, "dims": (4, 8), "embedding": 16}
 
 
 def state_of(seed, **kwargs):
@@ -48,7 +48,7 @@ def test_all_but_the_head_is_what_was_released(released):
 
 def test_another_network_is_refused_by_the_name_of_what_differs(released):
     with pytest.raises(InputError, match="build another resnet_small than the one in x: they differ in "):
-        pretrained.start(state_of(0, dim=8), "resnet_small", "x")
+        pretrained.start(state_of(0, embedding=8), "resnet_small", "x")
 
 
 def test_missing_weights_are_an_error_before_anything_is_prepared(tmp_path):
