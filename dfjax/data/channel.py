@@ -50,21 +50,34 @@ def white(
 def convolve(
     x: Float[Array, "batch time"], taps: Float[Array, "rows taps"], *, lag: int = 0
 ) -> Float[Array, "batch time"]:
-    """Each clip through its own filter, by overlap-save: y[n] = sum_k taps[k] x[n + lag - k].
+    """Each clip through its own filter: y[n] = sum_k taps[k] x[n + lag - k].
 
     Args:
       x: the clips, zero outside.
       taps: a filter per clip, or one for all.
       lag: samples by which the filter is early, at most taps - 1; (taps - 1) / 2 makes a symmetric filter zero-phase.
     """
-    (batch, time), order = x.shape, taps.shape[1]
+    return convolve_sum([x], taps[:, None], lag=lag)
+
+
+def convolve_sum(
+    parts: list[Float[Array, "batch time"]], taps: Float[Array, "rows parts taps"], *, lag: int = 0
+) -> Float[Array, "batch time"]:
+    """The sum of several signals per clip, each through a filter of its own, by overlap-save; see `convolve`."""
+    (batch, time), order = parts[0].shape, taps.shape[-1]
     size = 1 << (4 * order - 1).bit_length()
+    if time <= 2 * (size - order + 1):
+        size = _fast_size(time + order - 1)  # one frame
     hop = size - order + 1
     count = -(-time // hop)
     left = order - 1 - lag
-    x = jnp.pad(x, ((0, 0), (left, (count - 1) * hop + size - left - time)))
-    frames = jnp.stack([x[:, i * hop : i * hop + size] for i in range(count)], axis=1)
-    y = jnp.fft.irfft(jnp.fft.rfft(frames) * jnp.fft.rfft(taps, n=size)[:, None], n=size)
+
+    def transformed(x):
+        x = jnp.pad(x, ((0, 0), (left, (count - 1) * hop + size - left - time)))
+        return jnp.fft.rfft(jnp.stack([x[:, i * hop : i * hop + size] for i in range(count)], axis=1))
+
+    responses = jnp.fft.rfft(taps, n=size)
+    y = jnp.fft.irfft(sum(transformed(x) * responses[:, i, None] for i, x in enumerate(parts)), n=size)
     return y[:, :, order - 1 :].reshape(batch, -1)[:, :time]
 
 

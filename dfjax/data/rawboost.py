@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from dfjax.data.channel import Range, convolve, rms, uniform, white
+from dfjax.data.channel import Range, convolve, convolve_sum, rms, uniform, white
 from dfjax.records import SAMPLE_RATE, InputError
 
 BANDS = 5  # notches of a filter
@@ -87,7 +87,7 @@ def convolutive(
     gain = -jax.random.uniform(key_gain, (batch, orders), minval=BIAS_DB[0], maxval=BIAS_DB[1])
     taps = _filters(key_filter, batch, gain.at[:, 0].set(0), bands)
     reach = (taps.shape[-1] - 1) // 2
-    y = sum(convolve(x ** (i + 1), taps[:, i], lag=reach) for i in range(orders))
+    y = convolve_sum([x ** (i + 1) for i in range(orders)], taps, lag=reach)
     return _bounded(y - y.mean(axis=1, keepdims=True))
 
 
