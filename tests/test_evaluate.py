@@ -89,7 +89,7 @@ def finished(tmp_path_factory):
     config = audio_focal.get_config("folder_audio")
     training = {"batch": 8, "steps": 4, "eval_every": 4, "log_every": 2}
     config.update({"data": {"seconds": 0.5}, "train": training})
-    config.model.update({"kwargs": {"dim": 16, "bins": 40, "embedding": 16, "dilations": (1, 2)}})
+    config.model.update({"kwargs": {"embedding": 16}})
     config.optim.warmup_steps = 2
     own, other = make_folder(root / "own", 0), make_folder(root / "other", 1)
     run.run(config, root / "run", name="small", data_dir=root / "data", source=own, progress=False)
