@@ -7,16 +7,13 @@ import numpy as np
 import pytest
 
 from data_builders import decoding
-from dfjax import predict
+from dfjax import models, predict
 from dfjax.data.resident import decode_image
 from dfjax.media import MediaError
 from tests.data_builders import fixtures
 
 SIZE = 32
-
-
-class Faces:
-    modality, size = "image", SIZE
+FACES = models.Input("image", SIZE, None)
 
 
 def bright(examples):
@@ -25,7 +22,7 @@ def bright(examples):
 
 def detector(modality="image", **options):
     decision = {"threshold": 0.5, "calibration": {"method": "none"}}
-    return predict.Detector(None, bright, decision, Faces, lambda x: x[..., 0], (modality, options))
+    return predict.Detector(None, bright, decision, FACES, lambda x: x[..., 0], (modality, options))
 
 
 @pytest.fixture(autouse=True)
