@@ -32,9 +32,7 @@ def get_config(dataset: str = "demo_speech") -> ml_collections.ConfigDict:
     config.augment.gain_db = 6.0
     config.augment.noise_db = (-5.0, 30.0)
     config.augment.noise_rate = 0.5
-    config.augment.rawboost_algorithm = (
-        5  # convolutive, then impulsive: the authors' choice for logical access
-    )
+    config.augment.rawboost_algorithm = 5  # convolutive, then impulsive; as its authors for logical access
     config.augment.rawboost_rate = 0.25
     config.augment.telephone_rate = 0.25
     config.augment.mask_seconds = 0.1
