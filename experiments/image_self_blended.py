@@ -38,15 +38,15 @@ def get_config(dataset: str = "demo_faces") -> ml_collections.ConfigDict:
 
     # optimiser
     config.optim = ml_collections.ConfigDict()
-    config.optim.learning_rate = 1e-3
+    config.optim.learning_rate = 3e-3
     config.optim.warmup_steps = 40
     config.optim.weight_decay = 0.05
     config.optim.clip_norm = 1.0
     config.optim.ema = 0.99
     config.train = ml_collections.ConfigDict()
     config.train.batch = 32
-    config.train.steps = 400
-    config.train.eval_every = 100
+    config.train.steps = 800
+    config.train.eval_every = 200
     config.train.log_every = 20
 
     # decision, after training

@@ -63,6 +63,12 @@ def test_regions_share_all_samples_evenly(n):
     np.testing.assert_allclose(shares.sum(axis=0), 14 / n, rtol=1e-4)
 
 
+def test_a_picture_does_not_see_its_neighbours_in_the_batch():
+    x = jax.random.uniform(jax.random.key(0), (4, 40, 52, 3))
+    one_by_one = jnp.concatenate([cnn_small.fall_off(x[i : i + 1]) for i in range(4)])
+    np.testing.assert_allclose(cnn_small.fall_off(x), one_by_one, atol=1e-4)
+
+
 def test_light_and_contrast_do_not_change_the_fall_off():
     x = jax.random.uniform(jax.random.key(0), (2, 120, 120, 3), minval=0.2, maxval=0.6)
     np.testing.assert_allclose(cnn_small.fall_off(x), cnn_small.fall_off(1.4 * x + 0.1), atol=0.02)
