@@ -80,7 +80,7 @@ def save(checkpointer: ocp.training.Checkpointer, state: State, metrics: dict[st
 
     The feed has no state of its own: the step says which batch comes next.
     """
-    parts = {name: getattr(state, name) for name in PARTS if getattr(state, name) is not None}
+    parts = {name: getattr(state, name) for name in PARTS if jax.tree.leaves(getattr(state, name))}  # orbax takes none empty
     checkpointer.save_checkpointables(int(state.step), parts, metrics=metrics, force=True)
 
 
@@ -100,7 +100,7 @@ def restore(checkpointer: ocp.training.Checkpointer, step: int, like: State, *, 
     Raises:
       InputError: files are missing or altered, or the checkpoint is of another model.
     """
-    wanted = {name: _abstract(getattr(like, name)) for name in parts if getattr(like, name) is not None}
+    wanted = {name: _abstract(getattr(like, name)) for name in parts if jax.tree.leaves(getattr(like, name))}
     try:
         found = checkpointer.load_checkpointables(step, wanted)
         _check_shapes(wanted, found)
