@@ -17,6 +17,7 @@ DATASETS = {  # name -> folder.module:class; add a line per dataset, sorted by n
     "fake_or_real": "fake_or_real.fake_or_real_dataset_builder:Builder",
     "fakeavceleb": "fakeavceleb.fakeavceleb_dataset_builder:Builder",
     "folder_audio": "folder_audio.folder_audio_dataset_builder:Builder",
+    "folder_av": "folder_av.folder_av_dataset_builder:Builder",
     "folder_image": "folder_image.folder_image_dataset_builder:Builder",
     "wavefake": "wavefake.wavefake_dataset_builder:Builder",
 }

@@ -17,7 +17,7 @@ class MediaConfig(tfds.core.BuilderConfig):
 
     name: str = "disjoint"
     protocol: str = "disjoint"  # no group in two splits; or 'official': the published split, unchanged
-    modality: str = "audio"  # 'audio', 'image' (as they are), 'video' (face crops), 'index' (no media)
+    modality: str = "audio"  # 'audio', 'image' (as they are), 'video' (face crops), 'av', 'index' (no media)
     frames: int = 32  # per video, evenly spread
     size: int = 256  # pixels, side of a face crop
     faces: str = "largest"  # or 'all' faces of a frame

@@ -24,7 +24,8 @@ def decode_item(path: epath.PathLike, modality: str, options: dict[str, Any]) ->
 
     Args:
       path: of the file.
-      modality: 'audio', 'image' (as they are; of a video the face crops) or 'video' (face crops of either).
+      modality: 'audio', 'image' (as they are; of a video the face crops), 'video' (face crops of either) or 'av'
+        (face crops of a video, each with the second of sound around it).
       options: of the face crops, for `dfjax.media.faces.crop_records`.
 
     Raises:
@@ -46,7 +47,25 @@ def decode_item(path: epath.PathLike, modality: str, options: dict[str, Any]) ->
         return {"records": [{"position": 0, "image": data, "frame": 0, "box": box}]}
     from dfjax.media import faces
 
+    if modality == "av":
+        return _with_sound(path, options)
     return faces.crop_records(path, **options)
+
+
+def _with_sound(path: epath.Path, options: dict[str, Any]) -> dict[str, Any]:
+    """The face crops of a video, each with the sound of its frame's second.
+
+    Both are timed from their own first frame or sample: a container's offset between the two, some
+    milliseconds as a rule, is not looked at.
+    """
+    from dfjax.media import audio, faces
+
+    samples, info = audio.decode(path)  # first: a file without sound is not worth its frames
+    result = faces.crop_records(path, **options)
+    for record in result["records"]:
+        record["audio"] = audio.around(samples, record["seconds"])
+        record["duration"] = np.float32(info.seconds)
+    return result
 
 
 def safely(path: epath.PathLike, modality: str, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
@@ -123,5 +142,7 @@ def examples(
             "clip": item.clip,
             "method": item.method,
             "dataset": dataset,
+            "picture": item.picture,
+            "sound": item.sound,
         }
         yield record["id"], {name: record.get(name, "") for name in fields}

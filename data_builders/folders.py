@@ -9,7 +9,7 @@ from etils import epath
 
 from data_builders import indexing
 from data_builders.indexing import Index, Item
-from dfjax.records import FAKE, REAL, SUBGROUPS, InputError
+from dfjax.records import FAKE, LABEL_NAMES, PARTS, REAL, SUBGROUPS, InputError
 
 SPLIT_FOLDERS = {
     "train": ("train", "training"),
@@ -22,6 +22,10 @@ LABEL_FOLDERS = {
 }
 GROUP_COLUMNS = ("group", "speaker", "identity", "source_video")  # the first that is filled in
 METHOD_COLUMNS = ("method", "generator", "manipulation")
+PART_WORDS = {  # a fake whose method has one of these in its name is fake in this part
+    "picture": ("face", "video", "visual"),
+    "sound": ("audio", "speech", "voice"),
+}
 FRACTIONS = {"train": 0.7, "validation": 0.15, "test": 0.15}
 SEED = 0  # of the split that is made where the folders give none
 
@@ -54,7 +58,7 @@ def index(root: epath.Path, dataset: str, suffixes: tuple[str, ...]) -> Index:
         for label, label_folder in _match(indexing.folders(folder), LABEL_FOLDERS, folder).items():
             for id_, path in indexing.media_files(label_folder, root, suffixes, skipped):
                 items.append(Item(path, id_, label, split, group=id_, clip=id_))
-    items = _with_metadata(root, items, warnings)
+    items = [_with_parts(item) for item in _with_metadata(root, items, warnings)]
     used = {path.name for path in parts.values()} if split_folders else set()
     if ignored := sorted(
         path.name for key, path in inside.items() if split_folders and path.name not in used
@@ -117,6 +121,11 @@ def _with_metadata(root: epath.Path, items: list[Item], warnings: list[str]) -> 
     for row in rows:
         fields = {key: (row[name] or "").strip() for key, name in columns.items()}
         by_file[pathlib.PurePosixPath(fields["file"].replace("\\", "/")).as_posix()] = fields
+        for part in PARTS:
+            if fields.get(part, "").lower() not in ("", *LABEL_NAMES):
+                raise InputError(
+                    f"{path} says {part}={fields[part]!r} of {fields['file']}; expected real, fake or nothing"
+                )
     if absent := sorted(by_file.keys() - {item.id for item in items}):
         warnings.append(f"metadata.csv: {len(absent)} rows name files that are not used, first {absent[0]!r}")
     if unknown := sum(item.id not in by_file for item in items):
@@ -132,4 +141,13 @@ def _described(item: Item, fields: dict[str, str]) -> Item:
         group=group,
         method=method if item.label == FAKE else "",
         subgroups=tuple((name, fields[name]) for name in SUBGROUPS if fields.get(name)),
+        **{part: fields.get(part, "").lower() for part in PARTS},
     )
+
+
+def _with_parts(item: Item) -> Item:
+    """The item with what its metadata leave open of picture and sound: real if it is, else as its method's name says."""
+    method = item.method.lower()
+    named = {part: "fake" for part, words in PART_WORDS.items() if any(word in method for word in words)}
+    open_parts = dict.fromkeys(PARTS, "real") if item.label == REAL else named
+    return dataclasses.replace(item, **{p: v for p, v in open_parts.items() if not getattr(item, p)})

@@ -30,6 +30,8 @@ class Item:
     clip: str  # scores are averaged over it
     method: str = ""  # generator or manipulation; empty for real
     subgroups: tuple[tuple[str, str], ...] = ()  # (("gender", "women"), ...)
+    picture: str = ""  # what the picture is by itself: 'real', 'fake', or '' where that is not known
+    sound: str = ""
 
 
 @dataclasses.dataclass(slots=True)

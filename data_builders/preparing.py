@@ -31,7 +31,7 @@ from data_builders import configs, decoding, indexing, workers
 from data_builders.configs import MediaConfig as MediaConfig
 from dfjax.records import LABEL_NAMES, SPLITS, TEXT_FIELDS, InputError, features
 
-MODALITIES = ("audio", "image", "video", "index")
+MODALITIES = ("audio", "image", "video", "av", "index")
 SECONDS = 60.0  # an item may take this long ...
 BYTES_PER_SECOND = 1e6  # ... and its size over this on top
 
@@ -106,7 +106,7 @@ class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         if modality not in MODALITIES:
             raise ValueError(f"Unknown modality {modality!r}; expected one of {list(MODALITIES)}")
         fields = features(
-            "audio" if modality in ("audio", "index") else "image",
+            {"index": "audio", "video": "image"}.get(modality, modality),
             subgroups=self.SUBGROUPS,
             video=modality == "video" or (modality == "image" and self.PICTURES_AND_VIDEOS),
         )
@@ -240,7 +240,7 @@ class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
     def _preparation(self, counts: dict[str, Any]) -> dict[str, Any]:
         """What preparation.json says."""
         index, config = self.load_index(), self.builder_config
-        crops = config.modality == "video" or self.PICTURES_AND_VIDEOS
+        crops = config.modality in ("video", "av") or self.PICTURES_AND_VIDEOS
         return {
             "dataset": self.name,
             "config": config.name,

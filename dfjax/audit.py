@@ -98,7 +98,7 @@ def audit_records(
     """The audit of prepared records: one record of each clip, read only if it is drawn.
 
     Args:
-      records: random access by `records[i]` to dicts with `audio` (and `duration`) or `image`.
+      records: random access by `records[i]` to dicts with `audio` (and `duration`), `image` or both.
       labels: of the records; values other than 1 and 0 are ignored.
       clips: of the records; the first record of a clip stands for it.
       groups: of the records.
@@ -120,9 +120,10 @@ def audit_records(
 
 def record_features(record: dict) -> dict[str, float | str]:
     """The properties of one prepared record; the duration is the whole clip's."""
+    features = image_features(record["image"]) if "image" in record else {}
     if "audio" in record:
-        return audio_features(record["audio"]) | {"duration": float(record["duration"])}
-    return image_features(record["image"])
+        features |= audio_features(record["audio"]) | {"duration": float(record["duration"])}
+    return features
 
 
 def _folds(y, groups, seed: int) -> list:

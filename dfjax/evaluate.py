@@ -172,8 +172,7 @@ def _score(detector: tuple, name: str, split_name: str, data_dir: epath.PathLike
     if split_name not in (names := sources.split_names(directory)):
         raise InputError(f"{name} has no {split_name} split, only {names}")
     split = sources.open_split(directory, split_name)
-    if model.modality not in split.records[0]:
-        raise InputError(f"{name} holds no {model.modality}, which is what this detector judges")
+    sources.check_media(split, model.modality)
     values = scoring.score_split(scorer, params, model_state, split, model=model, batch=batch, mesh=mesh)
     return sources.as_scores(split, values, {"step": step, "clip_score": rule})
 

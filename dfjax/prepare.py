@@ -75,7 +75,7 @@ def prepare(
             known = f" Prepared already, for --config_name: {there}." if there else ""
             raise InputError(f"{name} needs --source. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}{known}")
         config = _config(cls, config_name)
-        if config.modality in ("image", "video"):
+        if config.modality in ("image", "video", "av"):
             detector = None if face_model is None else "yunet"
             config = configs.with_options(config, detector=detector, **crop_options)
         builder = cls(

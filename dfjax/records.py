@@ -11,7 +11,9 @@ and, by modality,
   audio    int16 (samples,), 16 kHz mono, at most MAX_SAMPLES long; duration: seconds of the whole clip
   image    encoded bytes of the picture or face crop; for video frame (index) and box (x0, y0, x1, y1 in
            pixels)
-plus the dataset's own subgroup fields (gender, ethnicity, language, codec), all text.
+Audio-visual ('av') records hold a face crop as of a video, and as `audio` the SAMPLE_RATE samples around its
+frame; `picture` and `sound` say what each is by itself: 'real', 'fake', or '' where that is not known.
+To these come the dataset's own subgroup fields (gender, ethnicity, language, codec), all text.
 """
 
 REAL, FAKE, UNKNOWN = 0, 1, -1
@@ -23,6 +25,8 @@ MAX_SAMPLES = 64_600  # 4.0375 s, the window of the ASVspoof detectors; longer c
 SPLITS = ("train", "validation", "test")
 TEXT_FIELDS = ("id", "group", "clip", "method", "dataset")
 SUBGROUPS = ("gender", "ethnicity", "language", "codec")
+PARTS = ("picture", "sound")  # of an audio-visual clip, each with a label of its own
+MEDIA = {"audio": ("audio",), "image": ("image",), "av": ("image", "audio")}  # modality -> what records hold
 
 
 class InputError(ValueError):
@@ -33,7 +37,7 @@ def features(modality: str, *, subgroups: tuple[str, ...] = (), video: bool = Fa
     """The TFDS feature dict of a record, for `builder.dataset_info_from_configs(features=...)`.
 
     Args:
-      modality: 'audio' or 'image'.
+      modality: 'audio', 'image' or 'av'.
       subgroups: names out of SUBGROUPS that this dataset knows.
       video: whether images are frames of a video (adds `frame` and `box`).
     """
@@ -42,15 +46,17 @@ def features(modality: str, *, subgroups: tuple[str, ...] = (), video: bool = Fa
 
     fields = {name: tfds.features.Text() for name in (*TEXT_FIELDS, *subgroups)}
     fields["label"] = tfds.features.Scalar(np.int64)
-    if modality == "audio":
+    if modality not in MEDIA:
+        raise ValueError(f"modality must be one of {list(MEDIA)}, got {modality!r}")
+    if modality in ("audio", "av"):
         # encoding='bytes' reads 16 times faster than the default list of varints
         fields["audio"] = tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="bytes")
         fields["duration"] = tfds.features.Scalar(np.float32)
-    elif modality == "image":
+    if modality in ("image", "av"):
         fields["image"] = tfds.features.Tensor(shape=(), dtype=np.object_)
-        if video:
+        if video or modality == "av":
             fields["frame"] = tfds.features.Scalar(np.int64)
             fields["box"] = tfds.features.Tensor(shape=(4,), dtype=np.float32)
-    else:
-        raise ValueError(f"modality must be 'audio' or 'image', got {modality!r}")
+    if modality == "av":
+        fields |= {name: tfds.features.Text() for name in PARTS}
     return tfds.features.FeaturesDict(fields)

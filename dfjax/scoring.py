@@ -17,7 +17,7 @@ from jaxtyping import Float, PyTree
 
 from dfjax import devices, train_step
 from dfjax.data import audio
-from dfjax.data.resident import decode_image
+from dfjax.data.resident import compact
 from dfjax.data.sources import READ_AHEAD, Split
 from dfjax.records import MAX_SAMPLES, SAMPLE_RATE
 
@@ -50,8 +50,9 @@ def clip_rule(config: Any) -> str:
 
 
 def _input(batch: dict, modality: str):
-    if modality == "image":
-        return batch["image"].astype(jnp.float32) / 255
+    if modality != "audio":
+        picture = batch["image"].astype(jnp.float32) / 255
+        return picture if modality == "image" else {"image": picture, "audio": audio.to_float(batch["audio"])}
     samples = batch["audio"].shape[1]
     return audio.cut(batch["audio"], batch["length"], jnp.zeros_like(batch["length"]), samples)
 
@@ -70,12 +71,12 @@ def score_split(
       batch: records per call; rounded up to a multiple of the number of devices.
       mesh: devices to spread each batch over.
     """
-    examples = (_example(record, model) for record in records(split))
+    examples = (example(record, model) for record in records(split))
     return score_examples(scorer, params, model_state, examples, batch=batch, mesh=mesh)
 
 
 def score_examples(scorer, params, model_state, examples: Iterable[dict], *, batch: int, mesh) -> np.ndarray:
-    """As `score_split`, for any stream of examples {'audio', 'length'} or {'image'}; order is kept."""
+    """As `score_split`, for any stream of examples; order is kept."""
     sharding = devices.split_batch(mesh)
     rows, values = [], []
     for positions, block in _batches(examples, -(-batch // mesh.size) * mesh.size):
@@ -96,9 +97,10 @@ def records(split: Split) -> Iterator[dict]:
         yield from split.records.__getitems__(list(range(start, min(start + READ_AHEAD, len(split)))))
 
 
-def _example(record: dict, model: Any) -> dict[str, np.ndarray]:
-    if model.modality == "image":
-        return {"image": decode_image(record["image"], model.size)}
+def example(record: dict, model: Any) -> dict[str, np.ndarray]:
+    """What the scorer takes of a record: {'audio', 'length'}, {'image'} or {'image', 'audio'}."""
+    if model.modality != "audio":
+        return compact(record, model.modality, model.size)
     return audio_example(record["audio"], getattr(model, "samples", None))
 
 

@@ -11,7 +11,7 @@ from etils import epath
 
 from data_builders import indexing, preparing, splitting
 from data_builders.indexing import Index, Item
-from dfjax.records import FAKE, REAL, InputError
+from dfjax.records import FAKE, LABEL_NAMES, REAL, InputError
 
 PROTOCOLS = ("disjoint", "people", "cells")
 LABELS = ("any", "visual", "audio")
@@ -72,7 +72,8 @@ def index(source: epath.PathLike, *, protocol: str = "disjoint", label: str = "a
         ):
             key = _key(id_)
             seen.add(key)
-            _add(id_, path, FAKE if fake else REAL, name, rows.get(key), result)
+            parts = LABEL_NAMES[visual], LABEL_NAMES[audio]
+            _add(id_, path, FAKE if fake else REAL, parts, name, rows.get(key), result)
     result.skipped += [(rows[key].id, f"in {METADATA} but not on disk") for key in sorted(set(rows) - seen)]
     result.items.sort(key=lambda item: item.id)
     _split(protocol, rows, result)
@@ -124,7 +125,9 @@ def _metadata(root, source, result: Index) -> dict[tuple[str, str], Row]:
     return rows
 
 
-def _add(id_: str, path, label: int, category: str, row: Row | None, result: Index) -> None:
+def _add(
+    id_: str, path, label: int, parts: tuple[str, str], category: str, row: Row | None, result: Index
+) -> None:
     folders = id_.split("/")
     if len(folders) != 5 or not PERSON.fullmatch(folders[3]):
         result.skipped.append((id_, "not in <category>/<race>/<gender>/<id>/"))
@@ -132,7 +135,7 @@ def _add(id_: str, path, label: int, category: str, row: Row | None, result: Ind
     race, gender, person = folders[1:4]
     method = "" if label == REAL else row.method if row else category
     subgroups = (("gender", gender.lower()), ("ethnicity", race))
-    result.items.append(Item(path, id_, label, "train", person, id_, method, subgroups))
+    result.items.append(Item(path, id_, label, "train", person, id_, method, subgroups, *parts))
     # The people of the path and those of the metadata: the person on disk is the scene's.
     result.people[id_] = tuple(dict.fromkeys((person, *(row.people if row else ()))))
 
@@ -192,7 +195,7 @@ class Config(preparing.MediaConfig):
 
 
 class Builder(preparing.MediaBuilder):
-    """Face crops, or the sound of the same clips."""
+    """Face crops, the sound of the same clips, or both."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First release."}
@@ -202,20 +205,21 @@ class Builder(preparing.MediaBuilder):
     )
     BUILDER_CONFIGS = [
         Config(
-            name=f"{protocol}-{label}{suffix}",
+            name=f"{protocol}-{name}{suffix}",
             protocol=protocol,
             modality=modality,
             label=label,
             description=f"{TEXTS[protocol]}; fake is {label}{splitting.WITHOUT_MEDIA[suffix]}",
         )
         for protocol in PROTOCOLS
-        for label, suffix, modality in (
-            ("visual", "", "video"),
-            ("any", "", "video"),
-            ("audio", "", "audio"),
-            ("any", "-index", "index"),
-            ("visual", "-index", "index"),
-            ("audio", "-index", "index"),
+        for name, label, suffix, modality in (
+            ("visual", "visual", "", "video"),
+            ("any", "any", "", "video"),
+            ("audio", "audio", "", "audio"),
+            ("av", "any", "", "av"),
+            ("any", "any", "-index", "index"),
+            ("visual", "visual", "-index", "index"),
+            ("audio", "audio", "-index", "index"),
         )
     ]
     SUBGROUPS = ("gender", "ethnicity")

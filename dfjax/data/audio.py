@@ -17,6 +17,11 @@ SILENT_DB = 40  # a frame that far below the loudest one is silent
 MARGIN = 256  # samples beyond either end of a clip that changes its speed: the filter rings there
 
 
+def to_float(audio: Int16[Array, "*b time"]) -> Float[Array, "*b time"]:
+    """Samples in [-1, 1)."""
+    return audio.astype(jnp.float32) / 32768
+
+
 def cut(
     audio: Int16[Array, "batch buffer"],
     length: Int[Array, " batch"],
@@ -27,7 +32,7 @@ def cut(
     """`samples` samples from `start` on, tiled where the clip is shorter; float32 in [-1, 1). The clip begins at `first`."""
     index = (start[:, None] + jnp.arange(samples)[None]) % length[:, None]
     index += jnp.reshape(jnp.asarray(first), (-1, 1))
-    return jnp.take_along_axis(audio, index, axis=1).astype(jnp.float32) / 32768
+    return to_float(jnp.take_along_axis(audio, index, axis=1))
 
 
 def random_cut(

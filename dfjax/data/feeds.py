@@ -13,7 +13,7 @@ import jax
 from jaxtyping import PyTree
 
 from dfjax import devices
-from dfjax.data import resident, sampling, streaming
+from dfjax.data import resident, sampling, sources, streaming
 from dfjax.data.sources import Split
 from dfjax.records import InputError
 
@@ -30,7 +30,7 @@ class Feed:
     take: Callable[[int], PyTree]  # step -> data on the devices, for the compiled step
     examples: Callable[
         [jax.Array, PyTree], dict
-    ]  # (key, data) -> {'audio', 'length'} or {'image'}, and 'label', each (batch, ...)
+    ]  # (key, data) -> {'audio', 'length'}, {'image'} or {'image', 'audio'}, and 'label', each (batch, ...)
 
 
 def check(wanted: str) -> None:
@@ -100,13 +100,15 @@ def make(
             f"config.augment.codec_rate={codec_rate} works on the host; use config.data.feed='streaming'"
         )
     wanted = "streaming" if codec_rate else wanted
-    size = model.size if model.modality == "image" else None
-    bytes_each = streaming.example_bytes(size)
+    sources.check_media(split, model.modality)
+    size = None if model.modality == "audio" else model.size
+    bytes_each = streaming.example_bytes(model.modality, size)
     kind = choose(wanted, len(split), bytes_each, batch // mesh.size, devices.free_memory())
     spread = devices.split_batch(mesh)
 
     if kind == "resident":
-        arrays = resident.load(split, model.modality, size=size) | {"label": split.label}
+        arrays = resident.load(split, model.modality, size=size)
+        arrays["label"] = sources.labels(split, model.modality)
         data = devices.put({"examples": arrays, "strata": strata}, devices.replicated(mesh))
 
         def examples(key: jax.Array, data: PyTree) -> dict:
@@ -116,7 +118,7 @@ def make(
         return Feed(kind, lambda step: data, examples)
 
     source = streaming.batches(
-        split, strata, batch, size=size, seed=seed, first=first,
+        split, strata, batch, size=size, modality=model.modality, seed=seed, first=first,
         process=jax.process_index(), processes=jax.process_count(), codec_rate=codec_rate,
     )  # fmt: skip
     following = [first]

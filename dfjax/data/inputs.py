@@ -68,6 +68,8 @@ def make(config: ml_collections.ConfigDict, modality: str) -> Callable:
     count = made(config)
     if modality == "image":
         return _images(options, count)
+    if modality == "av":
+        return _both(options, count)
     samples = round(config.data.seconds * SAMPLE_RATE)
 
     cutting, changing = _keywords(audio.take), _keywords(audio.augment)
@@ -113,6 +115,24 @@ def _images(options: dict, count: int) -> Callable:
         return augment_image.augment(key, x, **options), labels
 
     return images
+
+
+def _both(options: dict, count: int) -> Callable:
+    """Face crops and their seconds of sound; an option that both augmentations know (noise_rate) holds for both."""
+    if count:
+        raise InputError("config.augment.self_fakes makes pictures or sounds, not both; set it to 0")
+    looks, sounds = _keywords(augment_image.augment), _keywords(audio.augment)
+    _check(options, looks | sounds)
+    looking = {name: options[name] for name in looks & options.keys()}
+    sounding = {name: options[name] for name in sounds & options.keys()}
+
+    def both(key: jax.Array, examples: dict):
+        key_picture, key_sound = jax.random.split(key)
+        picture = augment_image.augment(key_picture, augment_image.to_float(examples["image"]), **looking)
+        sound = audio.augment(key_sound, audio.to_float(examples["audio"]), **sounding)
+        return {"image": picture, "audio": sound}, examples["label"]
+
+    return both
 
 
 def _blend(

@@ -1,13 +1,14 @@
 """The resident feed: a whole split in memory in its compact form, int16 samples or uint8 pixels.
 
-Audio becomes {'audio': int16 (rows, buffer), 'length': int32 (rows,)}, images {'image': uint8 (rows, size, size, 3)}.
+Audio becomes {'audio': int16 (rows, buffer), 'length': int32 (rows,)}, images {'image': uint8 (rows, size, size, 3)},
+audio-visual records {'image', 'audio': int16 (rows, SAMPLE_RATE)}: their sound has one length.
 """
 
 import cv2
 import numpy as np
 
 from dfjax.data.sources import READ_AHEAD, Split
-from dfjax.records import MAX_SAMPLES, InputError
+from dfjax.records import MAX_SAMPLES, SAMPLE_RATE, InputError
 
 
 def load(split: Split, modality: str, *, size: int | None = None) -> dict[str, np.ndarray]:
@@ -15,15 +16,24 @@ def load(split: Split, modality: str, *, size: int | None = None) -> dict[str, n
 
     Args:
       split: an opened split.
-      modality: 'audio' or 'image'.
-      size: side of the square that images are resized to; images only.
+      modality: 'audio', 'image' or 'av'.
+      size: side of the square that images are resized to; None for audio.
     """
     if modality == "audio":
         return _load_audio(split)
-    images = np.empty((len(split), size, size, 3), np.uint8)
+    arrays = {"image": np.empty((len(split), size, size, 3), np.uint8)}
+    if modality == "av":
+        arrays["audio"] = np.empty((len(split), SAMPLE_RATE), np.int16)
     for row, record in _records(split):
-        images[row] = decode_image(record["image"], size)
-    return {"image": images}
+        for name, value in compact(record, modality, size).items():
+            arrays[name][row] = value
+    return arrays
+
+
+def compact(record: dict, modality: str, size: int) -> dict[str, np.ndarray]:
+    """An 'image' or 'av' record as the device holds it: the picture, and the second of sound."""
+    picture = {"image": decode_image(record["image"], size)}
+    return picture if modality == "image" else picture | {"audio": record["audio"]}
 
 
 def decode_image(encoded: bytes, size: int) -> np.ndarray:

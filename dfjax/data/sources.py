@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
+from jaxtyping import Int
 
-from dfjax.records import MAX_SAMPLES, SUBGROUPS, UNKNOWN, InputError
+from dfjax.records import LABEL_NAMES, MAX_SAMPLES, MEDIA, PARTS, SUBGROUPS, UNKNOWN, InputError
 from dfjax.score_file import Scores
 
 READ_AHEAD = 256  # records per read: large enough to amortise, small enough to keep memory flat
@@ -119,7 +120,7 @@ def open_split(directory: epath.PathLike, name: str) -> Split:
         clip=index["clips"],
         group=index["groups"],
         method=index["methods"],
-        subgroups={field: index[field] for field in SUBGROUPS if field in index},
+        subgroups={field: index[field] for field in (*SUBGROUPS, *PARTS) if field in index},
     )
 
 
@@ -141,6 +142,21 @@ def content_hash(directory: epath.PathLike) -> str:
 def known_rows(split: Split) -> np.ndarray:
     """Row numbers with a label; unknown ones are scored but never trained on."""
     return np.flatnonzero(split.label != UNKNOWN)
+
+
+def labels(split: Split, modality: str) -> Int[np.ndarray, "rows ..."]:
+    """What a detector learns of each record: its label, and of audio-visual ones (rows, 3): the whole, the picture, the sound."""
+    if modality != "av":
+        return split.label
+    number = {name: label for label, name in enumerate(LABEL_NAMES)}
+    parts = [[number.get(value, UNKNOWN) for value in split.subgroups[part].tolist()] for part in PARTS]
+    return np.stack([split.label, *np.array(parts, np.int32)], axis=1)
+
+
+def check_media(split: Split, modality: str) -> None:
+    """Raises InputError unless the records hold what a detector of this modality takes."""
+    if missing := [name for name in MEDIA[modality] if name not in split.records[0]]:
+        raise InputError(f"{split.dataset} holds no {missing[0]}, which is what this detector judges")
 
 
 def as_scores(split: Split, score: np.ndarray, header: dict) -> Scores:

@@ -12,11 +12,11 @@ from typing import Any
 import grain
 import numpy as np
 
-from dfjax.data.resident import decode_image
+from dfjax.data import resident, sources
 from dfjax.data.sampling import Strata
 from dfjax.data.sources import Split
 from dfjax.media import codecs
-from dfjax.records import MAX_SAMPLES
+from dfjax.records import MAX_SAMPLES, SAMPLE_RATE
 
 THREADS = 2  # that read and decode; they wait for the disk and for decoders outside the interpreter's lock
 AHEAD = 4  # batches read before they are asked for
@@ -58,6 +58,7 @@ def batches(
     batch: int,
     *,
     size: int | None,
+    modality: str = "",
     seed: int,
     first: int = 0,
     process: int = 0,
@@ -71,6 +72,7 @@ def batches(
       strata: its rows by class and the rates of the classes.
       batch: examples of a global batch, a multiple of `processes`.
       size: side of the square that images are resized to; None for audio.
+      modality: of the detector; by default 'audio' or 'image' as `size` says.
       seed: of the run; each pass over a stratum is shuffled anew.
       first: the first batch.
       process: number of this process.
@@ -80,6 +82,8 @@ def batches(
     Raises:
       InputError: when a damaged record is met; the message names the file.
     """
+    modality = modality or ("audio" if size is None else "image")
+    labels = sources.labels(split, modality)
     rates = np.diff(strata.cumulative, prepend=0)
     parts = []
     for i, (start, count) in enumerate(zip(strata.start, strata.count, strict=True)):
@@ -93,21 +97,22 @@ def batches(
             rng = np.random.default_rng([seed % 2**32, position])
             if rng.random() < codec_rate:
                 record = record | {"audio": codecs.random_recode(rng, record["audio"])}
-        return _compact(record, size) | {"label": split.label[row]}
+        return _compact(record, modality, size) | {"label": labels[row]}
 
     block = grain.MapDataset.source(_Block(mixture, batch, first, process, processes)).map(example)
     block = block.batch(batch // processes, drop_remainder=True)
     return iter(block.to_iter_dataset(grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)))
 
 
-def example_bytes(size: int | None) -> int:
+def example_bytes(modality: str, size: int | None) -> int:
     """Bytes of one example in compact form, at most; `size` is the side of a picture, None for audio."""
-    return 2 * MAX_SAMPLES if size is None else 3 * size**2
+    sound = {"audio": 2 * MAX_SAMPLES, "image": 0, "av": 2 * SAMPLE_RATE}
+    return sound[modality] + (0 if size is None else 3 * size**2)
 
 
-def _compact(record: dict, size: int | None) -> dict[str, Any]:
+def _compact(record: dict, modality: str, size: int | None) -> dict[str, Any]:
     if size is not None:
-        return {"image": decode_image(record["image"], size)}
+        return resident.compact(record, modality, size)
     clip = record["audio"]
     audio = np.zeros(MAX_SAMPLES, np.int16)
     audio[: len(clip)] = clip

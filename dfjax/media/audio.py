@@ -98,6 +98,13 @@ def windows(samples: Int16[np.ndarray, " samples"]) -> list[tuple[int, Int16[np.
     return [(int(start), samples[start : start + MAX_SAMPLES]) for start in starts]
 
 
+def around(samples: Int16[np.ndarray, " samples"], seconds: float) -> Int16[np.ndarray, " second"]:
+    """The second of sound with `seconds` in its middle; near an end the clip's first or last, a shorter clip tiled."""
+    start = round(seconds * SAMPLE_RATE) - SAMPLE_RATE // 2
+    start = max(0, min(start, len(samples) - SAMPLE_RATE))
+    return np.resize(samples[start : start + SAMPLE_RATE], SAMPLE_RATE)
+
+
 def _check(condition: bool, reason: str) -> None:
     if not condition:
         raise MediaError(reason)
