@@ -15,7 +15,8 @@ import optax
 from flax import nnx
 from jaxtyping import Array, PyTree
 
-from dfjax import snapshots
+from dfjax import losses, snapshots
+from dfjax.records import UNKNOWN
 
 Loss = Callable[[Array, Array, Array], Array]  # (logits, labels, step) -> per-example values
 
@@ -117,7 +118,7 @@ def update(
     Args:
       state: before the update.
       x: the model's input, leading axis batch.
-      labels: (batch,) 1 fake, 0 real.
+      labels: (batch,) 1 fake, 0 real; or (batch, parts), see `batch_loss`.
       key: the key of this step.
       graphdef: the model's static part.
       tx: the optimiser.
@@ -134,8 +135,7 @@ def update(
         model = nnx.merge(graphdef, params, model_state, copy=True)
         model = nnx.view(model, deterministic=False, use_running_average=False, raise_if_not_found=False)
         logits = model(x, rngs=nnx.Rngs(dropout=key))
-        of_each = jnp.repeat(labels, logits.size // labels.size)  # an ensemble answers once for each member
-        return loss(logits, of_each, state.step).mean(), split(model)[2]
+        return batch_loss(loss, logits, labels, state.step), split(model)[2]
 
     value_and_grad = jax.value_and_grad(objective, has_aux=True)
     if accumulate > 1:
@@ -156,6 +156,21 @@ def update(
         average=average,
     )
     return new, {"loss": value, "grad_norm": optax.tree.norm(gradient)}
+
+
+def batch_loss(loss: Loss, logits: Array, labels: Array, step: Array) -> Array:
+    """What an update minimises: the mean loss over the batch, and over all answers of a detector that gives several.
+
+    Labels (batch, parts) are those of the whole and of its parts, each with a logit of its own: the losses of an example
+    are added up, 0 for a part that is unknown. The parts' is plain cross-entropy: weights and shifts of `loss` are made
+    for the rates of the whole.
+    """
+    if labels.ndim == 1:
+        of_each = jnp.repeat(labels, logits.size // labels.size)  # an ensemble answers once for each member
+        return loss(logits, of_each, step).mean()
+    known = labels[:, 1:] != UNKNOWN
+    parts = losses.binary_cross_entropy(logits[:, 1:], jnp.where(known, labels[:, 1:], 0))
+    return loss(logits[:, 0], labels[:, 0], step).mean() + jnp.where(known, parts, 0).sum() / len(labels)
 
 
 def in_parts(value_and_grad: Callable, parts: int) -> Callable:

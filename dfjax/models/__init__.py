@@ -2,8 +2,9 @@
 
 Every detector is an `nnx.Module` with `modality`, `embed(x, rngs=) -> (batch, dim)`, `head: (batch, dim) ->
 (batch,)` and `__call__(x, rngs=) -> (batch,)`, the logit of "fake". Inputs: audio float32 (batch, time) in
-[-1, 1] at 16 kHz; images float32 (batch, height, width, 3) in [0, 1]. Front ends and normalisation live
-inside the model.
+[-1, 1] at 16 kHz; images float32 (batch, height, width, 3) in [0, 1]; of modality 'av' {'image', 'audio'},
+where training gives (batch, 3): the logits of the whole, the picture and the sound. Front ends and
+normalisation live inside the model.
 
 Modules are imported on first use, so that naming a small model does not pay for importing a large one.
 """
@@ -24,6 +25,7 @@ MODELS = {  # name -> "module:Class"; add a line per detector
     "texture": "texture:Texture",
     "resnet_small": "resnet_small:ResNetSmall",
     "cnn_small": "cnn_small:CNNSmall",
+    "two_stream": "two_stream:TwoStream",
     "xception": "xception:Xception",
     "efficientnet_b0": "efficientnet:EfficientNetB0",
     "efficientnet_b4": "efficientnet:EfficientNetB4",
@@ -70,7 +72,7 @@ def model_class(name: str) -> type[nnx.Module]:
 class Input:
     """What a detector is to be given."""
 
-    modality: str  # 'audio' or 'image'
+    modality: str  # 'audio', 'image' or 'av'
     size: int | None  # pixels, side of its pictures
     samples: int | None  # the one length of clip that it accepts, where there is one
 

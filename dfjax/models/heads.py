@@ -45,10 +45,15 @@ def for_loss(model: nnx.Module, loss: str, *, rngs: nnx.Rngs) -> nnx.Module:
     """The head that `loss` is defined on: the model's own, or a cosine head of its width in its place.
 
     Raises:
-      InputError: the model's members answer alone in training, each on a part of the embedding.
+      InputError: the model's members answer alone in training, each on a part of the embedding, or it has heads
+        beside this one.
     """
     if loss not in COSINE:
         return model.head
+    if model.modality == "av":
+        raise InputError(
+            f"loss {loss!r} takes the cosine of one embedding, this model has three; choose another"
+        )
     if getattr(model, "members", 1) > 1:
         raise InputError(
             f"loss {loss!r} takes the cosine of a whole embedding, this model has {model.members} members; "
