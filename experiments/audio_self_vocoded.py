@@ -1,15 +1,26 @@
 """Do fakes made from the real training clips help against generators that training has not seen?
 
 python -m dfjax.run --config experiments/audio_self_vocoded.py
-python -m dfjax.run --config experiments/audio_self_vocoded.py:folder_audio --source RECORDINGS
+python -m dfjax.run --config experiments/audio_self_vocoded.py:folder_audio+reals_alone --source RECORDINGS
+python -m dfjax.compare --configs experiments/audio_self_vocoded.py:folder_audio --seeds 3 --workdir runs/vocoded --source RECORDINGS
 
-As audio_focal.py, but every second fake of a batch is a real clip of the training split, vocoded anew each time it is drawn.
+As audio_focal.py, but some fakes of a batch are real clips of the training split, vocoded anew each time they are drawn: none of
+them (stored), every second one (half, the default arm), or all (reals_alone, where stored fakes choose the threshold and the step
+and are never trained on). The argument is DATASET, ARM or DATASET+ARM; `dfjax.compare` runs all ARMS.
 """
 
 import ml_collections
 
 
-def get_config(dataset: str = "demo_speech") -> ml_collections.ConfigDict:
+ARMS = {"stored": 0.0, "half": 0.25, "reals_alone": 0.5}  # made fakes, of the batch; half of it is fakes
+
+
+def get_config(argument: str = "") -> ml_collections.ConfigDict:
+    dataset, _, arm = argument.partition("+")
+    if dataset in ARMS:
+        dataset, arm = "", dataset
+    if arm not in ("", *ARMS):
+        raise ValueError(f"Unknown arm {arm!r}; expected one of {list(ARMS)}")
     config = ml_collections.ConfigDict()
     config.seed = 0
 
@@ -20,7 +31,7 @@ def get_config(dataset: str = "demo_speech") -> ml_collections.ConfigDict:
     config.data.feed = "auto"
     config.data.seconds = 2.0  # random cut of each clip
     config.augment = ml_collections.ConfigDict(
-        {"gain_db": 6.0, "noise_db": (-5.0, 30.0), "self_fakes": 0.25}  # of the batch: half of its fakes
+        {"gain_db": 6.0, "noise_db": (-5.0, 30.0), "self_fakes": ARMS[arm or "half"]}
     )
 
     # model

@@ -6,7 +6,8 @@ the camera and the file, and is the same inside and outside a face unless one wa
 a fixed bank of 64 filters, the 8x8 cosines, at every fourth pixel of the picture as it comes (shrinking it
 first would remove what is to be found). The responses' magnitudes are averaged over rings of spatial frequency
 and over the regions of a grid, and the logarithms of neighbouring rings are subtracted: that is the fall-off,
-ring by ring and region by region. Two trained layers weigh it. With few fakes there is little to overfit.
+ring by ring and region by region. Its level and spread over a picture are the camera's and are divided out; what
+is left is where regions disagree. Two trained layers weigh it. With few fakes there is little to overfit.
 
 Traces of resampling: Popescu and Farid, "Exposing digital forgeries by detecting traces of resampling", 2005.
 Cosine spectra of whole pictures: Frank et al., "Leveraging frequency analysis for deep fake image recognition",
@@ -82,6 +83,12 @@ def fall_off(x: Float[Array, "batch height width 3"]) -> Float[Array, "batch row
     return y.reshape(-1, *y.shape[2:])
 
 
+def within(maps: Float[Array, "batch rows columns steps"]) -> Float[Array, "batch rows columns steps"]:
+    """Each step of the fall-off against its own mean and spread over the regions of the picture."""
+    centred = maps - maps.mean(axis=(1, 2), keepdims=True)
+    return centred * jax.lax.rsqrt((centred**2).mean(axis=(1, 2), keepdims=True) + 1e-6)
+
+
 class CNNSmall(nnx.Module):
     """Fall-off of detail by region -> normalisation, dropout -> embedding -> logit.
 
@@ -113,11 +120,11 @@ class CNNSmall(nnx.Module):
         self.head = heads.Linear(width, rngs=rngs)
 
     def features(self, x: Float[Array, "batch height width 3"]) -> Float[Array, "batch rows columns steps"]:
-        """The fall-off of detail by region, each number against its mean and spread over training."""
+        """The fall-off of detail by region, against its mean and spread over training, then over the picture."""
         if 0 < self.window < min(x.shape[1:3]):
             x = augment_image.centre_crop(x, size=self.window)
         y = jax.lax.stop_gradient(fall_off(x.astype(jnp.float32)))  # nothing is trained before it
-        return self.norm(y.reshape(len(y), -1)).reshape(y.shape)
+        return within(self.norm(y.reshape(len(y), -1)).reshape(y.shape))
 
     def pool(self, maps: Float[Array, "batch h w c"], *, rngs=None) -> Float[Array, "batch dim"]:
         """The embedding of feature maps: dropout, and a layer that weighs each region for itself."""

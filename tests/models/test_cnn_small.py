@@ -108,3 +108,13 @@ def test_bfloat16_computes_close_to_float32(model, images):
     logits = evaluation(half)(images)
     assert logits.dtype == jnp.float32
     np.testing.assert_allclose(logits, evaluation(model)(images), atol=0.05)
+
+
+def test_level_and_spread_over_a_picture_are_divided_out():
+    maps = jax.random.normal(jax.random.key(0), (3, 14, 14, 7))
+    level, spread = jax.random.uniform(jax.random.key(1), (2, 3, 1, 1, 7), minval=0.5, maxval=2.0)
+    out = cnn_small.within(maps)
+    np.testing.assert_allclose(cnn_small.within(spread * maps + level), out, atol=1e-4)
+    np.testing.assert_allclose(out.mean(axis=(1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(out.std(axis=(1, 2)), 1, atol=1e-3)
+    assert not cnn_small.within(jnp.ones((1, 14, 14, 7))).any()  # a picture without detail says nothing
