@@ -1,4 +1,8 @@
-"""What the tests of all published image models share."""
+"""What the tests of all published image models share; `python -m tests.models.parity` prints README's table of them."""
+
+import functools
+import pathlib
+import tempfile
 
 import jax
 import numpy as np
@@ -6,10 +10,27 @@ import pytest
 import safetensors.numpy
 from flax import nnx
 
+from dfjax import models
+from dfjax.models import convnext, efficientnet, vit, xception
 from dfjax.records import InputError
 from tests.models import reference
 
 TOLERANCE = 1e-4  # on logits, absolute and relative to their spread
+
+
+def _small(load, name: str):
+    return functools.partial(load, size=reference.SIZES[name])
+
+
+MODELS = {  # name -> loader, the reference's classifier, what it is applied to
+    "xception": (xception.load, "fc", "embed"),
+    "efficientnet_b0": (efficientnet.load_b0, "classifier", "embed"),
+    "efficientnet_b4": (efficientnet.load_b4, "classifier", "embed"),
+    "convnext_tiny": (convnext.load, "head.fc", "embed"),
+    "vit_base": (_small(vit.load_vit_base, "vit_base"), "classifier", "embed"),
+    "clip_base": (_small(vit.load_clip_base, "clip_base"), "visual_projection", "pooled"),
+    "clip_large": (_small(vit.load_clip_large, "clip_large"), "visual_projection", "pooled"),
+}
 
 
 def parameters(build) -> int:
@@ -19,15 +40,14 @@ def parameters(build) -> int:
     return count(model) - count(model.head)
 
 
-def check(name: str, load, classifier: str, folder, embed: str = "embed"):
-    """Our embedding under the reference's classifier gives the reference's logits."""
+def compare(name: str, folder) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of our embedding under the reference's classifier, and the reference's, at seeded random weights."""
+    load, classifier, embed = MODELS[name]
     shapes, expected = reference.read_golden(name)
     weights = reference.random_weights(shapes)
     path = folder / "model.safetensors"
     safetensors.numpy.save_file(weights, path)
-    model = nnx.view(
-        load(folder), deterministic=True, use_running_average=True, raise_if_not_found=False
-    )
+    model = nnx.view(load(folder), deterministic=True, use_running_average=True, raise_if_not_found=False)
     graphdef, state = nnx.split(model)
 
     @jax.jit
@@ -36,16 +56,23 @@ def check(name: str, load, classifier: str, folder, embed: str = "embed"):
         return getattr(model, embed)(x), model(x)
 
     embeddings, ours = run(state, reference.images(name))
+    assert ours.shape == (2,) and ours.dtype == np.float32 and np.isfinite(ours).all()
     logits = embeddings @ weights[f"{classifier}.weight"].T
     if f"{classifier}.bias" in weights:
         logits += weights[f"{classifier}.bias"][None]
+    return np.asarray(logits), expected
+
+
+def check(name: str, folder):
+    """Our embedding under the reference's classifier gives the reference's logits."""
+    logits, expected = compare(name, folder)
     assert expected.std() > 0.1
     np.testing.assert_allclose(logits, expected, rtol=0, atol=TOLERANCE * min(1, expected.std()))
-    assert ours.shape == (2,) and ours.dtype == np.float32 and np.isfinite(ours).all()
 
 
-def check_errors(name: str, load, folder):
+def check_errors(name: str, folder):
     """Every name and shape is checked, and a missing file says where to get it."""
+    load = MODELS[name][0]
     with pytest.raises(
         InputError, match="no such file: .*; download the weights from https://huggingface.co/"
     ):
@@ -76,3 +103,19 @@ def check_live(name: str):
     golden_shapes, golden = reference.read_golden(name)
     assert shapes == golden_shapes
     np.testing.assert_allclose(logits, golden, rtol=0, atol=1e-5)
+
+
+def main() -> None:
+    """Prints a row of README's table per model."""
+    for name in MODELS:
+        with tempfile.TemporaryDirectory() as folder:
+            logits, expected = compare(name, pathlib.Path(folder))
+        count = parameters(lambda name=name: models.build(name, rngs=nnx.Rngs(0)))
+        print(
+            f"| `{name}` | {count:,} | {abs(logits - expected).max():.1e} | {expected.std():.2f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -10,11 +10,11 @@ def test_parameters_as_published():
 
 
 def test_parity_with_timm(tmp_path):
-    parity.check("convnext", convnext.load, "head.fc", tmp_path)
+    parity.check("convnext_tiny", tmp_path)
 
 
 def test_errors(tmp_path):
-    parity.check_errors("convnext", convnext.load, tmp_path)
+    parity.check_errors("convnext_tiny", tmp_path)
 
 
 def test_no_running_statistics():
@@ -25,4 +25,4 @@ def test_no_running_statistics():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_golden_live():
-    parity.check_live("convnext")
+    parity.check_live("convnext_tiny")

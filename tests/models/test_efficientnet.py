@@ -14,16 +14,16 @@ def test_parameters_as_published(build, published, width):
 
 
 def test_parity_with_timm_b0(tmp_path):
-    parity.check("efficientnet_b0", efficientnet.load_b0, "classifier", tmp_path)
+    parity.check("efficientnet_b0", tmp_path)
 
 
 @pytest.mark.slow
 def test_parity_with_timm_b4(tmp_path):
-    parity.check("efficientnet_b4", efficientnet.load_b4, "classifier", tmp_path)
+    parity.check("efficientnet_b4", tmp_path)
 
 
 def test_errors(tmp_path):
-    parity.check_errors("efficientnet_b0", efficientnet.load_b0, tmp_path)
+    parity.check_errors("efficientnet_b0", tmp_path)
 
 
 @pytest.mark.parametrize(("width", "expected"), [(32, 48), (16, 24), (24, 32), (40, 56), (1280, 1792)])

@@ -1,5 +1,3 @@
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,10 +5,7 @@ import pytest
 from flax import nnx
 
 from dfjax.models import vit
-from tests.models import parity, reference
-
-LOADERS = {"vit_base": vit.load_vit_base, "clip_base": vit.load_clip_base, "clip_large": vit.load_clip_large}
-SMALL = {name: functools.partial(load, size=reference.SIZES[name]) for name, load in LOADERS.items()}
+from tests.models import parity
 
 
 @pytest.mark.parametrize(
@@ -27,21 +22,21 @@ def test_parameters_as_published(build, published):
 
 
 def test_parity_with_transformers_vit(tmp_path):
-    parity.check("vit_base", SMALL["vit_base"], "classifier", tmp_path)
+    parity.check("vit_base", tmp_path)
 
 
 def test_parity_with_transformers_clip(tmp_path):
-    parity.check("clip_base", SMALL["clip_base"], "visual_projection", tmp_path, embed="pooled")
+    parity.check("clip_base", tmp_path)
 
 
 @pytest.mark.slow
 def test_parity_with_transformers_clip_large(tmp_path):
-    parity.check("clip_large", SMALL["clip_large"], "visual_projection", tmp_path, embed="pooled")
+    parity.check("clip_large", tmp_path)
 
 
 @pytest.mark.slow
 def test_errors(tmp_path):
-    parity.check_errors("vit_base", SMALL["vit_base"], tmp_path)
+    parity.check_errors("vit_base", tmp_path)
 
 
 def test_clip_trains_layer_norms_and_head_only():

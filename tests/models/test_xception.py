@@ -10,11 +10,11 @@ def test_parameters_as_published():
 
 
 def test_parity_with_timm(tmp_path):
-    parity.check("xception", xception.load, "fc", tmp_path)
+    parity.check("xception", tmp_path)
 
 
 def test_errors(tmp_path):
-    parity.check_errors("xception", xception.load, tmp_path)
+    parity.check_errors("xception", tmp_path)
 
 
 @pytest.mark.slow
