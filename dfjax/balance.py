@@ -169,6 +169,7 @@ ADVICE = {
 ADD = {  # which data set to add when the smaller class has too few sources
     "audio": "asvspoof2019_la (2,580 real and 22,800 fake clips of 20 speakers to train on) or wavefake",
     "image": "faces_140k (70,000 real, 70,000 fake faces)",
+    "av": "fakeavceleb (500 real and 21,044 fake videos of 500 people)",
     "": "faces_140k for images, asvspoof2019_la or wavefake for audio",
 }
 
@@ -202,7 +203,7 @@ def recommend(
       n_fake: fake training examples.
       minority_groups: independent sources (speakers, identities, videos) of the smaller class, or None.
       validation_interval: (low, high) of the validation metric by which strategies would be compared.
-      modality: 'audio' or 'image', to name data sets worth adding; '' names both.
+      modality: 'audio', 'image' or 'av', to name data sets worth adding; '' names both.
 
     Returns:
       tier, ratio, strategy (a key of STRATEGIES, what `balance = 'auto'` uses; None without both classes),

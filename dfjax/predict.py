@@ -3,7 +3,8 @@
 python -m dfjax.predict --workdir runs/audio_focal voicemail.mp3 interviews/
 python -m dfjax.predict --workdir runs/image_focal --heatmap maps --timeline plots portrait.jpg interview.mp4
 
-The run decides what the files are taken for: a detector of voices hears them, a detector of faces looks at them.
+The run decides what files are taken for: a detector of voices hears them, one of faces looks at them, an audio-visual one does
+both and prints the logits of picture and sound by themselves, too.
 """
 
 import argparse
@@ -40,9 +41,14 @@ from dfjax import (
 from dfjax.data.resident import decode_image
 from dfjax.media import MediaError, images
 from dfjax.media import audio as sound
-from dfjax.records import SAMPLE_RATE, InputError
+from dfjax.records import PARTS, SAMPLE_RATE, InputError
 
 BARS = "▁▂▃▄▅▆▇█"
+WANTED = {
+    "audio": "sound that soundfile or FFmpeg reads",
+    "image": "pictures or videos with a face",
+    "av": "videos with a face and sound",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +61,7 @@ class Detector:
     model: models.Input
     heat: Callable  # (1, size, size, 3) in [0, 1] -> (1, size, size) heat map
     media: tuple[str, dict]  # how faces were cut out when the training data were prepared
+    parts: Any = None  # as `score`, (examples, 2) logits of picture and sound; of audio-visual detectors
 
     @property
     def threshold(self) -> float:
@@ -79,19 +86,23 @@ def load(folder: str | pathlib.Path, face_model: str | None = None) -> Detector:
             f"{folder} has no usable threshold ({decision['status']}); tune one: python -m dfjax.tune --workdir {folder}"
         )
     model = models.input_of(config.model.name, config.model.kwargs)
-    media = _media(folder, face_model) if model.modality == "image" else ("audio", {})
+    media = ("audio", {}) if model.modality == "audio" else _media(folder, face_model)
     graphdef, params, model_state, _ = train.restore_model(config, folder)
-    scorer, mesh = scoring.make_scorer(graphdef, model.modality), train.make_mesh()
+    mesh = train.make_mesh()
 
-    def score(examples: list[dict]) -> np.ndarray:
+    def score(scorer: Callable, examples: list[dict]) -> np.ndarray:
         # a small fixed batch: a file has few windows, and every batch is padded to the same shape
         return scoring.score_examples(scorer, params, model_state, examples, batch=8 * mesh.size, mesh=mesh)
 
     @jax.jit
     def heat(params, model_state, x):
-        return heatmap.heat_map(train_step.evaluation_model(graphdef, params, model_state), x)
+        whole = train_step.evaluation_model(graphdef, params, model_state)
+        return heatmap.heat_map(whole.picture if model.modality == "av" else whole, x)
 
-    return Detector(config, score, decision, model, functools.partial(heat, params, model_state), media)
+    whole = functools.partial(score, scoring.make_scorer(graphdef, model.modality))
+    parts = functools.partial(score, scoring.make_part_scorer(graphdef)) if model.modality == "av" else None
+    heat = functools.partial(heat, params, model_state)
+    return Detector(config, whole, decision, model, heat, media, parts)
 
 
 def _media(folder: str | pathlib.Path, face_model: str | None) -> tuple[str, dict]:
@@ -139,19 +150,17 @@ def predict_faces(detector: Detector, path: pathlib.Path) -> dict:
       MediaError: the file cannot be judged, or shows no face.
     """
     found = cut_out(detector, path)
-    scores = detector.score(
-        [{"image": decode_image(part["image"], detector.model.size)} for part in found["records"]]
-    )
+    examples = [scoring.example(part, detector.model) for part in found["records"]]
+    scores = detector.score(examples)
     timeline = [
-        {
-            "frame": int(part["frame"]),
-            "seconds": round(float(part.get("seconds", 0.0)), 3),
-            "score": float(value),
-        }
-        for part, value in zip(found["records"], scores, strict=True)
-    ]
+        {"frame": int(part["frame"]), "seconds": round(float(part.get("seconds", 0.0)), 3),
+        "score": float(value)} for part, value in zip(found["records"], scores, strict=True)
+    ]  # fmt: skip
     frames = np.array([part["frame"] for part in timeline])
     decided = verdict(detector, scores, np.unique(frames, return_inverse=True)[1])
+    if detector.parts is not None:
+        means = detector.parts(examples).mean(axis=0).tolist()
+        decided["parts"] = dict(zip(PARTS, means, strict=True))
     return {**decided, "frames": timeline, "frames_without_face": found.get("faceless", 0)}
 
 
@@ -180,11 +189,8 @@ def timeline_png(result: dict) -> bytes:
         axes = figure.subplots()
         axes.plot(seconds, scores_of(result), "o-", color=figures.INK, markersize=4)
         axes.axhline(result["threshold"], color=figures.TUNED_COLOUR, label="threshold")
-        axes.set(
-            title=f"{result['verdict']}, {result['probability']:.1%} fake",
-            xlabel="seconds",
-            ylabel="score (logit)",
-        )
+        axes.set_title(f"{result['verdict']}, {result['probability']:.1%} fake")
+        axes.set(xlabel="seconds", ylabel="score (logit)")
         axes.legend(loc="best")
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=figures.DPI, metadata={"Software": None})
@@ -210,11 +216,7 @@ def verdict(detector: Detector, scores: np.ndarray, frames: np.ndarray) -> dict:
 
 
 def files(paths: list[str]) -> Iterator[pathlib.Path]:
-    """The files named, and all below the folders named, sorted; hidden ones left out.
-
-    Raises:
-      InputError: a path does not exist.
-    """
+    """The files named, and all below the folders named, sorted; hidden ones left out. InputError where a path is none."""
     for text in paths:
         path = pathlib.Path(text)
         if not path.exists():
@@ -260,7 +262,7 @@ def main() -> None:
     run.use_all_cores()
     paths = list(files(flags.paths))
     detector = load(flags.workdir, flags.face_model)
-    if flags.heatmap and detector.model.modality != "image":
+    if flags.heatmap and detector.model.modality == "audio":
         raise InputError(
             "--heatmap is for detectors of faces; --timeline shows where in a recording the score is high"
         )
@@ -282,14 +284,12 @@ def main() -> None:
             print(f"{path}: skipped, {result['skipped']}", file=sys.stderr)
         else:
             line = bars(scores_of(result), detector.threshold - 4, detector.threshold + 4)
+            line += "".join(f"  {part} {logit:+.1f}" for part, logit in result.get("parts", {}).items())
             print(f"{result['verdict']:<5}{result['probability']:6.1%} fake  {line}  {path}", flush=True)
     if not judged:
-        wanted = (
-            "sound that soundfile or FFmpeg reads"
-            if detector.model.modality == "audio"
-            else "pictures or videos with a face"
+        raise InputError(
+            f"none of {len(paths)} files could be judged; expected {WANTED[detector.model.modality]}"
         )
-        raise InputError(f"none of {len(paths)} files could be judged; expected {wanted}")
 
 
 if __name__ == "__main__":

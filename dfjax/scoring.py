@@ -44,6 +44,16 @@ def make_embedder(graphdef: nnx.GraphDef, modality: str):
     return embed
 
 
+def make_part_scorer(graphdef: nnx.GraphDef):
+    """The compiled function (params, model_state, batch) -> (batch, 2) logits of picture and sound, of an 'av' detector."""
+
+    @jax.jit
+    def parts(params: PyTree, model_state: PyTree, batch: dict):
+        return train_step.evaluation_model(graphdef, params, model_state).parts(_input(batch, "av"))
+
+    return parts
+
+
 def clip_rule(config: Any) -> str:
     """How the experiment makes a clip's score of its frames or windows, for `clip_score.clip_scores`."""
     return config.score.clip if "score" in config else "mean"

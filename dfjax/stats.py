@@ -22,7 +22,7 @@ import data_builders
 from data_builders import indexing, preparing
 from dfjax import audit, balance, cli, stats_view
 from dfjax.data import sources
-from dfjax.records import FAKE, LABEL_NAMES, REAL, SPLITS, InputError
+from dfjax.records import FAKE, LABEL_NAMES, MEDIA, REAL, SPLITS, InputError
 
 AUDITED = 1000  # clips whose headers or records the shortcut audit reads
 OF_SOURCE, PREPARED = "source", "prepared"
@@ -111,7 +111,7 @@ def of_source(
         raise InputError(f"{source} holds no usable media of {name}; {len(index.skipped)} files were skipped")
     items = index.items
     splits = count(*zip(*((i.label, i.split, i.group, i.clip, i.method) for i in items), strict=True))
-    modality = "audio" if _is_audio(builder.builder_config, items[0]) else "image"
+    modality = _modality(builder.builder_config, items[0])
     return {
         "dataset": name,
         "config": builder.builder_config.name,
@@ -128,8 +128,10 @@ def of_source(
     }
 
 
-def _is_audio(config, item: indexing.Item) -> bool:
-    return config.modality == "audio" or item.path.name.lower().endswith(indexing.AUDIO_SUFFIXES)
+def _modality(config, item: indexing.Item) -> str:
+    if config.modality in MEDIA:
+        return config.modality
+    return "audio" if item.path.name.lower().endswith(indexing.AUDIO_SUFFIXES) else "image"
 
 
 def _audit_headers(items: list[indexing.Item], audited: int) -> dict[str, Any]:
@@ -175,7 +177,7 @@ def of_prepared(directory: epath.PathLike, audited: int = AUDITED) -> dict[str, 
         facts = json.loads((directory / "preparation.json").read_text())
     train = parts.get("train", next(iter(parts.values())))
     fields_of = set(train.records[0]) if len(train) else set()
-    modality = "audio" if "audio" in fields_of else "image" if "image" in fields_of else ""
+    modality = next((name for name in ("av", *MEDIA) if fields_of >= set(MEDIA[name])), "")
     audited_train = None
     if audited and modality:
         audited_train = audit.audit_records(

@@ -41,6 +41,8 @@ class _Made(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             }
             rng = np.random.default_rng([i, len(split)])
             payload = _clip(rng, label, self.seconds) if self.modality == "audio" else _picture(rng, label)
+            if self.modality == "av":
+                payload |= _sounding(rng, label, i)
             yield name, record | {"label": label} | payload
 
 
@@ -57,6 +59,13 @@ def _clip(rng, label, seconds):
 def _picture(rng, label):
     x = rng.normal(128, 4 + 8 * label, (32, 32, 3)).clip(0, 255).astype(np.uint8)
     return {"image": cv2.imencode(".png", x)[1].tobytes()}
+
+
+def _sounding(rng, label, i):
+    """What a video's frame has beside its picture; of every third one picture and sound are not known by themselves."""
+    sound = {"audio": np.resize(_clip(rng, label, 1.0)["audio"], 16000), "duration": np.float32(1)}
+    parts = dict.fromkeys(("picture", "sound"), "" if i % 3 == 0 else records.LABEL_NAMES[label])
+    return sound | parts | {"frame": i, "box": np.zeros(4, np.float32)}
 
 
 def make(folder, *, counts=COUNTS, modality="audio", seconds=0.5) -> pathlib.Path:

@@ -19,8 +19,10 @@ NAMES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) f
 
 def examples(model):
     """Shapes of a batch in compact form."""
-    if model.modality == "image":
-        return {"image": jax.ShapeDtypeStruct((BATCH, model.size, model.size, 3), jnp.uint8)}
+    if model.modality != "audio":
+        picture = {"image": jax.ShapeDtypeStruct((BATCH, model.size, model.size, 3), jnp.uint8)}
+        second = {"audio": jax.ShapeDtypeStruct((BATCH, SAMPLE_RATE), jnp.int16)}
+        return picture | second if model.modality == "av" else picture
     samples = getattr(model, "samples", SAMPLE_RATE)
     return {
         "audio": jax.ShapeDtypeStruct((BATCH, samples), jnp.int16),
@@ -30,7 +32,8 @@ def examples(model):
 
 def training_input(key, batch):
     if "image" in batch:
-        return batch["image"].astype(jnp.float32) / 255
+        picture = batch["image"].astype(jnp.float32) / 255
+        return {"image": picture, "audio": audio.to_float(batch["audio"])} if "audio" in batch else picture
     x = audio.random_cut(key, batch["audio"], batch["length"], min(batch["audio"].shape[1], MAX_SAMPLES))
     return audio.augment(key, x, gain_db=6.0, noise_db=(15.0, 40.0))
 
@@ -59,7 +62,7 @@ def test_training_and_scoring_lower_for_accelerators(name):
             loss=lambda logits, labels, step: losses.focal(logits, labels, gamma=2.0),
         )  # fmt: skip
 
-    labels = jax.ShapeDtypeStruct((BATCH,), jnp.int32)
+    labels = jax.ShapeDtypeStruct((BATCH, 3) if model.modality == "av" else (BATCH,), jnp.int32)
     seed = jax.ShapeDtypeStruct((), jnp.uint32)
     trained = jax.export.export(jax.jit(step), platforms=PLATFORMS)(state, examples(model), labels, seed)
     assert trained.platforms == PLATFORMS

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from dfjax import losses, models, run, train, train_step
-from dfjax.records import InputError
+from dfjax.records import MEDIA, InputError
 from experiments import asvspoof2019_la_aasist, image_convnext
 from tests import job
 
@@ -36,14 +36,17 @@ def batch():
 @pytest.mark.parametrize("name", NAMES)
 def test_parameters_statistics_and_logits_are_float32(name):
     cls = models.model_class(name)
-    shape = (2, cls.size, cls.size, 3) if cls.modality == "image" else (2, getattr(cls, "samples", 16000))
+    shapes = {"audio": (2, getattr(cls, "samples", 16000))}
+    if cls.modality != "audio":
+        shapes["image"] = (2, cls.size, cls.size, 3)
+    x = {name: jax.ShapeDtypeStruct(shapes[name], jnp.float32) for name in MEDIA[cls.modality]}
 
     def answer(x):
         model = models.build(name, rngs=nnx.Rngs(0), dtype=models.compute_dtype("bfloat16"))
         model = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
         return train_step.split(model)[1:], model.embed(x), model(x)
 
-    found = jax.eval_shape(answer, jax.ShapeDtypeStruct(shape, jnp.float32))
+    found = jax.eval_shape(answer, x if cls.modality == "av" else x[cls.modality])
     assert {leaf.dtype for leaf in jax.tree.leaves(found) if leaf.dtype != jnp.uint32} <= {
         jnp.dtype(jnp.float32)
     }
