@@ -50,5 +50,6 @@ def get_config(dataset: str = "demo_faces") -> ml_collections.ConfigDict:
     config.train.log_every = 20
 
     # decision, after training
+    config.score = ml_collections.ConfigDict({"clip": "mean"})  # over the frames of a video
     config.decision = ml_collections.ConfigDict({"criterion": "f1"})
     return config

@@ -99,7 +99,9 @@ def _predicted(key: jax.Array, z: Array, size: int, samples: int) -> Array:
     noise = jax.random.normal(key_noise, pulses.shape)
     excitation = stft(jnp.where(voiced, pulses, noise)[:, :samples], size)[:, :frames]
 
+    # broader lines and white noise at -40 dB, as speech coders do: without, float32 cannot predict a band-limited voice
     window = np.exp(-0.5 * (2 * np.pi * 40 / SAMPLE_RATE * np.arange(ORDER + 1)) ** 2).astype(np.float32)
+    window[0] = 1.0001
     taps, error = linear_prediction(correlation[..., : ORDER + 1] * window[None, None], ORDER)
     power = (jnp.abs(z) ** 2).mean(axis=-1, keepdims=True)
     return excitation * jnp.sqrt(power * jnp.maximum(error, 0) / (0.375 * size)) / jnp.fft.rfft(taps, n=size)
