@@ -68,7 +68,10 @@ def test_no_slope_of_a_part_reaches_the_other_streams_parameters():
         return nnx.to_pure_dict(jax.jit(jax.grad(answer))(params))
 
     for part, own in enumerate(PARTS):
-        found = {name: max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(g)) for name, g in slopes(part).items()}
+        found = {
+            name: max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(g))
+            for name, g in slopes(part).items()
+        }
         assert found.pop(own) > 0 and not any(found.values()), own
 
 
@@ -168,7 +171,11 @@ def test_a_batch_in_parts_is_the_batch():
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    return prepared.make(tmp_path_factory.mktemp("av"), modality="av", counts={"train": (8, 4), "validation": (6, 4), "test": (6, 4)})
+    return prepared.make(
+        tmp_path_factory.mktemp("av"),
+        modality="av",
+        counts={"train": (8, 4), "validation": (6, 4), "test": (6, 4)},
+    )
 
 
 def test_labels_are_those_of_the_whole_the_picture_and_the_sound(made):
@@ -272,7 +279,9 @@ def test_real_clips_from_preparation_to_prediction(shared, tmp_path):
     assert set(report["subgroups"]) == set(PARTS)
     clips = score_file.by_clip(score_file.read(folder / "scores" / "folder_av.test.csv"))
 
-    (row,) = evaluate.evaluate(folder, [f"folder_av/{next((data / 'folder_av').iterdir()).name}"], data_dir=data, progress=False)
+    (row,) = evaluate.evaluate(
+        folder, [f"folder_av/{next((data / 'folder_av').iterdir()).name}"], data_dir=data, progress=False
+    )
     assert (row["real"], row["fake"]) == (1, 1)
 
     detector = predict.load(folder)
