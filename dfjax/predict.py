@@ -116,23 +116,21 @@ def _media(folder: str | pathlib.Path, face_model: str | None) -> tuple[str, dic
     return facts["modality"], options | {"face_model": face_model}
 
 
-def predict(detector: Detector, path: pathlib.Path) -> dict:
-    """Probability, verdict and time line of one file.
+def predict(detector: Detector, path: pathlib.Path, overlap: float = 0.0) -> dict:
+    """Probability, verdict and time line of one file; `overlap` is the share that a recording's windows have in common.
 
     Raises:
       MediaError: the file cannot be judged.
     """
-    return (predict_audio if detector.model.modality == "audio" else predict_faces)(detector, path)
+    if detector.model.modality == "audio":
+        return predict_audio(detector, path, overlap)
+    return predict_faces(detector, path)
 
 
-def predict_audio(detector: Detector, path: pathlib.Path) -> dict:
-    """Probability, verdict and time line of one file.
-
-    Raises:
-      MediaError: the file cannot be judged.
-    """
+def predict_audio(detector: Detector, path: pathlib.Path, overlap: float = 0.0) -> dict:
+    """As `predict`, of sound. Without overlap the windows are those of the records that the threshold was chosen on."""
     samples, info = sound.decode(path)
-    windows = sound.windows(samples)
+    windows = sound.windows(samples, overlap)
     fixed = getattr(detector.model, "samples", None)
     scores = detector.score([scoring.audio_example(window, fixed) for _, window in windows])
     timeline = [
@@ -250,6 +248,9 @@ def parser() -> argparse.ArgumentParser:
         "--heatmap", metavar="DIR", help="write where each file's most suspicious face looks fake"
     )
     result.add_argument("--timeline", metavar="DIR", help="write a plot of score over time per file")
+    result.add_argument(
+        "--overlap", type=float, default=0.0, help="share that the windows of a recording have in common"
+    )
     result.add_argument("--face_model", help="YuNet .onnx file, if the training faces were found by it")
     result.add_argument("--json", action="store_true", help="one JSON object per file")
     return result
@@ -260,6 +261,8 @@ def main() -> None:
     flags = parser().parse_args()
     devices.alone("dfjax.predict")
     run.use_all_cores()
+    if not 0 <= flags.overlap <= 0.9:
+        raise InputError(f"--overlap {flags.overlap}: expected a share from 0 to 0.9")
     paths = list(files(flags.paths))
     detector = load(flags.workdir, flags.face_model)
     if flags.heatmap and detector.model.modality == "audio":
@@ -269,7 +272,7 @@ def main() -> None:
     judged = 0
     for path in paths:
         try:
-            result = predict(detector, path)
+            result = predict(detector, path, flags.overlap)
             judged += 1
         except MediaError as error:
             result = {"skipped": str(error)}

@@ -92,6 +92,15 @@ def test_windows_cover_the_clip_with_as_few_as_possible(length):
     assert np.ptp(np.diff([start for start, _ in windows])) <= 1 if len(windows) > 2 else True
 
 
+@pytest.mark.parametrize("overlap", [0.25, 0.5, 0.9])
+def test_overlapping_windows_share_what_was_asked_and_little_more(overlap):
+    starts = [start for start, _ in audio.windows(np.zeros(1_000_003, np.int16), overlap)]
+    step = np.diff(starts)
+    assert starts[0] == 0 and starts[-1] == 1_000_003 - MAX_SAMPLES
+    assert step.max() <= MAX_SAMPLES * (1 - overlap) + 1 and step.max() > 0.9 * MAX_SAMPLES * (1 - overlap)
+    assert len(audio.windows(np.zeros(MAX_SAMPLES, np.int16), overlap)) == 1
+
+
 def test_unusable_sound_gives_a_reason(tmp_path):
     def reason(name, content=None, rate=SAMPLE_RATE, **kwargs):
         path = tmp_path / name

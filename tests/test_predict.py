@@ -92,3 +92,18 @@ def test_pictures_of_files_of_one_name_do_not_overwrite_each_other(tmp_path):
 
 def test_bars_grow_with_the_score():
     assert predict.bars([-9.0, 0.0, 9.0], -4.0, 4.0) == "▁▄█"
+
+
+def test_a_splice_in_a_long_recording_shows_in_windows_that_overlap(tmp_path):
+    def loud(examples):
+        return np.array([np.abs(example["audio"]).mean() for example in examples], np.float32)
+
+    path = fixtures.audio(tmp_path / "a.wav", seconds=20.0)
+    decision = {"threshold": 0.5, "calibration": {"method": "none"}}
+    listener = predict.Detector(None, loud, decision, models.Input("audio", None, None), len, ("audio", {}))
+    apart, sharing = (predict.predict(listener, path, overlap) for overlap in (0.0, 0.75))
+    assert [len(result["windows"]) for result in (apart, sharing)] == [5, 17]
+    for result in (apart, sharing):
+        scores = [window["score"] for window in result["windows"]]
+        np.testing.assert_allclose(result["score"], np.mean(scores), rtol=1e-6)
+        assert (result["windows"][0]["start"], result["windows"][-1]["end"]) == (0.0, 20.0)

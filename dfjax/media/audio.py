@@ -86,14 +86,20 @@ def _decode(source: str | IO[bytes]) -> tuple[Int16[np.ndarray, " samples"], Aud
     return samples, dataclasses.replace(info, seconds=length / info.rate)
 
 
-def windows(samples: Int16[np.ndarray, " samples"]) -> list[tuple[int, Int16[np.ndarray, " window"]]]:
+def windows(
+    samples: Int16[np.ndarray, " samples"], overlap: float = 0.0
+) -> list[tuple[int, Int16[np.ndarray, " window"]]]:
     """(start, samples) of the fewest windows of MAX_SAMPLES that cover the clip, their starts evenly spread.
 
     A clip of at most MAX_SAMPLES is one window, as short as it is.
+
+    Args:
+      samples: the clip.
+      overlap: share of a window that the next one has in common with it, at least; below 1.
     """
     if len(samples) <= MAX_SAMPLES:
         return [(0, samples)]
-    count = math.ceil(len(samples) / MAX_SAMPLES)
+    count = 1 + math.ceil((len(samples) - MAX_SAMPLES) / (MAX_SAMPLES * (1 - overlap)))
     starts = np.linspace(0, len(samples) - MAX_SAMPLES, count).round().astype(int)
     return [(int(start), samples[start : start + MAX_SAMPLES]) for start in starts]
 
