@@ -11,7 +11,6 @@ and are never trained on). The argument is DATASET, ARM or DATASET+ARM; `dfjax.c
 
 import ml_collections
 
-
 ARMS = {"stored": 0.0, "half": 0.25, "reals_alone": 0.5}  # made fakes, of the batch; half of it is fakes
 
 
