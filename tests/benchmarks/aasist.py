@@ -8,6 +8,10 @@ runs it, the batch spread over one virtual device per core, and PyTorch on as ma
 so that whatever else the machine does falls on both. Printed are the median of the seconds per clip and, because
 other work moves those, of the process's CPU seconds. Clips have 64,600 samples; a training step is forward,
 backward and Adam. `plain` is our training step with XLA's own convolutions, see `dfjax.models.thirds`.
+
+The line `floor` says what a clip costs at least: the operations of the plain program, at the rate of a large matrix
+product that is measured beside it, and the bytes that the first block's feature maps have, each written once and
+read once, at the rate of a copy.
 """
 
 import argparse
@@ -72,11 +76,43 @@ def ours(variant: str, x: np.ndarray, labels: np.ndarray, plain: bool) -> dict:
     def switched(call):
         def run():
             with mock.patch.object(aasist.Block, "by_thirds", not plain):
-                call()
+                return call()
 
         return run
 
+    calls["score_cost"] = lambda: score.lower(*state[:2], x).cost_analysis()["flops"]
+    calls["train_cost"] = lambda: step.lower(*state, x, labels).cost_analysis()["flops"]
     return {name: switched(call) for name, call in calls.items()}
+
+
+def rates() -> tuple[float, float]:
+    """Operations and bytes per second of all cores: of a matrix product, and of a copy, which reads and writes."""
+    side, length, cores = 2048, 2**26, jax.device_count()  # on CPU a virtual device per core
+    spread = devices.split_batch(devices.make_mesh(cores))
+    a = jax.device_put(np.ones((cores, side, side), np.float32), spread)
+    x = jax.device_put(np.ones((cores, length), np.float32), spread)
+
+    def fastest(call, x):
+        call(x).block_until_ready()
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            call(x).block_until_ready()
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    product, copy = jax.jit(lambda a: a @ a), jax.jit(lambda x: x + 1)
+    return 2 * cores * side**3 / fastest(product, a), 8 * cores * length / fastest(copy, x)
+
+
+def floor(costs: dict, clips: int) -> dict:
+    """Seconds that a clip takes at least, by arithmetic and by memory."""
+    operations, moved = rates()
+    maps = 2 * 4 * 32 * 23 * (MAX_SAMPLES // 3)  # bytes: 32 channels, 23 rows, float32, written and read
+    row = {"gflop_per_second": operations / 1e9, "gb_per_second": moved / 1e9}
+    for job, cost in costs.items():
+        row |= {f"{job}_gflop": cost() / clips / 1e9, f"{job}_seconds": cost() / clips / operations}
+    return row | {"maps_gb": maps / 1e9, "maps_seconds": maps / moved}
 
 
 def original(folder: pathlib.Path, variant: str, x: np.ndarray, labels: np.ndarray) -> dict:
@@ -136,11 +172,14 @@ def main():
     x = rng.normal(0, 0.1, (args.batch, MAX_SAMPLES)).astype(np.float32)
     labels = np.arange(args.batch) % 2
     sides = {"ours": ours(args.variant, x, labels, plain=False)}
+    plain = ours(args.variant, x, labels, plain=True)
     if jax.default_backend() == "cpu" and "train" in args.jobs:
-        sides["plain"] = {"train": ours(args.variant, x, labels, plain=True)["train"]}
+        sides["plain"] = {"train": plain["train"]}
     if args.reference:
         sides["original"] = original(args.reference, args.variant, x, labels)
     setting = {"variant": args.variant, "batch": args.batch, "device": jax.devices()[0].device_kind}
+    row = floor({job: plain[f"{job}_cost"] for job in args.jobs}, args.batch)
+    print(json.dumps(setting | {"floor": {k: round(v, 4) for k, v in row.items()}}), flush=True)
     for job in args.jobs:
         found = in_turns({name: calls[job] for name, calls in sides.items() if job in calls}, args.repeats)
         for name, (wall, cpu) in found.items():
