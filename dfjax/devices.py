@@ -4,6 +4,8 @@ The same program runs on one CPU, on simulated devices, on several processes and
 """
 
 import contextlib
+import functools
+import math
 import os
 import pathlib
 import resource
@@ -15,12 +17,13 @@ from typing import TypeVar
 
 import jax
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from dfjax.records import InputError
 
 T = TypeVar("T")
+LARGE = 2**16  # elements from which an array is worth spreading over the devices, and gathering again
 # Set where several processes are to work as one; jax finds the coordinator of the last three by itself.
 CLUSTERS = ("JAX_COORDINATOR_ADDRESS", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES")
 
@@ -119,6 +122,40 @@ def split_batch(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
+def part_of(mesh: Mesh | AbstractMesh, array: jax.Array | jax.ShapeDtypeStruct) -> NamedSharding:
+    """Where an array of the state goes so that every device holds a part of it: fully sharded data parallelism.
+
+    A large one is cut along its largest axis that the number of devices divides, a small one is replicated. The compiler
+    gathers what a layer needs, and scatters the gradient again (as Zhao et al., "PyTorch FSDP", VLDB 2023).
+    """
+    fits = [axis for axis, size in enumerate(array.shape) if size % mesh.size == 0]
+    if math.prod(array.shape) < LARGE or not fits:
+        return replicated(mesh)
+    axis = max(fits, key=lambda axis: array.shape[axis])
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def gather(mesh: Mesh, params: PyTree) -> PyTree:
+    """Parameters where `part_of` puts them -> whole on every device; their gradient goes back in parts.
+
+    Without it the compiler may move activations, and those of the whole batch, in place of the weights.
+    """
+    return jax.lax.with_sharding_constraint(params, replicated(mesh))
+
+
+def _gather_forward(mesh, params):
+    return gather(mesh, params), None
+
+
+def _gather_backward(mesh, _, gradient):
+    places = jax.tree.map(functools.partial(part_of, mesh), gradient)
+    return (jax.lax.with_sharding_constraint(gradient, places),)
+
+
+gather.defvjp(_gather_forward, _gather_backward)
+
+
 def put(tree: PyTree, sharding: NamedSharding) -> PyTree:
     """Host arrays that are the same in all processes, placed on the devices of all."""
     if jax.process_count() == 1:
@@ -159,6 +196,11 @@ def peak_memory() -> int:
     """The most bytes in use so far: on the first device of this process, or of the process where that is a CPU."""
     found = jax.local_devices()[0].memory_stats() or {}
     return found.get("peak_bytes_in_use") or 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def compiler_options() -> dict[str, str]:
+    """For the training step: XLA's CPU compiler drops barriers, and would merge what is to be computed again with what was kept."""
+    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if jax.default_backend() == "cpu" else {}
 
 
 def require(compiled: jax.stages.Compiled, what: str) -> None:

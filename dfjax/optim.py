@@ -1,5 +1,8 @@
 """From an experiment's numbers to an optax transformation, its schedule, and the mean of snapshots."""
 
+import functools
+from collections.abc import Callable
+
 import jax
 import optax
 from jaxtyping import Array, Int, PyTree
@@ -22,6 +25,7 @@ def build(
     clip_norm: float | None = None,
     b1: float = 0.9,
     b2: float = 0.999,
+    trainable: Callable[[tuple], bool] | None = None,
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The transformation, and the schedule it follows so that the caller can log the learning rate.
 
@@ -38,6 +42,7 @@ def build(
       clip_norm: the largest global norm of a gradient; None does not clip.
       b1: decay of the first moment.
       b2: decay of the second moment.
+      trainable: whether the parameter at a path is trained; the others are neither decayed nor given slots. None trains all.
 
     Raises:
       InputError: an unknown name, or numbers that make no schedule.
@@ -57,7 +62,12 @@ def build(
         update = optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=decayed)
     else:
         update = optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(rate, b1=b1, b2=b2))
-    return optax.chain(optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(), update), rate
+    update = optax.chain(optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(), update)
+    if trainable is not None:
+        update = optax.partition(
+            {True: update, False: optax.set_to_zero()}, functools.partial(trained, trainable)
+        )
+    return update, rate
 
 
 def build_schedule(
@@ -81,6 +91,17 @@ def build_schedule(
 def decayed(params: PyTree) -> PyTree:
     """Which leaves weight decay acts on: those of two axes or more, so not biases, norms and scalars."""
     return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
+
+
+def trained(trainable: Callable[[tuple], bool], params: PyTree) -> PyTree:
+    """Which leaves are trained; `trainable` is asked with the names on the way to each."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: trainable(tuple(p.key for p in path)), params)
+
+
+def held(trainable: Callable[[tuple], bool], params: PyTree) -> PyTree:
+    """The parameters, those that are not trained without gradient: the compiler leaves its computation out."""
+    stop = jax.lax.stop_gradient
+    return jax.tree.map(lambda leaf, on: leaf if on else stop(leaf), params, trained(trainable, params))
 
 
 def running_mean(average: PyTree, params: PyTree, count: int | Int[Array, ""]) -> PyTree:

@@ -1,4 +1,4 @@
-"""A run that starts from released weights (`config.model.weights`) instead of random ones; only its head is new."""
+"""A run that starts from released weights (`config.model.weights`) instead of random ones; only its head and back end are new."""
 
 import dataclasses
 import pathlib
@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from dfjax import models, train_step
 from dfjax.records import InputError
 
+NEW = {"head", "back_end"}  # released weights hold none, or one that answers another question
+
 
 def check(name: str, path: str) -> None:
     """Raises InputError if `path` does not exist, with where the weights of this model are published; reads nothing."""
@@ -17,7 +19,7 @@ def check(name: str, path: str) -> None:
 
 
 def start(state: train_step.State, name: str, path: str) -> train_step.State:
-    """The fresh state of a run with released weights and running statistics in place of its own, but for the head.
+    """The fresh state of a run with released weights and running statistics in place of its own, but for what is NEW.
 
     Args:
       state: of a model that was built with the experiment's arguments.
@@ -28,8 +30,11 @@ def start(state: train_step.State, name: str, path: str) -> train_step.State:
       InputError: they cannot be read, or the arguments ask for another network than was released.
     """
     _, params, model_state = train_step.split(models.load_published(name, path))
-    found = {"params": params | {"head": state.params["head"]}, "model_state": model_state}
     wanted = {"params": state.params, "model_state": state.model_state}
+    found = {"params": params, "model_state": model_state}
+    found = {
+        part: tree | {n: wanted[part][n] for n in NEW & wanted[part].keys()} for part, tree in found.items()
+    }
     if (here := _shapes(found)) != (there := _shapes(wanted)):
         first = sorted(here.items() ^ there.items())[0][0]
         raise InputError(

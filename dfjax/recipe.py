@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import ml_collections
+from jaxtyping import PyTree
 
-from dfjax import balance, losses, models, optim, rates
+from dfjax import balance, devices, losses, models, optim, rates
 from dfjax.data import inputs, sampling, sources
 from dfjax.models import heads
 from dfjax.records import InputError
@@ -70,7 +72,38 @@ def make_optimizer(config: ml_collections.ConfigDict):
     if kwargs.pop("ema") and kwargs.get("swa"):
         raise InputError("config.optim.ema and config.optim.swa are two averages; expected one of them")
     kwargs.pop("swa", None)
-    return optim.build(total_steps=config.train.steps, **kwargs)
+    return optim.build(total_steps=config.train.steps, trainable=_trainable(config), **kwargs)
+
+
+def _trainable(config: ml_collections.ConfigDict) -> Callable[[tuple], bool] | None:
+    """Path of a parameter -> whether the detector trains it; None where it trains all that it has."""
+    cls = models.model_class(config.model.name)
+    return cls.trainable if getattr(cls, "tuned", False) else None
+
+
+def make_view(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh) -> Callable[[PyTree], PyTree]:
+    """The parameters as training sees them: whole on every device, and those held back without gradient."""
+    trainable, fsdp = _trainable(config), config.train.get("fsdp", False)
+
+    def seen(params: PyTree) -> PyTree:
+        params = devices.gather(mesh, params) if fsdp else params
+        return params if trainable is None else optim.held(trainable, params)
+
+    return seen
+
+
+def make_penalty(config: ml_collections.ConfigDict) -> Callable | None:
+    """(embeddings, labels) -> what `config.loss.uniformity` and `config.loss.alignment` add to the loss; None if nothing."""
+    uniformity, alignment = (config.loss.get(name, 0.0) for name in ("uniformity", "alignment"))
+    if not uniformity and not alignment:
+        return None
+    from dfjax.models.vit import uniformity_alignment  # imported on first use, like the models themselves
+
+    def penalty(embeddings, labels):
+        spread, close = uniformity_alignment(embeddings, labels)
+        return uniformity * spread + alignment * close
+
+    return penalty
 
 
 def make_loss(plan: balance.Plan, steps: int) -> Callable:

@@ -21,7 +21,17 @@ from dfjax import checkpoint, devices, metrics, models, pretrained, scoring, sna
 from dfjax.data import feeds, inputs, sources
 from dfjax.devices import make_mesh
 from dfjax.progress import cut_log, progress_bar, trace, write_steps
-from dfjax.recipe import make_builder, make_loss, make_optimizer, make_plan, make_strata, part_size, tally
+from dfjax.recipe import (
+    make_builder,
+    make_loss,
+    make_optimizer,
+    make_penalty,
+    make_plan,
+    make_strata,
+    make_view,
+    part_size,
+    tally,
+)
 from dfjax.records import InputError
 from dfjax.score_file import by_clip, known
 
@@ -62,6 +72,7 @@ def train(
     parts = config.train.get("accumulate", 1)
     mesh = make_mesh(part_size(config))
     everywhere = devices.replicated(mesh)
+    place = functools.partial(devices.part_of, mesh) if config.train.get("fsdp", False) else everywhere
 
     # ------------------------------------------------------------------ data
     train_split = sources.open_split(directory, "train")
@@ -75,13 +86,13 @@ def train(
     tx, schedule = make_optimizer(config)
     root = jax.random.key(config.seed)
     ema, swa = config.optim.ema, config.optim.get("swa", False)
-    loss = make_loss(plan, total)
+    loss, penalty, seen = make_loss(plan, total), make_penalty(config), make_view(config, mesh)
 
     with checkpoint.manager(workdir) as checkpoints, devices.termination() as asked_to_stop:
         first = checkpoint.latest_step(checkpoints) or 0
         graphdef, state = train_step.create(
             make_builder(config, plan.initial_bias, training=True), tx, root,
-            ema=ema > 0, swa=swa, sharding=everywhere, shapes_only=first > 0,
+            ema=ema > 0, swa=swa, sharding=place, shapes_only=first > 0,
         )  # fmt: skip
         if first:
             state = checkpoint.restore(checkpoints, first, state)
@@ -98,14 +109,26 @@ def train(
             examples = feed.examples(key_draw, data)
             x, labels = make_input(key_input, examples)
             return train_step.update(
-                state, x, labels, key_model, graphdef=graphdef, tx=tx, loss=loss, ema=ema, accumulate=parts
+                state,
+                x,
+                labels,
+                key_model,
+                graphdef=graphdef,
+                tx=tx,
+                loss=loss,
+                ema=ema,
+                accumulate=parts,
+                seen=seen,
+                penalty=penalty,
             )
 
         @functools.cache
         def compiled(
             count: int,
         ):  # each number of steps per dispatch once, for the arguments of the first call
-            step = train_step.compile_steps(one_step, count, everywhere).lower(state, data, root).compile()
+            placed = jax.tree.map(lambda leaf: leaf.sharding, state), everywhere
+            step = train_step.compile_steps(one_step, count, placed).lower(state, data, root)
+            step = step.compile(devices.compiler_options())
             devices.require(step, f"config.train.batch={batch}")
             return step
 

@@ -41,7 +41,7 @@ def create(
     *,
     ema: bool,
     swa: bool = False,
-    sharding: jax.sharding.Sharding | None = None,
+    sharding: jax.sharding.Sharding | Callable[[Any], jax.sharding.Sharding] | None = None,
     shapes_only: bool = False,
 ):
     """The static graph of the model and its initial state, made in one compiled call.
@@ -52,14 +52,13 @@ def create(
       key: the root key of the run.
       ema: whether to keep an exponential moving average of the parameters.
       swa: whether to keep the mean of the best snapshots.
-      sharding: where the state goes; the default device if None.
+      sharding: where the state goes, or a function that says so of each array; the default device if None.
       shapes_only: whether the state's shapes are enough, as for a checkpoint to be read: nothing is compiled.
 
     Returns:
       graphdef, and the State.
     """
 
-    @functools.partial(jax.jit, out_shardings=sharding)
     def init(key):
         params, model_state = split(build(nnx.Rngs(params=key)))[1:]
         return State(
@@ -72,11 +71,14 @@ def create(
         )
 
     graphdef = graph(build)
-    if shapes_only:
+    place = sharding if callable(sharding) else lambda _: sharding
+    if shapes_only or callable(sharding):
         shapes = jax.eval_shape(init, key)
-        place = functools.partial(jax.ShapeDtypeStruct, sharding=sharding)
-        return graphdef, jax.tree.map(lambda x: place(x.shape, x.dtype), shapes)
-    return graphdef, init(jax.random.fold_in(key, 2**31 - 1))
+    if shapes_only:
+        struct = jax.ShapeDtypeStruct
+        return graphdef, jax.tree.map(lambda x: struct(x.shape, x.dtype, sharding=place(x)), shapes)
+    places = jax.tree.map(place, shapes) if callable(sharding) else sharding
+    return graphdef, jax.jit(init, out_shardings=places)(jax.random.fold_in(key, 2**31 - 1))
 
 
 def split(model: nnx.Module) -> tuple[nnx.GraphDef, PyTree, PyTree]:
@@ -112,6 +114,8 @@ def update(
     loss: Loss,
     ema: float = 0.0,
     accumulate: int = 1,
+    seen: Callable[[PyTree], PyTree] = lambda params: params,
+    penalty: Callable[[Array, Array], Array] | None = None,
 ) -> tuple[State, dict[str, Array]]:
     """One optimiser update on one global batch.
 
@@ -126,16 +130,23 @@ def update(
       ema: decay of the parameter average per step; warmed up as min(ema, (1 + step) / (10 + step)).
       accumulate: into how many parts the batch is taken, one after another, to need the memory of one. The update is
         that of the whole batch but for batch normalisation, which sees the parts, and for other draws of dropout.
+      seen: the parameters as the model sees them: some held back from training, those of other devices gathered.
+      penalty: of (embeddings, labels), added to the loss.
 
     Returns:
       The new state, and `loss`, `grad_norm` as scalars.
     """
 
     def objective(params, model_state, x, labels, key):
-        model = nnx.merge(graphdef, params, model_state, copy=True)
+        model = nnx.merge(graphdef, seen(params), model_state, copy=True)
         model = nnx.view(model, deterministic=False, use_running_average=False, raise_if_not_found=False)
-        logits = model(x, rngs=nnx.Rngs(dropout=key))
-        return batch_loss(loss, logits, labels, state.step), split(model)[2]
+        rngs = nnx.Rngs(dropout=key)
+        if penalty is None:
+            logits, more = model(x, rngs=rngs), 0.0
+        else:
+            embeddings = model.embed(x, rngs=rngs)
+            logits, more = model.head(embeddings), penalty(embeddings, labels)
+        return batch_loss(loss, logits, labels, state.step) + more, split(model)[2]
 
     value_and_grad = jax.value_and_grad(objective, has_aux=True)
     if accumulate > 1:
@@ -208,14 +219,14 @@ def in_parts(value_and_grad: Callable, parts: int) -> Callable:
 def compile_steps(
     one_step: Callable[[State, Any, jax.Array], tuple[State, dict]],
     steps: int,
-    sharding: jax.sharding.Sharding | None = None,
+    sharding: PyTree = None,
 ):
     """`steps` updates as one jitted call, state donated: (state, data, key) -> (state, metrics with leading axis steps).
 
     Args:
       one_step: (state, data, step's key) -> (state, metrics); the same `data` serves all steps of a call.
       steps: updates per dispatch.
-      sharding: of the state and the metrics that come out; the compiler's choice if None.
+      sharding: of the state and the metrics that come out, for both or a pair; the compiler's choice if None.
     """
 
     @functools.partial(jax.jit, donate_argnums=(0,), out_shardings=sharding)

@@ -80,7 +80,8 @@ class Input:
 def input_of(name: str, kwargs: Mapping[str, Any] | ml_collections.ConfigDict) -> Input:
     """What a detector is to be given when built with `kwargs`; pictures have the size of its class unless those say."""
     cls = model_class(name)
-    size = kwargs.get("size") or getattr(cls, "size", None)
+    size = getattr(cls, "size", None)  # of what only hears, `size` is another word
+    size = size and (kwargs.get("size") or size)
     return Input(cls.modality, size, getattr(cls, "samples", None))
 
 

@@ -57,7 +57,14 @@ class Block(nnx.Module):
 
 
 class ViTBase(nnx.Module):
-    """ViT-B/16: patches, class token, position embeddings, blocks; the class token is the embedding."""
+    """ViT-B/16: patches, class token, position embeddings, blocks; the class token is the embedding.
+
+    Args:
+      size: of the pictures, in pixels.
+      dropout: of the embedding.
+      bias: of the output at the start.
+      remat: whether training computes the blocks' inside again on the way back instead of keeping it.
+    """
 
     modality = "image"
     size = 224
@@ -66,6 +73,7 @@ class ViTBase(nnx.Module):
     activation = staticmethod(functools.partial(nnx.gelu, approximate=False))
     epsilon = 1e-12  # of the LayerNorms
     pre_norm = False  # a LayerNorm before the first block, and patches without bias
+    tuned = False  # whether only what `trainable` names is trained
     normalise = False  # whether embeddings are scaled to unit length
 
     def __init__(
@@ -75,6 +83,7 @@ class ViTBase(nnx.Module):
         size: int | None = None,
         dropout: float = 0.0,
         bias: float = 0.0,
+        remat: bool = False,
         dtype=jnp.float32,
     ):
         self.size = size = self.size if size is None else size
@@ -95,6 +104,7 @@ class ViTBase(nnx.Module):
         self.positions = nnx.Param(normal(rngs.params(), ((size // patch) ** 2 + 1, width)))
         if self.pre_norm:
             self.norm_pre = norm(dtype=dtype)
+        self.remat = remat
         self.blocks = nnx.List(
             [
                 Block(width, self.n_heads, self.activation, self.epsilon, dtype=dtype, rngs=rngs)
@@ -117,8 +127,9 @@ class ViTBase(nnx.Module):
     def pooled(self, x: Float[Array, "batch height width 3"]) -> Float[Array, "batch dim"]:
         """The class token after the last LayerNorm, as published."""
         x = self.tokens(x)
+        run = nnx.remat(Block.__call__) if self.remat else Block.__call__
         for block in self.blocks:
-            x = block(x)
+            x = run(block, x)
         return self.norm_post(x[:, 0].astype(jnp.float32))
 
     def attentions(self, x: Float[Array, "batch height width 3"]) -> Float[Array, "depth batch heads n n"]:
@@ -153,6 +164,7 @@ class CLIPBase(ViTBase):
     activation = staticmethod(quick_gelu)
     epsilon = 1e-5
     pre_norm = True
+    tuned = True
     normalise = True
 
     @classmethod

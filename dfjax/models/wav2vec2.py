@@ -133,11 +133,17 @@ class Layer(nnx.Module):
         return self.dropout(self.output_dense(hidden), rngs=rngs)
 
 
+def _run(layer: Layer, x: Float[Array, "b t dim"], rngs) -> Float[Array, "b t dim"]:
+    return layer(x, rngs=rngs)
+
+
 class Encoder(nnx.Module):
     """Waveform -> feature encoder -> transformer."""
 
-    def __init__(self, size: Size, *, dropout: float = 0.0, dtype=jnp.float32, rngs: nnx.Rngs):
-        self.pre_norm = size.pre_norm
+    def __init__(
+        self, size: Size, *, dropout: float = 0.0, remat: bool = False, dtype=jnp.float32, rngs: nnx.Rngs
+    ):
+        self.pre_norm, self.remat = size.pre_norm, remat
         self.conv_layers = nnx.List(
             FeatureLayer(i, size, dtype=dtype, rngs=rngs) for i in range(len(KERNELS))
         )
@@ -157,8 +163,9 @@ class Encoder(nnx.Module):
         h = h + self.positions(h)
         h = self.dropout(h if self.pre_norm else self.layer_norm(h), rngs=rngs)
         states = [h]
+        run = nnx.remat(_run) if self.remat else _run
         for layer in self.layers:
-            states.append(layer(states[-1], rngs=rngs))
+            states.append(run(layer, states[-1], rngs))
         if self.pre_norm:
             states[-1] = self.layer_norm(states[-1])
         return states
@@ -195,11 +202,12 @@ class Wav2Vec2(nnx.Module):
       back_end: 'mean' or 'aasist'.
       weighted: whether to mix all layers by learnt weights (softmax) instead of taking the last.
       dropout: inside the transformer; only where it is trained.
+      remat: whether training computes the transformer layers' inside again on the way back instead of keeping it.
     """
 
     modality = "audio"
     samples = MAX_SAMPLES  # length of the published training and test clips; others work
-    frozen = False
+    frozen = tuned = False  # tuned: only what `trainable` names is trained
 
     def __init__(
         self,
@@ -210,13 +218,16 @@ class Wav2Vec2(nnx.Module):
         back_end: str = "mean",
         weighted: bool = False,
         dropout: float = 0.0,
+        remat: bool = False,
     ):
         if isinstance(size, str) and size not in SIZES:
             raise InputError(f"Unknown size {size!r} of wav2vec 2.0; expected one of {list(SIZES)}")
         if back_end not in ("mean", "aasist"):
             raise InputError(f"Unknown back end {back_end!r}; expected one of ['mean', 'aasist']")
         shape = SIZES[size] if isinstance(size, str) else size
-        self.encoder = Encoder(shape, dropout=0.0 if self.frozen else dropout, dtype=dtype, rngs=rngs)
+        self.encoder = Encoder(
+            shape, dropout=0.0 if self.frozen else dropout, remat=remat, dtype=dtype, rngs=rngs
+        )
         self.layer_weights = nnx.Param(jnp.zeros(shape.layers + 1)) if weighted else None
         self.back_end = GraphBackEnd(shape.hidden, rngs=rngs) if back_end == "aasist" else None
         self.head = (
@@ -250,7 +261,7 @@ class Wav2Vec2(nnx.Module):
 class Wav2Vec2Frozen(Wav2Vec2):
     """The same with the encoder's parameters kept as published."""
 
-    frozen = True
+    frozen = tuned = True
 
 
 HUGGING_FACE = {  # first parts of our names -> theirs
