@@ -201,15 +201,23 @@ def scores_of(result: dict) -> list[float]:
 
 
 def verdict(detector: Detector, scores: np.ndarray, frames: np.ndarray) -> dict:
-    """What a clip's scores, of the frames (or windows) of these numbers, mean at the stored threshold."""
+    """What a clip's scores, of the frames (or windows) of these numbers, mean at the stored threshold.
+
+    How sure that is shows in `spread`, the standard deviation from frame to frame (None of one), and `above`, the
+    share of frames that would be called fake by themselves. Frames of a clip resemble each other, so no error of
+    the mean is made of the spread.
+    """
     rule = detector.decision.get("clip_score", "mean")
     score = clip_score.clip_scores(scores, frames, np.zeros_like(frames), rule)[0]
+    each = clip_score.clip_scores(scores, frames, frames)  # every frame by itself
     probability = calibration.apply(np.array([score]), detector.decision["calibration"])[0]
     return {
         "score": float(score),
         "threshold": detector.threshold,
         "probability": float(probability),
         "verdict": "fake" if score >= np.float32(detector.threshold) else "real",
+        "spread": float(each.std(ddof=1)) if len(each) > 1 else None,
+        "above": float((each >= np.float32(detector.threshold)).mean()),
     }
 
 
@@ -287,6 +295,7 @@ def main() -> None:
             print(f"{path}: skipped, {result['skipped']}", file=sys.stderr)
         else:
             line = bars(scores_of(result), detector.threshold - 4, detector.threshold + 4)
+            line += "" if result["spread"] is None else f"  ±{result['spread']:.1f}"
             line += "".join(f"  {part} {logit:+.1f}" for part, logit in result.get("parts", {}).items())
             print(f"{result['verdict']:<5}{result['probability']:6.1%} fake  {line}  {path}", flush=True)
     if not judged:

@@ -37,6 +37,7 @@ def test_a_picture_is_judged_as_it_was_prepared(tmp_path):
     assert result["score"] == bright([{"image": decode_image(prepared, SIZE)}])[0]
     assert result["verdict"] == ("fake" if result["score"] >= 0.5 else "real")
     assert [frame["frame"] for frame in result["frames"]] == [0] and result["frames_without_face"] == 0
+    assert result["spread"] is None and result["above"] == (result["verdict"] == "fake")
 
 
 def test_a_file_without_a_face_or_a_picture_is_skipped_with_the_reason(tmp_path):
@@ -65,6 +66,8 @@ def test_the_score_of_a_video_is_the_mean_over_its_frames(tmp_path, monkeypatch)
     result = predict.predict(detector("video", frames=4, face_model=None), pathlib.Path("a.mp4"))
     np.testing.assert_allclose([frame["score"] for frame in result["frames"]], [-2.75, 1.0, 2.875])
     np.testing.assert_allclose(result["score"], 0.375)
+    np.testing.assert_allclose(result["spread"], np.std([-2.75, 1.0, 2.875], ddof=1), rtol=1e-6)
+    assert result["above"] == pytest.approx(2 / 3)
     assert result["verdict"] == "real" and result["frames_without_face"] == 1
     assert [frame["seconds"] for frame in result["frames"]] == [0.0, 0.2, 0.4]
 
