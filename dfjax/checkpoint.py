@@ -9,7 +9,6 @@ import json
 import logging
 import math
 import os
-import shutil
 from collections.abc import Iterator
 
 import absl.logging
@@ -40,7 +39,7 @@ def manager(workdir: epath.PathLike) -> Iterator[ocp.training.Checkpointer]:
         directory.mkdir(parents=True, exist_ok=True)
         for path in directory.iterdir():
             if "orbax-checkpoint-tmp" in path.name:
-                shutil.rmtree(path, ignore_errors=True)
+                path.rmtree(missing_ok=True)
     devices.barrier("checkpoints")
     keep = _POLICIES.AnyPreservationPolicy(
         [_POLICIES.LatestN(1), _POLICIES.BestN(get_metric_fn=_metric, reverse=False, n=1)]
@@ -80,7 +79,9 @@ def save(checkpointer: ocp.training.Checkpointer, state: State, metrics: dict[st
 
     The feed has no state of its own: the step says which batch comes next.
     """
-    parts = {name: getattr(state, name) for name in PARTS if jax.tree.leaves(getattr(state, name))}  # orbax takes none empty
+    parts = {
+        name: getattr(state, name) for name in PARTS if jax.tree.leaves(getattr(state, name))
+    }  # orbax takes none empty
     checkpointer.save_checkpointables(int(state.step), parts, metrics=metrics, force=True)
 
 

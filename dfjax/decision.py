@@ -1,38 +1,28 @@
 """decision.json: the threshold of a run and what it was chosen for, written whole and read back. Strict JSON."""
 
 import json
-import os
-import pathlib
-import tempfile
 from collections.abc import Mapping
 from typing import Any
 
+from etils import epath
+
+from dfjax import files
 from dfjax.records import InputError
 
 
-def write_decision(path: str | os.PathLike, decision: Mapping[str, Any]) -> None:
+def write_decision(path: epath.PathLike, decision: Mapping[str, Any]) -> None:
     """Writes decision.json, strict JSON, replaced whole."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(json.dumps(decision, indent=2, allow_nan=False) + "\n")
-        os.chmod(temporary, 0o644)  # mkstemp makes it private
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    files.write(path, json.dumps(decision, indent=2, allow_nan=False) + "\n")
 
 
-def read_decision(path: str | os.PathLike) -> dict[str, Any]:
+def read_decision(path: epath.PathLike) -> dict[str, Any]:
     """The decision that `write_decision` wrote.
 
     Raises:
       InputError: no such file, not JSON, or no decision.
     """
     try:
-        decision = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        decision = json.loads(epath.Path(path).read_text())
     except OSError as error:
         raise InputError(f"cannot read the decision {path}: {error.strerror or error}") from error
     except ValueError as error:

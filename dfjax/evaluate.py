@@ -8,7 +8,6 @@ the scores can be tuned on: python -m dfjax.tune --workdir runs/audio_focal --da
 
 import argparse
 import json
-import pathlib
 from typing import Any
 
 import numpy as np
@@ -72,7 +71,7 @@ def evaluate(
       InputError: no finished run, an unknown or unprepared dataset, one of the other modality.
     """
     config: Any = workdir.read_config(folder)
-    folder, progress = pathlib.Path(folder), progress and devices.first_process()
+    folder, progress = epath.Path(folder), progress and devices.first_process()
     decision = tune.read_decision(folder / "decision.json")
     detector, rows = None, []
     for name in tqdm.tqdm(datasets, unit="dataset", desc="evaluate", disable=not progress):
@@ -86,9 +85,9 @@ def evaluate(
             devices.barrier("scored")  # the others look for this file only when it is whole
         rows.append(row(name, scores, decision, trained=name.split("/")[0] == config.data.dataset))
     rows = report.plain(rows)
-    workdir.write_json(epath.Path(folder) / "evaluation.json", rows)
+    workdir.write_json(folder / "evaluation.json", rows)
     if devices.first_process():
-        (folder / "evaluation.md").write_text(markdown(rows, decision, split), encoding="utf-8")
+        (folder / "evaluation.md").write_text(markdown(rows, decision, split))
     devices.barrier("evaluated")
     return rows
 
@@ -142,7 +141,7 @@ def markdown(rows: list[dict[str, Any]], decision: dict[str, Any], split: str = 
     )
 
 
-def _stored(path: pathlib.Path, decision: dict[str, Any]) -> Scores | None:
+def _stored(path: epath.Path, decision: dict[str, Any]) -> Scores | None:
     """The scores of an earlier call, if the same checkpoint made them for the same clip scores."""
     if not path.exists():
         return None
@@ -156,7 +155,7 @@ def _rule(decision: dict[str, Any]) -> str:
     return decision.get("clip_score", "mean")
 
 
-def _detector(config, folder: pathlib.Path, step: int | None) -> tuple:
+def _detector(config, folder: epath.Path, step: int | None) -> tuple:
     """(class, compiled scorer, params, model_state, step, batch, mesh) of the run's checkpoint."""
     model, mesh = models.input_of(config.model.name, config.model.kwargs), train.make_mesh()
     graphdef, params, model_state, step = train.restore_model(config, folder, step)
@@ -207,7 +206,7 @@ def main() -> None:
         for line in rows:
             print(json.dumps(line, allow_nan=False))
     else:
-        print((pathlib.Path(flags.workdir) / "evaluation.md").read_text(encoding="utf-8"), end="")
+        print((epath.Path(flags.workdir) / "evaluation.md").read_text(), end="")
 
 
 if __name__ == "__main__":

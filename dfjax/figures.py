@@ -7,17 +7,18 @@ colour-blind readers; what a colour says, a label or a line style says too.
 
 import io
 import os
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from etils import epath
 from jaxtyping import Float, Integer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import logit, ndtri
 
+from dfjax import files
 from dfjax.records import FAKE, REAL
 from dfjax.report_html import axis_range
 from dfjax.score_file import Scores
@@ -179,7 +180,7 @@ def reliability(calibration: dict) -> Figure:
 
 def write(
     directory: os.PathLike | str, validation: Scores, test: Scores, tuned: float | None, calibration: dict
-) -> list[pathlib.Path]:
+) -> list[epath.Path]:
     """Draws all figures into `directory`, each file replaced whole.
 
     Args:
@@ -200,14 +201,11 @@ def write(
         "det": lambda: det(validation, test, tuned),
         "reliability": lambda: reliability(calibration),
     }
-    directory = pathlib.Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    directory = epath.Path(directory)
     paths = []
     for name, drawing in drawings.items():
-        path, temporary = directory / f"{name}.png", directory / f".{name}.png"
-        temporary.write_bytes(_png(drawing))
-        os.replace(temporary, path)
-        paths.append(path)
+        paths.append(directory / f"{name}.png")
+        files.write(paths[-1], _png(drawing))
     return paths
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import matplotlib as mpl
 import numpy as np
+from etils import epath
 from matplotlib.figure import Figure
 
 from data_builders import decoding
@@ -80,7 +81,7 @@ def load(folder: str | pathlib.Path, face_model: str | None = None) -> Detector:
       InputError: the folder holds no finished run, or the face model is missing.
     """
     config = workdir.read_config(folder)
-    decision = tune.read_decision(pathlib.Path(folder) / "decision.json")
+    decision = tune.read_decision(epath.Path(folder) / "decision.json")
     if decision["threshold"] is None:
         raise InputError(
             f"{folder} has no usable threshold ({decision['status']}); tune one: python -m dfjax.tune --workdir {folder}"
@@ -107,7 +108,7 @@ def load(folder: str | pathlib.Path, face_model: str | None = None) -> Detector:
 
 def _media(folder: str | pathlib.Path, face_model: str | None) -> tuple[str, dict]:
     """Modality and crop options of the run's prepared data, as `data_builders.decoding` takes them."""
-    facts = json.loads(pathlib.Path(folder, "environment.json").read_text())["dataset"]
+    facts = json.loads((epath.Path(folder) / "environment.json").read_text())["dataset"]
     options = facts["crops"] or {}
     if options.get("detector") == "yunet" and face_model is None:
         raise InputError(

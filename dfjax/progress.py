@@ -1,5 +1,6 @@
 """What a long run shows of itself: a bar on a terminal, lines in a log, metrics.jsonl, a trace for the profiler."""
 
+import io
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import tqdm
 from etils import epath
 
-from dfjax import devices
+from dfjax import devices, files
 
 LOG_SECONDS = 10  # between two lines of progress where there is no terminal
 
@@ -46,6 +47,23 @@ def trace(folder: epath.Path, *, start: bool, wait: Any) -> bool:
     return start
 
 
+class _InBucket(io.StringIO):
+    """A log in a bucket, where nothing can be appended: replaced whole at each flush."""
+
+    def __init__(self, path: epath.Path):
+        super().__init__()
+        self.path = path
+        self.write(path.read_text())
+
+    def flush(self) -> None:
+        files.write(self.path, self.getvalue())
+
+    def close(self) -> None:
+        if not self.closed:
+            self.flush()
+        super().close()
+
+
 def cut_log(path: epath.Path, step: int):
     """metrics.jsonl open for appending, without lines of steps after `step`; only the first process has one."""
     if not devices.first_process():
@@ -58,10 +76,8 @@ def cut_log(path: epath.Path, step: int):
                     kept.append(line + "\n")
             except (ValueError, KeyError):
                 break  # a line half-written by a killed run
-    temporary = path.parent / f".{path.name}.tmp"
-    temporary.write_text("".join(kept))
-    temporary.replace(path)
-    return path.open("a")
+    files.write(path, "".join(kept))
+    return _InBucket(path) if files.remote(path) else path.open("a")
 
 
 def write_steps(pending: list, log, schedule) -> float:

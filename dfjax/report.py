@@ -5,14 +5,13 @@ reported never chose the threshold; a report of the split that did is refused. N
 """
 
 import json
-import os
-import pathlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
+from etils import epath
 
-from dfjax import calibration, metrics, operating
+from dfjax import calibration, files, metrics, operating
 from dfjax.records import FAKE, REAL, InputError
 from dfjax.report_text import markdown, verdict
 from dfjax.score_file import Scores, by_clip, known, rule_of
@@ -110,12 +109,12 @@ def threshold(decision: Mapping[str, Any]) -> float | None:
 
 
 def write(
-    workdir: os.PathLike | str,
+    workdir: epath.PathLike,
     report: dict,
     validation: Scores,
     test: Scores,
     subgroups: Subgroups | None = None,
-) -> list[pathlib.Path]:
+) -> list[epath.Path]:
     """Writes report.json, report.md, report.html and figures/*.png into `workdir`, each file replaced whole.
 
     Subgroups go to subgroups.json, so that the report can be made again without the dataset.
@@ -132,7 +131,7 @@ def write(
     """
     from dfjax import figures, report_html  # matplotlib takes a moment to import
 
-    workdir = pathlib.Path(workdir)
+    workdir = epath.Path(workdir)
     validation, test = (_clips(scores) for scores in (validation, test))
     tuned = report["threshold"]["value"]
     paths = figures.write(workdir / "figures", validation, test, tuned, report["calibration"])
@@ -144,21 +143,17 @@ def write(
     if subgroups:
         texts["subgroups.json"] = json.dumps(subgroups) + "\n"
     for name, text in texts.items():
-        temporary = workdir / f".{name}"
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, workdir / name)
+        files.write(workdir / name, text)
     return [workdir / name for name in texts] + paths
 
 
-def refresh(
-    workdir: os.PathLike | str, decision: dict, validation: Scores, test: Scores
-) -> list[pathlib.Path]:
+def refresh(workdir: epath.PathLike, decision: dict, validation: Scores, test: Scores) -> list[epath.Path]:
     """Makes the report of a finished run again around another decision; all else is as it was.
 
     Raises:
       InputError: there is no report to renew, or `build` refuses.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = epath.Path(workdir)
     try:
         old = json.loads((workdir / "report.json").read_text())
         facts = {name: old[name] for name in ("ledger", "audit", "run", "train_methods")}

@@ -6,7 +6,6 @@ experiments/audio_focal.py:folder_audio --source RECORDINGS --config.train.steps
 
 import json
 import os
-import pathlib
 import signal
 import sys
 import time
@@ -176,7 +175,7 @@ def score(
     header = {"step": step, "clip_score": scoring.clip_rule(config), "ledger": ledger}
     scores = sources.as_scores(split, values, header)
     if devices.first_process():
-        write(pathlib.Path(folder) / "scores" / f"{split.dataset}.{split.name}.csv", scores)
+        write(folder / "scores" / f"{split.dataset}.{split.name}.csv", scores)
     return scores
 
 

@@ -11,15 +11,15 @@ score restores its float32 exactly. Any CSV with the columns label and score can
 
 import csv
 import dataclasses
+import io
 import itertools
 import json
-import os
-import pathlib
 import re
-import tempfile
 
 import numpy as np
+from etils import epath
 
+from dfjax import files
 from dfjax.clip_score import clip_scores
 from dfjax.records import FAKE, REAL, UNKNOWN, InputError
 
@@ -135,22 +135,14 @@ def write(path, scores: Scores, header: dict | None = None) -> None:
     if np.isnan(scores.score).any():
         name = scores.id[np.isnan(scores.score)][0]
         raise ValueError(f"score of {str(name)!r} is NaN; a detector's scores must be numbers")
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     columns = [getattr(scores, name).tolist() for name in COLUMNS[:-1]] + [_text(scores.score)]
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(handle, "w", newline="", encoding="utf-8") as file:
-            for key, value in (scores.header | (header or {})).items():
-                file.write(f"# {key}: {_header_text(value)}\n")
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(zip(*columns, strict=True))
-        os.chmod(temporary, 0o644)  # mkstemp makes it private
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    file = io.StringIO(newline="")
+    for key, value in (scores.header | (header or {})).items():
+        file.write(f"# {key}: {_header_text(value)}\n")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(zip(*columns, strict=True))
+    files.write(path, file.getvalue())
 
 
 def _text(score):
@@ -175,6 +167,10 @@ def _header_value(text):
         return text
 
 
+def _open(path: epath.Path):
+    return io.TextIOWrapper(path.open("rb"), encoding="utf-8-sig", newline="")
+
+
 def read(path) -> Scores:
     """Reads a score file, or any CSV with the columns label and score.
 
@@ -183,9 +179,9 @@ def read(path) -> Scores:
     Raises:
       InputError: no such file, no rows, a missing column, a label not 1, 0 or -1, a score that is no number.
     """
-    path, names = pathlib.Path(path), []
+    path, names = epath.Path(path), []
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        with _open(path) as file:
             header, names = _head(path, file)
             columns = dict(zip(names, _columns(file, len(names)), strict=True))
         label = [LABELS[text] for text in columns["label"]]
@@ -243,7 +239,7 @@ def _columns(file, width):
 
 def _first_fault(path, names):
     """The InputError for the first bad row; only called once a fault is known, so it may be slow."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
+    with _open(path) as file:
         skipped = 1
         while file.readline().startswith("#"):
             skipped += 1

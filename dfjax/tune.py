@@ -9,10 +9,11 @@ import argparse
 import json
 import math
 import os
-import pathlib
 import sys
 from collections.abc import Mapping
 from typing import Any
+
+from etils import epath
 
 from dfjax import calibration, certify, cli, metrics, operating, optimism, report, score_file, thresholds
 from dfjax.decision import read_decision as read_decision
@@ -196,13 +197,13 @@ def _row(name, threshold, found):
     return f"{name:22}{threshold:12.4f}" + "".join(f"{cell:>11}" for cell in cells)
 
 
-def find_scores(workdir: str | os.PathLike, split: str, dataset: str | None = None) -> pathlib.Path | None:
+def find_scores(workdir: str | os.PathLike, split: str, dataset: str | None = None) -> epath.Path | None:
     """The score file of a run for a split of a data set, the one it was trained on if None; None if there is none.
 
     Raises:
       InputError: the folder is no run.
     """
-    path = pathlib.Path(workdir) / "config.json"
+    path = epath.Path(workdir) / "config.json"
     try:
         trained_on = json.loads(path.read_text())["data"]["dataset"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -223,7 +224,7 @@ def renew_report(
         report.refresh(workdir, decision, validation, test)
     except InputError as error:
         return f"the report was not renewed: {error}"
-    return f"report renewed: {pathlib.Path(workdir) / 'report.html'}"
+    return f"report renewed: {epath.Path(workdir) / 'report.html'}"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -279,7 +280,7 @@ def main() -> None:
         deploy_prior=flags.deploy_prior,
         **constraint,
     )
-    out = flags.out or (flags.workdir and pathlib.Path(flags.workdir) / "decision.json")
+    out = flags.out or (flags.workdir and epath.Path(flags.workdir) / "decision.json")
     if out:
         write_decision(out, decision)
     found = find_scores(flags.workdir, "test", flags.dataset) if flags.workdir else None

@@ -261,7 +261,7 @@ def test_everything_is_written(tmp_path):
         "report.json",
         "report.md",
     ]
-    assert all(path.stat().st_size > 1000 for path in paths) and len(paths) == 9
+    assert all(path.stat().length > 1000 for path in paths) and len(paths) == 9
     assert json.loads((tmp_path / "report.json").read_text()) == made
     for path in (tmp_path / "figures").iterdir():
         assert f"figures/{path.name}" in (tmp_path / "report.md").read_text()

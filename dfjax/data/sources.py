@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 from jaxtyping import Int
 
+from dfjax.files import local_copy
 from dfjax.records import LABEL_NAMES, MAX_SAMPLES, MEDIA, PARTS, SUBGROUPS, UNKNOWN, InputError
 from dfjax.score_file import Scores
 
@@ -93,7 +94,7 @@ def open_split(directory: epath.PathLike, name: str) -> Split:
     Raises:
       InputError: the folder is no complete prepared dataset, or has no such split.
     """
-    directory = epath.Path(directory)
+    directory = local_copy(directory)
     try:
         builder = tfds.builder_from_directory(directory)
         records = builder.as_data_source(name)
