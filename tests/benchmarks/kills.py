@@ -3,7 +3,7 @@
     python -m tests.benchmarks.kills [--count 100] [--feed resident|streaming]
 
 Trains and scores a small prepared dataset once without interruption, then again and again with every process
-killed after a random time between its start and twice its usual length. A run that gets through is compared
+killed after a random time between its start and the length of the shortest whole run so far. A run that gets through is compared
 with the undisturbed one, score files and log byte for byte, and a new one begins, until `--count` processes were killed.
 """
 
@@ -53,15 +53,16 @@ def main() -> None:
         while killed < args.count:
             workdir, before = folder / f"run{finished}", killed
             while True:
-                process = start(workdir)
+                process, began = start(workdir), time.perf_counter()
                 try:
-                    process.wait(rng.uniform(0, 2 * usual) if killed < args.count else None)
+                    process.wait(rng.uniform(0, usual) if killed < args.count else None)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.communicate()
                     killed += 1
                     continue
                 message = process.communicate()[1].decode()
+                usual = min(usual, time.perf_counter() - began) if killed == before else usual
                 break
             finished += 1
             same = process.returncode == 0 and job.results(workdir) == expected
