@@ -17,7 +17,7 @@ import numpy as np
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
-from dfjax import devices
+from dfjax import devices, files
 from dfjax.records import InputError
 from dfjax.train_step import State
 
@@ -34,7 +34,9 @@ def _metric(metrics) -> float:
 @contextlib.contextmanager
 def manager(workdir: epath.PathLike) -> Iterator[ocp.training.Checkpointer]:
     """The checkpointer of a run; use as a context manager. Left-overs of a killed save are removed first."""
-    directory = epath.Path(workdir).expanduser().resolve() / "checkpoints"  # orbax takes absolute paths only
+    directory = epath.Path(workdir).expanduser()
+    directory = directory if files.remote(directory) else directory.resolve()  # orbax takes absolute paths only
+    directory = directory / "checkpoints"
     if devices.first_process():
         directory.mkdir(parents=True, exist_ok=True)
         for path in directory.iterdir():

@@ -8,6 +8,8 @@ import functools
 import math
 import os
 import pathlib
+import platform
+import re
 import resource
 import signal
 import sys
@@ -16,6 +18,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import jax
+import jaxlib
 from jax.experimental import multihost_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
@@ -66,6 +69,27 @@ def alone(command: str) -> None:
         raise InputError(
             f"{asked[0]} asks for several processes and {command} works in one; unset it, and give each process files of its own"
         )
+
+
+def keep_compilations() -> pathlib.Path | None:
+    """Keeps compiled programs from run to run on an accelerator, in a folder of this user, device kind and versions alone.
+
+    Not on CPU. What is kept there is machine code, and XLA's check of the machine that loads it has refused every entry
+    on the very machine that wrote it (openxla/xla issue 44565, jax issue 38445) and warns of illegal instructions
+    otherwise; the virtual machines that share a home need not share a CPU. JAX_COMPILATION_CACHE_DIR still turns it on.
+
+    Returns:
+      The folder, below XDG_CACHE_HOME (default ~/.cache) in dfjax/compiled; None on CPU.
+    """
+    if jax.default_backend() == "cpu" or os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return None
+    versions = f"jax-{jax.__version__} jaxlib-{jaxlib.__version__}"
+    key = re.sub(r"[^\w.]+", "-", f"{jax.local_devices()[0].device_kind} {versions} {platform.machine()}")
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    folder = cache / "dfjax" / "compiled" / key
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    return folder
 
 
 def _asked() -> list[str]:
@@ -130,7 +154,7 @@ def part_of(mesh: Mesh | AbstractMesh, array: jax.Array | jax.ShapeDtypeStruct) 
     """
     fits = [axis for axis, size in enumerate(array.shape) if size % mesh.size == 0]
     if math.prod(array.shape) < LARGE or not fits:
-        return replicated(mesh)
+        return NamedSharding(mesh, PartitionSpec())
     axis = max(fits, key=lambda axis: array.shape[axis])
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
 

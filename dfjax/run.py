@@ -239,6 +239,7 @@ def main() -> None:
     _parse(sys.argv)
     use_all_cores()
     devices.connect()
+    devices.keep_compilations()
     if jax.process_count() == 1:  # of several, jax listens itself
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # training alone has something to save
     stem, _, argument = (

@@ -193,3 +193,25 @@ def test_more_memory_than_there_is_is_refused_in_one_line(monkeypatch):
         InputError, match=r"config.train.batch=8 needs .* GiB on each device, .* are free; lower it"
     ):
         devices.require(large, "config.train.batch=8")
+
+
+class Accelerator:
+    device_kind = "TPU v5 lite"
+
+
+def test_compiled_programs_are_kept_on_accelerators_only_each_kind_apart(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    assert devices.keep_compilations() is None and not list(tmp_path.iterdir())
+    before = jax.config.jax_compilation_cache_dir
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    monkeypatch.setattr(jax, "local_devices", lambda: [Accelerator()])
+    try:
+        folder = devices.keep_compilations()
+        assert jax.config.jax_compilation_cache_dir == str(folder)
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+    assert folder.parent == tmp_path / "dfjax" / "compiled" and folder.stat().st_mode & 0o777 == 0o700
+    assert folder.name.startswith(f"TPU-v5-lite-jax-{jax.__version__}-jaxlib-")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "mine")
+    assert devices.keep_compilations() is None
