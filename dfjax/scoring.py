@@ -23,6 +23,8 @@ from dfjax.records import MAX_SAMPLES, SAMPLE_RATE
 
 BUCKETS = (SAMPLE_RATE, 2 * SAMPLE_RATE, 3 * SAMPLE_RATE, MAX_SAMPLES)  # samples
 
+EACH = 32  # records that a device scores at once
+
 
 def make_scorer(graphdef: nnx.GraphDef, modality: str):
     """The compiled function (params, model_state, batch) -> (batch,) float32 logits, in evaluation mode."""
@@ -78,11 +80,13 @@ def score_split(
       model_state: running statistics.
       split: an opened split.
       model: the detector's input: its modality, its picture size, or the one length it accepts.
-      batch: records per call; rounded up to a multiple of the number of devices.
-      mesh: devices to spread each batch over.
+      batch: of training; a device takes as many at once, but not more than EACH, however many devices there are: sums are
+        taken in an order that depends on this number, and scores are to be the same bits everywhere.
+      mesh: devices to spread the records over.
     """
     examples = (example(record, model) for record in records(split))
-    return score_examples(scorer, params, model_state, examples, batch=batch, mesh=mesh)
+    size = min(batch, EACH) * mesh.size
+    return score_examples(scorer, params, model_state, examples, batch=size, mesh=mesh)
 
 
 def score_examples(scorer, params, model_state, examples: Iterable[dict], *, batch: int, mesh) -> np.ndarray:

@@ -215,3 +215,25 @@ def test_compiled_programs_are_kept_on_accelerators_only_each_kind_apart(monkeyp
     assert folder.name.startswith(f"TPU-v5-lite-jax-{jax.__version__}-jaxlib-")
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "mine")
     assert devices.keep_compilations() is None
+
+
+SCORE = """
+import sys
+from etils import epath
+from dfjax import devices, run
+from dfjax.data import sources
+devices.use_all_cores()
+from tests import job
+run.score(job.config(), epath.Path(sys.argv[1]), sources.open_split(sys.argv[2], "test"), {})
+"""
+
+
+@pytest.mark.slow
+def test_score_files_of_a_checkpoint_are_the_same_bytes_on_any_number_of_devices(single, directory):
+    path, seen = single / "scores" / "made.test.csv", set()
+    for count in ("1", "2", "8"):
+        path.unlink()
+        words = sys.executable, "-c", SCORE, single, directory
+        subprocess.run(words, cwd=ROOT, env=os.environ | {"JAX_NUM_CPU_DEVICES": count}, check=True)
+        seen.add(path.read_bytes())
+    assert len(seen) == 1
