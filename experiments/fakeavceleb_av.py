@@ -15,8 +15,9 @@ unknown parts train only the head for the whole.
 To stand beside: no published figure is known to us on a split by person; the dataset has no official one, and splits by file put
 the same person on both sides. fakeavceleb_xception.py asks the same of the pictures alone.
 
-Cost: FakeAVCeleb is prepared to about 32 kB of sound beside every crop, 15,000 training clips of 32 frames. 18,000 steps of 64 with an
-Xception and a ResNet18 want an accelerator. Neither cost nor accuracy on FakeAVCeleb was measured. Videos of your own get two small networks that train on a CPU.
+Cost: FakeAVCeleb is prepared to 32 kB of sound beside every crop, 15,000 training clips of 32 frames. 18,000 steps of 64 with an
+Xception and a ResNet18 want an accelerator. Neither cost nor accuracy on FakeAVCeleb was measured. Videos of your own get two
+small networks that train on a CPU.
 """
 
 import ml_collections

@@ -257,7 +257,7 @@ def test_a_run_trains_saves_and_scores_the_whole(made, tmp_path):
 
 @pytest.mark.slow
 def test_real_clips_from_preparation_to_prediction(shared, tmp_path):
-    rows = list(csv.DictReader((shared / "clips/metadata.csv").open()))
+    rows = list(csv.DictReader((shared / "clips/metadata.csv").read_text().splitlines()))
     media, kept = tmp_path / "media", []
     for split, count in (("train", 3), ("val", 1), ("test", 1)):
         for label in ("real", "fake"):
@@ -279,9 +279,8 @@ def test_real_clips_from_preparation_to_prediction(shared, tmp_path):
     assert set(report["subgroups"]) == set(PARTS)
     clips = score_file.by_clip(score_file.read(folder / "scores" / "folder_av.test.csv"))
 
-    (row,) = evaluate.evaluate(
-        folder, [f"folder_av/{next((data / 'folder_av').iterdir()).name}"], data_dir=data, progress=False
-    )
+    prepared_name = next((data / "folder_av").glob("media-*/*/preparation.json")).parts[-3]
+    (row,) = evaluate.evaluate(folder, [f"folder_av/{prepared_name}"], data_dir=data, progress=False)
     assert (row["real"], row["fake"]) == (1, 1)
 
     detector = predict.load(folder)
