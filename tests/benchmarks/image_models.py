@@ -61,12 +61,14 @@ def run_jax(name: str, batch: int, dtype: str, repeats: int) -> dict:
 
     def score(params, x):
         model = nnx.merge(graphdef, params, rest, copy=True)
-        return nnx.view(model, deterministic=True, use_running_average=True)(x)
+        mode = {"deterministic": True, "use_running_average": True}
+        return nnx.view(model, **mode, raise_if_not_found=False)(x)
 
     def train(params, rest, x):
         def loss(params):
             model = nnx.merge(graphdef, params, rest, copy=True)
-            model = nnx.view(model, deterministic=False, use_running_average=False)
+            mode = {"deterministic": False, "use_running_average": False}
+            model = nnx.view(model, **mode, raise_if_not_found=False)
             logits = model(x, rngs=nnx.Rngs(dropout=0))
             statistics = nnx.state(model, nnx.Not(nnx.Param))
             return optax.sigmoid_binary_cross_entropy(logits, labels).mean(), statistics
