@@ -22,7 +22,7 @@ LABEL_FOLDERS = {
 }
 GROUP_COLUMNS = ("group", "speaker", "identity", "source_video")  # the first that is filled in
 METHOD_COLUMNS = ("method", "generator", "manipulation")
-PART_WORDS = {  # a fake whose method has one of these in its name is fake in this part
+PART_WORDS = {  # a fake whose method has words of one part alone in its name is fake in this part
     "picture": ("face", "video", "visual"),
     "sound": ("audio", "speech", "voice"),
 }
@@ -149,5 +149,7 @@ def _with_parts(item: Item) -> Item:
     """The item with what its metadata leave open of picture and sound: real if it is, else as its method's name says."""
     method = item.method.lower()
     named = {part: "fake" for part, words in PART_WORDS.items() if any(word in method for word in words)}
+    if len(named) > 1:  # 'face driven by audio' does not say that the sound is fake
+        named = {}
     open_parts = dict.fromkeys(PARTS, "real") if item.label == REAL else named
     return dataclasses.replace(item, **{p: v for p, v in open_parts.items() if not getattr(item, p)})

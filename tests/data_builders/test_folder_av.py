@@ -7,8 +7,9 @@ import pytest
 import tensorflow_datasets as tfds
 
 import data_builders
-from data_builders import decoding
+from data_builders import decoding, folders
 from data_builders.fakeavceleb import fakeavceleb_dataset_builder as fakeav
+from data_builders.indexing import Item
 from dfjax import prepare
 from dfjax.data import sources
 from dfjax.media import MediaError, audio, faces
@@ -111,3 +112,17 @@ def test_audio_visual_records_hold_both_media(name, tmp_path):
     config = "disjoint-av" if name == "fakeavceleb" else "folder"
     features = data_builders.load(name)(data_dir=tmp_path, config=config).info.features
     assert {"image", "audio", "duration", "frame", "box", "picture", "sound"} <= set(features)
+
+
+@pytest.mark.parametrize(
+    ("method", "parts"),
+    [
+        ("FaceSwap", ("fake", "")),
+        ("audio-swap", ("", "fake")),
+        ("Wav2Lip", ("", "")),
+        ("face driven by audio", ("", "")),
+    ],
+)
+def test_a_part_is_fake_only_where_the_method_names_it_alone(method, parts):
+    item = folders._with_parts(Item("a.mp4", "a.mp4", 1, "train", "a", "a.mp4", method))
+    assert (item.picture, item.sound) == parts
