@@ -1,6 +1,8 @@
 """What every command shares: how a user's mistake ends (one line on stderr, exit code 2, no traceback)."""
 
+import argparse
 import errno
+import pathlib
 import sys
 from collections.abc import Callable
 
@@ -25,3 +27,12 @@ def main(command: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         sys.exit(130)
+
+
+def local_folder(text: str) -> pathlib.Path:
+    """The type of an option that names a folder on this machine's disk."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(
+            f"{text} lies in a bucket; this command works on a disk: give a local folder"
+        )
+    return pathlib.Path(text)

@@ -134,7 +134,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--configs", required=True, help="FILE.py[:ARGUMENT],...; the first is the baseline")
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to N-1 of each (default 3)")
     parser.add_argument(
-        "--workdir", type=pathlib.Path, required=True, help="one folder per run goes below it"
+        "--workdir", type=cli.local_folder, required=True, help="one folder per run goes below it"
     )
     parser.add_argument("--data_dir", help="where prepared datasets lie")
     parser.add_argument("--source", help="folder with your media; needed once, to prepare")

@@ -8,7 +8,6 @@ validation and test keep their natural prior.
 
 import argparse
 import json
-import pathlib
 import time
 
 import ml_collections
@@ -167,13 +166,13 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m dfjax.rebalance", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument(
-        "--workdir", type=pathlib.Path, required=True, help="a finished run, whose backbone is kept"
+        "--workdir", type=cli.local_folder, required=True, help="a finished run, whose backbone is kept"
     )
     parser.add_argument(
         "--method", choices=smote.METHODS, required=True, help="how to resample the embeddings"
     )
-    parser.add_argument("--out", type=pathlib.Path, help="workdir of the result (default WORKDIR-METHOD)")
-    parser.add_argument("--data_dir", type=pathlib.Path, help="where prepared datasets lie")
+    parser.add_argument("--out", type=cli.local_folder, help="workdir of the result (default WORKDIR-METHOD)")
+    parser.add_argument("--data_dir", help="where prepared datasets lie")
     parser.add_argument(
         "--json", action="store_true", help="print the report as one JSON line and nothing else"
     )

@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pytest
 
-from dfjax import comparison, metrics
+from dfjax import compare, comparison, metrics, rebalance
 from dfjax.ledger import Ledger
 from dfjax.records import InputError
 from dfjax.score_file import Scores
@@ -114,3 +114,12 @@ def test_other_clips_are_refused():
 )
 def test_numbers_are_short(value, sign, text):
     assert comparison._short(value, sign) == text
+
+
+@pytest.mark.parametrize("command", [compare, rebalance])
+def test_a_workdir_in_a_bucket_is_refused(command, capsys):
+    """pathlib would make gs:/bucket of it, a folder of that name here."""
+    with pytest.raises(SystemExit) as stopped:
+        command.parser().parse_args(["--configs", "a.py", "--workdir", "gs://bucket/runs"])
+    assert stopped.value.code == 2
+    assert "gs://bucket/runs lies in a bucket" in capsys.readouterr().err
