@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from etils import epath
 
 from dfjax import clip_score, evaluate, models, operating, predict, report, score_file, tune
 from dfjax.clip_score import clip_scores
@@ -67,7 +68,9 @@ def make(split="validation", rule="median", clips=40, seed=0):
     label = np.array([c % 4 == 0 for c, _, _ in rows], np.int32)
     clip = np.array([f"{split}/v{c}.1.mp4" for c, _, _ in rows])
     return score_file.Scores(
-        id=np.array([f"{name}#{10 * f}{f'.{k}' if k else ''}" for name, (_, f, k) in zip(clip, rows, strict=True)]),
+        id=np.array(
+            [f"{name}#{10 * f}{f'.{k}' if k else ''}" for name, (_, f, k) in zip(clip, rows, strict=True)]
+        ),
         clip=clip,
         group=clip,
         label=label,
@@ -97,7 +100,9 @@ def test_rows_are_frames_of_their_own_where_ids_say_nothing_of_faces():
     np.testing.assert_allclose(clips.score, np.float32(expected), rtol=1e-6)
     lonely = score_file.select(scores, np.char.endswith(scores.id, ".1"))  # second faces without their first
     assert (np.unique(lonely.clip, return_counts=True)[1] == 2).all()
-    for clip, value in zip(*(getattr(score_file.by_clip(lonely), name) for name in ("clip", "score")), strict=True):
+    for clip, value in zip(
+        *(getattr(score_file.by_clip(lonely), name) for name in ("clip", "score")), strict=True
+    ):
         np.testing.assert_allclose(value, lonely.score[lonely.clip == clip].mean(), rtol=1e-5)
 
 
@@ -130,9 +135,9 @@ def test_tune_report_evaluate_and_predict_judge_by_the_same_rule(few_replicates,
         assert found == row["tuned"]["tp"] == whole["operating"]["test"]["tuned"]["tp"]
 
     score_file.write(tmp_path / "demo.test.csv", make("test", "median"))
-    stored = evaluate._stored(tmp_path / "demo.test.csv", decisions["median"])
+    stored = evaluate._stored(epath.Path(tmp_path / "demo.test.csv"), decisions["median"])
     assert stored is not None and score_file.rule_of(stored) == "median"
-    assert evaluate._stored(tmp_path / "demo.test.csv", decisions["top3"]) is None  # scored again
+    assert evaluate._stored(epath.Path(tmp_path / "demo.test.csv"), decisions["top3"]) is None  # scored again
 
 
 def test_what_was_written_before_there_were_rules_means_the_mean():
