@@ -234,6 +234,10 @@ def compile_steps(
         def body(state, _):
             return one_step(state, data, jax.random.fold_in(key, state.step))
 
-        return jax.lax.scan(body, state, length=steps)
+        if steps > 1:
+            return jax.lax.scan(body, state, length=steps)
+        # Not even a loop of one: inside any, XLA's CPU backend runs convolutions on one thread of its slow path.
+        state, values = body(state, None)
+        return state, jax.tree.map(lambda value: value[None], values)
 
     return run

@@ -61,6 +61,14 @@ def test_several_steps_per_dispatch_equal_the_same_steps_one_by_one(problem):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6), state, together)
 
 
+def test_a_single_step_is_no_loop(problem):
+    """In a loop, even one of a single turn, XLA's CPU backend takes ten times as long for convolutions."""
+    _, state, data, step = problem
+    shapes = (state, data, jax.random.key(1))
+    assert "stablehlo.while" not in train_step.compile_steps(step, 1).lower(*shapes).as_text()
+    assert "stablehlo.while" in train_step.compile_steps(step, 2).lower(*shapes).as_text()
+
+
 def test_the_step_compiles_once(problem):
     _, state, data, step = problem
     run = train_step.compile_steps(step, 1)

@@ -15,7 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dfjax.features import lfcc_asvspoof
-from dfjax.models import heads, recurrent, torch_file, weights
+from dfjax.models import heads, pooling, recurrent, torch_file, weights
 from dfjax.records import InputError
 
 WIDTH = 96  # of the recurrent layers: 32 channels x the 3 bins that four poolings leave of 60
@@ -47,7 +47,7 @@ class Light(nnx.Module):
     def __call__(self, x: Float[Array, "b t f inputs"]) -> Float[Array, "b t2 f2 half"]:
         x = jnp.maximum(*jnp.split(self.conv(x), 2, axis=-1))
         if self.pool:
-            x = nnx.max_pool(x, (2, 2), (2, 2))
+            x = pooling.max_pool(x, 2, 2)
         return x if self.norm is None else self.norm(x)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from dfjax.models import aasist, heads, published, weights
+from dfjax.models import aasist, heads, pooling, published, weights
 from dfjax.records import MAX_SAMPLES, InputError
 
 KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)  # of the feature encoder
@@ -188,7 +188,7 @@ class GraphBackEnd(nnx.Module):
 
     def __call__(self, x: Float[Array, "b t dim"], *, rngs=None) -> Float[Array, "b out"]:
         h = jnp.swapaxes(self.projection(x), 1, 2)[..., None]
-        h = jax.nn.selu(self.bn(nnx.max_pool(h, (3, 3), (3, 3))))
+        h = jax.nn.selu(self.bn(pooling.max_pool(h, 3, 3)))
         for block in self.blocks:
             h = block(h)
         return self.graphs(h, rngs=rngs)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from dfjax.models import heads, published
+from dfjax.models import heads, pooling, published
 from dfjax.models.depthwise import Depthwise
 
 SOURCE = "https://huggingface.co/timm/legacy_xception.tf_in1k (model.safetensors)"
@@ -58,7 +58,7 @@ class Block(nnx.Module):
             y = unit(y if self.first and i == 0 else nnx.relu(y))
         if self.stride == 1:
             return y + x
-        y = nnx.max_pool(y, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        y = pooling.max_pool(y, 3, 2, padding=1)
         return y + self.skip_norm(self.skip(x))
 
 

@@ -36,7 +36,7 @@ from flax import nnx  # noqa: E402
 from dfjax import devices, losses, models, train_step  # noqa: E402
 from dfjax.data import audio, sampling  # noqa: E402
 from dfjax.features import spectrum  # noqa: E402
-from dfjax.models import heads  # noqa: E402
+from dfjax.models import heads, pooling  # noqa: E402
 
 RATE, SECONDS, BATCH, EPOCHS = 16_000, 2.0, 32, 3
 WIDTHS = (32, 64, 128)
@@ -165,7 +165,7 @@ class SameNetwork(nnx.Module):
     def __call__(self, x, *, rngs=None):
         h = self.first(spectrum.log_mel(x)[..., None])
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            h = nnx.max_pool(jax.nn.relu(norm(conv(h))), (2, 2), (2, 2))
+            h = pooling.max_pool(jax.nn.relu(norm(conv(h))), 2, 2)
         return self.head(self.dropout(jax.nn.relu(self.hidden(h.mean(axis=(1, 2)))), rngs=rngs))
 
 
