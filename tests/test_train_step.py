@@ -64,9 +64,12 @@ def test_several_steps_per_dispatch_equal_the_same_steps_one_by_one(problem):
 def test_a_single_step_is_no_loop(problem):
     """In a loop, even one of a single turn, XLA's CPU backend takes ten times as long for convolutions."""
     _, state, data, step = problem
-    shapes = (state, data, jax.random.key(1))
-    assert "stablehlo.while" not in train_step.compile_steps(step, 1).lower(*shapes).as_text()
-    assert "stablehlo.while" in train_step.compile_steps(step, 2).lower(*shapes).as_text()
+
+    def loops(steps):  # the random numbers of dropout have some of their own
+        program = train_step.compile_steps(step, steps).lower(state, data, jax.random.key(1))
+        return program.as_text().count("stablehlo.while")
+
+    assert loops(1) < loops(2) == loops(3)
 
 
 def test_the_step_compiles_once(problem):
