@@ -91,7 +91,8 @@ def test_two_processes_equal_one(single, directory, tmp_path, feed):
     finish(*[start(folder, directory, *settings, **words) for words in pair()])
     if feed == "streaming":
         finish(start(tmp_path / "one", directory, *settings, JAX_NUM_CPU_DEVICES="1"))
-    assert_alike(folder, single if feed == "resident" else tmp_path / "one", rtol=1e-6)
+    # 2.1e-6 was seen after 5 updates: two halves of a batch are summed in another order than the whole
+    assert_alike(folder, single if feed == "resident" else tmp_path / "one", rtol=4e-6)
 
 
 @pytest.mark.slow
@@ -121,17 +122,19 @@ def test_two_processes_compare_refit_and_evaluate_as_one(tmp_path):
         expected = score_file.read(one / file).score
         np.testing.assert_allclose(score_file.read(two / file).score, expected, rtol=1e-4, atol=1e-4)
     (two / file).unlink()
+    prepared_as = next((tmp_path / "data/folder_audio").glob("media-*")).name
     words = (
         "--workdir",
         (two / file).parents[1],
         "--datasets",
-        "folder_audio",
+        f"folder_audio/{prepared_as}",
         "--data_dir",
         tmp_path / "data",
     )
     said = finish(*[python("dfjax.evaluate", *words, **words_of) for words_of in pair()])
     assert "| folder_audio" in said[0] and "| folder_audio" not in said[1]
-    np.testing.assert_allclose(score_file.read(two / file).score, expected, rtol=1e-4, atol=1e-4)
+    (again,) = (two / file).parent.glob("folder_audio*.test.csv")
+    np.testing.assert_allclose(score_file.read(again).score, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
