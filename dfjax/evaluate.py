@@ -17,6 +17,7 @@ from etils import epath
 from dfjax import (
     cli,
     devices,
+    files,
     models,
     operating,
     prepare,
@@ -87,7 +88,7 @@ def evaluate(
     rows = report.plain(rows)
     workdir.write_json(folder / "evaluation.json", rows)
     if devices.first_process():
-        (folder / "evaluation.md").write_text(markdown(rows, decision, split))
+        files.write(folder / "evaluation.md", markdown(rows, decision, split))
     devices.barrier("evaluated")
     return rows
 
@@ -206,7 +207,7 @@ def main() -> None:
         for line in rows:
             print(json.dumps(line, allow_nan=False))
     else:
-        print((epath.Path(flags.workdir) / "evaluation.md").read_text(), end="")
+        print((epath.Path(flags.workdir) / "evaluation.md").read_bytes().decode(), end="")
 
 
 if __name__ == "__main__":
