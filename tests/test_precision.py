@@ -17,11 +17,13 @@ HEAVY = ("vit_base", "clip_base", "clip_large", "wav2vec2", "wav2vec2_frozen", "
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name for name in models.MODELS]
 
 
-def settings(dtype="bfloat16"):
+KWARGS = {"resnet_small": {"dims": (8, 16), "bins": 40, "embedding": 16}, "texture": {"embedding": 16}}
+
+
+def settings(dtype="bfloat16", name="resnet_small"):
     config = job.config()
     config.data.dataset = "demo_speech"
-    kwargs = {"dims": (8, 16), "bins": 40, "embedding": 16}
-    config.model = {"name": "resnet_small", "dtype": dtype, "kwargs": kwargs}
+    config.model = {"name": name, "dtype": dtype, "kwargs": KWARGS[name]}
     return config
 
 
@@ -52,12 +54,13 @@ def test_parameters_statistics_and_logits_are_float32(name):
     }
 
 
-def test_a_step_in_bfloat16_is_the_step_in_float32_up_to_rounding(batch):
+@pytest.mark.parametrize("name", KWARGS)
+def test_a_step_in_bfloat16_is_the_step_in_float32_up_to_rounding(batch, name):
     """The loss to a few roundings, the gradient's direction to one in a hundred; the state is float32 throughout."""
     tx = optax.sgd(1.0)  # so that the change of the parameters is minus the gradient
 
     def after(dtype):
-        build = train.make_builder(settings(dtype), training=True)
+        build = train.make_builder(settings(dtype, name), training=True)
         graphdef, state = train_step.create(build, tx, jax.random.key(0), ema=True)
         new, values = jax.jit(
             lambda state: train_step.update(

@@ -17,7 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dfjax.features import sinc
-from dfjax.models import thirds, torch_file, weights
+from dfjax.models import pooling, thirds, torch_file, weights
 from dfjax.records import MAX_SAMPLES, InputError
 
 FILTERS, TAPS = 70, 129
@@ -69,7 +69,7 @@ class Block(nnx.Module):
             return self._by_thirds(x)
         h = self.conv2(jax.nn.selu(self.bn2(self.conv1(x))))
         h = h + (x if self.skip is None else self.skip(x))
-        return max_over_three(h) if self.pool else h
+        return pooling.over_three(h) if self.pool else h
 
     def _by_thirds(self, x: Float[Array, "b bands t inputs"]) -> Float[Array, "b bands third outputs"]:
         """The same in training, with the sums in another order. The first bias cancels in batch norm: it has no slope."""
@@ -101,15 +101,6 @@ def update_statistics(norm: nnx.BatchNorm, mean: Float[Array, " c"], var: Float[
     keep = norm.momentum
     norm.mean[...] = keep * norm.mean[...] + (1 - keep) * jax.lax.stop_gradient(mean)
     norm.var[...] = keep * norm.var[...] + (1 - keep) * jax.lax.stop_gradient(var)
-
-
-def max_over_three(
-    x: Float[Array, "b bands t channels"],
-) -> Float[Array, "b bands third channels"]:
-    """The maximum over each three frames; a rest of one or two frames is dropped."""
-    third = x.shape[2] // 3
-    x = x[:, :, : 3 * third].reshape(*x.shape[:2], third, 3, x.shape[3])
-    return jnp.maximum(jnp.maximum(x[:, :, :, 0], x[:, :, :, 1]), x[:, :, :, 2])
 
 
 class Attention(nnx.Module):
@@ -226,15 +217,16 @@ class Graphs(nnx.Module):
 
     def __call__(self, x: Float[Array, "b bands t channels"], *, rngs=None) -> Float[Array, "b dim"]:
         x = jnp.abs(x)
-        spectral = self.pool_S(self.GAT_layer_S(x.max(axis=2) + self.pos_S[...], rngs=rngs), rngs=rngs)
-        temporal = self.pool_T(self.GAT_layer_T(x.max(axis=1), rngs=rngs), rngs=rngs)
+        bands, frames = pooling.largest(x, axis=2) + self.pos_S[...], pooling.largest(x, axis=1)
+        spectral = self.pool_S(self.GAT_layer_S(bands, rngs=rngs), rngs=rngs)
+        temporal = self.pool_T(self.GAT_layer_T(frames, rngs=rngs), rngs=rngs)
         layers = (self.HtrgGAT_layer_ST11, self.HtrgGAT_layer_ST12, self.pool_hT1, self.pool_hS1)
         one = self._branch(temporal, spectral, self.master1[...], layers, rngs)
         layers = (self.HtrgGAT_layer_ST21, self.HtrgGAT_layer_ST22, self.pool_hT2, self.pool_hS2)
         two = self._branch(temporal, spectral, self.master2[...], layers, rngs)
-        temporal, spectral, master = (jnp.maximum(a, b) for a, b in zip(one, two, strict=True))
-        readout = [jnp.abs(temporal).max(1), temporal.mean(1), jnp.abs(spectral).max(1), spectral.mean(1)]
-        return self.drop(jnp.concatenate([*readout, master[:, 0]], axis=-1), rngs=rngs)
+        temporal, spectral, master = (pooling.maximum(a, b) for a, b in zip(one, two, strict=True))
+        read = [(pooling.largest(jnp.abs(nodes), axis=1), nodes.mean(1)) for nodes in (temporal, spectral)]
+        return self.drop(jnp.concatenate([*read[0], *read[1], master[:, 0]], axis=-1), rngs=rngs)
 
     def _branch(self, temporal, spectral, master, layers, rngs):
         first, second, pool_temporal, pool_spectral = layers

@@ -23,7 +23,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dfjax.data import augment_image, jpeg_like
-from dfjax.models import heads
+from dfjax.models import heads, standardise
 
 SIDE, STRIDE = 8, 4  # pixels, of the filters
 RINGS = (0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 12.0)  # edges, in half periods per SIDE pixels
@@ -114,7 +114,7 @@ class CNNSmall(nnx.Module):
     ):
         self.size, self.window, self.dtype = size, window, dtype
         inputs = GRID * GRID * (len(RINGS) - 2)
-        self.norm = nnx.BatchNorm(inputs, momentum=0.95, use_bias=False, use_scale=False, rngs=rngs)
+        self.norm = standardise.standardise(inputs, momentum=0.95, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
         self.embedding = nnx.Linear(inputs, width, dtype=dtype, rngs=rngs)
         self.head = heads.Linear(width, rngs=rngs)

@@ -45,7 +45,7 @@ class Light(nnx.Module):
         self.norm = nnx.BatchNorm(channels // 2, **kwargs, rngs=rngs) if norm else None
 
     def __call__(self, x: Float[Array, "b t f inputs"]) -> Float[Array, "b t2 f2 half"]:
-        x = jnp.maximum(*jnp.split(self.conv(x), 2, axis=-1))
+        x = pooling.maximum(*jnp.split(self.conv(x), 2, axis=-1))
         if self.pool:
             x = pooling.max_pool(x, 2, 2)
         return x if self.norm is None else self.norm(x)

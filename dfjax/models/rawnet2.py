@@ -15,7 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dfjax.features import sinc
-from dfjax.models import recurrent, torch_file, weights
+from dfjax.models import pooling, recurrent, torch_file, weights
 from dfjax.models.aasist import Head, batch_norm
 from dfjax.records import MAX_SAMPLES, InputError
 
@@ -44,8 +44,7 @@ class Block(nnx.Module):
     def __call__(self, x: Float[Array, "b t inputs"]) -> Float[Array, "b third outputs"]:
         h = self.conv2(jax.nn.leaky_relu(self.bn2(self.conv1(x)), SLOPE))
         h = h + (x if self.skip is None else self.skip(x))
-        third = h.shape[1] // 3
-        h = h[:, : 3 * third].reshape(h.shape[0], third, 3, h.shape[2]).max(axis=2)
+        h = pooling.over_three(h)
         scale = jax.nn.sigmoid(self.scale(h.mean(axis=1, keepdims=True)))
         return h * scale + scale
 

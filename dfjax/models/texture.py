@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dfjax.features import spectrum, texture
-from dfjax.models import heads
+from dfjax.models import heads, standardise
 from dfjax.records import InputError
 
 WINDOW = 2048  # samples, 128 ms; the hop is an eighth
@@ -43,7 +43,7 @@ class Texture(nnx.Module):
             raise InputError(f"embedding={embedding}; expected a multiple of members={members}")
         inputs = texture.STATISTICS * (WINDOW // 2 - 1)
         self.members = members
-        self.norm = nnx.BatchNorm(inputs, momentum=0.95, use_bias=False, use_scale=False, rngs=rngs)
+        self.norm = standardise.standardise(inputs, momentum=0.95, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
         self.embedding = nnx.Linear(inputs, embedding, dtype=dtype, rngs=rngs)
         self.head = heads.Linear(embedding, rngs=rngs)
@@ -58,8 +58,10 @@ class Texture(nnx.Module):
         if self.dropout.deterministic:
             return jax.nn.gelu(self.embedding(h).astype(jnp.float32)) / self.members
         h = self.dropout(jnp.broadcast_to(h[:, None], (h.shape[0], self.members, h.shape[1])), rngs=rngs)
-        kernel = self.embedding.kernel[...].reshape(h.shape[2], self.members, -1).astype(h.dtype)
-        h = jnp.einsum("bmi,imd->bmd", h, kernel) + self.embedding.bias[...].reshape(1, self.members, -1)
+        kernel = self.embedding.kernel[...].reshape(h.shape[2], self.members, -1)
+        h, kernel = h.astype(self.embedding.dtype), kernel.astype(self.embedding.dtype)
+        h = jnp.einsum("bmi,imd->bmd", h, kernel, preferred_element_type=jnp.float32)
+        h = h + self.embedding.bias[...].reshape(1, self.members, -1)
         alone = jnp.eye(self.members)[None, :, :, None] * jax.nn.gelu(h)[:, :, None]
         return alone.reshape(x.shape[0] * self.members, -1)
 

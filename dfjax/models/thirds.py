@@ -22,6 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from dfjax.models import pooling
+
 # Evaluation at 0, 1, -1, 2 and infinity. For outputs o, taps k, inputs d:
 # sum_p OUTPUT[o, p] TAP[p, k] INPUT[p, d] = [d = o + k].
 INPUT = np.array(
@@ -99,7 +101,7 @@ def moments(x: Thirds, length: int) -> tuple[Float[Array, " c"], Float[Array, " 
     x = zero_beyond(x, 0, length)
     count = x[0].shape[0] * x[0].shape[1] * length
     mean = sum(part.sum((0, 1, 2)) for part in x) / count
-    return mean, jnp.maximum(sum((part**2).sum((0, 1, 2)) for part in x) / count - mean**2, 0)
+    return mean, jax.nn.relu(sum((part**2).sum((0, 1, 2)) for part in x) / count - mean**2)
 
 
 def moments_of_conv(
@@ -118,7 +120,7 @@ def moments_of_conv(
         first, second = first + taps.sum(axis=1), second + taps @ taps.T
     mean, w = first / count, kernel.reshape(3 * height, -1)
     covariance = second / count - mean[:, None] * mean[None]
-    return mean @ w, jnp.maximum(jnp.einsum("kd,kl,ld->d", w, covariance, w), 0)
+    return mean @ w, jax.nn.relu(jnp.einsum("kd,kl,ld->d", w, covariance, w))
 
 
 def zero_beyond(x: Thirds, start: int | Int[Array, ""], length: int) -> Thirds:
@@ -130,7 +132,7 @@ def zero_beyond(x: Thirds, start: int | Int[Array, ""], length: int) -> Thirds:
 def selu(x: Array) -> Array:
     """SELU by exp instead of expm1, which XLA's CPU backend computes at half the speed; exact to 1e-7."""
     alpha, scale = 1.6732632423543772, 1.0507009873554805
-    return scale * jnp.where(x > 0, x, alpha * (jnp.exp(jnp.minimum(x, 0)) - 1))
+    return scale * jnp.where(x > 0, x, alpha * (jnp.exp(jnp.where(x > 0, 0, x)) - 1))
 
 
 def second_half(
@@ -152,7 +154,7 @@ def second_half(
     if weights["skip"] is not None:
         x = conv(x, weights["skip"])
     return (
-        functools.reduce(jnp.maximum, [a + b for a, b in zip(y, x, strict=True)])
+        functools.reduce(pooling.maximum, [a + b for a, b in zip(y, x, strict=True)])
         + weights["bias"][None, None, None]
     )
 

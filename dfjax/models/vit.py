@@ -192,12 +192,12 @@ def uniformity_alignment(
       (uniformity, alignment).
     """
     embeddings = embeddings / jnp.linalg.norm(embeddings, axis=-1, keepdims=True)
-    squared = jnp.maximum(2 - 2 * embeddings @ embeddings.T, 0)
+    squared = jax.nn.relu(2 - 2 * embeddings @ embeddings.T)
     pair: Bool[Array, "batch batch"] = jnp.triu(jnp.ones_like(squared, bool), k=1)
     same = pair & (labels[:, None] == labels[None, :])
     n = len(embeddings)
     log_mean = jax.nn.logsumexp(-2 * squared, where=pair) - np.log(max(n * (n - 1) / 2, 1))
-    alignment = jnp.sum(squared, where=same) / jnp.maximum(same.sum(), 1)
+    alignment = jnp.sum(squared, where=same) / jnp.where(same.any(), same.sum(), 1)
     return log_mean, alignment
 
 
