@@ -1,9 +1,11 @@
 """What a long run shows of itself: a bar on a terminal, lines in a log, metrics.jsonl, a trace for the profiler."""
 
+import contextlib
 import io
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -12,6 +14,9 @@ import tqdm
 from etils import epath
 
 from dfjax import devices, files
+from dfjax.records import InputError
+
+Show = Callable[[int, Mapping[str, float | None]], None]  # (step, name -> value)
 
 LOG_SECONDS = 10  # between two lines of progress where there is no terminal
 
@@ -80,7 +85,37 @@ def cut_log(path: epath.Path, step: int):
     return _InBucket(path) if files.remote(path) else path.open("a")
 
 
-def write_steps(pending: list, log, schedule) -> float:
+def check_board(workdir: epath.Path) -> None:
+    """Raises InputError where `board` cannot write: without its library, or into a bucket."""
+    try:
+        import tensorboardX  # noqa: F401
+    except ImportError:
+        raise InputError("--tensorboard needs tensorboardX; pip install 'dfjax[tensorboard]'") from None
+    if files.remote(workdir):
+        raise InputError(
+            f"--tensorboard writes to a local disk, not to {workdir}; read its metrics.jsonl instead"
+        )
+
+
+@contextlib.contextmanager
+def board(workdir: epath.Path, step: int, *, wanted: bool) -> Iterator[Show]:
+    """A function that shows values on TensorBoard, in workdir/tensorboard; what was shown after `step` is hidden there."""
+    if not wanted or not devices.first_process():
+        yield lambda step, values: None
+        return
+    import tensorboardX
+
+    def show(step: int, values: Mapping[str, float | None]) -> None:
+        for name, value in values.items():
+            if value is not None:
+                writer.add_scalar(name, value, step)
+
+    folder, suffix = str(workdir / "tensorboard"), f".{step}"  # files are named after a second otherwise
+    with tensorboardX.SummaryWriter(folder, purge_step=step + 1, filename_suffix=suffix) as writer:
+        yield show
+
+
+def write_steps(pending: list, log, schedule, show: Show) -> float:
     """Writes the waiting metrics, one line per step; returns the mean loss. Stops on anything not finite."""
     values = []
     for start, metric in pending:
@@ -92,6 +127,8 @@ def write_steps(pending: list, log, schedule) -> float:
                     f"training diverged at step {start + offset + 1}: {row}; lower config.optim.learning_rate"
                 )
             rate = float(schedule(start + offset))
-            print(json.dumps({"step": start + offset + 1, **row, "learning_rate": rate}), file=log)
+            row["learning_rate"] = rate
+            print(json.dumps({"step": start + offset + 1, **row}), file=log)
+            show(start + offset + 1, {f"train/{name}": value for name, value in row.items()})
             values.append(row["loss"])
     return float(np.mean(values))

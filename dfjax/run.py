@@ -1,7 +1,9 @@
 """The main job: prepare if needed, train, score, tune the threshold, report.
 
-python -m dfjax.run --config experiments/audio_focal.py python -m dfjax.run --config
-experiments/audio_focal.py:folder_audio --source RECORDINGS --config.train.steps=800
+    python -m dfjax.run --config experiments/audio_focal.py
+    python -m dfjax.run --config experiments/audio_focal.py:folder_audio --source RECORDINGS --config.train.steps=800
+
+The same command continues a run that was killed.
 """
 
 import json
@@ -38,6 +40,7 @@ from dfjax import (
 )
 from dfjax.data import feeds, sources
 from dfjax.devices import use_all_cores
+from dfjax.progress import check_board
 from dfjax.records import FAKE, REAL, InputError
 from dfjax.score_file import Scores, write
 
@@ -53,6 +56,7 @@ def run(
     source: epath.PathLike | None = None,
     progress: bool = True,
     profile: bool = False,
+    tensorboard: bool = False,
 ) -> dict:
     """Everything from media to report, continuing wherever an earlier call stopped.
 
@@ -64,6 +68,7 @@ def run(
       source: the user's media.
       progress: whether to print and draw progress.
       profile: whether to leave a trace of ten training steps in the workdir.
+      tensorboard: whether to show training on TensorBoard, from the workdir's folder of that name.
 
     Returns:
       What report.json holds.
@@ -75,6 +80,8 @@ def run(
     say = print if progress else lambda *_: None
     dataset = config.data.dataset
     check(config)
+    if tensorboard:
+        check_board(folder)
     workdir.check(folder, config)
     note = (
         " (synthetic: it shows that the pipeline works and proves nothing about real deepfakes)"
@@ -106,7 +113,9 @@ def run(
         workdir.write_json(folder / "environment.json", workdir.environment(facts))
 
         began = time.perf_counter()
-        summary = train.train(config, folder, directory, progress=progress, profile=profile)
+        summary = train.train(
+            config, folder, directory, progress=progress, profile=profile, tensorboard=tensorboard
+        )
         splits = {name: sources.open_split(directory, name) for name in ("train", "validation", "test")}
         ledger = plan.ledger.to_json()
         validation, test = (score(config, folder, splits[name], ledger) for name in ("validation", "test"))
@@ -202,6 +211,11 @@ _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "where prepared datasets lie (default ~/tensorflow_datasets)"
 )
 _SOURCE = flags.DEFINE_string("source", None, "folder with your media; needed once, to prepare")
+_TENSORBOARD = flags.DEFINE_bool(
+    "tensorboard",
+    False,
+    "show training on TensorBoard, from WORKDIR/tensorboard (pip install 'dfjax[tensorboard]')",
+)
 _PROFILE = flags.DEFINE_bool("profile", False, "leave a trace of ten training steps in WORKDIR/profile")
 _JSON = flags.DEFINE_bool("json", False, "print the report as one JSON line and nothing else")
 
@@ -248,7 +262,7 @@ def main() -> None:
     name = stem.removesuffix(".py") + (f"-{argument}" if argument else "")
     result = run(
         _CONFIG.value, _WORKDIR.value or f"runs/{name}", name=name, data_dir=_DATA_DIR.value,
-        source=_SOURCE.value, progress=not _JSON.value, profile=_PROFILE.value
+        source=_SOURCE.value, progress=not _JSON.value, profile=_PROFILE.value, tensorboard=_TENSORBOARD.value
     )  # fmt: skip
     if _JSON.value and devices.first_process():
         print(json.dumps(result, allow_nan=False))

@@ -20,7 +20,7 @@ from etils import epath
 from dfjax import checkpoint, devices, metrics, models, pretrained, scoring, snapshots, train_step
 from dfjax.data import feeds, inputs, sources
 from dfjax.devices import make_mesh
-from dfjax.progress import cut_log, progress_bar, trace, write_steps
+from dfjax.progress import board, cut_log, progress_bar, trace, write_steps
 from dfjax.recipe import (
     make_builder,
     make_loss,
@@ -46,6 +46,7 @@ def train(
     *,
     progress: bool = True,
     profile: bool = False,
+    tensorboard: bool = False,
 ) -> dict[str, Any]:
     """Trains, or continues training, and leaves the newest and the best checkpoint in the workdir.
 
@@ -57,6 +58,7 @@ def train(
       directory: the prepared dataset.
       progress: whether to show a progress bar.
       profile: whether to leave a trace of ten steps in the workdir.
+      tensorboard: whether to show losses and validation there, from workdir/tensorboard.
 
     Returns:
       A summary: steps, examples, seconds, examples_per_second, waiting (share of the time, for data), peak_memory (bytes), feed,
@@ -175,13 +177,24 @@ def train(
                 longer = snapshots.add(state.snapshots, state.params, scored["average_precision"])
                 state = dataclasses.replace(state, snapshots=longer)
             print(json.dumps({"step": step, "validation": scored}), file=log, flush=True)
+            show(step, {f"validation/{name}": value for name, value in scored.items()})
             checkpoint.save(checkpoints, state, scored)
             return state, scored
 
         # -------------------------------------------------------------- loop
         bar = progress_bar(total, first, hidden=not (progress and devices.first_process()))
         step, first_step_seconds, waited, pending, stopped, tracing = first, None, 0.0, [], False, False
-        with cut_log(workdir / "metrics.jsonl", first) as log:
+        looping = time.perf_counter()
+
+        def so_far(**values: float) -> str:
+            """Share of the time that the device had data, and values."""
+            busy = 1 - waited / (time.perf_counter() - looping)
+            return ", ".join([f"busy={busy:.0%}", *(f"{name}={value:.4f}" for name, value in values.items())])
+
+        with (
+            cut_log(workdir / "metrics.jsonl", first) as log,
+            board(workdir, first, wanted=tensorboard) as show,
+        ):
             while step < total and not stopped:
                 # never past an evaluation or the end, and the remainder in single steps
                 count = (
@@ -205,14 +218,13 @@ def train(
                 stopped = asked_to_stop(step)
                 at_interval = step % interval == 0 or step == total
                 if at_interval or stopped or len(pending) * per_dispatch >= config.train.log_every:
-                    mean = write_steps(pending, log, schedule)
+                    mean = write_steps(pending, log, schedule, show)
                     pending = []
-                    bar.set_postfix_str(f"loss={mean:.4f}", refresh=False)
+                    bar.set_postfix_str(so_far(loss=mean), refresh=False)
                 if at_interval:
                     state, scored = judge(state, step)
-                    bar.set_postfix_str(
-                        f"loss={mean:.4f}, val_ap={scored['average_precision'] or 0:.3f}", refresh=False
-                    )
+                    words = so_far(loss=mean, val_ap=scored["average_precision"] or 0)
+                    bar.set_postfix_str(words, refresh=False)
                 elif stopped:
                     checkpoint.save(checkpoints, state, {"average_precision": None})
             if swa and step == total and not stopped and state.snapshots["count"]:
