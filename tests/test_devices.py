@@ -160,14 +160,14 @@ def test_a_run_continues_on_another_number_of_devices(single, directory, tmp_pat
 def test_every_detector_has_the_same_loss_and_gradient_on_two_devices(name):
     """Of one update. Through many, a deep network with rectifiers and Adam lets rounding grow without bound."""
     takes = models.input_of(name, {})
-    shapes = {"audio": (4, takes.samples or 16_000), "image": (4, takes.size, takes.size, 3)}
+    shapes = {"audio": (8, takes.samples or 16_000), "image": (8, takes.size, takes.size, 3)}
     keys = dict(zip(shapes, jax.random.split(jax.random.key(0)), strict=True))
     x = {medium: jax.random.uniform(keys[medium], shapes[medium]) for medium in MEDIA[takes.modality]}
     level = np.linspace(
-        0.1, 1, 4, dtype=np.float32
+        0.1, 1, 8, dtype=np.float32
     )  # of noise alone, all pictures are one to a pooled network
     x = {medium: jax.vmap(jax.numpy.multiply)(values, level) for medium, values in x.items()}
-    x, labels = x if takes.modality == "av" else x[takes.modality], jax.numpy.array([0, 1, 1, 0])
+    x, labels = x if takes.modality == "av" else x[takes.modality], jax.numpy.arange(8) % 2
     labels = labels[:, None].repeat(3, axis=1) if takes.modality == "av" else labels
     build = lambda rngs: models.build(name, rngs=rngs)
     found = []
