@@ -6,6 +6,7 @@ in the batch.
 """
 
 import collections
+import functools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -26,8 +27,12 @@ BUCKETS = (SAMPLE_RATE, 2 * SAMPLE_RATE, 3 * SAMPLE_RATE, MAX_SAMPLES)  # sample
 EACH = 32  # records that a device scores at once
 
 
+@functools.lru_cache(maxsize=4)
 def make_scorer(graphdef: nnx.GraphDef, modality: str):
-    """The compiled function (params, model_state, batch) -> (batch,) float32 logits, in evaluation mode."""
+    """The compiled function (params, model_state, batch) -> (batch,) float32 logits, in evaluation mode.
+
+    The same one for the same detector: a run validates and scores with what was compiled once.
+    """
 
     @jax.jit
     def score(params: PyTree, model_state: PyTree, batch: dict):

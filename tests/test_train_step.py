@@ -1,4 +1,5 @@
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from flax import nnx
 from dfjax import devices, losses, train, train_step
 from dfjax.models import heads
 from dfjax.records import InputError
-from tests import job
+from tests import job, prepared
 
 
 class Toy(nnx.Module):
@@ -233,3 +234,14 @@ def test_parts_that_do_not_divide_the_batch_are_refused(parts):
         train.part_size(job.config(**{"train.accumulate": parts}))
     assert train.part_size(job.config()) == 8
     assert train.part_size(job.config(**{"train.accumulate": 4})) == 2
+
+
+def test_a_whole_run_compiles_its_step_once_and_its_scorer_once(tmp_path, caplog):
+    """Two evaluations and the scoring of two splits included; all clips of one length."""
+    directory = prepared.make(tmp_path / "prepared")
+    with jax.log_compiles():
+        job.job(tmp_path / "run", directory, **{"train.steps": 4, "train.eval_every": 2})
+    said = [record.getMessage() for record in caplog.records]
+    compiled = [re.search(r"Finished XLA compilation of (\S+)", line) for line in said]
+    names = [found[1] for found in compiled if found]
+    assert names.count("jit(run)") == names.count("jit(score)") == 1
