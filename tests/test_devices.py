@@ -163,9 +163,8 @@ def test_every_detector_has_the_same_loss_and_gradient_on_two_devices(name):
     shapes = {"audio": (8, takes.samples or 16_000), "image": (8, takes.size, takes.size, 3)}
     keys = dict(zip(shapes, jax.random.split(jax.random.key(0)), strict=True))
     x = {medium: jax.random.uniform(keys[medium], shapes[medium]) for medium in MEDIA[takes.modality]}
-    level = np.linspace(
-        0.1, 1, 8, dtype=np.float32
-    )  # of noise alone, all pictures are one to a pooled network
+    # of noise at one level, all pictures are one to a pooled network
+    level = np.linspace(0.1, 1, 8, dtype=np.float32)
     x = {medium: jax.vmap(jax.numpy.multiply)(values, level) for medium, values in x.items()}
     x, labels = x if takes.modality == "av" else x[takes.modality], jax.numpy.arange(8) % 2
     labels = labels[:, None].repeat(3, axis=1) if takes.modality == "av" else labels
