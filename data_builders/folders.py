@@ -60,16 +60,12 @@ def index(root: epath.Path, dataset: str, suffixes: tuple[str, ...]) -> Index:
                 items.append(Item(path, id_, label, split, group=id_, clip=id_))
     items = [_with_parts(item) for item in _with_metadata(root, items, warnings)]
     used = {path.name for path in parts.values()} if split_folders else set()
-    if ignored := sorted(
-        path.name for key, path in inside.items() if split_folders and path.name not in used
-    ):
+    if ignored := sorted(path.name for key, path in inside.items() if split_folders and path.name not in used):
         warnings.append(f"folders that are no split were left out: {', '.join(ignored)}")
     if not split_folders:
         items = indexing.grouped_split(items, FRACTIONS, SEED)
         warnings.append(f"no split folders: a grouped, stratified split was made ({FRACTIONS}, seed {SEED})")
-    elif any(item.split == "train" for item in items) and not any(
-        item.split == "validation" for item in items
-    ):
+    elif any(item.split == "train" for item in items) and not any(item.split == "validation" for item in items):
         items = _with_validation(items)
         warnings.append("no validation folder: 15 % of train, by group, became validation")
     if straddling := indexing.straddling(items):

@@ -237,9 +237,7 @@ def check_disjoint(index: Index) -> None:
         units = [f"group {item.group!r}", *(f"person {name!r}" for name in index.people.get(item.id, ()))]
         for unit in units:
             if splits.setdefault(unit, item.split) != item.split:
-                raise ValueError(
-                    f"{index.dataset}: {unit} is in {splits[unit]} and in {item.split} ({item.id})"
-                )
+                raise ValueError(f"{index.dataset}: {unit} is in {splits[unit]} and in {item.split} ({item.id})")
 
 
 def check(index: Index) -> Index:
@@ -256,9 +254,7 @@ def check(index: Index) -> Index:
         raise InputError(f"No media files found for {index.dataset}; {reasons(index.skipped)}")
     if not (found[REAL] and found[FAKE]):
         only, other = (LABEL_NAMES[label] for label in ((REAL, FAKE) if found[REAL] else (FAKE, REAL)))
-        raise InputError(
-            f"{index.dataset}: all {len(index.items)} files are {only}; {other} files are needed too"
-        )
+        raise InputError(f"{index.dataset}: all {len(index.items)} files are {only}; {other} files are needed too")
     for split in SPLITS:
         labels = {item.label for item in index.items if item.split == split}
         if len(labels) < 2:

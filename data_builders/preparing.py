@@ -64,9 +64,7 @@ class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         self._skipped: dict[str, str] = {}  # id -> reason, found by the media stage
         self._faceless: dict[str, int] = {}  # clip -> frames in which no face was found
         if self.CONFIG_PER_SOURCE and self.source is not None:
-            kwargs["config"] = configs.source_config(
-                kwargs.get("config") or self.BUILDER_CONFIGS[0], self.source
-            )
+            kwargs["config"] = configs.source_config(kwargs.get("config") or self.BUILDER_CONFIGS[0], self.source)
         super().__init__(**kwargs)
         self._original_state |= {
             "source": source,
@@ -117,9 +115,7 @@ class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
 
     def _options(self) -> dict[str, Any]:
         config = self.builder_config
-        return {name: getattr(config, name) for name in configs.CROP_OPTIONS} | {
-            "face_model": self.face_model
-        }
+        return {name: getattr(config, name) for name in configs.CROP_OPTIONS} | {"face_model": self.face_model}
 
     def _log_download_bytes(self) -> None:
         pass  # TFDS would print lines of its own into our output
@@ -274,18 +270,14 @@ def _beam_decode(item, *, modality, options, dataset, fields):
 
 def write_index(builder: tfds.core.DatasetBuilder, split: str) -> dict[str, dict[str, int]]:
     """Writes `index.<split>.npz` beside the records by reading them; returns files and records per class."""
-    names = [
-        name for name in builder.info.features if name not in ("audio", "image", "box", "frame", "duration")
-    ]
+    names = [name for name in builder.info.features if name not in ("audio", "image", "box", "frame", "duration")]
     columns: dict[str, list] = {name: [] for name in names if name != "dataset"}
     for record in builder.as_data_source(split):
         for name, column in columns.items():
             column.append(record[name].decode() if isinstance(record[name], bytes) else int(record[name]))
     labels = np.array(columns.pop("label"), np.int8)
     plural = {"id": "ids", "group": "groups", "clip": "clips", "method": "methods"}
-    arrays: dict[str, Any] = {
-        plural.get(name, name): np.array(column, np.str_) for name, column in columns.items()
-    }
+    arrays: dict[str, Any] = {plural.get(name, name): np.array(column, np.str_) for name, column in columns.items()}
     with epath.Path(builder.data_dir, f"index.{split}.npz").open("wb") as file:
         np.savez_compressed(file, labels=labels, **arrays)
     return {

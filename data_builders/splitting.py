@@ -146,9 +146,7 @@ def assign(names: Iterable[str], shares: Mapping[str, float], seed: int = 0) -> 
     counts = {name: max(int(n > len(splits) - 1), round(n * shares[name])) for name in splits[1:]}
     ends = np.cumsum([0, n - sum(counts.values()), *counts.values()])
     return {
-        name: split
-        for split, start, end in zip(splits, ends[:-1], ends[1:], strict=True)
-        for name in order[start:end]
+        name: split for split, start, end in zip(splits, ends[:-1], ends[1:], strict=True) for name in order[start:end]
     }
 
 
@@ -193,7 +191,5 @@ def compare_counts(items: Sequence[Item], published: Mapping[str, tuple[int, int
     for split, expected in published.items():
         here = (found.get((split, REAL), 0), found.get((split, FAKE), 0))
         if here != tuple(expected):
-            lines.append(
-                f"{split}: found {here[0]} real and {here[1]} fake, published {expected[0]} and {expected[1]}"
-            )
+            lines.append(f"{split}: found {here[0]} real and {here[1]} fake, published {expected[0]} and {expected[1]}")
     return lines

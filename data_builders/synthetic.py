@@ -46,9 +46,7 @@ class SyntheticBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         # NumPy and SciPy release the interpreter on arrays of this size: threads scale, and start at once.
         with concurrent.futures.ThreadPoolExecutor(workers.cores()) as pool:
             made = pool.map(make, [split] * len(units), units)
-            for records in tqdm.tqdm(
-                made, desc=f"making {split}", total=len(units), disable=not self.progress
-            ):
+            for records in tqdm.tqdm(made, desc=f"making {split}", total=len(units), disable=not self.progress):
                 for record in records:
                     payload = record["audio"].tobytes() if self.MODALITY == "audio" else record["image"]
                     facts = repr([record[name] for name in TEXT_FIELDS if name != "dataset"]).encode()

@@ -30,9 +30,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run(
-    function: str, tasks: Iterable[tuple[Any, tuple, float]], jobs: int
-) -> Iterator[tuple[Any, Any, str]]:
+def run(function: str, tasks: Iterable[tuple[Any, tuple, float]], jobs: int) -> Iterator[tuple[Any, Any, str]]:
     """Calls `function(*args)` for every task; yields (key, result, '') or (key, None, reason) as they end.
 
     Args:
@@ -113,9 +111,7 @@ class _Worker:
         if not self.ready:
             self.log.seek(0)
             lines = self.log.read().decode(errors="replace").strip().splitlines()
-            raise WorkerError(
-                f"a worker process does not start: {lines[-1] if lines else f'exit code {code}'}"
-            )
+            raise WorkerError(f"a worker process does not start: {lines[-1] if lines else f'exit code {code}'}")
         if code == -signal.SIGALRM:
             return self.task[0], None, f"gave no result within {self.task[2]:.3g} s"
         return self.task[0], None, f"the decoder crashed ({signal.Signals(-code).name if code < 0 else code})"

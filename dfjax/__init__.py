@@ -1,3 +1,28 @@
-"""dfjax: deepfake detection in JAX, from raw media to a calibrated verdict."""
+"""dfjax: deepfake detection in JAX, from raw media to a calibrated verdict.
+
+Attributes are imported on first use, so `import dfjax` costs nothing: `thresholds`, `metrics`, `calibration`, `score_file`
+(NumPy only), `losses` and `models`.
+"""
+
+import importlib
 
 __version__ = "0.1.0"
+
+_MODULES = {
+    "calibration": "dfjax.decide.calibration",
+    "losses": "dfjax.training.losses",
+    "metrics": "dfjax.decide.metrics",
+    "models": "dfjax.models",
+    "score_file": "dfjax.decide.score_file",
+    "thresholds": "dfjax.decide.thresholds",
+}
+
+
+def __getattr__(name: str):
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
+    raise AttributeError(f"module 'dfjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES])

@@ -20,9 +20,12 @@ from typing import Any
 import jax
 import ml_collections
 
-from dfjax import cli, comparison, devices, rebalance, run, score_file
-from dfjax.ledger import Ledger
+from dfjax import rebalance, run
+from dfjax.decide import score_file
+from dfjax.imbalance.ledger import Ledger
 from dfjax.records import InputError
+from dfjax.reporting import comparison
+from dfjax.runtime import cli, process
 
 
 def load(spec: str) -> list[tuple[str, Callable[[], ml_collections.ConfigDict]]]:
@@ -64,9 +67,7 @@ def experiments(specs: list[str]) -> dict[str, ml_collections.ConfigDict]:
     return found
 
 
-def run_one(
-    name: str, configs: dict[str, ml_collections.ConfigDict], seed: int, folder: pathlib.Path, **words
-) -> dict:
+def run_one(name: str, configs: dict[str, ml_collections.ConfigDict], seed: int, folder: pathlib.Path, **words) -> dict:
     """The report of one experiment and seed, run now unless it is finished."""
     config = configs[name].copy_and_resolve_references()
     config.seed = seed
@@ -105,7 +106,7 @@ def compare(
     **words: Any,
 ) -> dict:
     """Runs what is unfinished, then compares; of several processes the first prints and writes."""
-    progress = progress and devices.first_process()
+    progress = progress and process.first_process()
     runs: dict[str, list[comparison.Run]] = {name: [] for name in configs}
     say = functools.partial(print, flush=True) if progress else lambda *_: None
     for seed in range(seeds):  # seeds outermost: stopped early, every experiment has as many
@@ -118,7 +119,7 @@ def compare(
             precision = report["ranking"][report["split"]]["average_precision"]["value"]
             say(f"  average precision {precision:.3f}, {time.perf_counter() - began:.0f} s")
     result = comparison.compare(runs)
-    if devices.first_process():
+    if process.first_process():
         (workdir / "compare.json").write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
         (workdir / "compare.md").write_text(comparison.markdown(result))
     return result
@@ -133,9 +134,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--configs", required=True, help="FILE.py[:ARGUMENT],...; the first is the baseline")
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to N-1 of each (default 3)")
-    parser.add_argument(
-        "--workdir", type=cli.local_folder, required=True, help="one folder per run goes below it"
-    )
+    parser.add_argument("--workdir", type=cli.local_folder, required=True, help="one folder per run goes below it")
     parser.add_argument("--data_dir", help="where prepared datasets lie")
     parser.add_argument("--source", help="folder with your media; needed once, to prepare")
     parser.add_argument("--json", action="store_true", help="print compare.json on one line and nothing else")
@@ -148,12 +147,12 @@ def main() -> None:
     if args.seeds < 1:
         raise InputError(f"--seeds must be at least 1, got {args.seeds}")
     run.use_all_cores()
-    devices.connect()
+    process.connect()
     result = compare(
         experiments(args.configs.split(",")), args.seeds, args.workdir,
         data_dir=args.data_dir, source=args.source, progress=not args.json,
     )  # fmt: skip
-    if devices.first_process():
+    if process.first_process():
         print(json.dumps(result, allow_nan=False) if args.json else comparison.markdown(result))
 
 

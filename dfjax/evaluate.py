@@ -14,25 +14,16 @@ import numpy as np
 import tqdm
 from etils import epath
 
-from dfjax import (
-    cli,
-    devices,
-    files,
-    models,
-    operating,
-    prepare,
-    report,
-    run,
-    score_file,
-    scoring,
-    train,
-    tune,
-    workdir,
-)
+from dfjax import models, prepare, run, tune
 from dfjax.data import sources
+from dfjax.decide import operating_points, score_file
+from dfjax.decide.score_file import Scores
+from dfjax.inference import scoring
 from dfjax.records import FAKE, REAL, InputError
-from dfjax.report_text import escape, number, percent, table
-from dfjax.score_file import Scores
+from dfjax.reporting import report
+from dfjax.reporting.report_text import escape, number, percent, table
+from dfjax.runtime import cli, files, process, workdir
+from dfjax.training import train
 
 HEADS = [
     "dataset",
@@ -72,7 +63,7 @@ def evaluate(
       InputError: no finished run, an unknown or unprepared dataset, one of the other modality.
     """
     config: Any = workdir.read_config(folder)
-    folder, progress = epath.Path(folder), progress and devices.first_process()
+    folder, progress = epath.Path(folder), progress and process.first_process()
     decision = tune.read_decision(folder / "decision.json")
     detector, rows = None, []
     for name in tqdm.tqdm(datasets, unit="dataset", desc="evaluate", disable=not progress):
@@ -81,15 +72,15 @@ def evaluate(
         if scores is None:
             detector = detector or _detector(config, folder, decision.get("step"))
             scores = _score(detector, name, split, data_dir, _rule(decision))
-            if devices.first_process():
+            if process.first_process():
                 score_file.write(path, scores)
-            devices.barrier("scored")  # the others look for this file only when it is whole
+            process.barrier("scored")  # the others look for this file only when it is whole
         rows.append(row(name, scores, decision, trained=name.split("/")[0] == config.data.dataset))
     rows = report.plain(rows)
     workdir.write_json(folder / "evaluation.json", rows)
-    if devices.first_process():
+    if process.first_process():
         files.write(folder / "evaluation.md", markdown(rows, decision, split))
-    devices.barrier("evaluated")
+    process.barrier("evaluated")
     return rows
 
 
@@ -98,23 +89,23 @@ def row(name: str, scores: Scores, decision: dict[str, Any], *, trained: bool) -
 
     Returns:
       dataset, trained (whether the detector was trained on its training split), real, fake, unit (what the
-      bootstrap redraws), auc, average_precision, eer, `half` and `tuned` (see `operating.points`; tuned is
+      bootstrap redraws), auc, average_precision, eer, `half` and `tuned` (see `operating_points.points`; tuned is
       None without a threshold) each with `false_alarms`. Undefined numbers are NaN.
     """
     report.refuse_same_split(decision, scores)
     clips = score_file.by_clip(score_file.known(scores))
     if not len(clips):
         raise InputError(f"{name} has no clip with a known label; expected labelled clips")
-    groups, unit = operating.units(clips)
-    n, tuned = operating.replicates(len(clips)), report.threshold(decision)
-    sides, _ = operating.points(clips, [report.HALF] if tuned is None else [report.HALF, tuned], groups, n=n)
+    groups, unit = operating_points.units(clips)
+    n, tuned = operating_points.replicates(len(clips)), report.threshold(decision)
+    sides, _ = operating_points.points(clips, [report.HALF] if tuned is None else [report.HALF, tuned], groups, n=n)
     for side in sides:
-        side["false_alarms"] = operating.wilson(side["fp"], side["fp"] + side["tn"])
+        side["false_alarms"] = operating_points.wilson(side["fp"], side["fp"] + side["tn"])
     real, fake = (int((clips.label == label).sum()) for label in (REAL, FAKE))
     if real and fake:
-        ranks = operating.ranking(clips, groups, n=n)
+        ranks = operating_points.ranking(clips, groups, n=n)
     else:  # one class cannot be ranked
-        ranks = {key: {"value": np.nan, "low": np.nan, "high": np.nan} for key in operating.RANKING}
+        ranks = {key: {"value": np.nan, "low": np.nan, "high": np.nan} for key in operating_points.RANKING}
     about = {"dataset": name, "trained": trained, "real": real, "fake": fake, "unit": unit}
     return about | ranks | {"half": sides[0], "tuned": sides[1] if tuned is not None else None}
 
@@ -127,9 +118,7 @@ def markdown(rows: list[dict[str, Any]], decision: dict[str, Any], split: str = 
         name = escape(r["dataset"]) + (" (trained on)" if r["trained"] else "")
         cells = [percent(at[key]) for key in ("recall", "false_alarms", "precision", "f1")]
         half = percent(r["half"]["recall"], False)
-        lines.append(
-            [name, f"{r['real']:,}", f"{r['fake']:,}", number(r["auc"]), percent(r["eer"]), half, *cells]
-        )
+        lines.append([name, f"{r['real']:,}", f"{r['fake']:,}", number(r["auc"]), percent(r["eer"]), half, *cells])
     value = report.threshold(decision)
     chosen = "0.5, as the run has no tuned threshold" if value is None else f"{value:.4g}"
     words = ("criterion", "dataset", "split")
@@ -168,7 +157,7 @@ def _score(detector: tuple, name: str, split_name: str, data_dir: epath.PathLike
     model, scorer, params, model_state, step, batch, mesh = detector
     dataset, _, config_name = name.partition("/")
     words = (dataset, None, data_dir, config_name or None)
-    directory = devices.in_turn("prepared", lambda: prepare.prepare(*words))
+    directory = process.in_turn("prepared", lambda: prepare.prepare(*words))
     if split_name not in (names := sources.split_names(directory)):
         raise InputError(f"{name} has no {split_name} split, only {names}")
     split = sources.open_split(directory, split_name)
@@ -179,9 +168,7 @@ def _score(detector: tuple, name: str, split_name: str, data_dir: epath.PathLike
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(
-        prog="python -m dfjax.evaluate", description="One detector on many datasets."
-    )
+    result = argparse.ArgumentParser(prog="python -m dfjax.evaluate", description="One detector on many datasets.")
     result.add_argument("--workdir", required=True, help="a finished run")
     result.add_argument("--datasets", required=True, help="names, or name/config, separated by commas")
     result.add_argument("--data_dir", help="where prepared datasets lie (default ~/tensorflow_datasets)")
@@ -196,12 +183,12 @@ def main() -> None:
     """Evaluates and prints the table."""
     flags = parser().parse_args()
     run.use_all_cores()
-    devices.connect()
+    process.connect()
     names = [name.strip() for name in flags.datasets.split(",") if name.strip()]
     if not names:
         raise InputError("--datasets names nothing; give names separated by commas")
     rows = evaluate(flags.workdir, names, data_dir=flags.data_dir, split=flags.split, progress=not flags.json)
-    if not devices.first_process():
+    if not process.first_process():
         return
     if flags.json:
         for line in rows:

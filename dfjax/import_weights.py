@@ -17,8 +17,11 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from dfjax import calibration, checkpoint, cli, models, train_step, tune, workdir
+from dfjax import models, tune
+from dfjax.decide import calibration
 from dfjax.records import InputError
+from dfjax.runtime import cli, workdir
+from dfjax.training import checkpoint, train_step
 
 DETECTORS = {  # published head and all -> the arguments that build a loaded model anew
     "aasist": lambda model: {"variant": model.variant},
@@ -42,9 +45,7 @@ def import_weights(name: str, path: epath.PathLike, folder: epath.PathLike) -> N
       InputError: an unknown name, weights that do not fit, or a folder that holds something.
     """
     if name not in DETECTORS:
-        heads = (
-            "" if name not in models.PUBLISHED else "; its weights have no head that knows fakes from reals"
-        )
+        heads = "" if name not in models.PUBLISHED else "; its weights have no head that knows fakes from reals"
         raise InputError(f"Unknown detector {name!r}; expected one of {sorted(DETECTORS)}{heads}")
     folder = epath.Path(folder)
     if folder.exists() and (not folder.is_dir() or any(not p.name.startswith(".") for p in folder.iterdir())):

@@ -3,8 +3,8 @@
 python -m dfjax.predict --workdir runs/audio_focal voicemail.mp3 interviews/
 python -m dfjax.predict --workdir runs/image_focal --heatmap maps --timeline plots portrait.jpg interview.mp4
 
-The run decides what files are taken for: a detector of voices hears them, one of faces looks at them, an audio-visual one does
-both and prints the logits of picture and sound by themselves, too.
+The run decides what files are taken for: a detector of voices hears them, one of faces looks at them, an audio-visual
+one does both and prints the logits of picture and sound by themselves, too.
 """
 
 import argparse
@@ -24,25 +24,16 @@ from etils import epath
 from matplotlib.figure import Figure
 
 from data_builders import decoding
-from dfjax import (
-    calibration,
-    cli,
-    clip_score,
-    devices,
-    figures,
-    heatmap,
-    models,
-    run,
-    scoring,
-    train,
-    train_step,
-    tune,
-    workdir,
-)
+from dfjax import models, run, tune
 from dfjax.data.resident import decode_image
+from dfjax.decide import calibration, clip_score
+from dfjax.inference import heatmap, scoring
 from dfjax.media import MediaError, images
 from dfjax.media import audio as sound
 from dfjax.records import PARTS, SAMPLE_RATE, InputError
+from dfjax.reporting import figures
+from dfjax.runtime import cli, process, workdir
+from dfjax.training import train, train_step
 
 BARS = "▁▂▃▄▅▆▇█"
 WANTED = {
@@ -84,7 +75,8 @@ def load(folder: str | pathlib.Path, face_model: str | None = None) -> Detector:
     decision = tune.read_decision(epath.Path(folder) / "decision.json")
     if decision["threshold"] is None:
         raise InputError(
-            f"{folder} has no usable threshold ({decision['status']}); tune one: python -m dfjax.tune --workdir {folder}"
+            f"{folder} has no usable threshold ({decision['status']}); tune one: python -m dfjax.tune --workdir "
+            f"{folder}"
         )
     model = models.input_of(config.model.name, config.model.kwargs)
     media = ("audio", {}) if model.modality == "audio" else _media(folder, face_model)
@@ -111,9 +103,7 @@ def _media(folder: str | pathlib.Path, face_model: str | None) -> tuple[str, dic
     facts = json.loads((epath.Path(folder) / "environment.json").read_text())["dataset"]
     options = facts["crops"] or {}
     if options.get("detector") == "yunet" and face_model is None:
-        raise InputError(
-            "the faces of this run's data were found by YuNet; give its .onnx file as --face_model"
-        )
+        raise InputError("the faces of this run's data were found by YuNet; give its .onnx file as --face_model")
     return facts["modality"], options | {"face_model": face_model}
 
 
@@ -229,9 +219,7 @@ def files(paths: list[str]) -> Iterator[pathlib.Path]:
         if not path.exists():
             raise InputError(f"{text} does not exist; give media files or folders")
         if path.is_dir():
-            yield from sorted(
-                found for found in path.rglob("*") if found.is_file() and not found.name.startswith(".")
-            )
+            yield from sorted(found for found in path.rglob("*") if found.is_file() and not found.name.startswith("."))
         else:
             yield path
 
@@ -253,9 +241,7 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog="python -m dfjax.predict", description="Verdicts for media files.")
     result.add_argument("paths", nargs="+", metavar="PATH", help="media files or folders")
     result.add_argument("--workdir", required=True, help="a finished run")
-    result.add_argument(
-        "--heatmap", metavar="DIR", help="write where each file's most suspicious face looks fake"
-    )
+    result.add_argument("--heatmap", metavar="DIR", help="write where each file's most suspicious face looks fake")
     result.add_argument("--timeline", metavar="DIR", help="write a plot of score over time per file")
     result.add_argument(
         "--overlap", type=float, default=0.0, help="share that the windows of a recording have in common"
@@ -268,16 +254,14 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Prints one verdict per file; exits 2 when none could be judged."""
     flags = parser().parse_args()
-    devices.alone("dfjax.predict")
+    process.alone("dfjax.predict")
     run.use_all_cores()
     if not 0 <= flags.overlap <= 0.9:
         raise InputError(f"--overlap {flags.overlap}: expected a share from 0 to 0.9")
     paths = list(files(flags.paths))
     detector = load(flags.workdir, flags.face_model)
     if flags.heatmap and detector.model.modality == "audio":
-        raise InputError(
-            "--heatmap is for detectors of faces; --timeline shows where in a recording the score is high"
-        )
+        raise InputError("--heatmap is for detectors of faces; --timeline shows where in a recording the score is high")
     judged = 0
     for path in paths:
         try:
@@ -300,9 +284,7 @@ def main() -> None:
             line += "".join(f"  {part} {logit:+.1f}" for part, logit in result.get("parts", {}).items())
             print(f"{result['verdict']:<5}{result['probability']:6.1%} fake  {line}  {path}", flush=True)
     if not judged:
-        raise InputError(
-            f"none of {len(paths)} files could be judged; expected {WANTED[detector.model.modality]}"
-        )
+        raise InputError(f"none of {len(paths)} files could be judged; expected {WANTED[detector.model.modality]}")
 
 
 if __name__ == "__main__":

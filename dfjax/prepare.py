@@ -16,8 +16,8 @@ from etils import epath
 
 import data_builders
 from data_builders import configs, indexing, preparing
-from dfjax import cli
 from dfjax.records import LABEL_NAMES, InputError
+from dfjax.runtime import cli
 
 
 def prepare(
@@ -69,8 +69,7 @@ def prepare(
             return prepared
         if source is None and cls.CONFIG_PER_SOURCE:
             there = sorted(
-                path.parent.parent.name
-                for path in _root(data_dir, cls).glob(f"*/{cls.VERSION}/preparation.json")
+                path.parent.parent.name for path in _root(data_dir, cls).glob(f"*/{cls.VERSION}/preparation.json")
             )
             known = f" Prepared already, for --config_name: {there}." if there else ""
             raise InputError(f"{name} needs --source. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}{known}")
@@ -110,9 +109,7 @@ def describe(facts: dict[str, Any], directory: epath.PathLike) -> str:
     for kind in ("skipped", "dropped"):
         reasons = collections.Counter(reason for _, reason in facts[kind])
         first = {reason: id_ for id_, reason in reversed(facts[kind])}
-        lines += [
-            f"  {kind} {count}: {reason}; first {first[reason]}" for reason, count in reasons.most_common(5)
-        ]
+        lines += [f"  {kind} {count}: {reason}; first {first[reason]}" for reason, count in reasons.most_common(5)]
         if len(reasons) > 5:
             lines.append(f"  {kind} for {len(reasons) - 5} more reasons")
     if faceless := facts.get("frames_without_face"):
@@ -177,9 +174,7 @@ def _config(cls, config_name: str | None):
     if config_name is None:
         return cls.BUILDER_CONFIGS[0]
     if config_name not in cls.builder_configs:
-        raise InputError(
-            f"Unknown config {config_name!r} of {cls.name}; expected one of {sorted(cls.builder_configs)}"
-        )
+        raise InputError(f"Unknown config {config_name!r} of {cls.name}; expected one of {sorted(cls.builder_configs)}")
     return cls.builder_configs[config_name]
 
 
@@ -233,9 +228,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--size", type=int, help="side of a face crop in pixels")
     result.add_argument("--faces", choices=("largest", "all"), help="which faces of a frame are kept")
     result.add_argument("--image_format", choices=("jpeg", "png"), help="of face crops")
-    result.add_argument(
-        "--face_model", help="YuNet .onnx file or its http(s) address (default: OpenCV's Haar cascade)"
-    )
+    result.add_argument("--face_model", help="YuNet .onnx file or its http(s) address (default: OpenCV's Haar cascade)")
     result.add_argument("--jobs", type=int, help="worker processes (default one per core)")
     result.add_argument("--beam_runner", help="Apache Beam runner, such as DirectRunner")
     result.add_argument("--beam_options", default="", help="its options, such as '--project=p --region=r'")

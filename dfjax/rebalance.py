@@ -14,25 +14,16 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from dfjax import (
-    checkpoint,
-    cli,
-    devices,
-    models,
-    prepare,
-    report,
-    run,
-    scoring,
-    smote,
-    train,
-    train_step,
-    tune,
-    workdir,
-)
+from dfjax import models, prepare, run, tune
 from dfjax.data import sources
-from dfjax.ledger import Ledger
+from dfjax.decide.score_file import Scores
+from dfjax.imbalance import smote
+from dfjax.imbalance.ledger import Ledger
+from dfjax.inference import scoring
 from dfjax.records import InputError
-from dfjax.score_file import Scores
+from dfjax.reporting import report
+from dfjax.runtime import cli, devices, process, workdir
+from dfjax.training import checkpoint, train, train_step
 
 
 def rebalance(
@@ -57,9 +48,7 @@ def rebalance(
     """
     graphdef, params, model_state, step = train.restore_model(config, backbone)
     if params["head"].keys() != {"out"}:
-        raise InputError(
-            f"the head of {config.model.name} is not linear; only a linear head can be fitted again"
-        )
+        raise InputError(f"the head of {config.model.name} is not linear; only a linear head can be fitted again")
     split = sources.open_split(directory, "train")
     model = models.input_of(config.model.name, config.model.kwargs)
     mesh = train.make_mesh()
@@ -73,9 +62,9 @@ def rebalance(
     params = params | {"head": devices.put(head, devices.replicated(mesh))}
     average = params if config.optim.ema > 0 else None
     state = train_step.State(np.int32(step), params, model_state, None, average)
-    if devices.first_process():  # of a call that was stopped: the same, made again
+    if process.first_process():  # of a call that was stopped: the same, made again
         (epath.Path(folder) / "checkpoints").rmtree(missing_ok=True)
-    devices.barrier("cleared")
+    process.barrier("cleared")
     with checkpoint.manager(folder) as checkpoints:
         checkpoint.save(checkpoints, state, {"average_precision": None})
     return resampled
@@ -107,7 +96,7 @@ def finish(
     """
     if config.balance.head not in smote.METHODS:
         raise InputError(f"Unknown head {config.balance.head!r}; expected one of {list(smote.METHODS)}")
-    progress = progress and devices.first_process()
+    progress = progress and process.first_process()
     folder = epath.Path(folder)
     backbone = epath.Path(backbone or folder / "backbone")
     dataset = config.data.dataset
@@ -120,7 +109,7 @@ def finish(
         plain = config.copy_and_resolve_references()
         plain.balance.head = ""
     words = (dataset, source, data_dir, config.data.config_name or None)
-    directory = devices.in_turn("prepared", lambda: prepare.prepare(*words, progress=progress))
+    directory = process.in_turn("prepared", lambda: prepare.prepare(*words, progress=progress))
     with workdir.lock(folder):
         workdir.claim(folder, config)
         before = run.run(plain, backbone, name=name, data_dir=data_dir, source=source, progress=progress)
@@ -132,7 +121,7 @@ def finish(
             _score(config, folder, directory, split, resampled.ledger) for split in ("validation", "test")
         )
         decision = tune.decide(validation, config.decision.criterion)
-        if devices.first_process():
+        if process.first_process():
             tune.write_decision(folder / "decision.json", decision)
         train_split, test_split = (sources.open_split(directory, split) for split in ("train", "test"))
         seconds = before["run"]["seconds"] + time.perf_counter() - began
@@ -147,9 +136,9 @@ def finish(
             train_methods=set(train_split.method.tolist()) - {""},
             subgroups=run.subgroups(test_split),
         )
-        if devices.first_process():
+        if process.first_process():
             report.write(folder, result, validation, test, run.subgroups(test_split))
-        devices.barrier("reported")  # nobody goes on before the first process has written
+        process.barrier("reported")  # nobody goes on before the first process has written
         for note in resampled.notes if progress else ():
             print(note)
         return result
@@ -168,14 +157,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workdir", type=cli.local_folder, required=True, help="a finished run, whose backbone is kept"
     )
-    parser.add_argument(
-        "--method", choices=smote.METHODS, required=True, help="how to resample the embeddings"
-    )
+    parser.add_argument("--method", choices=smote.METHODS, required=True, help="how to resample the embeddings")
     parser.add_argument("--out", type=cli.local_folder, help="workdir of the result (default WORKDIR-METHOD)")
     parser.add_argument("--data_dir", help="where prepared datasets lie")
-    parser.add_argument(
-        "--json", action="store_true", help="print the report as one JSON line and nothing else"
-    )
+    parser.add_argument("--json", action="store_true", help="print the report as one JSON line and nothing else")
     return parser
 
 
@@ -183,15 +168,13 @@ def main() -> None:
     """Arguments, then one call."""
     args = parser().parse_args()
     run.use_all_cores()
-    devices.connect()
+    process.connect()
     config = workdir.read_config(args.workdir)
     with config.unlocked():
         config.balance.head = args.method
     out = args.out or args.workdir.with_name(f"{args.workdir.name}-{args.method}")
-    result = finish(
-        config, out, name=out.name, backbone=args.workdir, data_dir=args.data_dir, progress=not args.json
-    )
-    if devices.first_process():
+    result = finish(config, out, name=out.name, backbone=args.workdir, data_dir=args.data_dir, progress=not args.json)
+    if process.first_process():
         print(json.dumps(result, allow_nan=False) if args.json else f"report in {out / 'report.html'}")
 
 

@@ -20,29 +20,18 @@ from flax import nnx
 from ml_collections import config_flags
 
 import data_builders
-from dfjax import (
-    audit,
-    balance,
-    cli,
-    clip_score,
-    devices,
-    losses,
-    models,
-    prepare,
-    pretrained,
-    rates,
-    report,
-    scoring,
-    thresholds,
-    train,
-    tune,
-    workdir,
-)
+from dfjax import models, prepare, tune
 from dfjax.data import feeds, sources
-from dfjax.devices import use_all_cores
-from dfjax.progress import check_board
+from dfjax.decide import clip_score, thresholds
+from dfjax.decide.score_file import Scores, write
+from dfjax.imbalance import balance, rates
+from dfjax.inference import scoring
 from dfjax.records import FAKE, REAL, InputError
-from dfjax.score_file import Scores, write
+from dfjax.reporting import audit, report
+from dfjax.runtime import cli, process, workdir
+from dfjax.runtime.process import use_all_cores
+from dfjax.runtime.progress import check_board
+from dfjax.training import losses, pretrained, train
 
 SYNTHETIC = ("demo_speech", "demo_faces")  # prove that the pipeline works, nothing about real deepfakes
 
@@ -74,9 +63,7 @@ def run(
       What report.json holds.
     """
     folder = epath.Path(folder)
-    progress = (
-        progress and devices.first_process()
-    )  # all processes compute the same; the first prints and writes
+    progress = progress and process.first_process()  # all processes compute the same; the first prints and writes
     say = print if progress else lambda *_: None
     dataset = config.data.dataset
     check(config)
@@ -91,13 +78,14 @@ def run(
     say(f"{name} on {dataset}{note}; results in {folder}")
     if (folder / "report.json").exists():
         say(
-            f"finished run; see {folder / 'report.md'}. Re-tune with: python -m dfjax.tune --workdir {folder} --criterion youden"
+            f"finished run; see {folder / 'report.md'}. Re-tune with: python -m dfjax.tune --workdir {folder} "
+            "--criterion youden"
         )
         return json.loads((folder / "report.json").read_text())
 
     # all that a user can get wrong comes before the workdir is made
     words = (dataset, source, data_dir, config.data.config_name or None)
-    directory = devices.in_turn("prepared", lambda: prepare.prepare(*words, progress=progress))
+    directory = process.in_turn("prepared", lambda: prepare.prepare(*words, progress=progress))
     plan = train.make_plan(config, *train.tally(sources.open_split(directory, "train")))
     with workdir.lock(folder):
         workdir.claim(folder, config)
@@ -113,14 +101,12 @@ def run(
         workdir.write_json(folder / "environment.json", workdir.environment(facts))
 
         began = time.perf_counter()
-        summary = train.train(
-            config, folder, directory, progress=progress, profile=profile, tensorboard=tensorboard
-        )
+        summary = train.train(config, folder, directory, progress=progress, profile=profile, tensorboard=tensorboard)
         splits = {name: sources.open_split(directory, name) for name in ("train", "validation", "test")}
         ledger = plan.ledger.to_json()
         validation, test = (score(config, folder, splits[name], ledger) for name in ("validation", "test"))
         decision = tune.decide(validation, config.decision.criterion)
-        if devices.first_process():
+        if process.first_process():
             tune.write_decision(folder / "decision.json", decision)
         seconds = time.perf_counter() - began
         result = report.build(
@@ -137,15 +123,16 @@ def run(
             train_methods=set(splits["train"].method.tolist()) - {""},
             subgroups=subgroups(splits["test"]),
         )  # fmt: skip
-        if devices.first_process():
+        if process.first_process():
             report.write(folder, result, validation, test, subgroups(splits["test"]))
         say(report.markdown(result))
         say(
             f"{summary['steps']} steps, {summary['examples']} examples in {summary['seconds']:.0f} s "
-            f"({summary['examples_per_second']:.0f} per second, {100 * summary['waiting']:.1f} % of the time waiting for data), "
+            f"({summary['examples_per_second']:.0f} per second, {100 * summary['waiting']:.1f} % of the time "
+            "waiting for data), "
             f"{summary['peak_memory'] / 2**30:.2f} GiB at most; report in {folder / 'report.html'}"
         )
-        devices.barrier("reported")  # nobody leaves before the first process has written
+        process.barrier("reported")  # nobody leaves before the first process has written
         return result
 
 
@@ -160,7 +147,8 @@ def check(config: ml_collections.ConfigDict) -> None:
     losses.build(plan.loss, **plan.loss_kwargs)
     if config.balance.get("head"):
         raise InputError(
-            f"config.balance.head={config.balance.head!r} refits the head of a finished run; use python -m dfjax.rebalance or dfjax.compare"
+            f"config.balance.head={config.balance.head!r} refits the head of a finished run; use python -m "
+            "dfjax.rebalance or dfjax.compare"
         )
     feeds.check(config.data.feed)
     clip_score.check_rule(scoring.clip_rule(config))
@@ -171,9 +159,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     nnx.eval_shape(lambda: train.make_builder(config, training=True)(nnx.Rngs(0)))
 
 
-def score(
-    config: ml_collections.ConfigDict, folder: epath.Path, split: sources.Split, ledger: dict
-) -> Scores:
+def score(config: ml_collections.ConfigDict, folder: epath.Path, split: sources.Split, ledger: dict) -> Scores:
     """Scores a split with the best checkpoint and leaves the score file, with the run's log-odds ledger, in the workdir."""
     graphdef, params, model_state, step = train.restore_model(config, folder)
     model = models.input_of(config.model.name, config.model.kwargs)
@@ -183,7 +169,7 @@ def score(
     )
     header = {"step": step, "clip_score": scoring.clip_rule(config), "ledger": ledger}
     scores = sources.as_scores(split, values, header)
-    if devices.first_process():
+    if process.first_process():
         write(folder / "scores" / f"{split.dataset}.{split.name}.csv", scores)
     return scores
 
@@ -207,9 +193,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "experiment file, with :DATASET to train on another dataset", lock_config=True
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "where results go (default runs/<experiment>)")
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "where prepared datasets lie (default ~/tensorflow_datasets)"
-)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "where prepared datasets lie (default ~/tensorflow_datasets)")
 _SOURCE = flags.DEFINE_string("source", None, "folder with your media; needed once, to prepare")
 _TENSORBOARD = flags.DEFINE_bool(
     "tensorboard",
@@ -227,9 +211,7 @@ def _parse(argv: list[str]) -> None:
     try:
         rest = flags.FLAGS(argv)
         if _CONFIG.value is None:
-            raise InputError(
-                "--config is missing; give an experiment, such as --config experiments/audio_focal.py"
-            )
+            raise InputError("--config is missing; give an experiment, such as --config experiments/audio_focal.py")
         _CONFIG.value.to_dict()  # the file is loaded here, and fails here
     except InputError:
         raise
@@ -252,19 +234,17 @@ def main() -> None:
     """Flags, then one call."""
     _parse(sys.argv)
     use_all_cores()
-    devices.connect()
-    devices.keep_compilations()
+    process.connect()
+    process.keep_compilations()
     if jax.process_count() == 1:  # of several, jax listens itself
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # training alone has something to save
-    stem, _, argument = (
-        config_flags.get_config_filename(flags.FLAGS["config"]).rpartition("/")[2].partition(":")
-    )
+    stem, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).rpartition("/")[2].partition(":")
     name = stem.removesuffix(".py") + (f"-{argument}" if argument else "")
     result = run(
         _CONFIG.value, _WORKDIR.value or f"runs/{name}", name=name, data_dir=_DATA_DIR.value,
         source=_SOURCE.value, progress=not _JSON.value, profile=_PROFILE.value, tensorboard=_TENSORBOARD.value
     )  # fmt: skip
-    if _JSON.value and devices.first_process():
+    if _JSON.value and process.first_process():
         print(json.dumps(result, allow_nan=False))
 
 

@@ -20,9 +20,11 @@ from tensorflow_datasets.core.constants import DATA_DIR
 
 import data_builders
 from data_builders import indexing, preparing
-from dfjax import audit, balance, cli, stats_view
 from dfjax.data import sources
+from dfjax.imbalance import balance
 from dfjax.records import FAKE, LABEL_NAMES, MEDIA, REAL, SPLITS, InputError
+from dfjax.reporting import audit, stats_view
+from dfjax.runtime import cli
 
 AUDITED = 1000  # clips whose headers or records the shortcut audit reads
 OF_SOURCE, PREPARED = "source", "prepared"
@@ -52,9 +54,7 @@ def count(labels, splits, groups, clips, methods) -> dict[str, Any]:
     rows = rows[np.isin(labels[rows], (REAL, FAKE))]
     found = [name for name in SPLITS if name in set(splits[rows].tolist())]
     return {
-        name: _count_one(
-            *(x[rows if name == "all" else rows[splits[rows] == name]] for x in (labels, groups, methods))
-        )
+        name: _count_one(*(x[rows if name == "all" else rows[splits[rows] == name]] for x in (labels, groups, methods)))
         for name in [*found, "all"]
     }
 
@@ -97,9 +97,7 @@ def of_source(
     """
     cls = data_builders.load(name)
     if not issubclass(cls, preparing.MediaBuilder):
-        raise InputError(
-            f"{name} makes its own data; run `python -m dfjax.prepare {name}` and leave out --source"
-        )
+        raise InputError(f"{name} makes its own data; run `python -m dfjax.prepare {name}` and leave out --source")
     if config_name is not None and config_name not in cls.builder_configs:
         known = sorted(cls.builder_configs)
         raise InputError(f"Unknown config {config_name!r} of {name}; expected one of {known}")
@@ -162,9 +160,7 @@ def of_prepared(directory: epath.PathLike, audited: int = AUDITED) -> dict[str, 
       InputError: the folder is no complete prepared dataset.
     """
     directory = epath.Path(directory)
-    parts = {
-        name: sources.open_split(directory, name) for name in SPLITS if name in sources.split_names(directory)
-    }
+    parts = {name: sources.open_split(directory, name) for name in SPLITS if name in sources.split_names(directory)}
     if not parts:
         raise InputError(f"{directory} has none of the splits {list(SPLITS)}; prepare it again")
     fields = ("label", "group", "clip", "method")
@@ -180,9 +176,7 @@ def of_prepared(directory: epath.PathLike, audited: int = AUDITED) -> dict[str, 
     modality = next((name for name in ("av", *MEDIA) if fields_of >= set(MEDIA[name])), "")
     audited_train = None
     if audited and modality:
-        audited_train = audit.audit_records(
-            train.records, train.label, train.clip, train.group, sample=audited
-        )
+        audited_train = audit.audit_records(train.records, train.label, train.clip, train.group, sample=audited)
     return {
         "dataset": next(iter(parts.values())).dataset,
         "config": directory.parent.name,
@@ -241,29 +235,21 @@ def collect(
     if what not in data_builders.DATASETS:
         folder = epath.Path(what).expanduser()
         if not folder.is_dir():
-            raise InputError(
-                f"Unknown dataset or folder {what!r}; expected one of {sorted(data_builders.DATASETS)}"
-            )
+            raise InputError(f"Unknown dataset or folder {what!r}; expected one of {sorted(data_builders.DATASETS)}")
         return _collect_folder(folder, audited)
     data_dir = epath.Path(data_dir or DATA_DIR).expanduser()
     found = [] if source is None else [of_source(what, source, config_name, audited)]
     prepared = prepared_below(data_dir / what) if (data_dir / what).is_dir() else []
     found += [of_prepared(path, audited) for path in prepared if config_name in (None, path.parent.name)]
     if not found:
-        raise InputError(
-            f"{what} is not prepared in {data_dir}; give --source with the media, or another --data_dir"
-        )
+        raise InputError(f"{what} is not prepared in {data_dir}; give --source with the media, or another --data_dir")
     return found
 
 
 def _collect_folder(folder: epath.Path, audited: int) -> list[dict[str, Any]]:
     found = [of_prepared(path, audited) for path in prepared_below(folder)]
     inside = {} if found else indexing.folders(folder)
-    found += [
-        of_source(name, path, None, audited)
-        for name, path in inside.items()
-        if name in data_builders.DATASETS
-    ]
+    found += [of_source(name, path, None, audited) for name, path in inside.items() if name in data_builders.DATASETS]
     if not found:
         raise InputError(
             f"{folder} holds no prepared dataset and no folder named like one of "
@@ -278,9 +264,7 @@ def _collect_folder(folder: epath.Path, audited: int) -> list[dict[str, Any]]:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(prog="python -m dfjax.stats", description="Count real and fake.")
-    result.add_argument(
-        "what", help=f"a folder with datasets, or one of {', '.join(sorted(data_builders.DATASETS))}"
-    )
+    result.add_argument("what", help=f"a folder with datasets, or one of {', '.join(sorted(data_builders.DATASETS))}")
     result.add_argument("--source", help="folder with the media, to count before preparation")
     result.add_argument("--data_dir", help="where prepared datasets lie (default ~/tensorflow_datasets)")
     result.add_argument("--config_name", help="protocol or variant")

@@ -15,11 +15,13 @@ from typing import Any
 
 from etils import epath
 
-from dfjax import calibration, certify, cli, metrics, operating, optimism, report, score_file, thresholds
-from dfjax.decision import read_decision as read_decision
-from dfjax.decision import write_decision
+from dfjax.decide import calibration, certify, metrics, operating_points, optimism, score_file, thresholds
+from dfjax.decide.decision import read_decision as read_decision
+from dfjax.decide.decision import write_decision
+from dfjax.decide.score_file import Scores
 from dfjax.records import InputError
-from dfjax.score_file import Scores
+from dfjax.reporting import report
+from dfjax.runtime import cli
 
 SHOWN = ("accuracy", "precision", "recall", "f1", "balanced_accuracy")
 CONSTRAINTS = {
@@ -63,20 +65,18 @@ def decide(
     """
     split = scores.header.get("split")
     if split in ("test", "train"):
-        raise InputError(
-            f"these are scores of the split {split!r}; a threshold is chosen on validation scores"
-        )
+        raise InputError(f"these are scores of the split {split!r}; a threshold is chosen on validation scores")
     if deploy_prior is not None and not 0 < deploy_prior < 1:
         raise InputError(f"deploy_prior is a share of fakes between 0 and 1, got {deploy_prior}")
     clips = score_file.by_clip(score_file.known(scores))
     if not len(clips):
         raise InputError("no clip has a known label; expected scores of labelled clips")
     x, y = clips.score, clips.label
-    groups, unit = operating.units(clips)
+    groups, unit = operating_points.units(clips)
     chosen: thresholds.Threshold | None
     if certified is None:
         found = chosen = thresholds.search(x, y, criterion, **constraint)
-        n = min(REPLICATES, operating.replicates(len(clips)))
+        n = min(REPLICATES, operating_points.replicates(len(clips)))
         worth = optimism.bootstrap(x, y, criterion, groups=groups, n=n, seed=seed, **constraint)
         message = _message(found)
     else:
@@ -214,9 +214,7 @@ def find_scores(workdir: str | os.PathLike, split: str, dataset: str | None = No
     return found if found.exists() else None
 
 
-def renew_report(
-    workdir: str | os.PathLike, decision: dict[str, Any], validation: Scores, test: Scores | None
-) -> str:
+def renew_report(workdir: str | os.PathLike, decision: dict[str, Any], validation: Scores, test: Scores | None) -> str:
     """Makes the run's report again around the decision; one line that says so, or why not."""
     try:
         if test is None:
@@ -251,9 +249,7 @@ def parser() -> argparse.ArgumentParser:
         help="guarantee --min_recall or --max_fpr on new clips, instead of a criterion",
     )
     result.add_argument("--abstain", type=float, metavar="RATE", help="add a band without verdict")
-    result.add_argument(
-        "--deploy_prior", type=float, metavar="P", help="share of fakes where it will be used"
-    )
+    result.add_argument("--deploy_prior", type=float, metavar="P", help="share of fakes where it will be used")
     result.add_argument(
         "--out", help="where the decision goes (default: decision.json of the workdir, beside its report)"
     )
@@ -267,7 +263,8 @@ def main() -> None:
     path = flags.scores or find_scores(flags.workdir, "validation", flags.dataset)
     if path is None:
         raise InputError(
-            f"{flags.workdir} has no validation scores{f' of {flags.dataset}' if flags.dataset else ''} yet; let dfjax.run "
+            f"{flags.workdir} has no validation scores{f' of {flags.dataset}' if flags.dataset else ''} yet; let "
+            "dfjax.run "
             f"finish, make some with python -m dfjax.evaluate --split validation, or give --scores"
         )
     constraint = {name: getattr(flags, name) for name in CONSTRAINTS if getattr(flags, name) is not None}

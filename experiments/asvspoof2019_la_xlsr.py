@@ -31,17 +31,13 @@ def get_config(dataset: str = "asvspoof2019_la") -> ml_collections.ConfigDict:
     config.data.feed = "auto"
     config.data.seconds = 4.0375  # 64,600 samples
     config.augment = ml_collections.ConfigDict({"noise_rate": 0.0, "self_fakes": 0.0})
-    config.augment.update(
-        {"rawboost_rate": 1.0, "rawboost_algorithm": 5}
-    )  # as for their 2021 LA model; 3 for DF
+    config.augment.update({"rawboost_rate": 1.0, "rawboost_algorithm": 5})  # as for their 2021 LA model; 3 for DF
 
     # model
     config.model = ml_collections.ConfigDict({"name": "wav2vec2"})
     config.model.weights = ""  # a folder of released weights to start from, but for back end and head
     config.model.dtype = "bfloat16"
-    config.model.kwargs = ml_collections.ConfigDict(
-        {"size": "xlsr_300m", "back_end": "aasist", "remat": True}
-    )
+    config.model.kwargs = ml_collections.ConfigDict({"size": "xlsr_300m", "back_end": "aasist", "remat": True})
 
     # imbalance: published are 0.9 for real and 0.1 for fake, over their mean in the training split
     weights = (0.9 / 0.1813, 0.1 / 0.1813) if config.data.dataset == "asvspoof2019_la" else "balanced"

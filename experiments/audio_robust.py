@@ -3,8 +3,9 @@
 python -m dfjax.run --config experiments/audio_robust.py
 python -m dfjax.run --config experiments/audio_robust.py:folder_audio --source RECORDINGS
 
-As audio_focal.py, with every augmentation on. A quarter of the clips passes through a lossy codec on the host, so batches are read
-ahead (the streaming feed); --config.augment.codec_rate=0 leaves that out and keeps the data on the device.
+As audio_focal.py, with every augmentation on. A quarter of the clips passes through a lossy codec on the host, so
+batches are read ahead (the streaming feed); --config.augment.codec_rate=0 leaves that out and keeps the data on the
+device.
 """
 
 import ml_collections

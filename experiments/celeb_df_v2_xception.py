@@ -4,19 +4,20 @@ python -m dfjax.run --config experiments/celeb_df_v2_xception.py --source CELEB_
 python -m dfjax.evaluate --workdir runs/celeb_df_v2_xception --datasets faceforensics/official-c23-four,dfd
 python -m dfjax.evaluate --workdir runs/faceforensics_xception --datasets celeb_df_v2/disjoint,celeb_df_v2
 
-The network and its recipe are those of faceforensics_xception.py; only the data differ. The last command has the detector
-trained there judge the same test clips as this one, and those of the published list. Nobody, neither target nor source of a
-face, is in two splits ('disjoint'). The published test list ('official') shares 56 of 59 people with training, and 234 of its 340
-fakes are made from a clip that is left to training: within-dataset figures on it say little.
+The network and its recipe are those of faceforensics_xception.py; only the data differ. The last command has the
+detector trained there judge the same test clips as this one, and those of the published list. Nobody, neither target
+nor source of a face, is in two splits ('disjoint'). The published test list ('official') shares 56 of 59 people with
+training, and 234 of its 340 fakes are made from a clip that is left to training: within-dataset figures on it say
+little.
 
-To stand beside, all of them trained on FaceForensics++ c23 and on the official list: Xception .737 and EfficientNet-B4 .749
-by frame (DeepfakeBench, NeurIPS 2023); by video self-blended images .929 (CVPR 2022), LAA-Net .954, Effort .956,
-ForensicsAdapter .957. None is known to us for a split without shared people.
-Networks in such tables start from ImageNet; so does this one with --config.model.weights=FILE (legacy_xception.tf_in1k
-of timm), else from random numbers.
+To stand beside, all of them trained on FaceForensics++ c23 and on the official list: Xception .737 and
+EfficientNet-B4 .749 by frame (DeepfakeBench, NeurIPS 2023); by video self-blended images .929 (CVPR 2022), LAA-Net
+.954, Effort .956, ForensicsAdapter .957. None is known to us for a split without shared people. Networks in such
+tables start from ImageNet; so does this one with --config.model.weights=FILE (legacy_xception.tf_in1k of timm), else
+from random numbers.
 
-Cost: at most 167,000 crops an epoch (four fifths of 6,529 clips, 32 frames each). The 18,000 steps are seven epochs, and as
-in faceforensics_xception.py an estimated 39 minutes on an RTX 3090. Not measured.
+Cost: at most 167,000 crops an epoch (four fifths of 6,529 clips, 32 frames each). The 18,000 steps are seven epochs,
+  and as in faceforensics_xception.py an estimated 39 minutes on an RTX 3090. Not measured.
 """
 
 import ml_collections
@@ -34,9 +35,7 @@ def get_config(dataset: str = "celeb_df_v2") -> ml_collections.ConfigDict:
     config.data.feed = "auto"
     # what a second compression, a camera and a sloppy crop do; c23 has lost its finest detail already
     config.augment = ml_collections.ConfigDict({"flip_rate": 0.5, "zoom": 0.05, "shift": 0.05})
-    config.augment.update(
-        {"brightness": 0.1, "contrast": 0.1, "jpeg_quality": (60.0, 100.0), "jpeg_rate": 0.5}
-    )
+    config.augment.update({"brightness": 0.1, "contrast": 0.1, "jpeg_quality": (60.0, 100.0), "jpeg_rate": 0.5})
     config.augment.self_fakes = 0.0  # fakes made from real faces: none
 
     # model

@@ -3,18 +3,19 @@
 python -m dfjax.stats deepfake_image_detection --source PICTURES
 python -m dfjax.run --config experiments/deepfake_image_detection_convnext.py --source PICTURES
 
-Kaggle's Deepfake Image Detection is a folder of 436 real and 542 fake pictures: landscapes, animals, paintings, people. Read the
-audit first: 110 of its 143 PNGs are fake, so the file ending alone finds a fifth of the fakes. The published test folder inverts
-the classes (0.47 fakes per real picture in train, 3.54 in test) and shares 27 groups of near-duplicates with train; 'disjoint'
-splits afresh by near-duplicate. JPEG and scaling in training keep the network from living on the format.
+Kaggle's Deepfake Image Detection is a folder of 436 real and 542 fake pictures: landscapes, animals, paintings,
+people. Read the audit first: 110 of its 143 PNGs are fake, so the file ending alone finds a fifth of the fakes. The
+published test folder inverts the classes (0.47 fakes per real picture in train, 3.54 in test) and shares 27 groups of
+near-duplicates with train; 'disjoint' splits afresh by near-duplicate. JPEG and scaling in training keep the network
+from living on the format.
 
-To stand beside: nothing. There is no paper, and an accuracy on the published folders says as much about their ratios as about
-a detector. What the report's own audit reaches is the figure to beat.
-With a few hundred training pictures the weights must come from elsewhere: --config.model.weights=FILE (timm's
-convnext_tiny.in12k_ft_in1k); from random numbers little is to be expected.
+To stand beside: nothing. There is no paper, and an accuracy on the published folders says as much about their ratios
+as about a detector. What the report's own audit reaches is the figure to beat. With a few hundred training pictures
+the weights must come from elsewhere: --config.model.weights=FILE (timm's convnext_tiny.in12k_ft_in1k); from random
+numbers little is to be expected.
 
-Cost: 48,000 pictures through ConvNeXt-Tiny at 224 pixels, about a minute on an RTX 3090 (estimated from timm's rates, 23 minutes
-for 1,152,000). Not measured; on a CPU expect hours.
+Cost: 48,000 pictures through ConvNeXt-Tiny at 224 pixels, about a minute on an RTX 3090 (estimated from timm's rates,
+  23 minutes for 1,152,000). Not measured; on a CPU expect hours.
 """
 
 import ml_collections
@@ -40,9 +41,7 @@ def get_config(dataset: str = "deepfake_image_detection") -> ml_collections.Conf
     config.model.kwargs = ml_collections.ConfigDict({"drop_path": 0.1, "dropout": 0.2})
 
     # imbalance: nearly none; batches as the data are
-    config.loss = ml_collections.ConfigDict(
-        {"name": "binary_cross_entropy", "kwargs": {"label_smoothing": 0.1}}
-    )
+    config.loss = ml_collections.ConfigDict({"name": "binary_cross_entropy", "kwargs": {"label_smoothing": 0.1}})
     config.balance = ml_collections.ConfigDict({"sampling": "natural", "allow_stacking": False})
 
     # optimiser

@@ -31,9 +31,7 @@ def get_config(dataset: str = "faceforensics") -> ml_collections.ConfigDict:
     config.data.config_name = "official-c23-four" if config.data.dataset == "faceforensics" else ""
     config.data.feed = "auto"
     config.augment = ml_collections.ConfigDict({"flip_rate": 0.5, "zoom": 0.05, "shift": 0.05})
-    config.augment.update(
-        {"brightness": 0.1, "contrast": 0.1, "jpeg_quality": (40.0, 100.0), "jpeg_rate": 0.5}
-    )
+    config.augment.update({"brightness": 0.1, "contrast": 0.1, "jpeg_quality": (40.0, 100.0), "jpeg_rate": 0.5})
     config.augment.self_fakes = 0.0  # fakes made from real faces: none
 
     # model

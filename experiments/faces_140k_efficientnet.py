@@ -3,17 +3,18 @@
 python -m dfjax.run --config experiments/faces_140k_efficientnet.py --source FACES_140K
 python -m dfjax.evaluate --workdir runs/faces_140k_efficientnet --datasets deepfake_image_detection
 
-140k Real and Fake Faces is balanced everywhere and comes from one generator and one collection of photographs, so that it says
-nothing about imbalance and little about other fakes; it is a source of faces, and a check that a pipeline learns at all. Half of
-the pictures are compressed, blurred or scaled in training, so that the detector does not rest on the generator's finest pattern
-alone. The second command looks at pictures from elsewhere, prepared before.
+140k Real and Fake Faces is balanced everywhere and comes from one generator and one collection of photographs, so
+that it says nothing about imbalance and little about other fakes; it is a source of faces, and a check that a
+pipeline learns at all. Half of the pictures are compressed, blurred or scaled in training, so that the detector does
+not rest on the generator's finest pattern alone. The second command looks at pictures from elsewhere, prepared
+before.
 
-To stand beside: no figure of a paper on these folders is known to us. A high one proves little: detectors lost 45 to 50 % of
-their AUC on what social media carried in 2024 (arXiv 2503.02857). It starts from random numbers, or with
+To stand beside: no figure of a paper on these folders is known to us. A high one proves little: detectors lost 45 to
+50 % of their AUC on what social media carried in 2024 (arXiv 2503.02857). It starts from random numbers, or with
 --config.model.weights=FILE from ImageNet (timm's tf_efficientnet_b0.ns_jft_in1k).
 
-Cost: 100,000 pictures an epoch, three of them, EfficientNet-B0 at 224 pixels; 4.0 M parameters, chosen for machines without a
-GPU. Not measured, and no rate to estimate it from.
+Cost: 100,000 pictures an epoch, three of them, EfficientNet-B0 at 224 pixels; 4.0 M parameters, chosen for machines
+  without a GPU. Not measured, and no rate to estimate it from.
 """
 
 import ml_collections

@@ -33,9 +33,7 @@ def get_config(dataset: str = "fakeavceleb") -> ml_collections.ConfigDict:
     config.data.feed = "auto"
     # what a second compression, a camera and a sloppy crop do
     config.augment = ml_collections.ConfigDict({"flip_rate": 0.5, "zoom": 0.05, "shift": 0.05})
-    config.augment.update(
-        {"brightness": 0.1, "contrast": 0.1, "jpeg_quality": (60.0, 100.0), "jpeg_rate": 0.5}
-    )
+    config.augment.update({"brightness": 0.1, "contrast": 0.1, "jpeg_quality": (60.0, 100.0), "jpeg_rate": 0.5})
     config.augment.self_fakes = 0.0  # fakes made from real faces: none
 
     # model

@@ -3,8 +3,8 @@
 python -m dfjax.run --config experiments/image_convnext.py --source FACES_140K
 python -m dfjax.run --config experiments/image_convnext.py:folder_image --source PICTURES
 
-ConvNeXt-Tiny computes in bfloat16, and takes each batch in four parts, one after another: an update of 128 pictures in the
-memory of 32. It is for a GPU or TPU; on a CPU start with image_focal.py.
+ConvNeXt-Tiny computes in bfloat16, and takes each batch in four parts, one after another: an update of 128 pictures
+in the memory of 32. It is for a GPU or TPU; on a CPU start with image_focal.py.
 """
 
 import ml_collections

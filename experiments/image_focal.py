@@ -3,9 +3,9 @@
 python -m dfjax.run --config experiments/image_focal.py                                  # embedded demo corpus
 python -m dfjax.run --config experiments/image_focal.py:folder_image --source PICTURES   # your own
 
-Pictures of your own are taken as they are, and best are portraits of 512 x 512 pixels: the traces lie in the finest detail,
-which scaling a picture or a crop of it removes. With --config.data.config_name=folder-crops they are cut to the largest
-face all the same, for pictures that show more than a face; expect less of them.
+Pictures of your own are taken as they are, and best are portraits of 512 x 512 pixels: the traces lie in the finest
+detail, which scaling a picture or a crop of it removes. With --config.data.config_name=folder-crops they are cut to
+the largest face all the same, for pictures that show more than a face; expect less of them.
 """
 
 import ml_collections

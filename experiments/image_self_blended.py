@@ -3,9 +3,9 @@
 python -m dfjax.run --config experiments/image_self_blended.py
 python -m dfjax.run --config experiments/image_self_blended.py:folder_image --source PICTURES
 
-As image_focal.py, but all fakes of a batch are real faces of the training split, blended with a changed copy of themselves
-(Shiohara and Yamasaki, CVPR 2022); stored fakes choose the threshold and the step, and are never trained on. All pictures are
-compressed once more, since a blend would otherwise lack the block grid that the files have.
+As image_focal.py, but all fakes of a batch are real faces of the training split, blended with a changed copy of
+themselves (Shiohara and Yamasaki, CVPR 2022); stored fakes choose the threshold and the step, and are never trained
+on. All pictures are compressed once more, since a blend would otherwise lack the block grid that the files have.
 """
 
 import ml_collections

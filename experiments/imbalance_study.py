@@ -4,10 +4,10 @@
     python -m dfjax.compare --configs experiments/imbalance_study.py:folder_audio --seeds 3 --workdir runs/study --source RECORDINGS
     python -m dfjax.run --config experiments/imbalance_study.py:folder_audio+focal --source RECORDINGS
 
-The argument is DATASET, ARM or DATASET+ARM; without an arm, `dfjax.compare` runs all of ARMS. Every arm has the same network, data,
-steps and optimiser, those of audio_baseline.py. The two heads are fitted on the embeddings that the plain arm has learnt (decoupled
-training); `dfjax.compare` makes them, or `dfjax.rebalance` from any finished run. A study of 3 seeds trains 24 networks and may be
-stopped and continued.
+The argument is DATASET, ARM or DATASET+ARM; without an arm, `dfjax.compare` runs all of ARMS. Every arm has the same
+network, data, steps and optimiser, those of audio_baseline.py. The two heads are fitted on the embeddings that the
+plain arm has learnt (decoupled training); `dfjax.compare` makes them, or `dfjax.rebalance` from any finished run. A
+study of 3 seeds trains 24 networks and may be stopped and continued.
 """
 
 import ml_collections
@@ -64,9 +64,7 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
 
     # imbalance
     config.loss = ml_collections.ConfigDict({"name": arm["loss"], "kwargs": arm["kwargs"]})
-    config.balance = ml_collections.ConfigDict(
-        {name: arm[name] for name in ("sampling", "allow_stacking", "head")}
-    )
+    config.balance = ml_collections.ConfigDict({name: arm[name] for name in ("sampling", "allow_stacking", "head")})
 
     # optimiser
     config.optim = ml_collections.ConfigDict()

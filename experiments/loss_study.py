@@ -4,9 +4,9 @@
     python -m dfjax.compare --configs experiments/loss_study.py:folder_audio --seeds 3 --workdir runs/losses --source RECORDINGS
     python -m dfjax.run --config experiments/loss_study.py:folder_audio+oc_softmax --source RECORDINGS
 
-The argument is DATASET, ARM or DATASET+ARM; without an arm, `dfjax.compare` runs all of ARMS. Same network, steps and optimiser in all;
-the two softmax losses put a cosine head in place of the linear one, on which they are defined. Class weights, focal loss and logit
-adjustment are arms of imbalance_study.py.
+The argument is DATASET, ARM or DATASET+ARM; without an arm, `dfjax.compare` runs all of ARMS. Same network, steps and
+optimiser in all; the two softmax losses put a cosine head in place of the linear one, on which they are defined.
+Class weights, focal loss and logit adjustment are arms of imbalance_study.py.
 """
 
 import ml_collections

@@ -4,8 +4,8 @@
     python -m dfjax.compare --configs experiments/sampling_study.py:folder_audio --seeds 3 --workdir runs/sampling --source RECORDINGS
     python -m dfjax.run --config experiments/sampling_study.py:folder_audio+undersample --source RECORDINGS
 
-The argument is DATASET, ARM or DATASET+ARM; without an arm, `dfjax.compare` runs all of ARMS. Same network, loss, steps and optimiser
-in all. Balanced sampling itself is an arm of imbalance_study.py.
+The argument is DATASET, ARM or DATASET+ARM; without an arm, `dfjax.compare` runs all of ARMS. Same network, loss,
+steps and optimiser in all. Balanced sampling itself is an arm of imbalance_study.py.
 """
 
 import ml_collections

@@ -6,8 +6,11 @@ import sys
 
 from etils import epath
 
-from dfjax import devices, run, score_file, train, workdir
+from dfjax import run
 from dfjax.data import sources
+from dfjax.decide import score_file
+from dfjax.runtime import process, workdir
+from dfjax.training import train
 
 
 def config(**changes):
@@ -15,9 +18,7 @@ def config(**changes):
     from experiments import audio_focal
 
     config = audio_focal.get_config("made")
-    config.update(
-        {"data": {"seconds": 0.5}, "train": {"batch": 8, "steps": 12, "eval_every": 4, "log_every": 2}}
-    )
+    config.update({"data": {"seconds": 0.5}, "train": {"batch": 8, "steps": 12, "eval_every": 4, "log_every": 2}})
     config.model.kwargs.embedding = 8
     config.optim.warmup_steps = 2
     config.update_from_flattened_dict(changes)
@@ -45,9 +46,7 @@ def losses(folder):
 def results(folder):
     """What a run left, as bytes: its score files and its log."""
     folder = pathlib.Path(folder)
-    files = [folder / "scores" / f"made.{split}.csv" for split in ("validation", "test")] + [
-        folder / "metrics.jsonl"
-    ]
+    files = [folder / "scores" / f"made.{split}.csv" for split in ("validation", "test")] + [folder / "metrics.jsonl"]
     return {path.name: path.read_bytes() for path in files}
 
 
@@ -57,7 +56,7 @@ def scores(folder):
 
 
 if __name__ == "__main__":
-    devices.use_all_cores()
-    devices.connect()
+    process.use_all_cores()
+    process.connect()
     changes = dict(word.split("=", 1) for word in sys.argv[3:])
     job(sys.argv[1], sys.argv[2], **{name: int(v) if v.isdecimal() else v for name, v in changes.items()})

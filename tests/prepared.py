@@ -48,9 +48,9 @@ class _Made(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 def _clip(rng, label, seconds):
     samples = int(16000 * seconds * rng.uniform(0.7, 1.3))
-    x = 0.2 * np.sin(
-        2 * np.pi * rng.uniform(100, 300) / 16000 * np.arange(samples)
-    ) + 0.02 * rng.standard_normal(samples)
+    x = 0.2 * np.sin(2 * np.pi * rng.uniform(100, 300) / 16000 * np.arange(samples)) + 0.02 * rng.standard_normal(
+        samples
+    )
     if label:
         x += 0.05 * np.sign(np.sin(2 * np.pi * 1000 / 16000 * np.arange(samples)))
     return {"audio": (32767 * x).astype(np.int16), "duration": np.float32(samples / 16000)}
@@ -70,9 +70,7 @@ def _sounding(rng, label, i):
 
 def make(folder, *, counts=COUNTS, modality="audio", seconds=0.5) -> pathlib.Path:
     """The folder of the prepared dataset, indexes included."""
-    builder = _Made(
-        counts=counts, modality=modality, seconds=seconds, data_dir=folder, file_format="array_record"
-    )
+    builder = _Made(counts=counts, modality=modality, seconds=seconds, data_dir=folder, file_format="array_record")
     if not pathlib.Path(builder.data_dir).exists():
         tfds.disable_progress_bar()
         with contextlib.redirect_stdout(None):

@@ -8,8 +8,9 @@ import jax
 import numpy as np
 import optax
 
-from dfjax import checkpoint, devices, losses, train_step
 from dfjax.models import vit
+from dfjax.runtime import devices
+from dfjax.training import checkpoint, losses, train_step
 
 STEPS, BATCH = 4, 16
 
@@ -42,9 +43,7 @@ def run(place, mesh):
             tx=tx,
             loss=lambda z, y, step: bce(z, y),
             ema=0.9,
-            seen=functools.partial(devices.gather, mesh)
-            if isinstance(place, functools.partial)
-            else lambda p: p,
+            seen=functools.partial(devices.gather, mesh) if isinstance(place, functools.partial) else lambda p: p,
         )
 
     placed = jax.tree.map(lambda leaf: leaf.sharding, state), devices.replicated(mesh)

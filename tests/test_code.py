@@ -6,7 +6,11 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-TRACKED = [ROOT / name for name in subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split("\n") if name]
+TRACKED = [
+    ROOT / name
+    for name in subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split("\n")
+    if name
+]
 
 
 def run(*words):
@@ -35,7 +39,11 @@ def test_no_file_is_called_after_a_drawer():
 def test_nothing_large_and_nothing_unfinished_is_tracked():
     assert not [p for p in TRACKED if p.exists() and p.stat().st_size > 1 << 20]
     marks = re.compile(r"TODO|FIXME|NotImplementedError\(\)|/work/|/home/")
-    found = [p for p in TRACKED if p.suffix == ".py" and p != pathlib.Path(__file__) and p.exists() and marks.search(p.read_text())]
+    found = [
+        p
+        for p in TRACKED
+        if p.suffix == ".py" and p != pathlib.Path(__file__) and p.exists() and marks.search(p.read_text())
+    ]
     assert not found
 
 

@@ -4,10 +4,12 @@ import re
 import numpy as np
 import pytest
 
-from dfjax import compare, comparison, metrics, rebalance
-from dfjax.ledger import Ledger
+from dfjax import compare, rebalance
+from dfjax.decide import metrics
+from dfjax.decide.score_file import Scores
+from dfjax.imbalance.ledger import Ledger
 from dfjax.records import InputError
-from dfjax.score_file import Scores
+from dfjax.reporting import comparison
 
 
 def run(shift=1.0, noise=0, n=400, ledger=None, threshold=0.3, rounded=False, offset=0.0):
@@ -83,10 +85,7 @@ def test_more_seeds_count_as_more():
     one = comparison.compare({"a": [run(noise=1)]})["experiments"]["a"]["metrics"]["auc"]
     three = comparison.compare({"a": [run(noise=s) for s in (1, 2, 3)]})["experiments"]["a"]["metrics"]["auc"]
     assert one["sd"] is None and three["sd"] > 0 and len(three["seeds"]) == 3
-    assert (
-        abs(three["value"] - np.mean(three["seeds"])) < 1e-12
-        and three["low"] < three["value"] < three["high"]
-    )
+    assert abs(three["value"] - np.mean(three["seeds"])) < 1e-12 and three["low"] < three["value"] < three["high"]
 
 
 def test_an_undefined_threshold_leaves_its_columns_empty():

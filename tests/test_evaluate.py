@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from dfjax import evaluate, metrics, prepare, run, score_file, tune
+from dfjax import evaluate, prepare, run, tune
+from dfjax.decide import metrics, score_file
+from dfjax.decide.score_file import Scores
 from dfjax.records import InputError
-from dfjax.score_file import Scores
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DECISION = {
@@ -37,9 +38,7 @@ def test_row_states_what_the_threshold_does():
     scores = make_scores()
     found = evaluate.row("demo", scores, DECISION, trained=True)
     truth = metrics.at_threshold(scores.score, scores.label, -1.5)
-    assert {k: found["tuned"][k] for k in ("tp", "fp", "fn", "tn")} == {
-        k: truth[k] for k in ("tp", "fp", "fn", "tn")
-    }
+    assert {k: found["tuned"][k] for k in ("tp", "fp", "fn", "tn")} == {k: truth[k] for k in ("tp", "fp", "fn", "tn")}
     assert found["tuned"]["false_alarms"]["value"] == truth["fpr"]
     assert found["eer"]["value"] == metrics.eer(scores.score, scores.label)[0]
     assert found["half"]["threshold"] == 0
@@ -107,9 +106,7 @@ def test_another_dataset_is_scored_and_the_table_written(finished):
     assert other in (folder / "evaluation.md").read_text()
     scores = score_file.read(folder / "scores" / f"{other.replace('/', '-')}.test.csv")
     threshold = tune.read_decision(folder / "decision.json")["threshold"]
-    assert rows[1]["tuned"]["tp"] == int(
-        ((scores.score >= np.float32(threshold)) & (scores.label == 1)).sum()
-    )
+    assert rows[1]["tuned"]["tp"] == int(((scores.score >= np.float32(threshold)) & (scores.label == 1)).sum())
     # a second call reads the scores back; the prepared data are not needed any more
     assert evaluate.evaluate(folder, ["folder_audio", other], data_dir="/nowhere", progress=False) == rows
 

@@ -8,8 +8,11 @@ from flax import nnx
 
 import data_builders
 from data_builders import preparing
-from dfjax import clip_score, compare, models, run, scoring, train
+from dfjax import compare, models, run
 from dfjax.data import inputs
+from dfjax.decide import clip_score
+from dfjax.inference import scoring
+from dfjax.training import train
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent / "experiments"
 FILES = sorted(path.name for path in ROOT.glob("*.py") if path.name != "__init__.py")

@@ -11,21 +11,13 @@ import optax
 import pytest
 from flax import nnx
 
-from dfjax import (
-    balance,
-    checkpoint,
-    comparison,
-    losses,
-    metrics,
-    rates,
-    rebalance,
-    score_file,
-    smote,
-    train,
-    train_step,
-)
+from dfjax import rebalance
 from dfjax.data import feeds, resident, sampling, sources
+from dfjax.decide import metrics, score_file
+from dfjax.imbalance import balance, rates, smote
 from dfjax.models import heads
+from dfjax.reporting import comparison
+from dfjax.training import checkpoint, losses, train, train_step
 from tests import job, prepared
 
 COUNTS = {"train": (150, 30), "validation": (20, 10), "test": (300, 60)}
@@ -48,9 +40,7 @@ def test_a_head_resampled_on_random_labels_finds_nothing_in_test(noise, tmp_path
     for path in list(alone.iterdir()):
         if "validation" in path.name or "test" in path.name:
             path.unlink()
-    config = job.config(
-        **{"data.seconds": 0.15, "balance.sampling": "natural", "loss.name": "binary_cross_entropy"}
-    )
+    config = job.config(**{"data.seconds": 0.15, "balance.sampling": "natural", "loss.name": "binary_cross_entropy"})
     config.loss.kwargs, config.balance.head = {}, "smote"
     build = train.make_builder(config)
     tx, _ = train.make_optimizer(config)

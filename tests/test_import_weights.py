@@ -9,21 +9,13 @@ import pytest
 import soundfile
 from flax import nnx
 
-from dfjax import (
-    evaluate,
-    import_weights,
-    metrics,
-    models,
-    predict,
-    score_file,
-    scoring,
-    train,
-    train_step,
-    tune,
-    workdir,
-)
+from dfjax import evaluate, import_weights, models, predict, tune
 from dfjax.data import sources
+from dfjax.decide import metrics, score_file
+from dfjax.inference import scoring
 from dfjax.records import MAX_SAMPLES, InputError
+from dfjax.runtime import workdir
+from dfjax.training import train, train_step
 from tests import prepared
 
 WEIGHTS = "aasist/AASIST.pth"
@@ -115,9 +107,7 @@ def test_the_released_aasist_on_real_speech(shared, tmp_path):
     assert row["auc"]["value"] == pytest.approx(0.8478, abs=5e-5)
     assert row["eer"]["value"] == pytest.approx(0.244, abs=5e-4)
 
-    model = nnx.view(
-        models.load_published("aasist", shared / WEIGHTS), deterministic=True, use_running_average=True
-    )
+    model = nnx.view(models.load_published("aasist", shared / WEIGHTS), deterministic=True, use_running_average=True)
     graphdef, params = nnx.split(model)
 
     @jax.jit

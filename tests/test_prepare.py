@@ -35,9 +35,7 @@ def files(directory):
 
 def test_records_hold_what_the_files_hold(source, tmp_path):
     fixtures.audio(source / "train/fake/long.flac", seconds=9.5, seed=77)
-    fixtures.text(
-        source / "metadata.csv", "file,speaker,generator,gender\ntrain/fake/long.flac,ann,world,women\n"
-    )
+    fixtures.text(source / "metadata.csv", "file,speaker,generator,gender\ntrain/fake/long.flac,ann,world,women\n")
     directory = prepare.prepare("folder_audio", source, tmp_path / "out", jobs=0, progress=False)
     builder = tfds.builder_from_directory(directory)
     counted = 0
@@ -49,9 +47,7 @@ def test_records_hold_what_the_files_hold(source, tmp_path):
             np.testing.assert_array_equal(record["audio"], samples[int(start or 0) :][:MAX_SAMPLES])
             assert record["duration"] == np.float32(len(samples) / 16_000)
             assert record["label"] == ("/fake/" in id_) == index["labels"][k]
-            assert (
-                record["dataset"] == b"folder_audio" and record["clip"].decode() == id_ == index["clips"][k]
-            )
+            assert record["dataset"] == b"folder_audio" and record["clip"].decode() == id_ == index["clips"][k]
             for name in ("id", "group", "method"):
                 assert record[name].decode() == index[name + "s"][k]
             if "long" in id_:
@@ -68,9 +64,7 @@ def test_records_hold_what_the_files_hold(source, tmp_path):
 
 def test_worker_processes_give_the_same_bytes_and_leave_nothing_behind(source, tmp_path):
     alone = prepare.prepare("folder_audio", source, tmp_path / "a", jobs=0, progress=False)
-    killed_while_writing = (
-        tmp_path / "b" / alone.parent.relative_to(tmp_path / "a") / "incomplete.A1B2C3_1.0.0"
-    )
+    killed_while_writing = tmp_path / "b" / alone.parent.relative_to(tmp_path / "a") / "incomplete.A1B2C3_1.0.0"
     fixtures.text(killed_while_writing / "folder_audio-train.array_record-00000-of-00001", "half")
     pooled = prepare.prepare("folder_audio", source, tmp_path / "b", jobs=2, progress=False)
     assert alone.relative_to(tmp_path / "a") == pooled.relative_to(tmp_path / "b")
@@ -153,9 +147,7 @@ def test_a_killed_run_continues_where_it_was(tmp_path, monkeypatch):
     assert not list((tmp_path / "out").glob("*/*/1.0.0"))  # nothing that could be taken for a dataset
     again = []
     decode = decoding.decode_item
-    monkeypatch.setattr(
-        decoding, "decode_item", lambda path, *rest: (again.append(path), decode(path, *rest))[1]
-    )
+    monkeypatch.setattr(decoding, "decode_item", lambda path, *rest: (again.append(path), decode(path, *rest))[1])
     directory = prepare.prepare("folder_audio", source, tmp_path / "out", jobs=0, progress=False)
     assert 24 - len(done) - 1 <= len(again) <= 24 - len(done)  # one may end between the look and the kill
     assert not list(directory.parent.glob("*.partial"))
@@ -180,9 +172,7 @@ def test_a_damaged_cache_entry_is_decoded_again(source, tmp_path, monkeypatch):
 
 
 def test_splits_without_files_are_left_out(tmp_path):
-    source = fixtures.tree(
-        tmp_path / "voices", [f"train/{c}/{k}.wav" for c in ("real", "fake") for k in range(9)]
-    )
+    source = fixtures.tree(tmp_path / "voices", [f"train/{c}/{k}.wav" for c in ("real", "fake") for k in range(9)])
     directory = prepare.prepare("folder_audio", source, tmp_path / "out", jobs=0, progress=False)
     assert set(prepare.summary(directory)["counts"]) == {"train", "validation"}
     assert any("test has no" in warning for warning in prepare.summary(directory)["warnings"])

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from dfjax import compare, rebalance, score_file, smote, train, tune
-from dfjax.ledger import Ledger
+from dfjax import compare, rebalance, tune
+from dfjax.decide import score_file
+from dfjax.imbalance import smote
+from dfjax.imbalance.ledger import Ledger
 from dfjax.records import InputError
+from dfjax.training import train
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STUDY = str(ROOT / "experiments" / "imbalance_study.py")
@@ -71,9 +74,7 @@ def test_compare_shares_the_backbone_continues_and_resamples_training_data_only(
     for folder in (plain, head):
         _, params, _, _ = train.restore_model(experiment("plain"), folder)
         states[folder] = params
-    assert not np.array_equal(
-        states[plain].pop("head")["out"]["kernel"], states[head].pop("head")["out"]["kernel"]
-    )
+    assert not np.array_equal(states[plain].pop("head")["out"]["kernel"], states[head].pop("head")["out"]["kernel"])
     jax.tree.map(np.testing.assert_array_equal, states[plain], states[head])
     scores = score_file.read(head / "scores" / "folder_audio.test.csv")
     assert np.bincount(scores.label).tolist() == list(CLIPS["test"])

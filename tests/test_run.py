@@ -11,12 +11,22 @@ import numpy as np
 import pytest
 import soundfile
 
-from dfjax import checkpoint, predict, run, score_file, train, tune
+from dfjax import predict, run, tune
 from dfjax.data import sources
+from dfjax.decide import score_file
 from dfjax.records import InputError
+from dfjax.training import checkpoint, train
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-ARTEFACTS = ["config.json", "environment.json", "metrics.jsonl", "decision.json", "report.json", "report.md", "report.html"]
+ARTEFACTS = [
+    "config.json",
+    "environment.json",
+    "metrics.jsonl",
+    "decision.json",
+    "report.json",
+    "report.md",
+    "report.html",
+]
 
 
 def experiment(steps=12, **changes):
@@ -115,7 +125,12 @@ def test_an_interrupted_run_ends_bit_identical(finished, recordings, data_dir, t
         run.run(experiment(), folder, name="small", data_dir=data_dir, source=recordings, progress=False)
     monkeypatch.setattr(checkpoint, "save", save)
     run.run(experiment(), folder, name="small", data_dir=data_dir, source=recordings, progress=False)
-    for name in ("scores/folder_audio.validation.csv", "scores/folder_audio.test.csv", "metrics.jsonl", "decision.json"):
+    for name in (
+        "scores/folder_audio.validation.csv",
+        "scores/folder_audio.test.csv",
+        "metrics.jsonl",
+        "decision.json",
+    ):
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
 
 
@@ -197,7 +212,10 @@ def test_a_workdir_that_is_a_file_is_refused(tmp_path):
     assert result.returncode == 2 and "is a file" in result.stderr and (tmp_path / "w").read_text() == "mine"
 
 
-@pytest.mark.parametrize(("tree", "expected"), [("empty", "holds no folders named real and fake"), ("one class", "fake files are needed too")])
+@pytest.mark.parametrize(
+    ("tree", "expected"),
+    [("empty", "holds no folders named real and fake"), ("one class", "fake files are needed too")],
+)
 def test_a_source_that_cannot_be_trained_on_leaves_nothing(tree, expected, recordings, tmp_path):
     source = tmp_path / "source"
     source.mkdir()
@@ -230,7 +248,12 @@ def test_kill_9_and_the_same_command_end_bit_identical(finished, recordings, dat
         job.send_signal(signal.SIGKILL)
         job.wait()
     subprocess.run(words, cwd=ROOT, check=True, capture_output=True, timeout=200)
-    for name in ("scores/folder_audio.validation.csv", "scores/folder_audio.test.csv", "metrics.jsonl", "decision.json"):
+    for name in (
+        "scores/folder_audio.validation.csv",
+        "scores/folder_audio.test.csv",
+        "metrics.jsonl",
+        "decision.json",
+    ):
         assert (tmp_path / "w" / name).read_bytes() == (finished[0] / name).read_bytes(), name
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from data_builders.demo_faces import synthesis
-from dfjax import predict, run, score_file
+from dfjax import predict, run
+from dfjax.decide import score_file
 from experiments import image_focal, image_self_blended
 from tests.data_builders import fixtures
 
@@ -103,7 +104,4 @@ def _talking(identity: int) -> list[np.ndarray]:
         cv2.imdecode(np.frombuffer(picture.image, np.uint8), cv2.IMREAD_COLOR_RGB)
         for picture in synthesis.identity_pictures("train", identity)[:6]
     ]
-    return [
-        cv2.copyMakeBorder(cv2.resize(image, (256, 256)), 32, 32, 64, 64, cv2.BORDER_REPLICATE)
-        for image in images
-    ]
+    return [cv2.copyMakeBorder(cv2.resize(image, (256, 256)), 32, 32, 64, 64, cv2.BORDER_REPLICATE) for image in images]

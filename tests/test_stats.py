@@ -7,8 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from dfjax import audit, prepare, stats, stats_view
+from dfjax import prepare, stats
 from dfjax.records import InputError
+from dfjax.reporting import audit, stats_view
 from tests.data_builders import fixtures, trees
 
 
@@ -111,9 +112,7 @@ def test_text_and_chart(folder, tmp_path):
 def test_one_record_per_clip_is_audited():
     """Ten windows of each clip: the records of one clip count once."""
     rng = np.random.default_rng(0)
-    records = [
-        {"audio": rng.integers(-99, 99, 1600).astype(np.int16), "duration": i // 10} for i in range(400)
-    ]
+    records = [{"audio": rng.integers(-99, 99, 1600).astype(np.int16), "duration": i // 10} for i in range(400)]
     labels, clips = np.arange(400) // 10 % 2, np.array([f"c{i // 10}" for i in range(400)])
     result = audit.audit_records(records, labels, clips, clips)
     assert result["clips"] == result["used"] == result["groups"] == 40

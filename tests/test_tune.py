@@ -7,9 +7,12 @@ import sys
 import numpy as np
 import pytest
 
-from dfjax import calibration, cli, metrics, operating, report, score_file, thresholds, tune
-from dfjax.ledger import Ledger
+from dfjax import tune
+from dfjax.decide import calibration, metrics, operating_points, score_file, thresholds
+from dfjax.imbalance.ledger import Ledger
 from dfjax.records import InputError
+from dfjax.reporting import report
+from dfjax.runtime import cli
 
 
 def make(split="validation", n=1200, seed=0, gap=2.0):
@@ -31,7 +34,7 @@ def make(split="validation", n=1200, seed=0, gap=2.0):
 @pytest.fixture(autouse=True)
 def few_replicates(monkeypatch):
     monkeypatch.setattr(tune, "REPLICATES", 100)
-    monkeypatch.setattr(operating, "replicates", lambda clips: 100)
+    monkeypatch.setattr(operating_points, "replicates", lambda clips: 100)
 
 
 @pytest.fixture
@@ -75,9 +78,7 @@ def test_decision_says_what_was_chosen_on_what_and_what_it_is_worth(workdir, mon
     assert decision["value"] > decision["half"]["f1"] and decision["corrected_value"] < decision["value"]
     low, high = decision["interval"]
     assert low < decision["threshold"] <= high and not ((clips.score > low) & (clips.score < high)).any()
-    assert (
-        decision["confidence_interval"][0] < decision["corrected_value"] < decision["confidence_interval"][1]
-    )
+    assert decision["confidence_interval"][0] < decision["corrected_value"] < decision["confidence_interval"][1]
     assert decision["bootstrap"]["unit"] == "120 groups of clips"
 
 
@@ -97,9 +98,7 @@ def test_a_reloaded_decision_reproduces_every_prediction_bit_for_bit(tmp_path, s
         scores, score=np.round(scores.score * 2 ** (3 * seed)) / np.float32(2 ** (3 * seed))
     )  # ties
     score_file.write(tmp_path / "demo.validation.csv", scores)
-    before, after = (
-        score_file.by_clip(x) for x in (scores, score_file.read(tmp_path / "demo.validation.csv"))
-    )
+    before, after = (score_file.by_clip(x) for x in (scores, score_file.read(tmp_path / "demo.validation.csv")))
     assert before.score.dtype == after.score.dtype == np.float32
     np.testing.assert_array_equal(before.score.view(np.uint32), after.score.view(np.uint32))
     for criterion in thresholds.CRITERIA:
@@ -124,9 +123,7 @@ def test_a_reloaded_decision_reproduces_every_prediction_bit_for_bit(tmp_path, s
 @pytest.fixture
 def reported(workdir):
     """A finished run with subgroups and generators that training never saw."""
-    validation, test = (
-        score_file.read(workdir / f"scores/demo.{split}.csv") for split in ("validation", "test")
-    )
+    validation, test = (score_file.read(workdir / f"scores/demo.{split}.csv") for split in ("validation", "test"))
     subgroups = {"gender": {clip: ("f", "m")[int(clip) % 2] for clip in set(test.clip.tolist())}}
     made = report.build(
         validation=validation, test=test, decision=tune.decide(validation), subgroups=subgroups,
@@ -158,9 +155,7 @@ def test_tuning_renews_the_report_and_only_what_the_decision_changes(reported, m
     decision = tune.read_decision(reported / "decision.json")
     found = json.loads((reported / "report.json").read_text())
     assert (
-        found["threshold"]["value"]
-        == decision["threshold"]
-        < json.loads(before["report.json"])["threshold"]["value"]
+        found["threshold"]["value"] == decision["threshold"] < json.loads(before["report.json"])["threshold"]["value"]
     )
     assert found["decision"] == decision and "precision_at_recall" in (reported / "report.md").read_text()
     assert (reported / "report.html").read_bytes() != before["report.html"]
@@ -178,9 +173,7 @@ def test_a_certificate_that_fails_leaves_a_report_without_a_tuned_threshold(repo
 
 def test_a_report_that_cannot_be_renewed_says_why(reported, monkeypatch, capsys):
     before = (reported / "report.json").read_bytes()
-    _, out, _ = run(
-        monkeypatch, capsys, "--workdir", reported, "--criterion", "eer", "--out", reported / "other.json"
-    )
+    _, out, _ = run(monkeypatch, capsys, "--workdir", reported, "--criterion", "eer", "--out", reported / "other.json")
     assert "report" not in out and (reported / "report.json").read_bytes() == before
     (reported / "scores/demo.test.csv").unlink()
     _, out, err = run(monkeypatch, capsys, "--workdir", reported, "--json")
@@ -225,12 +218,7 @@ def test_undefined_exits_2_with_a_strict_decision(tmp_path, monkeypatch, capsys)
     (tmp_path / "x.csv").write_text("label,score\n0,1\n0,2\n")
     code, _, err = run(monkeypatch, capsys, "--scores", tmp_path / "x.csv", "--out", tmp_path / "d.json")
     decision = strict((tmp_path / "d.json").read_text())
-    assert (
-        code == 2
-        and "undefined" in err
-        and decision["threshold"] is None
-        and decision["status"] == "undefined"
-    )
+    assert code == 2 and "undefined" in err and decision["threshold"] is None and decision["status"] == "undefined"
     assert decision["half"]["recall"] is None
 
 
@@ -245,17 +233,10 @@ def test_certified_or_how_many_clips_are_missing(workdir, monkeypatch, capsys):
 
 
 def test_abstain_band_and_deployment_prior_are_stored(workdir, monkeypatch, capsys):
-    code, out, _ = run(
-        monkeypatch, capsys, "--workdir", workdir, "--abstain", "0.02", "--deploy_prior", "0.01"
-    )
+    code, out, _ = run(monkeypatch, capsys, "--workdir", workdir, "--abstain", "0.02", "--deploy_prior", "0.01")
     decision = tune.read_decision(workdir / "decision.json")
     band = decision["band"]
-    assert (
-        code == 0
-        and "no verdict" in out
-        and band["real_below"] < band["fake_from"]
-        and 0 < band["undecided"] < 1
-    )
+    assert code == 0 and "no verdict" in out and band["real_below"] < band["fake_from"] and 0 < band["undecided"] < 1
     fitted = decision["calibration"]
     z = calibration.logits(np.zeros(1), fitted) - (
         fitted["intercept"] - math.log(fitted["prior"] / (1 - fitted["prior"]))

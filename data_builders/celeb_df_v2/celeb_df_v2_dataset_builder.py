@@ -38,9 +38,7 @@ def index(source: epath.PathLike, *, protocol: str = "official") -> Index:
     splitting.one_of("protocol", protocol, PROTOCOLS)
     root = indexing.find_root(source, lambda inside: {"celeb-real", "celeb-synthesis"} <= set(inside))
     if root is None:
-        raise InputError(
-            f"no Celeb-DF v2 in {source}: expected Celeb-real/ and Celeb-synthesis/, 3 down at most"
-        )
+        raise InputError(f"no Celeb-DF v2 in {source}: expected Celeb-real/ and Celeb-synthesis/, 3 down at most")
     result = Index("celeb_df_v2", "videos", [])
     inside = indexing.folders(root)
     if "youtube-real" not in inside:
@@ -67,9 +65,7 @@ def _add_class(files, kind: str, name: str, label: int, result: Index) -> None:
     for stem, id_, path in files:
         match = pattern.fullmatch(stem) if pattern else None
         if pattern and not match:
-            result.skipped.append(
-                (id_, "name unlike id0_0000" if label == REAL else "name unlike id0_id1_0000")
-            )
+            result.skipped.append((id_, "name unlike id0_0000" if label == REAL else "name unlike id0_id1_0000"))
             continue
         # A YouTube clip names nobody: it is its own group.
         people = tuple(f"id{number}" for number in match.groups()[:-1]) if match else (f"youtube/{stem}",)
@@ -104,10 +100,7 @@ def _split_officially(root, source, result: Index) -> None:
     keys = {item.id: _key(item.id.split("/")[0], _video(item)) for item in result.items}
     absent = sorted(set(listed) - set(keys.values()))
     result.skipped += [(f"{folder}/{stem}", f"in {TEST_LIST} but not on disk") for folder, stem in absent]
-    items = [
-        dataclasses.replace(item, split="test" if keys[item.id] in listed else "train")
-        for item in result.items
-    ]
+    items = [dataclasses.replace(item, split="test" if keys[item.id] in listed else "train") for item in result.items]
     result.items = sorted(splitting.carve_validation(items), key=lambda item: item.id)
     result.people = {}  # this protocol promises nothing about people
     result.warnings.append(_leak(result.items))

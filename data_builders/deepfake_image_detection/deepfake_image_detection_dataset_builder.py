@@ -60,9 +60,7 @@ def _is_faces(inside) -> bool:
 
 
 def _is_pictures(inside) -> bool:
-    return any(
-        name in inside or any(key.startswith(name + "-") for key in inside) for name in ("train", "test")
-    )
+    return any(name in inside or any(key.startswith(name + "-") for key in inside) for name in ("train", "test"))
 
 
 def _add_classes(folder: epath.Path, split: str, root, result: Index) -> None:
@@ -90,9 +88,7 @@ def _index_faces(root, inside) -> Index:
 def _index_pictures(root, inside, protocol: str) -> Index:
     result = Index("deepfake_image_detection", "pictures", [])
     for split in ("train", "test"):
-        parts = [
-            path for name, path in inside.items() if name.startswith(split + "-")
-        ]  # names of a Drive export
+        parts = [path for name, path in inside.items() if name.startswith(split + "-")]  # names of a Drive export
         parts = [splitting.below(path, split) for path in parts] + [inside.get(split)]
         for part in parts:
             if part is not None:

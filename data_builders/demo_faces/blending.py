@@ -8,9 +8,7 @@ def match_colours(source, target, mask, share: float):
     """Moves the source's colours under the mask towards the target's (Reinhard et al., 2001)."""
     weight = (mask / mask.sum())[..., None]
     mean, goal = (source * weight).sum((0, 1)), (target * weight).sum((0, 1))
-    spread, wide = (
-        np.sqrt((np.square(i - m) * weight).sum((0, 1))) for i, m in ((source, mean), (target, goal))
-    )
+    spread, wide = (np.sqrt((np.square(i - m) * weight).sum((0, 1))) for i, m in ((source, mean), (target, goal)))
     matched = (source - mean) * np.clip(wide / spread, 0.5, 2) + goal
     return (source + np.float32(share) * (matched - source)).astype(np.float32)
 

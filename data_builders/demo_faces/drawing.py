@@ -161,9 +161,7 @@ def _draw_eye(image, look: Look, pose: Pose, u, v, shade) -> None:
 
 def _draw_nose(image, look: Look, pose: Pose, u, v, skin) -> None:
     """A shaded side, a tip and two nostrils; v is zero at the tip."""
-    ridge = np.exp(
-        -(((u - 0.03 * np.sign(pose.light_x)) / look.nose_width) ** 2) - (np.minimum(v, 0) / 0.2) ** 2
-    )
+    ridge = np.exp(-(((u - 0.03 * np.sign(pose.light_x)) / look.nose_width) ** 2) - (np.minimum(v, 0) / 0.2) ** 2)
     _paint(image, 0.3 * ridge * np.clip((0.05 - v) * 30, 0, 1), skin * 0.7)
     _paint(image, 0.25 * ellipse(u, v, 0, 0, look.nose_width, 0.05), np.clip(skin * 1.25, 0, 1))
     for side in (-1, 1):
@@ -198,8 +196,5 @@ def _on_skin(texture, u, v) -> Masks:
     """The texture at face coordinates, so that it moves with the face."""
     grids = [np.ascontiguousarray(np.broadcast_to(128 + 120 * c, u.shape), np.float32) for c in (u, v)]
     return np.stack(
-        [
-            cv2.remap(texture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-            for x, y in zip(*grids, strict=True)
-        ]
+        [cv2.remap(texture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT) for x, y in zip(*grids, strict=True)]
     )

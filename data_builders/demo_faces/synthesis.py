@@ -102,9 +102,7 @@ def _camera(images: Images, rng: np.random.Generator) -> list[UInt8[np.ndarray, 
     for image in images:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 0.9))
         image = image * (rng.uniform(0.8, 1.15) * np.exp(rng.normal(0, 0.04, 3))).astype(np.float32)
-        image = image + rng.standard_normal(image.shape, dtype=np.float32) * np.float32(
-            rng.uniform(0.004, 0.016)
-        )
+        image = image + rng.standard_normal(image.shape, dtype=np.float32) * np.float32(rng.uniform(0.004, 0.016))
         shot.append(_decode(_encode(to_bytes(image), rng)))
     return shot
 

@@ -112,9 +112,7 @@ def speaker_clips(split: str, speaker: int) -> list[Clip]:
 
     score = _stack([_draw_score(rng, voice) for rng in rngs])
     dry = _utter(score, voice, rngs)
-    methods = [
-        _method(split, speaker, k - REAL_PER_SPEAKER) if label else "" for k, label in enumerate(labels)
-    ]
+    methods = [_method(split, speaker, k - REAL_PER_SPEAKER) if label else "" for k, label in enumerate(labels)]
     for k, method in enumerate(methods):
         if method:
             dry[k] = _copy_synthesis(dry[k], score.f0[k], score.voiced[k], method, rngs[k])
@@ -184,9 +182,7 @@ def _stack(scores: list[Score]) -> Score:
 # ---- how it sounds -----------------------------------------------------------------------------------------
 
 
-def _utter(
-    score: Score, voice: Voice, rngs: list[np.random.Generator]
-) -> Float32[np.ndarray, "clips {SAMPLES}"]:
+def _utter(score: Score, voice: Voice, rngs: list[np.random.Generator]) -> Float32[np.ndarray, "clips {SAMPLES}"]:
     """Pulses and noise through the vocal tract; each clip's mean square is one."""
     wobble = np.stack([rng.standard_normal((2, SAMPLES // 32), dtype=np.float32) for rng in rngs])
     noise = np.stack([rng.standard_normal(SAMPLES, dtype=np.float32) for rng in rngs])
@@ -204,9 +200,7 @@ def _utter(
     source = per_sample(score.voiced) * (pulses + voice.breath * noise * (0.2 + 5 * flow))
     tract = _all_pole(score.formants, 50 + 0.04 * score.formants)
     constriction = _all_pole(score.hiss_centre[..., None], np.full((*score.f0.shape, 1), 1500, np.float32))
-    constriction *= np.float32(0.5) * (1 - np.exp(-1j * np.pi * FREQUENCY / FREQUENCY[-1])).astype(
-        np.complex64
-    )
+    constriction *= np.float32(0.5) * (1 - np.exp(-1j * np.pi * FREQUENCY / FREQUENCY[-1])).astype(np.complex64)
     spectrum = pieces(source) * tract + pieces(per_sample(score.hiss) * noise) * constriction
     dry = overlap_add(scipy.fft.irfft(spectrum, FFT))[:, HOP : HOP + SAMPLES]
     return dry / np.sqrt(np.mean(dry * dry, axis=1, keepdims=True))

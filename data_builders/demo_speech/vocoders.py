@@ -78,9 +78,7 @@ def sinusoidal(spectrum, f0, voiced, rng, partials: int = 40):
     for k in range(1, partials + 1):
         bins = np.rint(k * f0 * FFT / SAMPLE_RATE).astype(np.int64)
         amplitude = np.where(bins <= FFT // 2, magnitude[frames, np.minimum(bins, FFT // 2)], 0)
-        total += per_sample(amplitude[None].astype(np.float32))[0] * np.cos(
-            k * phase + rng.uniform(0, 2 * np.pi)
-        )
+        total += per_sample(amplitude[None].astype(np.float32))[0] * np.cos(k * phase + rng.uniform(0, 2 * np.pi))
     return stft(total)
 
 

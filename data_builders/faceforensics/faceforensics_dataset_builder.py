@@ -103,9 +103,7 @@ def read_lists(places: list[epath.Path]) -> dict[str, tuple[str, str, str]]:
     for name, (split, count) in LISTS.items():
         path = splitting.find_file(name, places)
         if path is None:
-            raise InputError(
-                f"{name} not found in {places[1]} or its splits/ folder; copy it from {LISTS_FROM}"
-            )
+            raise InputError(f"{name} not found in {places[1]} or its splits/ folder; copy it from {LISTS_FROM}")
         try:
             content = [tuple(pair) for pair in json.loads(path.read_text())]
             # ids stay text: int("003") would name no file

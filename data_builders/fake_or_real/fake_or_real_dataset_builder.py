@@ -48,9 +48,7 @@ def index(source: epath.PathLike, *, protocol: str = "official", version: str = 
     inside = indexing.folders(root)
     split_here = bool(set(SPLIT_FOLDERS) & set(inside))
     result = Index("fake_or_real", "splits" if split_here else "no splits", [])
-    parts = (
-        {split: inside.get(name) for name, split in SPLIT_FOLDERS.items()} if split_here else {"train": root}
-    )
+    parts = {split: inside.get(name) for name, split in SPLIT_FOLDERS.items()} if split_here else {"train": root}
     for split, part in parts.items():
         classes = indexing.folders(part) if part is not None else {}
         for name, label in LABELS.items():
@@ -78,9 +76,7 @@ def _root(source: epath.Path, version: str) -> epath.Path:
     known = {name: key for key, names in VERSIONS.items() for name in names}
     holder = indexing.find_root(source, lambda inside: is_data(inside) or bool(set(inside) & set(known)))
     if holder is None:
-        raise InputError(
-            f"no Fake-or-Real in {source}: expected for-norm/ or the like, or training/ and testing/"
-        )
+        raise InputError(f"no Fake-or-Real in {source}: expected for-norm/ or the like, or training/ and testing/")
     inside = indexing.folders(holder)
     here = {known[name]: path for name, path in inside.items() if name in known}
     if not here:  # the user pointed into one version, maybe renamed
@@ -92,9 +88,7 @@ def _root(source: epath.Path, version: str) -> epath.Path:
         )
     root = indexing.find_root(here[version], is_data)
     if root is None:
-        raise InputError(
-            f"{here[version]}: expected training/, validation/ and testing/ with real/ and fake/"
-        )
+        raise InputError(f"{here[version]}: expected training/, validation/ and testing/ with real/ and fake/")
     return root
 
 

@@ -59,16 +59,12 @@ def index(source: epath.PathLike, *, protocol: str = "disjoint", label: str = "a
     result.warnings += [f"no folder {name}: left out" for name in CATEGORIES if name not in inside]
     rows = _metadata(root, epath.Path(source), result)
     if not rows and protocol == "people":
-        raise InputError(
-            f"{METADATA} not found in {root}: protocol 'people' needs it; it is part of the download"
-        )
+        raise InputError(f"{METADATA} not found in {root}: protocol 'people' needs it; it is part of the download")
     seen = set()
     for name, (visual, audio) in CATEGORIES.items():
         fake = {"any": visual or audio, "visual": visual, "audio": audio}[label]
         for id_, path in (
-            indexing.media_files(inside[name], root, indexing.VIDEO_SUFFIXES, result.skipped)
-            if name in inside
-            else []
+            indexing.media_files(inside[name], root, indexing.VIDEO_SUFFIXES, result.skipped) if name in inside else []
         ):
             key = _key(id_)
             seen.add(key)
@@ -119,15 +115,11 @@ def _metadata(root, source, result: Index) -> dict[tuple[str, str], Row]:
             people = dict.fromkeys((*other.people, *row.people))
             rows[_key(row.id)] = dataclasses.replace(other, method=AMBIGUOUS, people=tuple(people))
     if twice:
-        result.warnings.append(
-            f"{METADATA} lists {len(twice)} files with two methods; their method is '{AMBIGUOUS}'"
-        )
+        result.warnings.append(f"{METADATA} lists {len(twice)} files with two methods; their method is '{AMBIGUOUS}'")
     return rows
 
 
-def _add(
-    id_: str, path, label: int, parts: tuple[str, str], category: str, row: Row | None, result: Index
-) -> None:
+def _add(id_: str, path, label: int, parts: tuple[str, str], category: str, row: Row | None, result: Index) -> None:
     folders = id_.split("/")
     if len(folders) != 5 or not PERSON.fullmatch(folders[3]):
         result.skipped.append((id_, "not in <category>/<race>/<gender>/<id>/"))

@@ -24,9 +24,7 @@ class Builder(preparing.MediaBuilder):
         "metadata.csv with the column file and any of identity, group, generator, gender, ethnicity."
     )
     BUILDER_CONFIGS = [
-        preparing.MediaConfig(
-            name="folder", protocol="folder", modality="image", description="Pictures as they are."
-        ),
+        preparing.MediaConfig(name="folder", protocol="folder", modality="image", description="Pictures as they are."),
         preparing.MediaConfig(
             name="folder-crops",
             protocol="folder",

@@ -47,14 +47,10 @@ def index(source: epath.PathLike, *, protocol: str = "disjoint") -> Index:
     source = epath.Path(source)
     root = indexing.find_root(source, lambda inside: "generated_audio" in inside or _vocoders(inside))
     if root is None:
-        raise InputError(
-            f"no WaveFake in {source}: expected generated_audio/ with ljspeech_melgan/ and the like"
-        )
+        raise InputError(f"no WaveFake in {source}: expected generated_audio/ with ljspeech_melgan/ and the like")
     inside = indexing.folders(root)
     variant = "generated_audio" if "generated_audio" in inside else "plain"
-    generated = splitting.below(root, "generated_audio", "generated_audio") or inside.get(
-        "generated_audio", root
-    )
+    generated = splitting.below(root, "generated_audio", "generated_audio") or inside.get("generated_audio", root)
     result = Index("wavefake", variant, [])
     for name, folder in indexing.folders(generated).items():
         if name in GENERATED:
@@ -101,9 +97,7 @@ def _add_real(start: str, chain, count: int, language: str, places, root, result
             if clips is None:
                 continue
             base = root if clips.is_relative_to(root) else place
-            files = indexing.media_files(
-                clips, base, indexing.AUDIO_SUFFIXES, result.skipped, recursive=False
-            )
+            files = indexing.media_files(clips, base, indexing.AUDIO_SUFFIXES, result.skipped, recursive=False)
             if len(files) != count:
                 result.warnings.append(f"{folder.name}: found {len(files)} files, published {count}")
             for id_, path in files:
@@ -113,13 +107,9 @@ def _add_real(start: str, chain, count: int, language: str, places, root, result
 
 
 def _warn_of_lone_fakes(result: Index) -> None:
-    languages = {
-        label: {i.subgroups[0][1] for i in result.items if i.label == label} for label in (REAL, FAKE)
-    }
+    languages = {label: {i.subgroups[0][1] for i in result.items if i.label == label} for label in (REAL, FAKE)}
     for language in sorted(languages[FAKE] - languages[REAL]):
-        result.warnings.append(
-            f"no real speech in language {language!r}: there the language gives the label away"
-        )
+        result.warnings.append(f"no real speech in language {language!r}: there the language gives the label away")
 
 
 class Builder(preparing.MediaBuilder):

@@ -1,7 +1,7 @@
 """Waveforms on the device: int16 rows of one length, random or first cuts, augmentation in the step.
 
-Augmentation follows the sound: silence trimmed and speed changed while cutting; then a pause before the voice, the room, gain and
-noise, RawBoost, the telephone, gaps. What is not named in the experiment is off and costs nothing.
+Augmentation follows the sound: silence trimmed and speed changed while cutting; then a pause before the voice, the
+room, gain and noise, RawBoost, the telephone, gaps. What is not named in the experiment is off and costs nothing.
 """
 
 import jax

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
-from dfjax.data import jpeg_like
+from dfjax.features import jpeg_like
 
 GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luma of RGB, ITU-R BT.601
 
@@ -34,9 +34,7 @@ def _choose(key, rate, new, old):
     return jnp.where(chosen, new, old)
 
 
-def flip(
-    key: Key[Array, ""], images: Float[Array, "b h w c"], *, rate: float = 0.5
-) -> Float[Array, "b h w c"]:
+def flip(key: Key[Array, ""], images: Float[Array, "b h w c"], *, rate: float = 0.5) -> Float[Array, "b h w c"]:
     """Mirrors a share `rate` of the images left to right."""
     return _choose(key, rate, images[:, :, ::-1], images)
 
@@ -65,10 +63,7 @@ def sample(image: Float[Array, "h w c"], rows: Float[Array, "n m"], columns: Flo
     """The image at fractional pixel positions, bilinear; positions outside take the nearest edge."""
     at = [rows, columns]
     return jnp.stack(
-        [
-            jax.scipy.ndimage.map_coordinates(image[..., c], at, order=1, mode="nearest")
-            for c in range(image.shape[2])
-        ],
+        [jax.scipy.ndimage.map_coordinates(image[..., c], at, order=1, mode="nearest") for c in range(image.shape[2])],
         axis=-1,
     )
 
@@ -93,9 +88,7 @@ def affine(
     key_angle, key_zoom, key_shift = jax.random.split(key, 3)
     angle = jnp.deg2rad(_uniform(key_angle, images, -degrees, degrees, 1, 1))
     factor = _uniform(key_zoom, images, 1 - zoom, 1 + zoom, 1, 1)
-    move = (
-        _uniform(key_shift, images, -shift, shift, 2, 1, 1) * jnp.array([height, width])[None, :, None, None]
-    )
+    move = _uniform(key_shift, images, -shift, shift, 2, 1, 1) * jnp.array([height, width])[None, :, None, None]
     y, x = (jnp.mgrid[:height, :width] - middle)[:, None] / factor[None]
     rows = jnp.cos(angle) * y - jnp.sin(angle) * x + middle[:1] + move[:, 0]
     columns = jnp.sin(angle) * y + jnp.cos(angle) * x + middle[1:] + move[:, 1]
@@ -119,9 +112,7 @@ def colour(
     images = mean + (images - mean) * _uniform(keys[0], images, 1 - contrast, 1 + contrast)
     grey = (images @ GREY)[..., None]
     images = grey + (images - grey) * _uniform(keys[1], images, 1 - saturation, 1 + saturation)
-    images += _uniform(keys[2], images, -brightness, brightness) + _uniform(
-        keys[3], images, -tint, tint, 1, 1, 3
-    )
+    images += _uniform(keys[2], images, -brightness, brightness) + _uniform(keys[3], images, -tint, tint, 1, 1, 3)
     return jnp.clip(images, 0, 1)
 
 
@@ -256,9 +247,7 @@ def augment(
     """
     keys = jax.random.split(key, 9)
     images = affine(keys[0], images, degrees=degrees, zoom=zoom, shift=shift)
-    images = colour(
-        keys[1], images, brightness=brightness, contrast=contrast, saturation=saturation, tint=tint
-    )
+    images = colour(keys[1], images, brightness=brightness, contrast=contrast, saturation=saturation, tint=tint)
     images = blur(keys[2], images, sigma=blur_sigma, rate=blur_rate)
     images = downscale(keys[3], images, factor=factor, rate=downscale_rate)
     if noise_std:

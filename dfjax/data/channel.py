@@ -35,9 +35,7 @@ def rms(x: Float[Array, "batch time"]) -> Float[Array, "batch 1"]:
     return jnp.sqrt(jnp.mean(x**2, axis=1, keepdims=True))
 
 
-def white(
-    key: Key[Array, ""], key_start: Key[Array, ""], batch: int, samples: int
-) -> Float[Array, "batch {samples}"]:
+def white(key: Key[Array, ""], key_start: Key[Array, ""], batch: int, samples: int) -> Float[Array, "batch {samples}"]:
     """White Gaussian noise of unit variance, each row cut at a random place from one stretch.
 
     Drawing it anew for every clip would cost as much as a small network.
@@ -84,8 +82,9 @@ def convolve_sum(
 def mu_law(x: Float[Array, "batch time"], *, levels: int = 127) -> Float[Array, "batch time"]:
     """Companded, rounded to `levels` steps on either side of zero, expanded again.
 
-    With F(x) = sign(x) ln(1 + MU |x|) / ln(1 + MU), clipped to [-1, 1], the result is F^-1(round(levels F(x)) / levels): the
-    continuous curve that the segments of G.711 follow. Zero stays zero; many levels are the identity on [-1, 1].
+    With F(x) = sign(x) ln(1 + MU |x|) / ln(1 + MU), clipped to [-1, 1], the result is F^-1(round(levels F(x)) /
+    levels): the continuous curve that the segments of G.711 follow. Zero stays zero; many levels are the identity on
+    [-1, 1].
     """
     top = np.float32(np.log1p(MU))
     code = jnp.round(jnp.log1p(MU * jnp.minimum(jnp.abs(x), 1)) / top * levels) / levels
@@ -183,9 +182,9 @@ def lead(
 ) -> Float[Array, "batch time"]:
     """Puts up to `seconds` of near silence before a share `rate` of the clips; what no longer fits is cut off.
 
-    How much silence a clip begins with tells many a corpus's classes apart (Mueller et al. 2021, "Speech is silver, silence is
-    golden"); after this, and after trimming, it does not. The silence is white noise at a level drawn from `level_db` (dB of
-    full scale), since a recording is never all zeros.
+    How much silence a clip begins with tells many a corpus's classes apart (Mueller et al. 2021, "Speech is silver,
+    silence is golden"); after this, and after trimming, it does not. The silence is white noise at a level drawn from
+    `level_db` (dB of full scale), since a recording is never all zeros.
     """
     if not (seconds and rate):
         return x

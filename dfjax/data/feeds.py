@@ -1,8 +1,8 @@
 """Where a step's examples come from: the whole split on the devices, or batches read ahead. Chosen by size.
 
-Both feeds have one form, so that the training loop has one too: outside the step `take` gives what the compiled step needs, inside it
-`examples` turns that into the batch. Both draw the strata at the same rates and hand over the same compact examples, int16 or uint8; cut,
-augmentation and normalisation follow inside the step.
+Both feeds have one form, so that the training loop has one too: outside the step `take` gives what the compiled step
+needs, inside it `examples` turns that into the batch. Both draw the strata at the same rates and hand over the same
+compact examples, int16 or uint8; cut, augmentation and normalisation follow inside the step.
 """
 
 import dataclasses
@@ -12,10 +12,10 @@ from typing import Any
 import jax
 from jaxtyping import PyTree
 
-from dfjax import devices
 from dfjax.data import resident, sampling, sources, streaming
 from dfjax.data.sources import Split
 from dfjax.records import InputError
+from dfjax.runtime import devices, process
 
 RESIDENT_SHARE = 0.4  # of a device's free memory that a split may take; the rest is for the step
 FEEDS = ("auto", "resident", "streaming")
@@ -56,13 +56,15 @@ def choose(wanted: str, rows: int, example_bytes: int, batch: int, free: int) ->
     whole, ahead = rows * example_bytes, (streaming.AHEAD + 2) * batch * example_bytes
     if wanted == "resident" and whole > free:
         raise InputError(
-            f"config.data.feed='resident' needs {whole / GIB:.1f} GiB on each device, {free / GIB:.1f} GiB are free; use 'streaming'"
+            f"config.data.feed='resident' needs {whole / GIB:.1f} GiB on each device, {free / GIB:.1f} GiB are "
+            "free; use 'streaming'"
         )
     if wanted == "resident" or (wanted == "auto" and whole <= RESIDENT_SHARE * free):
         return "resident"
     if ahead > free:
         raise InputError(
-            f"batches of {batch} per device need {ahead / GIB:.1f} GiB, {free / GIB:.1f} GiB are free; lower config.train.batch"
+            f"batches of {batch} per device need {ahead / GIB:.1f} GiB, {free / GIB:.1f} GiB are free; lower "
+            "config.train.batch"
         )
     return "streaming"
 
@@ -96,14 +98,12 @@ def make(
       InputError: see `choose`; or codecs are wanted of the resident feed, which has no host in its step.
     """
     if codec_rate and wanted == "resident":
-        raise InputError(
-            f"config.augment.codec_rate={codec_rate} works on the host; use config.data.feed='streaming'"
-        )
+        raise InputError(f"config.augment.codec_rate={codec_rate} works on the host; use config.data.feed='streaming'")
     wanted = "streaming" if codec_rate else wanted
     sources.check_media(split, model.modality)
     size = None if model.modality == "audio" else model.size
     bytes_each = streaming.example_bytes(model.modality, size)
-    kind = choose(wanted, len(split), bytes_each, batch // mesh.size, devices.free_memory())
+    kind = choose(wanted, len(split), bytes_each, batch // mesh.size, process.free_memory())
     spread = devices.split_batch(mesh)
 
     if kind == "resident":

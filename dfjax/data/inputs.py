@@ -1,8 +1,9 @@
 """From raw examples on the device to the model's training input: cut, made fakes, augmentation, all inside the jitted step.
 
-A share of the batch can be fakes made from real training examples (`config.augment.self_fakes`): vocoded clips, self-blended
-faces. The strata are then drawn with as many real examples more and stored fakes fewer, so that the classes keep the rates of
-the plan and its log-odds stay true. What is made goes through the same augmentation as everything else.
+A share of the batch can be fakes made from real training examples (`config.augment.self_fakes`): vocoded clips,
+self-blended faces. The strata are then drawn with as many real examples more and stored fakes fewer, so that the
+classes keep the rates of the plan and its log-odds stay true. What is made goes through the same augmentation as
+everything else.
 """
 
 import functools
@@ -28,7 +29,8 @@ def made(config: ml_collections.ConfigDict) -> int:
     count = round(share * batch)
     if not 0 <= share < 1 or (share and not count):
         raise InputError(
-            f"config.augment.self_fakes={share} of batches of {batch}: expected 0 or a share from {1 / batch:.2g} to below 1"
+            f"config.augment.self_fakes={share} of batches of {batch}: expected 0 or a share from {1 / batch:.2g} "
+            "to below 1"
         )
     return count
 
@@ -92,15 +94,14 @@ def _keywords(function: Callable) -> set[str]:
 
 def _check(options: dict, known: set[str]) -> None:
     if unknown := sorted(set(options) - known):
-        raise InputError(
-            f"Unknown config.augment.{unknown[0]}; expected one of {sorted(known | {'self_fakes'})}"
-        )
+        raise InputError(f"Unknown config.augment.{unknown[0]}; expected one of {sorted(known | {'self_fakes'})}")
     for name in known & options.keys():
         if name.endswith("rate") and not 0 <= options[name] <= 1:
             raise InputError(f"config.augment.{name}={options[name]}: expected a share from 0 to 1")
     if (algorithm := options.get("rawboost_algorithm", 0)) not in (0, *rawboost.ALGORITHMS):
         raise InputError(
-            f"Unknown config.augment.rawboost_algorithm={algorithm}; expected 0 (off) or one of {list(rawboost.ALGORITHMS)}"
+            f"Unknown config.augment.rawboost_algorithm={algorithm}; expected 0 (off) or one of "
+            f"{list(rawboost.ALGORITHMS)}"
         )
 
 
@@ -135,9 +136,7 @@ def _both(options: dict, count: int) -> Callable:
     return both
 
 
-def _blend(
-    key: jax.Array, x: Float[Array, "batch size size 3"], **options: float
-) -> Float[Array, "batch size size 3"]:
+def _blend(key: jax.Array, x: Float[Array, "batch size size 3"], **options: float) -> Float[Array, "batch size size 3"]:
     return self_blend.blend(key, x, **options)[0]
 
 

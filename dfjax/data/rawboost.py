@@ -39,7 +39,8 @@ def notch_taps(
 ) -> Float[Array, "*filters taps"]:
     """Band-stop filters by the window method (Hamming), symmetric about the middle tap, with a gain of 1 at 0 Hz.
 
-    As scipy.signal.firwin(2 * half + 1, [centre - width / 2, centre + width / 2], fs=16000) with the edges kept inside (0, 8000).
+    As scipy.signal.firwin(2 * half + 1, [centre - width / 2, centre + width / 2], fs=16000) with the edges kept
+    inside (0, 8000).
 
     Args:
       centre: Hz.
@@ -134,16 +135,14 @@ PARALLEL = 8  # convolutive and impulsive side by side
 ALGORITHMS = (*SERIES, PARALLEL)
 
 
-def rawboost(
-    key: Key[Array, ""], x: Float[Array, "batch time"], *, algorithm: int
-) -> Float[Array, "batch time"]:
+def rawboost(key: Key[Array, ""], x: Float[Array, "batch time"], *, algorithm: int) -> Float[Array, "batch time"]:
     """One of the eight algorithms.
 
     Args:
       key: decides everything.
       x: speech in [-1, 1].
-      algorithm: 1 convolutive, 2 impulsive, 3 stationary; in series 4 (1, 2, 3), 5 (1, 2), 6 (1, 3), 7 (2, 3); 8 the sum of 1
-        and 2. The authors take 5 for logical access and 3 for the deepfake track of ASVspoof 2021.
+      algorithm: 1 convolutive, 2 impulsive, 3 stationary; in series 4 (1, 2, 3), 5 (1, 2), 6 (1, 3), 7 (2, 3); 8 the
+        sum of 1 and 2. The authors take 5 for logical access and 3 for the deepfake track of ASVspoof 2021.
 
     Raises:
       InputError: there is no such algorithm.

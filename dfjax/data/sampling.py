@@ -1,7 +1,8 @@
 """Class-weighted resampling as a pure function of a key: which rows make up a batch.
 
-Rows are sorted by stratum (class, or class and method). A batch takes its strata by systematic resampling, so that every batch holds each
-stratum at its rate to within one example, and its rows uniformly within the stratum, with replacement.
+Rows are sorted by stratum (class, or class and method). A batch takes its strata by systematic resampling, so that
+every batch holds each stratum at its rate to within one example, and its rows uniformly within the stratum, with
+replacement.
 """
 
 import dataclasses

@@ -38,9 +38,7 @@ def face_ellipse(points: Float[Array, "b 5 2"]) -> Float[Array, "b 5"]:
 def crop_ellipse(batch: int, size: int, margin: float = 1.3) -> Float[Array, "batch 5"]:
     """The ellipse that an upright face fills in a square crop of `margin` times the side of its box."""
     across, along, below = 0.35 / margin, 0.49 / margin, 0.08 / margin  # of the side of the crop
-    ellipse = np.array([0.5, 0.5 + below, across, along, 0], np.float32) * np.array(
-        [size] * 4 + [1], np.float32
-    )
+    ellipse = np.array([0.5, 0.5 + below, across, along, 0], np.float32) * np.array([size] * 4 + [1], np.float32)
     return jnp.broadcast_to(ellipse[None], (batch, 5))
 
 
@@ -69,9 +67,7 @@ def _shift_scale(key: Key[Array, ""], ellipse: Float[Array, "b 5"], size: int) -
     return jnp.concatenate([ellipse[:, :2] + shift, ellipse[:, 2:4] * (1 + 0.05 * scale), ellipse[:, 4:]], 1)
 
 
-def align(
-    images: Float[Array, "b s s 3"], at: Float[Array, "b 5"], to: Float[Array, "b 5"]
-) -> Float[Array, "b s s 3"]:
+def align(images: Float[Array, "b s s 3"], at: Float[Array, "b 5"], to: Float[Array, "b 5"]) -> Float[Array, "b s s 3"]:
     """Moves and scales each axis of the images so that the ellipse `at` comes to lie on `to`; no rotation."""
     pixels = jnp.arange(images.shape[1])[None]
     columns, rows = (

@@ -1,7 +1,7 @@
 """Prepared datasets on disk: open a split, know its labels without decoding, read records at random.
 
-A prepared dataset is a TFDS folder of ArrayRecord files with `index.<split>.npz` beside them (labels, ids, groups, clips, methods in
-record order), written by `dfjax.prepare`.
+A prepared dataset is a TFDS folder of ArrayRecord files with `index.<split>.npz` beside them (labels, ids, groups,
+clips, methods in record order), written by `dfjax.prepare`.
 """
 
 import dataclasses
@@ -13,9 +13,9 @@ import tensorflow_datasets as tfds
 from etils import epath
 from jaxtyping import Int
 
-from dfjax.files import local_copy
+from dfjax.decide.score_file import Scores
 from dfjax.records import LABEL_NAMES, MAX_SAMPLES, MEDIA, PARTS, SUBGROUPS, UNKNOWN, InputError
-from dfjax.score_file import Scores
+from dfjax.runtime.files import local_copy
 
 READ_AHEAD = 256  # records per read: large enough to amortise, small enough to keep memory flat
 
@@ -110,7 +110,8 @@ def open_split(directory: epath.PathLike, name: str) -> Split:
         raise InputError(f"{missing[0]} is missing; {AGAIN}")
     if len(records) != len(index["labels"]):
         raise InputError(
-            f"{directory}: {len(records)} records of {name} but an index of {len(index['labels'])}; delete it and prepare it again"
+            f"{directory}: {len(records)} records of {name} but an index of {len(index['labels'])}; delete it and "
+            "prepare it again"
         )
     return Split(
         name=name,

@@ -1,8 +1,8 @@
 """The streaming feed: grain reads the records that each batch needs, ahead of the step that takes them.
 
-Batch s is a function of (seed, s) alone: position p of the endless mixture of strata belongs to batch p // batch. So the state of the
-feed is the step, which every checkpoint holds already; a resumed run starts the mixture at its step and nothing else is stored. It does
-not depend on the number of processes either: each reads its block of every batch.
+Batch s is a function of (seed, s) alone: position p of the endless mixture of strata belongs to batch p // batch. So
+the state of the feed is the step, which every checkpoint holds already; a resumed run starts the mixture at its step
+and nothing else is stored. It does not depend on the number of processes either: each reads its block of every batch.
 """
 
 import sys

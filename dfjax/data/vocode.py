@@ -239,9 +239,7 @@ def _resynthesise(key: jax.Array, x: Float[Array, "batch time"], size: int) -> F
     made = jax.random.bernoulli(key_made, PREDICTED, (batch, 1, 1))
     z = jnp.where(made, _predicted(key_source, z, size, samples), z)
     magnitude = _any(key_magnitude, MAGNITUDES, jnp.abs(z), size)
-    phase = jnp.where(
-        made, jnp.angle(z), _any(key_phase, PHASES, z, size)
-    )  # of pulses it is artificial already
+    phase = jnp.where(made, jnp.angle(z), _any(key_phase, PHASES, z, size))  # of pulses it is artificial already
     guess = magnitude * jnp.exp(1j * phase)
     rounds = jax.random.randint(key_rounds, (batch, 1, 1), 0, ITERATIONS + 1)
 
@@ -254,9 +252,7 @@ def _resynthesise(key: jax.Array, x: Float[Array, "batch time"], size: int) -> F
 
     guess, _ = jax.lax.fori_loop(0, ITERATIONS, round_, (guess, jnp.zeros_like(guess)))
     y = istft(guess, size, samples)
-    loudness = jnp.sqrt(
-        jnp.mean(x**2, axis=1, keepdims=True) / (jnp.mean(y**2, axis=1, keepdims=True) + 1e-12)
-    )
+    loudness = jnp.sqrt(jnp.mean(x**2, axis=1, keepdims=True) / (jnp.mean(y**2, axis=1, keepdims=True) + 1e-12))
     return y * jnp.minimum(loudness, 4.0)
 
 

@@ -21,9 +21,7 @@ class Masking(nnx.Module):
     def __init__(self, *, time: int, frequency: int, deterministic: bool = True):
         self.time, self.frequency, self.deterministic = time, frequency, deterministic
 
-    def __call__(
-        self, x: Float[Array, "batch frames bins"], *, rngs=None
-    ) -> Float[Array, "batch frames bins"]:
+    def __call__(self, x: Float[Array, "batch frames bins"], *, rngs=None) -> Float[Array, "batch frames bins"]:
         if self.deterministic or not (self.time or self.frequency):
             return x
         key_time, key_frequency = jax.random.split(rngs.dropout())

@@ -47,9 +47,7 @@ def _half_bases() -> tuple[np.ndarray, np.ndarray]:
 @functools.cache
 def mel_filters(bins: int, low: float = 0.0, high: float = SAMPLE_RATE / 2) -> np.ndarray:
     """Librosa's Slaney-style triangular mel filters, (BINS, bins)."""
-    return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=FFT, n_mels=bins, fmin=low, fmax=high).T.astype(
-        np.float32
-    )
+    return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=FFT, n_mels=bins, fmin=low, fmax=high).T.astype(np.float32)
 
 
 @functools.cache
@@ -124,16 +122,12 @@ def power(x: Float[Array, "batch time"]) -> Float[Array, "batch frames bins"]:
     return real**2 + imaginary**2
 
 
-def log_filtered(
-    power: Float[Array, "batch frames bins"], filters: np.ndarray
-) -> Float[Array, "batch frames out"]:
+def log_filtered(power: Float[Array, "batch frames bins"], filters: np.ndarray) -> Float[Array, "batch frames out"]:
     """Natural logarithm of a filter bank's output, floored at FLOOR."""
     return jnp.log(jnp.maximum(jnp.matmul(power, filters, precision=jax.lax.Precision.HIGHEST), FLOOR))
 
 
-def few_at_a_time(
-    function: Callable[[Array], Array], x: Float[Array, "batch time"]
-) -> Float[Array, "batch ..."]:
+def few_at_a_time(function: Callable[[Array], Array], x: Float[Array, "batch time"]) -> Float[Array, "batch ..."]:
     """`function` of the batch, on CPU two clips a device at a time.
 
     A spectrogram of the whole batch is written to memory and read again by all that follows; that of two

@@ -13,7 +13,8 @@ from jaxtyping import Int16
 
 from dfjax.records import SAMPLE_RATE
 
-# name: encoder and the format of its samples, decoder, Hz of the encoder's input and of the decoder's output, bits per second
+# name: encoder and the format of its samples, decoder, Hz of the encoder's input and of the decoder's output, bits
+# per second
 CODECS = {
     "mp3": ("libmp3lame", "fltp", "mp3float", 16_000, 16_000, (24_000, 32_000, 48_000, 64_000)),
     "aac": ("aac", "fltp", "aac", 16_000, 16_000, (24_000, 32_000, 48_000, 64_000)),
@@ -35,9 +36,7 @@ LONGEST_DELAY = TAIL // 2
 def available() -> tuple[str, ...]:
     """The names in CODECS that this FFmpeg can encode and decode."""
     return tuple(
-        name
-        for name, (encoder, _, decoder, *_) in CODECS.items()
-        if _has(encoder, "w") and _has(decoder, "r")
+        name for name, (encoder, _, decoder, *_) in CODECS.items() if _has(encoder, "w") and _has(decoder, "r")
     )
 
 
@@ -72,9 +71,7 @@ def random_recode(rng: np.random.Generator, samples: Int16[np.ndarray, " n"]) ->
 def _delay(codec: str, bit_rate: int) -> int:
     """Samples by which a codec is late: where decoded noise correlates best with what it was."""
     noise = np.random.default_rng(0).normal(0, 3000, SAMPLE_RATE)
-    noise = soxr.resample(
-        soxr.resample(noise, SAMPLE_RATE, 4000), 4000, SAMPLE_RATE
-    )  # what every codec keeps
+    noise = soxr.resample(soxr.resample(noise, SAMPLE_RATE, 4000), 4000, SAMPLE_RATE)  # what every codec keeps
     decoded = _through(np.rint(noise).astype(np.int16), codec, bit_rate)[: SAMPLE_RATE + LONGEST_DELAY]
     size = 2 * (SAMPLE_RATE + LONGEST_DELAY)
     product = np.fft.rfft(decoded, size) * np.fft.rfft(noise, size).conj()

@@ -65,9 +65,7 @@ def crop(
     side = max(2, round(max(x1 - x0, y1 - y0) * margin))
     centre = (0.5 * (x0 + x1), 0.5 * (y0 + y1))
     turn = cv2.getRotationMatrix2D(centre, face.angle, 1.0)
-    turn[:, 2] = (
-        turn[:, 2] + 0.5 * side - np.array(centre)
-    )  # the centre of the face goes to the centre of the crop
+    turn[:, 2] = turn[:, 2] + 0.5 * side - np.array(centre)  # the centre of the face goes to the centre of the crop
     cut = cv2.warpAffine(image, turn, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     shrinking = side > size  # area averaging does not alias
     return cv2.resize(cut, (size, size), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC)

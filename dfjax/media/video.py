@@ -68,9 +68,7 @@ def _opened(path: epath.Path):
     with local(path) as source:
         try:
             # playlists must not reach out to other files or the network
-            with av.open(
-                source, metadata_errors="ignore", options={"protocol_whitelist": "file"}
-            ) as container:
+            with av.open(source, metadata_errors="ignore", options={"protocol_whitelist": "file"}) as container:
                 if not container.streams.video:
                     raise MediaError("no picture stream")
                 stream = container.streams.video[0]
@@ -84,8 +82,6 @@ def _opened(path: epath.Path):
             raise MediaError(f"corrupt: {av_reason(error)}") from error
 
 
-def _upright(
-    image: UInt8[np.ndarray, "height width 3"], rotation: int
-) -> UInt8[np.ndarray, "new_height new_width 3"]:
+def _upright(image: UInt8[np.ndarray, "height width 3"], rotation: int) -> UInt8[np.ndarray, "new_height new_width 3"]:
     """The picture as a player shows it; `rotation`: degrees counterclockwise, from the display matrix."""
     return np.ascontiguousarray(np.rot90(image, round(rotation / 90) % 4))

@@ -57,9 +57,7 @@ class Block(nnx.Module):
         self.bn2 = batch_norm(outputs, rngs)
         self.conv2 = nnx.Conv(outputs, outputs, (2, 3), padding=after, dtype=dtype, rngs=rngs)
         widens = inputs != outputs
-        self.skip = (
-            nnx.Conv(inputs, outputs, (1, 3), padding=after, dtype=dtype, rngs=rngs) if widens else None
-        )
+        self.skip = nnx.Conv(inputs, outputs, (1, 3), padding=after, dtype=dtype, rngs=rngs) if widens else None
 
     def __call__(self, x: Float[Array, "b bands t inputs"]) -> Float[Array, "b bands frames outputs"]:
         """A third of the frames with pooling, else as many."""
@@ -151,9 +149,7 @@ class HeterogeneousAttention(nnx.Module):
 
     def _attention(self, x: Float[Array, "b n inputs"], temporal: int) -> Float[Array, "b n n"]:
         affinity = jnp.tanh(self.att_proj(x[:, :, None] * x[:, None]))
-        weights = jnp.concatenate(
-            [self.att_weight11[...], self.att_weight22[...], self.att_weight12[...]], axis=1
-        )
+        weights = jnp.concatenate([self.att_weight11[...], self.att_weight22[...], self.att_weight12[...]], axis=1)
         within_temporal, within_spectral, across = jnp.moveaxis(affinity @ weights, -1, 0)
         is_temporal = np.arange(x.shape[1]) < temporal
         row, column = is_temporal[None, :, None], is_temporal[None, None, :]
@@ -194,9 +190,7 @@ class Head(nnx.Module):
 class Graphs(nnx.Module):
     """From an encoder's map (batch, bands, frames, channels) to the embedding of 5 x HIDDEN numbers."""
 
-    def __init__(
-        self, channels: int, width: int, keep: tuple[float, float, float], bands: int, *, rngs: nnx.Rngs
-    ):
+    def __init__(self, channels: int, width: int, keep: tuple[float, float, float], bands: int, *, rngs: nnx.Rngs):
         self.pos_S = nnx.Param(normal(rngs.params(), (1, bands, channels)))
         self.master1 = nnx.Param(normal(rngs.params(), (1, 1, width)))
         self.master2 = nnx.Param(normal(rngs.params(), (1, 1, width)))
@@ -258,9 +252,7 @@ class AASIST(nnx.Module):
     def embed(self, x: Float[Array, "b t"], *, rngs=None) -> Float[Array, "b dim"]:
         """The embedding; needs at least SHORTEST samples."""
         if x.shape[1] < SHORTEST:
-            raise InputError(
-                f"AASIST needs clips of at least {SHORTEST} samples, got {x.shape[1]}; repeat the clip"
-            )
+            raise InputError(f"AASIST needs clips of at least {SHORTEST} samples, got {x.shape[1]}; repeat the clip")
         bank = sinc.pooled(x, filters=FILTERS, taps=TAPS, over=3)
         h = jax.nn.selu(self.first_bn(jnp.swapaxes(bank, 1, 2)[..., None]))
         for block in self.encoder:

@@ -22,7 +22,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from dfjax.data import augment_image, jpeg_like
+from dfjax.data import augment_image
+from dfjax.features import jpeg_like
 from dfjax.models import heads, standardise
 
 SIDE, STRIDE = 8, 4  # pixels, of the filters

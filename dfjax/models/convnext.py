@@ -74,18 +74,14 @@ class ConvNeXt(nnx.Module):
         self.stages = nnx.List(
             [
                 Stage(width_in, width, rates[start : start + depth], dtype=dtype, rngs=rngs)
-                for width_in, width, start, depth in zip(
-                    (WIDTHS[0], *WIDTHS[:-1]), WIDTHS, starts, DEPTHS, strict=True
-                )
+                for width_in, width, start, depth in zip((WIDTHS[0], *WIDTHS[:-1]), WIDTHS, starts, DEPTHS, strict=True)
             ]
         )
         self.norm = nnx.LayerNorm(WIDTHS[-1], epsilon=EPSILON, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
         self.head = heads.Linear(WIDTHS[-1], bias=bias, rngs=rngs)
 
-    def features(
-        self, x: Float[Array, "batch height width 3"], *, rngs=None
-    ) -> Float[Array, "batch h w 768"]:
+    def features(self, x: Float[Array, "batch height width 3"], *, rngs=None) -> Float[Array, "batch h w 768"]:
         """The last feature maps, at a 32nd of the resolution."""
         x = (x - jnp.array([[[self.mean]]])) / jnp.array([[[self.std]]])
         x = self.stem_norm(self.stem_conv(x))

@@ -29,9 +29,7 @@ def _sum(padded: Array, kernel: Array, height: int, width: int, stride: int) -> 
     """The correlation of a padded image with a kernel (k, k, 1, channels)."""
     k = len(kernel)
     terms = (
-        _window(padded, i, j, height, width, stride) * kernel[i, j][None, None]
-        for i in range(k)
-        for j in range(k)
+        _window(padded, i, j, height, width, stride) * kernel[i, j][None, None] for i in range(k) for j in range(k)
     )
     return functools.reduce(jnp.add, terms)
 

@@ -51,9 +51,7 @@ def for_loss(model: nnx.Module, loss: str, *, rngs: nnx.Rngs) -> nnx.Module:
     if loss not in COSINE:
         return model.head
     if model.modality == "av":
-        raise InputError(
-            f"loss {loss!r} takes the cosine of one embedding, this model has three; choose another"
-        )
+        raise InputError(f"loss {loss!r} takes the cosine of one embedding, this model has three; choose another")
     if getattr(model, "members", 1) > 1:
         raise InputError(
             f"loss {loss!r} takes the cosine of a whole embedding, this model has {model.members} members; "

@@ -36,9 +36,7 @@ LAYERS = (  # (kernel, channels before the maximum, pool by two, batch norm), in
 class Light(nnx.Module):
     """Convolution, maximum of the two halves of its channels, pooling by two, plain batch norm."""
 
-    def __init__(
-        self, inputs: int, kernel: int, channels: int, pool: bool, norm: bool, *, dtype, rngs: nnx.Rngs
-    ):
+    def __init__(self, inputs: int, kernel: int, channels: int, pool: bool, norm: bool, *, dtype, rngs: nnx.Rngs):
         self.pool = pool
         self.conv = nnx.Conv(inputs, channels, (kernel, kernel), dtype=dtype, rngs=rngs)
         kwargs = {"momentum": 0.9, "use_bias": False, "use_scale": False}
@@ -68,16 +66,12 @@ class LCNN(nnx.Module):
     def embed(self, x: Float[Array, "b t"], *, rngs=None) -> Float[Array, "b dim"]:
         """The embedding; needs at least SHORTEST samples."""
         if x.shape[1] < SHORTEST:
-            raise InputError(
-                f"LCNN needs clips of at least {SHORTEST} samples, got {x.shape[1]}; repeat the clip"
-            )
+            raise InputError(f"LCNN needs clips of at least {SHORTEST} samples, got {x.shape[1]}; repeat the clip")
         h = lfcc_asvspoof.lfcc(x)[..., None]
         for layer in self.layers:
             h = layer(h)
         h = self.dropout(h, rngs=rngs)
-        h = jnp.swapaxes(h, 2, 3).reshape(
-            *h.shape[:2], WIDTH
-        )  # channel by channel, as released weights expect
+        h = jnp.swapaxes(h, 2, 3).reshape(*h.shape[:2], WIDTH)  # channel by channel, as released weights expect
         deep = h
         for layer in self.blstm:
             deep = layer(deep)

@@ -51,8 +51,7 @@ def max_pool(
     x = jnp.pad(x, ((0, 0), around, around, (0, 0)), constant_values=-jnp.inf)
     down, across = ((size - window) // stride * stride + 1 for size in x.shape[1:3])
     shifted = (
-        x[:, i : i + down : stride, j : j + across : stride]
-        for i, j in itertools.product(range(window), repeat=2)
+        x[:, i : i + down : stride, j : j + across : stride] for i, j in itertools.product(range(window), repeat=2)
     )
     return functools.reduce(maximum, shifted)
 

@@ -63,8 +63,7 @@ class RawNet2(nnx.Module):
         )
         self.bn_before_gru = batch_norm(CHANNELS[-1], rngs)
         self.gru = nnx.List(
-            recurrent.GRU(HIDDEN if i else CHANNELS[-1], HIDDEN, dtype=dtype, rngs=rngs)
-            for i in range(LAYERS)
+            recurrent.GRU(HIDDEN if i else CHANNELS[-1], HIDDEN, dtype=dtype, rngs=rngs) for i in range(LAYERS)
         )
         self.embedding = nnx.Linear(HIDDEN, HIDDEN, rngs=rngs)
         self.head = Head(HIDDEN, rngs=rngs)
@@ -72,9 +71,7 @@ class RawNet2(nnx.Module):
     def embed(self, x: Float[Array, "b t"], *, rngs=None) -> Float[Array, "b dim"]:
         """The embedding; needs at least SHORTEST samples."""
         if x.shape[1] < SHORTEST:
-            raise InputError(
-                f"RawNet2 needs clips of at least {SHORTEST} samples, got {x.shape[1]}; repeat the clip"
-            )
+            raise InputError(f"RawNet2 needs clips of at least {SHORTEST} samples, got {x.shape[1]}; repeat the clip")
         h = jax.nn.selu(self.first_bn(sinc.pooled(x, filters=FILTERS, taps=TAPS, over=1)))
         for block in self.blocks:
             h = block(h)

@@ -49,9 +49,7 @@ class ResNetSmall(nnx.Module):
         self.mask = masking.Masking(time=masks[0], frequency=masks[1])
         self.norm = standardise.standardise(bins, momentum=0.99, rngs=rngs)
         widths = (1, *dims)
-        self.blocks = nnx.List(
-            [Block(a, b, 2, dtype=dtype, rngs=rngs) for a, b in zip(widths[:-1], dims, strict=True)]
-        )
+        self.blocks = nnx.List([Block(a, b, 2, dtype=dtype, rngs=rngs) for a, b in zip(widths[:-1], dims, strict=True)])
         self.embedding = nnx.Linear(2 * dims[-1] * -(-bins // 2 ** len(dims)), embedding, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
         self.head = heads.Linear(embedding, rngs=rngs)

@@ -6,9 +6,9 @@ from flax import nnx
 def standardise(features: int, *, momentum: float, rngs: nnx.Rngs) -> nnx.BatchNorm:
     """(..., features) -> zero mean and unit variance over all leading axes; running statistics in evaluation.
 
-    The variance is the mean square of deviations, in two passes. Flax's default is the mean of squares less the square of
-    the mean: where the level is ten times the spread that loses two digits of a float32, and which ones depends on the
-    order of the sum, so that a batch on one device and on eight would train apart.
+    The variance is the mean square of deviations, in two passes. Flax's default is the mean of squares less the
+    square of the mean: where the level is ten times the spread that loses two digits of a float32, and which ones
+    depends on the order of the sum, so that a batch on one device and on eight would train apart.
     """
     return nnx.BatchNorm(
         features, momentum=momentum, use_bias=False, use_scale=False, use_fast_variance=False, rngs=rngs

@@ -26,9 +26,7 @@ from dfjax.models import pooling
 
 # Evaluation at 0, 1, -1, 2 and infinity. For outputs o, taps k, inputs d:
 # sum_p OUTPUT[o, p] TAP[p, k] INPUT[p, d] = [d = o + k].
-INPUT = np.array(
-    [[2, -1, -2, 1, 0], [0, -2, -1, 1, 0], [0, 2, -3, 1, 0], [0, -1, 0, 1, 0], [0, 2, -1, -2, 1]], float
-)
+INPUT = np.array([[2, -1, -2, 1, 0], [0, -2, -1, 1, 0], [0, 2, -3, 1, 0], [0, -1, 0, 1, 0], [0, 2, -1, -2, 1]], float)
 TAP = np.array([[3, 0, 0], [-3, -3, -3], [-1, 1, -1], [1, 2, 4], [0, 0, 6]]) / 6
 OUTPUT = np.array([[1, 1, 1, 1, 0], [0, 1, -1, 2, 0], [0, 1, 1, 4, 1]], float)
 TILE = 32  # triples of frames in a tile of the first block
@@ -51,9 +49,7 @@ def split(x: Float[Array, "b f t c"]) -> Thirds:
 
 def _weighted(weights: np.ndarray, terms) -> Array:
     """The sum of weights times terms; zeros are left out and ones not multiplied."""
-    used = [
-        t if w == 1 else -t if w == -1 else w * t for w, t in zip(weights.tolist(), terms, strict=True) if w
-    ]
+    used = [t if w == 1 else -t if w == -1 else w * t for w, t in zip(weights.tolist(), terms, strict=True) if w]
     return functools.reduce(jnp.add, used)
 
 
@@ -159,9 +155,7 @@ def second_half(
     )
 
 
-def in_tiles(
-    x: Thirds, conv1: Float[Array, "2 3 1 d"], length: int, weights: dict
-) -> Float[Array, "b bands n d"]:
+def in_tiles(x: Thirds, conv1: Float[Array, "2 3 1 d"], length: int, weights: dict) -> Float[Array, "b bands n d"]:
     """Both halves of the first block, tile by tile; `x` has a row of zeros below and above its bands."""
     count = -(-x[0].shape[2] // TILE)
     padded = tuple(jnp.pad(p, ((0, 0), (0, 0), (1, count * TILE + 1 - p.shape[2]), (0, 0))) for p in x)

@@ -96,9 +96,7 @@ def state_dict(path: str | pathlib.Path) -> dict[str, np.ndarray]:
         tree = inner
     weights = {k: v for k, v in tree.items() if isinstance(v, np.ndarray)} if isinstance(tree, dict) else {}
     if not weights:
-        raise InputError(
-            f"{path} holds no state dict; expected named tensors, at the top or under {list(WRAPPERS)}"
-        )
+        raise InputError(f"{path} holds no state dict; expected named tensors, at the top or under {list(WRAPPERS)}")
     if all(name.startswith("module.") for name in weights):
         weights = {name.removeprefix("module."): value for name, value in weights.items()}
     return weights
@@ -121,9 +119,7 @@ def _description(archive: zipfile.ZipFile, path: pathlib.Path) -> bytes:
         raise InputError(f"{path}: data.pkl has {found[0].file_size} bytes, the limit is {MAX_PICKLE}")
     top = found[0].filename.split("/")[0]
     if f"{top}/byteorder" in archive.namelist() and archive.read(f"{top}/byteorder") != b"little":
-        raise InputError(
-            f"{path} was written on a big-endian machine; only little-endian checkpoints are read"
-        )
+        raise InputError(f"{path} was written on a big-endian machine; only little-endian checkpoints are read")
     return archive.read(found[0])
 
 
@@ -143,9 +139,7 @@ class _Storages:
             raw = self.archive.read(name)
             if len(raw) != storage.size * storage.dtype.itemsize:
                 expected = f"{storage.size} x {storage.dtype}"
-                raise InputError(
-                    f"{self.path}: storage {storage.key!r} has {len(raw)} bytes, expected {expected}"
-                )
+                raise InputError(f"{self.path}: storage {storage.key!r} has {len(raw)} bytes, expected {expected}")
             self.cache[storage] = np.frombuffer(raw, storage.dtype)
         return self.cache[storage]
 
@@ -156,9 +150,7 @@ def _run(program: bytes, storages: _Storages, path: pathlib.Path) -> Any:
     memo: dict[int, Any] = {}
 
     def refuse(what: str):
-        return InputError(
-            f"{path}: refused {what}; a checkpoint may only rebuild tensors and plain containers"
-        )
+        return InputError(f"{path}: refused {what}; a checkpoint may only rebuild tensors and plain containers")
 
     def pop_to_mark() -> list[Any]:
         at = max(i for i, value in enumerate(stack) if value is _Mark)
@@ -207,9 +199,7 @@ def _run(program: bytes, storages: _Storages, path: pathlib.Path) -> Any:
                     _of(dict, stack[-1])[_key(key)] = value
                 case "SETITEMS":
                     values = pop_to_mark()
-                    _of(dict, stack[-1]).update(
-                        (_key(k), v) for k, v in zip(values[::2], values[1::2], strict=True)
-                    )
+                    _of(dict, stack[-1]).update((_key(k), v) for k, v in zip(values[::2], values[1::2], strict=True))
                 case "BINPUT" | "LONG_BINPUT":
                     memo[arg] = stack[-1]
                 case "MEMOIZE":
@@ -228,9 +218,7 @@ def _run(program: bytes, storages: _Storages, path: pathlib.Path) -> Any:
                     if not isinstance(function, _Global) or function.name not in _CALLS:
                         raise refuse(f"a call of {getattr(function, 'name', type(function).__name__)!r}")
                     stack.append(_CALLS[function.name](_of(tuple, args), storages))
-                case (
-                    "BUILD"
-                ):  # attributes of an object; state dicts carry `_metadata` of layer versions, which we drop
+                case "BUILD":  # attributes of an object; state dicts carry `_metadata` of layer versions, which we drop
                     stack.pop()
                     _of(dict, stack[-1])
                 case _:
@@ -298,9 +286,7 @@ def _rebuild_tensor(args: tuple, storages: _Storages) -> np.ndarray:
     last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
     # an expanded view could describe far more elements than the file holds
     if last >= data.size or math.prod(shape) > data.size:
-        raise ValueError(
-            f"shape {shape} with strides {strides} at {offset} does not fit {data.size} elements"
-        )
+        raise ValueError(f"shape {shape} with strides {strides} at {offset} does not fit {data.size} elements")
     bytes_apart = tuple(s * data.itemsize for s in strides)
     return np.lib.stride_tricks.as_strided(data[offset:], shape, bytes_apart, writeable=False)
 

@@ -95,9 +95,7 @@ class TwoStream(nnx.Module):
 
 def _check_streams(size: int, picture: models.Input, sound: models.Input) -> None:
     if (picture.modality, sound.modality) != ("image", "audio") or sound.samples:
-        raise InputError(
-            "a two_stream needs an image detector as picture and as sound an audio one of any length"
-        )
+        raise InputError("a two_stream needs an image detector as picture and as sound an audio one of any length")
     if picture.size != size:
         raise InputError(
             f"the picture stream takes {picture.size} pixels, size={size} is given; "

@@ -234,9 +234,7 @@ CLIP_LAYERS = {
 }
 
 
-def load(
-    cls: type[ViTBase], repository: str, layers: dict[str, str], path: str | pathlib.Path, **kwargs
-) -> ViTBase:
+def load(cls: type[ViTBase], repository: str, layers: dict[str, str], path: str | pathlib.Path, **kwargs) -> ViTBase:
     """A vision transformer with the weights that Hugging Face publishes; the head is new."""
     tensors = {}
     for name, tensor in published.read(path, source=SOURCE.format(repository)).items():

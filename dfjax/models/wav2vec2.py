@@ -103,9 +103,7 @@ class SelfAttention(nnx.Module):
         self.out_proj = nnx.Linear(dim, dim, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b t dim"]) -> Float[Array, "b t dim"]:
-        q, k, v = (
-            f(x).reshape(*x.shape[:2], self.n_heads, -1) for f in (self.q_proj, self.k_proj, self.v_proj)
-        )
+        q, k, v = (f(x).reshape(*x.shape[:2], self.n_heads, -1) for f in (self.q_proj, self.k_proj, self.v_proj))
         return self.out_proj(jax.nn.dot_product_attention(q, k, v).reshape(x.shape))
 
 
@@ -140,13 +138,9 @@ def _run(layer: Layer, x: Float[Array, "b t dim"], rngs) -> Float[Array, "b t di
 class Encoder(nnx.Module):
     """Waveform -> feature encoder -> transformer."""
 
-    def __init__(
-        self, size: Size, *, dropout: float = 0.0, remat: bool = False, dtype=jnp.float32, rngs: nnx.Rngs
-    ):
+    def __init__(self, size: Size, *, dropout: float = 0.0, remat: bool = False, dtype=jnp.float32, rngs: nnx.Rngs):
         self.pre_norm, self.remat = size.pre_norm, remat
-        self.conv_layers = nnx.List(
-            FeatureLayer(i, size, dtype=dtype, rngs=rngs) for i in range(len(KERNELS))
-        )
+        self.conv_layers = nnx.List(FeatureLayer(i, size, dtype=dtype, rngs=rngs) for i in range(len(KERNELS)))
         self.projection_norm = nnx.LayerNorm(size.conv_dim, epsilon=1e-5, dtype=dtype, rngs=rngs)
         self.projection = nnx.Linear(size.conv_dim, size.hidden, dtype=dtype, rngs=rngs)
         self.positions = Positions(size, dtype=dtype, rngs=rngs)
@@ -225,14 +219,10 @@ class Wav2Vec2(nnx.Module):
         if back_end not in ("mean", "aasist"):
             raise InputError(f"Unknown back end {back_end!r}; expected one of ['mean', 'aasist']")
         shape = SIZES[size] if isinstance(size, str) else size
-        self.encoder = Encoder(
-            shape, dropout=0.0 if self.frozen else dropout, remat=remat, dtype=dtype, rngs=rngs
-        )
+        self.encoder = Encoder(shape, dropout=0.0 if self.frozen else dropout, remat=remat, dtype=dtype, rngs=rngs)
         self.layer_weights = nnx.Param(jnp.zeros(shape.layers + 1)) if weighted else None
         self.back_end = GraphBackEnd(shape.hidden, rngs=rngs) if back_end == "aasist" else None
-        self.head = (
-            aasist.Head(160, rngs=rngs) if back_end == "aasist" else heads.Linear(shape.hidden, rngs=rngs)
-        )
+        self.head = aasist.Head(160, rngs=rngs) if back_end == "aasist" else heads.Linear(shape.hidden, rngs=rngs)
 
     def embed(self, x: Float[Array, "b t"], *, rngs=None) -> Float[Array, "b dim"]:
         """The embedding; each clip is first brought to mean 0 and variance 1, as in pre-training."""
@@ -295,9 +285,7 @@ def load(path: str | pathlib.Path, *, frozen: bool = False, **kwargs) -> Wav2Vec
     """
     path = pathlib.Path(path)
     size = _size(path / "config.json")
-    tensors = published.read(
-        _weights_file(path), source="huggingface.co/facebook, wav2vec2-xls-r-300m and others"
-    )
+    tensors = published.read(_weights_file(path), source="huggingface.co/facebook, wav2vec2-xls-r-300m and others")
     encoder = weights.fill(lambda: Encoder(size, rngs=nnx.Rngs(0)), from_hugging_face(tensors), path)
     cls = Wav2Vec2Frozen if frozen else Wav2Vec2
 
@@ -308,9 +296,7 @@ def load(path: str | pathlib.Path, *, frozen: bool = False, **kwargs) -> Wav2Vec
         return where[0] == "encoder"
 
     graph, _, _ = nnx.split(nnx.eval_shape(build), inside, ...)
-    new = jax.jit(
-        lambda: nnx.to_pure_dict(nnx.split(build(), inside, ...)[2])
-    )()  # the encoder's draws are dead code
+    new = jax.jit(lambda: nnx.to_pure_dict(nnx.split(build(), inside, ...)[2]))()  # the encoder's draws are dead code
     return nnx.merge(graph, nnx.State({**new, "encoder": nnx.to_pure_dict(nnx.state(encoder))}))
 
 

@@ -30,9 +30,7 @@ def to_flax(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return converted
 
 
-def fill(
-    build: Callable[[], nnx.Module], arrays: Mapping[str, np.ndarray], source: str | pathlib.Path
-) -> nnx.Module:
+def fill(build: Callable[[], nnx.Module], arrays: Mapping[str, np.ndarray], source: str | pathlib.Path) -> nnx.Module:
     """The module that `build` describes, every variable taken from `arrays` (dotted path -> value).
 
     `build` is only traced, so no weights are drawn to be thrown away.

@@ -43,10 +43,7 @@ class Block(nnx.Module):
     def __init__(self, width_in: int, widths: tuple[int, ...], stride: int, *, first: bool, dtype, rngs):
         self.stride, self.first = stride, first
         self.units = nnx.List(
-            [
-                Separable(a, b, dtype=dtype, rngs=rngs)
-                for a, b in zip((width_in, *widths[:-1]), widths, strict=True)
-            ]
+            [Separable(a, b, dtype=dtype, rngs=rngs) for a, b in zip((width_in, *widths[:-1]), widths, strict=True)]
         )
         if stride > 1:
             self.skip = nnx.Conv(width_in, widths[-1], (1, 1), stride, use_bias=False, dtype=dtype, rngs=rngs)
@@ -71,18 +68,14 @@ class Xception(nnx.Module):
 
     def __init__(self, *, rngs: nnx.Rngs, dropout: float = 0.5, bias: float = 0.0, dtype=jnp.float32):
         def conv(width_in, width, stride):  # not padded
-            return nnx.Conv(
-                width_in, width, (3, 3), stride, padding="VALID", use_bias=False, dtype=dtype, rngs=rngs
-            )
+            return nnx.Conv(width_in, width, (3, 3), stride, padding="VALID", use_bias=False, dtype=dtype, rngs=rngs)
 
         def norm(width):
             return nnx.BatchNorm(width, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
 
         self.conv1, self.bn1 = conv(3, 32, 2), norm(32)
         self.conv2, self.bn2 = conv(32, 64, 1), norm(64)
-        self.blocks = nnx.List(
-            [Block(*block, first=i == 0, dtype=dtype, rngs=rngs) for i, block in enumerate(BLOCKS)]
-        )
+        self.blocks = nnx.List([Block(*block, first=i == 0, dtype=dtype, rngs=rngs) for i, block in enumerate(BLOCKS)])
         self.conv3 = Separable(1024, 1536, dtype=dtype, rngs=rngs)
         self.conv4 = Separable(1536, WIDTH, dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
@@ -119,15 +112,11 @@ def _timm_name(path: tuple) -> str:
             middle = {"depthwise": f"{at}.conv1", "pointwise": f"{at}.pointwise", "norm": f"{at + 1}"}[layer]
             return published.torch_name((prefix, middle, *rest))
         case ("blocks", b, layer, *rest):
-            return published.torch_name(
-                (f"block{b + 1}", {"skip": "skip", "skip_norm": "skipbn"}[layer], *rest)
-            )
+            return published.torch_name((f"block{b + 1}", {"skip": "skip", "skip_norm": "skipbn"}[layer], *rest))
         case ("conv3" | "conv4" as conv, "norm", *rest):
             return published.torch_name((f"bn{conv[-1]}", *rest))
         case ("conv3" | "conv4" as conv, layer, *rest):
-            return published.torch_name(
-                (conv, {"depthwise": "conv1", "pointwise": "pointwise"}[layer], *rest)
-            )
+            return published.torch_name((conv, {"depthwise": "conv1", "pointwise": "pointwise"}[layer], *rest))
     return published.torch_name(path)
 
 

@@ -26,9 +26,7 @@ def main() -> None:
     worst = 0
     for module, *words in BENCHMARKS:
         print(f"== {' '.join([module, *words])}", flush=True)
-        worst = (
-            subprocess.run([sys.executable, "-m", f"tests.benchmarks.{module}", *words]).returncode or worst
-        )
+        worst = subprocess.run([sys.executable, "-m", f"tests.benchmarks.{module}", *words]).returncode or worst
     sys.exit(worst)
 
 

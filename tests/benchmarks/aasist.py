@@ -28,9 +28,9 @@ import numpy as np
 import optax
 from flax import nnx
 
-from dfjax import devices
 from dfjax.models import aasist
 from dfjax.records import MAX_SAMPLES
+from dfjax.runtime import devices, process
 
 CONFIG = {"full": "AASIST.conf", "light": "AASIST-L.conf"}
 
@@ -57,9 +57,7 @@ def ours(variant: str, x: np.ndarray, labels: np.ndarray, plain: bool) -> dict:
             model = nnx.merge(graph, params, rest, copy=True)
             model = nnx.view(model, deterministic=False, use_running_average=False)
             logits = model(x, rngs=nnx.Rngs(dropout=0))
-            return optax.sigmoid_binary_cross_entropy(logits, labels).mean(), nnx.state(
-                model, nnx.Not(nnx.Param)
-            )
+            return optax.sigmoid_binary_cross_entropy(logits, labels).mean(), nnx.state(model, nnx.Not(nnx.Param))
 
         slopes, rest_after = jax.grad(loss, has_aux=True)(params)
         updates, moments = tx.update(slopes, moments, params)
@@ -167,7 +165,7 @@ def main():
     parser.add_argument("--plain", action="store_true", help="also our step with XLA's own convolutions")
     parser.add_argument("--jobs", nargs="+", choices=["score", "train"], default=["score", "train"])
     args = parser.parse_args()
-    devices.use_all_cores()
+    process.use_all_cores()
 
     rng = np.random.default_rng(0)
     x = rng.normal(0, 0.1, (args.batch, MAX_SAMPLES)).astype(np.float32)

@@ -15,13 +15,22 @@ import jax
 
 jax.config.update("jax_num_cpu_devices", 1)
 
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
+import jax.numpy as jnp
+import numpy as np
 
-from dfjax import losses, optim, train_step  # noqa: E402
-from dfjax.data import audio, channel, rawboost, vocode  # noqa: E402
-from dfjax.media import codecs  # noqa: E402
-from dfjax.models import build  # noqa: E402
+from dfjax.data import (
+    audio,
+    channel,
+    rawboost,
+    vocode,
+)
+from dfjax.media import codecs
+from dfjax.models import build
+from dfjax.training import (
+    losses,
+    optim,
+    train_step,
+)
 
 REPEATS = 5
 SAMPLES = 32_000
@@ -46,9 +55,7 @@ def row(name: str, seconds: float, clips: int) -> None:
 def training_step(x: jax.Array):
     """One update of the default detector on the batch, as a call."""
     tx, _ = optim.build(total_steps=10, learning_rate=1e-3)
-    graphdef, state = train_step.create(
-        lambda rngs: build("texture", rngs=rngs), tx, jax.random.key(0), ema=True
-    )
+    graphdef, state = train_step.create(lambda rngs: build("texture", rngs=rngs), tx, jax.random.key(0), ema=True)
     loss = losses.build("focal", gamma=2.0)
     labels = jnp.arange(len(x)) % 2
     step = jax.jit(
@@ -67,9 +74,7 @@ def main() -> None:
     raw = jnp.asarray(3000 * rng.standard_normal((batch, 48_000)), jnp.int16)
     length = jnp.full((batch,), 48_000, jnp.int32)
     steps = {
-        "gain and noise": lambda k, x: audio.gain_and_noise(
-            k, x, gain_db=6.0, noise_db=(0.0, 30.0), rate=0.5
-        ),
+        "gain and noise": lambda k, x: audio.gain_and_noise(k, x, gain_db=6.0, noise_db=(0.0, 30.0), rate=0.5),
         "pause before the voice": lambda k, x: channel.lead(k, x, seconds=0.3),
         "room": channel.reverb,
         "telephone": channel.telephone,

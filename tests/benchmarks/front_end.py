@@ -15,12 +15,12 @@ import jax
 
 jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
 
-import librosa  # noqa: E402
-import numpy as np  # noqa: E402
+import librosa
+import numpy as np
 
-from dfjax import devices  # noqa: E402
-from dfjax.features import spectrum  # noqa: E402
-from dfjax.records import MAX_SAMPLES  # noqa: E402
+from dfjax.features import spectrum
+from dfjax.records import MAX_SAMPLES
+from dfjax.runtime import devices
 
 REPEATS = 5
 MEL = {"sr": 16_000, "n_fft": 512, "win_length": 400, "hop_length": 160, "n_mels": 80}
@@ -58,9 +58,7 @@ def main() -> None:
     for name, seconds in times.items():
         median = statistics.median(seconds)
         error = np.abs(np.asarray(results[name]) - results["librosa, clip by clip"]).max()
-        print(
-            f"{name:24s} {count / median:8.0f} clips/s {reference / median:6.2f} x   differs by {error:.1e}"
-        )
+        print(f"{name:24s} {count / median:8.0f} clips/s {reference / median:6.2f} x   differs by {error:.1e}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ import numpy as np
 import optax
 from flax import nnx
 
-from dfjax import devices, models
+from dfjax import models
+from dfjax.runtime import devices, process
 from tests.models import reference
 
 TIMM = {
@@ -128,9 +129,7 @@ def run_torch(name: str, batch: int, dtype: str, repeats: int, compiled: bool) -
 def main():
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument(
-        "--models", nargs="+", choices=list(TIMM), default=["efficientnet_b0", "convnext_tiny"]
-    )
+    parser.add_argument("--models", nargs="+", choices=list(TIMM), default=["efficientnet_b0", "convnext_tiny"])
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--repeats", type=int, default=5)
@@ -138,7 +137,7 @@ def main():
     parser.add_argument("--peak", type=float, default=None, help="TFLOP/s of the device at this precision")
     args = parser.parse_args()
 
-    devices.use_all_cores()
+    process.use_all_cores()
     device = jax.devices()[0].device_kind
     for name in args.models:
         rows = [run_jax(name, args.batch, args.dtype, args.repeats)]

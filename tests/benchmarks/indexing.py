@@ -47,9 +47,7 @@ def wavefake(root):
     """One real corpus and seven vocoders; the split is made here, by utterance."""
     names = [f"LJ{i // 300:03d}-{i % 300:04d}" for i in range(FILES // 8)]
     _touch(root, [f"LJSpeech-1.1/wavs/{name}.wav" for name in names])
-    vocoders = (
-        "melgan melgan_large full_band_melgan multi_band_melgan parallel_wavegan hifiGAN waveglow".split()
-    )
+    vocoders = "melgan melgan_large full_band_melgan multi_band_melgan parallel_wavegan hifiGAN waveglow".split()
     for vocoder in vocoders:
         _touch(root, [f"generated_audio/ljspeech_{vocoder}/{name}_gen.wav" for name in names])
 
@@ -57,9 +55,7 @@ def wavefake(root):
 def faceforensics(root):
     """Extracted frames: 16 of each of 1,000 originals and 5,000 fakes."""
     trees.ff_lists(root)
-    pairs = [
-        pair for name in ("train", "val", "test") for pair in json.loads((root / f"{name}.json").read_text())
-    ]
+    pairs = [pair for name in ("train", "val", "test") for pair in json.loads((root / f"{name}.json").read_text())]
     frames = [f"{i:04d}.png" for i in range(FILES // 6000)]
     for a, b in pairs:
         originals = [f"original_sequences/youtube/c23/frames/{i}/{f}" for i in (a, b) for f in frames]

@@ -74,9 +74,7 @@ def main() -> None:
             )
             if process.returncode:
                 print(message)
-        print(
-            f"{killed} kills, {finished} runs finished, {broken} broken, {differing} differing ({args.feed} feed)"
-        )
+        print(f"{killed} kills, {finished} runs finished, {broken} broken, {differing} differing ({args.feed} feed)")
         sys.exit(bool(broken or differing))
 
 

@@ -19,8 +19,9 @@ import jax
 import numpy as np
 import soundfile
 
-from dfjax import devices, models
+from dfjax import models
 from dfjax.data import audio, feeds, sampling, sources
+from dfjax.runtime import devices, process
 from tests import prepared
 
 RATE, SECONDS, BATCH, PASSES = 16_000, 2.0, 32, 5
@@ -105,12 +106,10 @@ def main() -> None:
     drawn = len(split) // BATCH * BATCH
     rates = {name: drawn / statistics.median(seconds[1:]) for name, seconds in times.items()}
     for name, rate in rates.items():
-        ratio = (
-            {"times_torch": round(rate / rates["torch, 2 workers"], 2)} if "torch, 2 workers" in rates else {}
-        )
+        ratio = {"times_torch": round(rate / rates["torch, 2 workers"], 2)} if "torch, 2 workers" in rates else {}
         print(json.dumps({"row": name, "clips_per_second": round(rate), **ratio}))
 
 
 if __name__ == "__main__":
-    devices.use_all_cores()
+    process.use_all_cores()
     main()

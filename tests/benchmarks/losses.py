@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dfjax import losses
+from dfjax.training import losses
 
 N, REPEATS, GAMMA = 1_000_000, 30, 2.0
 

@@ -19,9 +19,9 @@ VALIDATION = (12, 6)
 
 def child(folder: str, directory: str) -> None:
     """Trains and prints the peak in MiB."""
-    from dfjax import devices
+    from dfjax.runtime import process
 
-    devices.use_all_cores()
+    process.use_all_cores()
     words = {"data.feed": "streaming", "data.seconds": 0.1, "train.steps": 40, "train.eval_every": 40}
     job.job(folder, directory, **words)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

@@ -36,15 +36,11 @@ def main():
     for _ in range(ROUNDS):
         start = time.perf_counter()
         tasks = ((clip, (clip, detector, model), 600.0) for clip in clips)
-        found = sum(
-            n for _, n, _ in workers.run(f"{__spec__.name}:decode_and_detect", tasks, workers.cores())
-        )
+        found = sum(n for _, n, _ in workers.run(f"{__spec__.name}:decode_and_detect", tasks, workers.cores()))
         times["reference"].append(time.perf_counter() - start)
         with tempfile.TemporaryDirectory() as out:
             start = time.perf_counter()
-            directory = prepare.prepare(
-                "folder_image", source, out, progress=False, face_model=model, frames=FRAMES
-            )
+            directory = prepare.prepare("folder_image", source, out, progress=False, face_model=model, frames=FRAMES)
             times["preparation"].append(time.perf_counter() - start)
             counts = prepare.summary(directory)["counts"]
         records = sum(kind["records"] for split in counts.values() for kind in split.values())

@@ -22,7 +22,7 @@ import sys
 from dfjax import devices, run, train, workdir
 from etils import epath
 from experiments import audio_focal
-devices.use_all_cores()
+process.use_all_cores()
 config = audio_focal.get_config("made")
 config.data.dataset = "demo_speech"; run.check(config)
 config.train.update({"steps": 1, "eval_every": 10**6}); config.optim.warmup_steps = 0
@@ -51,9 +51,7 @@ def main() -> None:
                 flush=True,
             )
     words = [sys.executable, "-X", "importtime", "-c", "import dfjax.run"]
-    lines = subprocess.run(
-        words, capture_output=True, text=True, check=True, env=os.environ
-    ).stderr.splitlines()
+    lines = subprocess.run(words, capture_output=True, text=True, check=True, env=os.environ).stderr.splitlines()
     found = [re.match(r"import time:\s+(\d+) \|\s+(\d+) \|(\s+)(\S+)", line) for line in lines]
     times = sorted(((int(m[2]) / 1e6, m[4]) for m in found if m and len(m[3]) <= 7), reverse=True)
     print("slowest imports:", ", ".join(f"{name} {seconds:.2f} s" for seconds, name in times[:8]))

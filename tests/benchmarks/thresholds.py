@@ -14,7 +14,7 @@ import time
 import numpy as np
 import sklearn.metrics
 
-from dfjax import metrics, optimism, thresholds
+from dfjax.decide import metrics, optimism, thresholds
 
 CRITERIA = {
     "f1": {},
@@ -43,9 +43,7 @@ def timed(work, repeats):
 
 def grid(label, score, cuts=5):
     """Seconds of a 0.01 grid of f1_score, from `cuts` of its 100 points."""
-    wall, cpu = timed(
-        lambda: [sklearn.metrics.f1_score(label, score >= t) for t in np.linspace(-1, 2, cuts)], 1
-    )
+    wall, cpu = timed(lambda: [sklearn.metrics.f1_score(label, score >= t) for t in np.linspace(-1, 2, cuts)], 1)
     return wall * 100 / cuts, cpu * 100 / cuts
 
 

@@ -27,16 +27,27 @@ import jax
 
 jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
 
-import librosa  # noqa: E402
-import numpy as np  # noqa: E402
-import optax  # noqa: E402
-import soundfile  # noqa: E402
-from flax import nnx  # noqa: E402
+import librosa
+import numpy as np
+import optax
+import soundfile
+from flax import nnx
 
-from dfjax import devices, losses, models, train_step  # noqa: E402
-from dfjax.data import audio, sampling  # noqa: E402
-from dfjax.features import spectrum  # noqa: E402
-from dfjax.models import heads, pooling  # noqa: E402
+from dfjax import models
+from dfjax.data import (
+    audio,
+    sampling,
+)
+from dfjax.features import spectrum
+from dfjax.models import (
+    heads,
+    pooling,
+)
+from dfjax.runtime import devices
+from dfjax.training import (
+    losses,
+    train_step,
+)
 
 RATE, SECONDS, BATCH, EPOCHS = 16_000, 2.0, 32, 3
 WIDTHS = (32, 64, 128)
@@ -109,9 +120,7 @@ def torch_rows(folder: pathlib.Path, labels: np.ndarray) -> dict[str, float]:
     def focal(logits, y):
         p = torch.sigmoid(logits)
         q = torch.where(y == 1, p, 1 - p)
-        return (
-            (1 - q) ** 2 * nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="none")
-        ).mean()
+        return ((1 - q) ** 2 * nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="none")).mean()
 
     weights = (1 / np.bincount(labels))[labels]
     sampler = WeightedRandomSampler(torch.from_numpy(weights), len(labels))
@@ -210,17 +219,11 @@ def main() -> None:
         rows = torch_rows(folder, labels)
         clips = np.stack([soundfile.read(folder / f"{i}.wav", dtype="int16")[0] for i in range(count)])
     rows["dfjax, same network"] = our_epochs(lambda rngs: SameNetwork(rngs=rngs), clips, labels)
-    rows["dfjax, default network"] = our_epochs(
-        lambda rngs: models.build("texture", rngs=rngs), clips, labels
-    )
-    print(
-        f"{count} clips of {SECONDS:g} s, batch {BATCH}, {os.cpu_count()} cores, {jax.devices()[0].device_kind}"
-    )
+    rows["dfjax, default network"] = our_epochs(lambda rngs: models.build("texture", rngs=rngs), clips, labels)
+    print(f"{count} clips of {SECONDS:g} s, batch {BATCH}, {os.cpu_count()} cores, {jax.devices()[0].device_kind}")
     for row, seconds in rows.items():
         ratio = rows["torch, librosa per clip"] / seconds
-        print(
-            f"{row:26s} {seconds:8.2f} s per epoch {count / seconds:8.0f} clips/s {ratio:6.2f} x the recipe"
-        )
+        print(f"{row:26s} {seconds:8.2f} s per epoch {count / seconds:8.0f} clips/s {ratio:6.2f} x the recipe")
 
 
 if __name__ == "__main__":

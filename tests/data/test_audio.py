@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from dfjax import devices
 from dfjax.data import audio, channel
+from dfjax.runtime import devices
 
 KEY = jax.random.key(7)
 RNG = np.random.default_rng(0)
@@ -93,9 +93,7 @@ def test_speed_moves_a_tone_and_keeps_its_level(speed):
 def test_a_share_of_the_cuts_changes_speed():
     clip = (8000 * np.sin(2 * np.pi * 1000 / 16000 * np.arange(40000))).astype(np.int16)
     cuts = np.asarray(
-        audio.take(
-            KEY, jnp.asarray(np.tile(clip, (64, 1))), jnp.full((64,), 40000, jnp.int32), 16000, speed_rate=0.5
-        )
+        audio.take(KEY, jnp.asarray(np.tile(clip, (64, 1))), jnp.full((64,), 40000, jnp.int32), 16000, speed_rate=0.5)
     )
     peaks = np.abs(np.fft.rfft(cuts * np.hanning(16000), axis=1)).argmax(axis=1)
     assert set(peaks) == {900, 1000, 1100} and 20 <= (peaks == 1000).sum() <= 44

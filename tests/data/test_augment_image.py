@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dfjax.data import augment_image as aug
-from dfjax.data import jpeg_like
+from dfjax.features import jpeg_like
 
 OPERATIONS = {  # operation, its strength, the same at zero
     "flip": (aug.flip, {"rate": 0.5}, {"rate": 0.0}),
@@ -33,8 +33,7 @@ def images():
 @pytest.fixture(scope="module")
 def jitted():
     return {
-        name: jax.jit(functools.partial(operation, **strength))
-        for name, (operation, strength, _) in OPERATIONS.items()
+        name: jax.jit(functools.partial(operation, **strength)) for name, (operation, strength, _) in OPERATIONS.items()
     }
 
 

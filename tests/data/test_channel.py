@@ -46,9 +46,7 @@ def test_mu_law_is_its_formula():
 
 def test_a_telephone_passes_its_band_and_nothing_above_it():
     t = np.arange(8000) / 16000
-    tones = jnp.asarray(
-        np.stack([0.5 * np.sin(2 * np.pi * f * t) for f in (20, 1000, 2000, 6000)]), jnp.float32
-    )
+    tones = jnp.asarray(np.stack([0.5 * np.sin(2 * np.pi * f * t) for f in (20, 1000, 2000, 6000)]), jnp.float32)
     inside = np.asarray(channel.telephone(KEY, tones))[:, 1000:-1000]
     level = inside.std(axis=1) / np.asarray(tones)[:, 1000:-1000].std(axis=1)
     np.testing.assert_allclose(level[1:3], 1, atol=0.02)
@@ -79,9 +77,7 @@ def test_a_room_loses_60_db_in_its_time():
 def test_hidden_parts_are_zero_and_the_rest_stays():
     np.testing.assert_array_equal(channel.hide(KEY, X), X)
     gap = np.asarray(channel.hide(KEY, X, seconds=0.1)) == 0
-    assert (
-        0 < gap.sum(axis=1).max() <= 1600 and (np.diff(gap.astype(int), axis=1) == 1).sum(axis=1).max() <= 1
-    )
+    assert 0 < gap.sum(axis=1).max() <= 1600 and (np.diff(gap.astype(int), axis=1) == 1).sum(axis=1).max() <= 1
     np.testing.assert_array_equal(channel.hide(KEY, X, seconds=0.1), np.where(gap, 0, X))
 
     x = jnp.asarray(RNG.standard_normal((8, 8192)), jnp.float32)

@@ -15,18 +15,14 @@ KEY = jax.random.key(5)
 X = jnp.asarray(0.1 * np.random.default_rng(2).standard_normal((4, 6000)).astype(np.float32))
 
 
-@pytest.mark.parametrize(
-    ("centre", "width", "half"), [(3000, 500, 20), (30, 400, 49), (7990, 900, 5), (1000, 100, 33)]
-)
+@pytest.mark.parametrize(("centre", "width", "half"), [(3000, 500, 20), (30, 400, 49), (7990, 900, 5), (1000, 100, 33)])
 def test_a_notch_is_scipys_band_stop(centre, width, half):
     edges = max(centre - width / 2, 1e-3), min(centre + width / 2, 8000 - 1e-3)
     expected = scipy.signal.firwin(2 * half + 1, edges, fs=16000, window="hamming")
     taps = np.asarray(rawboost.notch_taps(jnp.float32([centre]), jnp.float32([width]), jnp.int32([half])))[0]
     middle = len(taps) // 2
     # where the notch covers 0 Hz the taps are divided by a small sum and large
-    np.testing.assert_allclose(
-        taps[middle - half : middle + half + 1], expected, atol=5e-6 * np.abs(expected).max()
-    )
+    np.testing.assert_allclose(taps[middle - half : middle + half + 1], expected, atol=5e-6 * np.abs(expected).max())
     assert not taps[: middle - half].any() and not taps[middle + half + 1 :].any()
 
 
@@ -75,9 +71,7 @@ def test_series_and_parallel_are_made_of_the_three():
     first, second, third = (jax.random.fold_in(KEY, i) for i in range(3))
     both = rawboost.impulsive(second, rawboost.convolutive(first, X))
     np.testing.assert_allclose(rawboost.rawboost(KEY, X, algorithm=5), both, atol=1e-6)
-    np.testing.assert_allclose(
-        rawboost.rawboost(KEY, X, algorithm=4), rawboost.stationary(third, both), atol=1e-6
-    )
+    np.testing.assert_allclose(rawboost.rawboost(KEY, X, algorithm=4), rawboost.stationary(third, both), atol=1e-6)
     left, right = jax.random.split(KEY)
     side = rawboost.convolutive(left, X) + rawboost.impulsive(right, X)
     np.testing.assert_allclose(rawboost.rawboost(KEY, X, algorithm=8), side, atol=1e-6)

@@ -11,9 +11,7 @@ LABELS = np.array([0] * 100 + [1] * 10)
 
 def batches(groups, batch, count):
     draw = jax.jit(sampling.draw, static_argnums=2)
-    return np.stack(
-        [np.asarray(draw(jax.random.fold_in(jax.random.key(0), i), groups, batch)) for i in range(count)]
-    )
+    return np.stack([np.asarray(draw(jax.random.fold_in(jax.random.key(0), i), groups, batch)) for i in range(count)])
 
 
 @pytest.mark.parametrize("share", [0.5, 10 / 110, 0.25])
@@ -57,9 +55,7 @@ def test_cut_tiles_short_clips_and_stays_inside_long_ones():
 def test_random_cut_reaches_both_ends_of_a_long_clip():
     buffer = np.tile(np.arange(1, 101, dtype=np.int16), (512, 1))
     length = np.full((512,), 100, np.int32)
-    cuts = (
-        np.asarray(audio.random_cut(jax.random.key(0), jnp.asarray(buffer), jnp.asarray(length), 90)) * 32768
-    )
+    cuts = np.asarray(audio.random_cut(jax.random.key(0), jnp.asarray(buffer), jnp.asarray(length), 90)) * 32768
     starts = cuts[:, 0]
     assert starts.min() == 1 and starts.max() == 11
     np.testing.assert_array_equal(cuts[:, -1] - starts, 89)

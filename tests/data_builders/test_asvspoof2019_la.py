@@ -25,9 +25,7 @@ def test_protocols(tree):
         assert (counts[split, 0], counts[split, 1]) == (4, 8)
     assert {item.method for item in index.items if item.split == "test"} == {"", "A07", "A19"}
     assert {item.method for item in index.items if item.split != "test"} == {"", "A01", "A06"}
-    assert [reason for _, reason in index.dropped] == [
-        "in no countermeasure protocol (speaker enrolment)"
-    ] * 4
+    assert [reason for _, reason in index.dropped] == ["in no countermeasure protocol (speaker enrolment)"] * 4
     item = next(item for item in index.items if item.id == "ASVspoof2019_LA_train/flac/LA_T_1000000.flac")
     assert (item.label, item.group, item.method) == (0, "LA_0000", "")
     indexing.check_disjoint(index)

@@ -26,9 +26,7 @@ def test_other_spellings(tmp_path):
     trees.dfd(tmp_path)
     before = [item.id.rpartition("/")[2] for item in dfd.index(tmp_path).items]
     inner = tmp_path / "DFD_manipulated_sequences"
-    (inner / "DFD_manipulated_sequences").rename(
-        tmp_path / "DFD_manipulated sequences"
-    )  # flat, typed by hand
+    (inner / "DFD_manipulated_sequences").rename(tmp_path / "DFD_manipulated sequences")  # flat, typed by hand
     inner.rmdir()
     for path in sorted((tmp_path / "DFD_original sequences").iterdir()):
         path.rename(tmp_path / path.name)  # unpacked into the parent

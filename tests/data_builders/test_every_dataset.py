@@ -27,9 +27,7 @@ def build(name, root, data_dir, suffix=""):
     tree, config = TREES[name]
     if not root.exists():
         tree(root)
-    return data_builders.load(name)(
-        source=root, data_dir=data_dir, config=config + suffix, jobs=0, progress=False
-    )
+    return data_builders.load(name)(source=root, data_dir=data_dir, config=config + suffix, jobs=0, progress=False)
 
 
 @datasets
@@ -110,11 +108,7 @@ def test_every_config_has_a_name_and_an_index(name):
 def with_media(root):
     """Every file of the tree that is neither empty nor junk, made anew as a small sound or picture."""
     for seed, path in enumerate(sorted(root.rglob("*"))):
-        if (
-            path.suffix in (".wav", ".flac", ".mp3", ".jpg", ".png")
-            and path.stat().st_size
-            and path.name[0] != "."
-        ):
+        if path.suffix in (".wav", ".flac", ".mp3", ".jpg", ".png") and path.stat().st_size and path.name[0] != ".":
             fixtures.write(path, seed=seed)
 
 

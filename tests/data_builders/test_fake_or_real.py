@@ -19,9 +19,7 @@ def test_versions(tmp_path):
     assert {dict(item.subgroups)["codec"] for item in index.items if item.label == 1} == {"mp3"}
     assert {dict(item.subgroups)["codec"] for item in index.items if item.label == 0} == {"wav"}
     # the same recording has the same group in every version
-    assert {i.group for i in index.items} == {
-        i.group for i in fake_or_real.index(tmp_path, version="2sec").items
-    }
+    assert {i.group for i in index.items} == {i.group for i in fake_or_real.index(tmp_path, version="2sec").items}
     assert len(fake_or_real.index(tmp_path / "for-2sec", version="2sec").items) == 18
     with pytest.raises(InputError, match="holds version 2sec and norm and original .*got version 'rerec'"):
         fake_or_real.index(tmp_path, version="rerec")

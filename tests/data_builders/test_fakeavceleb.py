@@ -33,9 +33,7 @@ def test_methods_come_from_the_metadata(tree):
     assert items[f"RealVideo-RealAudio/{folder}/00027.mp4"].method == ""
     assert items[f"FakeVideo-RealAudio/{folder}/00027.mp4"].method == "faceswap"  # not in its name
     assert items[f"RealVideo-FakeAudio/{folder}/00027_fake.mp4"].method == "rtvc"
-    assert (
-        items[f"FakeVideo-FakeAudio/{folder}/00027_id00001_wavtolip.mp4"].method == "ambiguous"
-    )  # listed twice
+    assert items[f"FakeVideo-FakeAudio/{folder}/00027_id00001_wavtolip.mp4"].method == "ambiguous"  # listed twice
     assert any("lists 1 files with two methods" in line for line in index.warnings)
     assert (f"RealVideo-RealAudio/{folder}/00099.mp4", "in meta_data.csv but not on disk") in index.skipped
     woman = next(item for item in index.items if "women" in item.id)
@@ -75,9 +73,7 @@ def test_people_drops_fakes_across(tree):
 
 
 def test_cells_hold_out_whole_cells(tmp_path):
-    cells = [
-        (race, gender) for race in ("African", "Asian (East)", "Asian (South)") for gender in ("men", "women")
-    ]
+    cells = [(race, gender) for race in ("African", "Asian (East)", "Asian (South)") for gender in ("men", "women")]
     for i, (race, gender) in enumerate(cells):
         trees.put(tmp_path, *(f"RealVideo-RealAudio/{race}/{gender}/id{i}000{k}/1.mp4" for k in range(2)))
     index = fakeav.index(tmp_path, protocol="cells")

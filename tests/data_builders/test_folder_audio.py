@@ -100,9 +100,7 @@ def test_leftovers_are_skipped_with_their_reason(tmp_path):
 
 
 def test_a_group_in_two_given_splits_is_said(tmp_path):
-    root = fixtures.tree(
-        tmp_path, [f"{s}/{c}/a.wav" for s in ("train", "val", "test") for c in ("real", "fake")]
-    )
+    root = fixtures.tree(tmp_path, [f"{s}/{c}/a.wav" for s in ("train", "val", "test") for c in ("real", "fake")])
     fixtures.text(root / "metadata.csv", "file,speaker\ntrain/real/a.wav,ann\ntest/real/a.wav,ann\n")
     assert any("'ann'" in warning for warning in index(root).warnings)
 

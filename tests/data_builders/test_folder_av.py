@@ -63,18 +63,14 @@ def folder(tmp_path):
 
 
 def test_a_folder_becomes_records_that_say_what_picture_and_sound_are(folder):
-    directory = prepare.prepare(
-        "folder_av", folder / "media", folder / "out", jobs=0, progress=False, frames=4
-    )
+    directory = prepare.prepare("folder_av", folder / "media", folder / "out", jobs=0, progress=False, frames=4)
     assert directory.parent.name.endswith("-frames4")
     facts = json.loads((directory / "preparation.json").read_text())
     assert facts["skipped"] == [["train/fake/mute.mp4", "no audio stream"]]
     assert facts["modality"] == "av" and facts["crops"]["frames"] == 4
 
     split = sources.open_split(directory, "train")
-    parts = dict(
-        zip(split.clip, zip(split.subgroups["picture"], split.subgroups["sound"], strict=True), strict=True)
-    )
+    parts = dict(zip(split.clip, zip(split.subgroups["picture"], split.subgroups["sound"], strict=True), strict=True))
     assert parts == {
         "train/real/0.mp4": ("real", "real"),
         "train/real/1.mp4": ("real", "real"),
@@ -97,9 +93,7 @@ def test_a_word_that_is_no_label_is_refused(folder):
 
 def test_the_four_folders_of_fakeavceleb_say_what_picture_and_sound_are(tmp_path):
     trees.fakeavceleb(tmp_path)
-    items = (
-        fakeav.Builder(source=tmp_path, config="disjoint-av", data_dir=tmp_path / "out").load_index().items
-    )
+    items = fakeav.Builder(source=tmp_path, config="disjoint-av", data_dir=tmp_path / "out").load_index().items
     assert len(items) == 40
     for item in items:
         picture, sound = item.id.split("/")[0].split("-")

@@ -46,12 +46,8 @@ def test_pictures_and_videos_become_records(tmp_path, found_face):
 
 
 def test_crops_of_pictures(tmp_path, found_face):
-    root = fixtures.tree(
-        tmp_path / "data", [f"train/{c}/{k}.png" for c in ("real", "fake") for k in range(9)]
-    )
-    directory = prepare.prepare(
-        "folder_image", root, tmp_path / "out", "folder-crops", jobs=0, progress=False
-    )
+    root = fixtures.tree(tmp_path / "data", [f"train/{c}/{k}.png" for c in ("real", "fake") for k in range(9)])
+    directory = prepare.prepare("folder_image", root, tmp_path / "out", "folder-crops", jobs=0, progress=False)
     record = tfds.builder_from_directory(directory).as_data_source("train")[0]
     np.testing.assert_array_equal(record["box"], [8, 8, 40, 40])
     assert "#" not in record["id"].decode()

@@ -97,13 +97,9 @@ def test_500_damaged_files_give_records_or_a_reason(tmp_path):
         rng = np.random.default_rng(k)
         path = tmp_path / f"{k}-{how}.{kind}"
         path.write_bytes(damaged(made[kind], how, rng, list(made.values())))
-        for modality in {MODALITY.get(kind, "audio"), "audio"} - (
-            {"audio"} if kind in ("gif", "bmp") else set()
-        ):
+        for modality in {MODALITY.get(kind, "audio"), "audio"} - ({"audio"} if kind in ("gif", "bmp") else set()):
             key = f"{path.name} as {modality}"
-            tasks.append(
-                (key, (str(path), modality, OPTIONS, str(tmp_path / f"cache-{k}-{modality}")), SECONDS)
-            )
+            tasks.append((key, (str(path), modality, OPTIONS, str(tmp_path / f"cache-{k}-{modality}")), SECONDS))
     started = time.monotonic()
     outcomes = {}
     for key, reason, death in workers.run("data_builders.decoding:decode_to_cache", iter(tasks), 2):
@@ -117,7 +113,5 @@ def test_500_damaged_files_give_records_or_a_reason(tmp_path):
     assert sum(reasons.values()) > 250, reasons
     # what no decoder raises on purpose has no name of its own
     assert not [
-        reason
-        for reason in outcomes.values()
-        if reason.startswith(("TypeError", "AttributeError", "NameError"))
+        reason for reason in outcomes.values() if reason.startswith(("TypeError", "AttributeError", "NameError"))
     ]

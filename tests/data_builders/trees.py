@@ -31,9 +31,7 @@ def picture(seed, size=(64, 48), mode="RGB", kind="JPEG"):
 def deepfake_pictures(root, wrapped=True):
     """Near-duplicates across train and test, a picture under both labels, odd modes."""
     train, test = (
-        ("train-20250112T065955Z-001/train", "test-20250112T065939Z-001/test")
-        if wrapped
-        else ("train", "test")
+        ("train-20250112T065955Z-001/train", "test-20250112T065939Z-001/test") if wrapped else ("train", "test")
     )
     for i in range(12):
         put(root, f"{train}/{'real' if i % 3 else 'fake'}/t{i}.jpg", data=picture(i))
@@ -163,9 +161,7 @@ def dfd(root, kaggle=True):
     pairs = ("01 02 1", "01 02 2", "02 01 1", "20 21 1", "24 25 1", "25 24 1", "01 20 1")
     fakes = ["{}_{}__{}__ABCDEFG{}".format(*pair.split()[:2], scene, pair[-1]) for pair in pairs]
     if kaggle:
-        put(
-            root, *(f"DFD_original sequences/{name}.mp4" for name in reals), "DFD_original sequences/Park.mp4"
-        )
+        put(root, *(f"DFD_original sequences/{name}.mp4" for name in reals), "DFD_original sequences/Park.mp4")
         put(root, *(f"DFD_manipulated_sequences/DFD_manipulated_sequences/{name}.mp4" for name in fakes))
     else:
         put(root, *(f"original_sequences/actors/c23/videos/{name}.mp4" for name in (*reals, "Park")))
@@ -223,9 +219,7 @@ def asvspoof(root):
             name, speaker = f"LA_{letter}_{1000000 + i}", f"LA_{10 * n + i % 2:04d}"
             put(root, f"ASVspoof2019_LA_{part}/flac/{name}.flac")
             lines.append(
-                f"{speaker} {name} - - bonafide"
-                if i < 4
-                else f"{speaker} {name} - {systems.split()[i % 2]} spoof"
+                f"{speaker} {name} - - bonafide" if i < 4 else f"{speaker} {name} - {systems.split()[i % 2]} spoof"
             )
         put(
             root,

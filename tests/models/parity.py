@@ -73,9 +73,7 @@ def check(name: str, folder):
 def check_errors(name: str, folder):
     """Every name and shape is checked, and a missing file says where to get it."""
     load = MODELS[name][0]
-    with pytest.raises(
-        InputError, match="no such file: .*; download the weights from https://huggingface.co/"
-    ):
+    with pytest.raises(InputError, match="no such file: .*; download the weights from https://huggingface.co/"):
         load(folder / "none.safetensors")
     shapes, _ = reference.read_golden(name)
     zeros = {key: np.zeros(shape, np.float32) for key, shape in shapes.items()}

@@ -37,9 +37,7 @@ def training(model):
 
 def light():
     """A small AASIST-L: (graph, params, statistics), initialised in one compiled call."""
-    graph, params, rest = nnx.split(
-        jax.jit(lambda: aasist.AASIST(rngs=nnx.Rngs(0), variant="light"))(), nnx.Param, ...
-    )
+    graph, params, rest = nnx.split(jax.jit(lambda: aasist.AASIST(rngs=nnx.Rngs(0), variant="light"))(), nnx.Param, ...)
     return graph, params, rest
 
 

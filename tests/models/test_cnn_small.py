@@ -44,9 +44,7 @@ def test_magnitudes_are_those_of_the_cosine_transform_of_each_window():
     grey = (255 * x[0] @ np.array([0.299, 0.587, 0.114])).astype(np.float32)
     for i, j in np.ndindex(4, 3):
         response = np.abs(cv2.dct(np.ascontiguousarray(grey[4 * i :, 4 * j :][:8, :8])))
-        np.testing.assert_allclose(
-            out[0, i, j], response.reshape(-1) @ cnn_small.ring_weights(), rtol=1e-3, atol=1e-3
-        )
+        np.testing.assert_allclose(out[0, i, j], response.reshape(-1) @ cnn_small.ring_weights(), rtol=1e-3, atol=1e-3)
 
 
 def test_every_frequency_but_the_mean_counts_in_one_ring():

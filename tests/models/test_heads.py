@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dfjax import losses, train, train_step
 from dfjax.models import aasist, heads
 from dfjax.records import InputError
+from dfjax.training import losses, train, train_step
 from experiments import loss_study, sampling_study
 from tests import prepared
 
@@ -32,9 +32,7 @@ def test_one_class_softmax_trains_on_the_cosine_to_the_real_direction(embeddings
     np.testing.assert_allclose(logits, -cosine, atol=1e-6)
     # Zhang et al. 2021, equation 4: reals inside a cone of 0.9, fakes outside one of 0.2
     distance = np.where(LABELS == 0, 0.9 - cosine, cosine - 0.2)
-    np.testing.assert_allclose(
-        losses.oc_softmax(logits, LABELS), np.logaddexp(0, 20 * distance), rtol=1e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(losses.oc_softmax(logits, LABELS), np.logaddexp(0, 20 * distance), rtol=1e-4, atol=1e-5)
 
 
 def test_additive_margin_softmax_is_softmax_with_a_margin_off_the_true_cosine(embeddings):
@@ -73,9 +71,7 @@ def test_members_that_answer_alone_have_no_cosine():
         nnx.eval_shape(lambda: train.make_builder(config)(nnx.Rngs(0)))
 
 
-@pytest.mark.parametrize(
-    ("arm", "directions"), [("cross_entropy", None), ("am_softmax", 2), ("oc_softmax", 1)]
-)
+@pytest.mark.parametrize(("arm", "directions"), [("cross_entropy", None), ("am_softmax", 2), ("oc_softmax", 1)])
 def test_the_loss_brings_its_head(arm, directions):
     head = train.make_builder(loss_study.get_config(arm))(nnx.Rngs(0)).head
     if directions is None:
@@ -96,9 +92,7 @@ def test_a_run_starts_at_the_log_odds_of_what_it_draws(arm, start, tmp_path, mon
         raise Seen(float(build(nnx.Rngs(0)).head.out.bias[0]))
 
     monkeypatch.setattr(train_step, "create", create)
-    directory = prepared.make(
-        tmp_path / "data", counts={"train": (40, 10), "validation": (2, 1)}, seconds=0.1
-    )
+    directory = prepared.make(tmp_path / "data", counts={"train": (40, 10), "validation": (2, 1)}, seconds=0.1)
     with pytest.raises(Seen) as seen:
         train.train(sampling_study.get_config(f"made+{arm}"), tmp_path / "w", directory, progress=False)
     np.testing.assert_allclose(seen.value.args[0], start, atol=1e-6)

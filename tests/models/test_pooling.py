@@ -55,9 +55,5 @@ def test_over_three_drops_the_rest():
 
 def test_detectors_take_no_maximum_whose_slope_may_be_lost():
     folder = pathlib.Path(pooling.__file__).parent
-    found = [
-        p.name
-        for p in folder.glob("*.py")
-        if re.search(r"jnp\.(maximum|minimum|clip)\(|\.max\(", p.read_text())
-    ]
+    found = [p.name for p in folder.glob("*.py") if re.search(r"jnp\.(maximum|minimum|clip)\(|\.max\(", p.read_text())]
     assert found == ["pooling.py"]

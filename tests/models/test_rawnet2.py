@@ -75,12 +75,9 @@ def test_layers_equal_torch(kind):
     ours = recurrent.GRU if kind == "GRU" else recurrent.BLSTM
     names = {
         "GRU": {n: path.removeprefix("x.") for n, path in recurrent.torch_names("x", "l0").items()},
-        "LSTM": recurrent.torch_names("forward", "l0")
-        | recurrent.torch_names("backward", "l0", reverse=True),
+        "LSTM": recurrent.torch_names("forward", "l0") | recurrent.torch_names("backward", "l0", reverse=True),
     }[kind]
     arrays = {names[n]: value.detach().numpy().T for n, value in reference.named_parameters()}
     layer = weights.fill(lambda: ours(3, 4 if kind == "GRU" else 8, rngs=nnx.Rngs(0)), arrays, "torch")
     x = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
-    np.testing.assert_allclose(
-        layer(jnp.asarray(x)), reference(torch.tensor(x))[0].detach().numpy(), atol=1e-6
-    )
+    np.testing.assert_allclose(layer(jnp.asarray(x)), reference(torch.tensor(x))[0].detach().numpy(), atol=1e-6)

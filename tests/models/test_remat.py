@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dfjax import devices, train_step
 from dfjax.models import vit, wav2vec2
+from dfjax.runtime import process
+from dfjax.training import train_step
 from tests.models.test_wav2vec2 import TINY
 
 # its transformer outweighs its convolutions
@@ -41,7 +42,7 @@ def both(kind, dtype=jnp.float32):
             return (logits**2).sum(), logits
 
         run = jax.jit(jax.value_and_grad(objective, has_aux=True))
-        yield run.lower(params, x).compile(devices.compiler_options()), params, x
+        yield run.lower(params, x).compile(process.compiler_options()), params, x
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -51,9 +52,7 @@ def test_same_logits_and_gradients_in_less_memory(kind):
     ((_, logits), gradient), ((_, again), recomputed) = one(params, x), other(params, x)
     np.testing.assert_allclose(again, logits, rtol=1e-6, atol=1e-6)
     largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(gradient))
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6 * largest), gradient, recomputed
-    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6 * largest), gradient, recomputed)
     before, after = (f.memory_analysis().temp_size_in_bytes for f in (one, other))
     print(kind, before, after)
     assert after < 0.7 * before

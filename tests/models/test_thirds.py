@@ -20,9 +20,7 @@ def whole(parts, length):
 
 
 def plain_conv(x, kernel):
-    return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), ((0, 0), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), ((0, 0), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 @pytest.mark.parametrize("length", [9, 10, 11])

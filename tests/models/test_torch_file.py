@@ -171,9 +171,7 @@ def test_released_aasist_is_read():
     if not AASIST.exists():
         pytest.skip("needs ../shared/data/aasist/AASIST.pth")
     weights = torch_file.state_dict(AASIST)
-    counted = sum(
-        w.size for n, w in weights.items() if not n.endswith(("running_mean", "running_var", "tracked"))
-    )
+    counted = sum(w.size for n, w in weights.items() if not n.endswith(("running_mean", "running_var", "tracked")))
     assert counted == 297_866
 
 

@@ -47,9 +47,7 @@ def folder(path, kind, **changes):
 
 
 # published counts include the 1024 or 768 numbers that stand for masked frames in pre-training
-@pytest.mark.parametrize(
-    ("size", "published"), [("base", 94_371_712 - 768), ("xlsr_300m", 315_438_720 - 1024)]
-)
+@pytest.mark.parametrize(("size", "published"), [("base", 94_371_712 - 768), ("xlsr_300m", 315_438_720 - 1024)])
 def test_parameter_count(size, published):
     model = nnx.eval_shape(lambda: wav2vec2.Wav2Vec2(rngs=nnx.Rngs(0), size=size))
     assert count(model.encoder) == published
@@ -160,6 +158,4 @@ def test_equals_transformers_where_installed(kind):
     for ours, theirs in zip(states[:-1], expected, strict=False):
         np.testing.assert_allclose(ours, theirs.numpy(), atol=PARITY)
     with torch.no_grad():
-        np.testing.assert_allclose(
-            states[-1], reference(torch.tensor(x)).last_hidden_state.numpy(), atol=PARITY
-        )
+        np.testing.assert_allclose(states[-1], reference(torch.tensor(x)).last_hidden_state.numpy(), atol=PARITY)

@@ -1,0 +1,1 @@
+"""Scores become a decision: thresholds, metrics, calibration. NumPy only, never JAX."""

@@ -1,0 +1,88 @@
+"""Intervals of any metric by resampling groups. Use them as `dfjax.metrics.bootstrap` and `paired_bootstrap`."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from dfjax.decide import cuts
+from dfjax.decide.cuts import Column
+
+
+def bootstrap(
+    metric: Callable,
+    scores: Column,
+    labels: Column,
+    groups: Column | None = None,
+    n: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> tuple[float, float, float]:
+    """A metric with its percentile interval over resampled groups.
+
+    Args:
+      metric: (scores, labels) -> number, or a tuple whose first entry is the number.
+      scores: (n,).
+      labels: (n,).
+      groups: (n,) what is drawn with replacement (speaker, source video); each sample its own if None.
+        Windows of one clip are near copies: without groups the interval is too narrow.
+      n: replicates; those where the metric is NaN (one class only) are left out.
+      seed: of the draws.
+      confidence: of the interval.
+
+    Returns:
+      (value, low, high); low and high are NaN if no replicate was defined.
+    """
+    scores, fake = cuts.check(scores, labels)
+    values = [_number(metric(scores[i], fake[i])) for i in replicates(len(scores), groups, n, seed)]
+    return _number(metric(scores, fake)), *_interval(values, confidence)
+
+
+def paired_bootstrap(
+    metric: Callable,
+    scores_a: Column,
+    scores_b: Column,
+    labels: Column,
+    groups: Column | None = None,
+    n: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> tuple[float, float, float]:
+    """metric(a) - metric(b) on the same samples with its interval over resampled groups: see `bootstrap`."""
+    (a, fake), (b, _) = cuts.check(scores_a, labels), cuts.check(scores_b, labels)
+
+    def difference(rows):
+        return _number(metric(a[rows], fake[rows])) - _number(metric(b[rows], fake[rows]))
+
+    values = [difference(rows) for rows in replicates(len(fake), groups, n, seed)]
+    return difference(slice(None)), *_interval(values, confidence)
+
+
+def _number(value):
+    return float(value[0] if isinstance(value, tuple) else value)
+
+
+def _interval(values, confidence):
+    values = np.array(values)[~np.isnan(values)]
+    if not len(values):
+        return math.nan, math.nan
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def replicates(size: int, groups: Column | None, n: int, seed: int):
+    """Yields n index arrays, each of as many groups, drawn with replacement, as there are."""
+    rng = np.random.default_rng(seed)
+    if groups is None:
+        for _ in range(n):
+            yield rng.integers(0, size, size)
+        return
+    if len(groups) != size:
+        raise ValueError(f"groups must be one per sample, got {len(groups)} for {size}")
+    _, group, counts = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
+    rows, starts = np.argsort(group, kind="stable"), np.cumsum(counts) - counts
+    for _ in range(n):
+        drawn = rng.integers(0, len(counts), len(counts))
+        lengths = counts[drawn]
+        first = np.cumsum(lengths) - lengths
+        yield rows[np.repeat(starts[drawn] - first, lengths) + np.arange(lengths.sum())]

@@ -1,0 +1,140 @@
+"""Operating points with a guarantee, and the band in which a detector should not decide.
+
+A threshold at an order statistic of one class's scores bounds the error rate on new clips of that class at a
+stated confidence, whatever the distribution: the number of scores beyond the true quantile is binomial. This
+is the tolerance limit of Wilks (1941). Clips must be independent and no threshold may have been tuned on
+them.
+"""
+
+import dataclasses
+import fractions
+import math
+
+import numpy as np
+
+from dfjax.decide import cuts, thresholds
+from dfjax.decide.cuts import Column, Number
+from dfjax.records import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """A threshold with a guarantee, or what is missing for one.
+
+    Attributes:
+      threshold: with its counts on the data; None if there are too few clips.
+      statement: one line for people.
+      clips: those of the class that counts: fakes for a recall, reals for a false positive rate.
+      needed: the fewest clips for which any threshold can be certified.
+    """
+
+    threshold: thresholds.Threshold | None
+    statement: str
+    clips: int
+    needed: int
+
+
+def certify(
+    scores: Column,
+    labels: Column,
+    *,
+    min_recall: Number | None = None,
+    max_fpr: Number | None = None,
+    confidence: Number = 0.95,
+) -> Certificate:
+    """The threshold that keeps recall >= min_recall, or FPR <= max_fpr, on new clips, with confidence.
+
+    Args:
+      scores: (n,) one per independent clip.
+      labels: (n,).
+      min_recall: give this: the highest threshold certified,
+      max_fpr: or this: the lowest threshold certified.
+      confidence: probability, over validation sets, that the promise holds.
+
+    Raises:
+      InputError: not exactly one of the two, or a number outside (0, 1).
+    """
+    if (min_recall is None) == (max_fpr is None):
+        raise InputError(f"certify takes one of min_recall and max_fpr, got {min_recall} and {max_fpr}")
+    name, wanted = ("recall", min_recall) if max_fpr is None else ("FPR", max_fpr)
+    if not (0 < wanted < 1 and 0 < confidence < 1):
+        raise InputError(f"{name} and confidence must lie between 0 and 1, got {wanted} and {confidence}")
+    both = cuts.classes(scores, labels)
+    ours = both.fake if max_fpr is None else -both.real[::-1]  # errors lie at the low end
+    tail = 1 - fractions.Fraction(str(wanted)) if max_fpr is None else fractions.Fraction(str(wanted))
+    needed = math.ceil(math.log(1 - confidence) / math.log1p(-tail))
+    promise = f"{name} {'>=' if max_fpr is None else '<='} {wanted} with {100 * confidence:g} % confidence"
+    allowed = _errors_allowed(len(ours), float(tail), float(confidence))
+    if allowed is None:
+        kind, more = ("fake" if max_fpr is None else "real"), needed - len(ours)
+        statement = f"{promise} needs {more} more {kind} clips: {needed} at least, {len(ours)} given"
+        return Certificate(None, statement, len(ours), needed)
+    edge = ours[allowed]
+    value = edge if max_fpr is None else np.nextafter(-edge, edge.dtype.type(np.inf))
+    if not np.isfinite(value):
+        return Certificate(None, f"{promise} cannot be met: its threshold is infinite", len(ours), needed)
+    constraint = {"confidence": confidence, name.lower(): wanted}
+    threshold = _at(both, value, f"certified_{name.lower()}", constraint)
+    return Certificate(threshold, f"{promise}, if clips are independent", len(ours), needed)
+
+
+def _errors_allowed(count, tail, confidence):
+    """The greatest k with P(Binomial(count, tail) <= k) <= 1 - confidence, or None."""
+    from scipy import special  # 0.1 s, wanted by few runs
+
+    low, high = -1, count  # invariant: low is allowed, high is not
+    while high - low > 1:
+        middle = (low + high) // 2
+        if special.bdtr(middle, count, tail) <= 1 - confidence:
+            low = middle
+        else:
+            high = middle
+    return None if low < 0 else low
+
+
+def _at(both, value, criterion, constraint):
+    """The Threshold record of a given value."""
+    tp, fp = (len(x) - int(np.searchsorted(x, value)) for x in (both.fake, both.real))
+    above = [x[-k] for x, k in ((both.fake, tp), (both.real, fp)) if k]
+    return thresholds.Threshold(
+        value=float(value) + 0.0,
+        status="ok",
+        score=float(constraint.get("recall", constraint.get("fpr", 0))),
+        interval=(both.largest_below(value), float(min(above)) + 0.0 if above else None),
+        tp=tp,
+        fp=fp,
+        fn=len(both.fake) - tp,
+        tn=len(both.real) - fp,
+        criterion=criterion,
+        constraint=constraint,
+        dtype=both.fake.dtype.name,
+    )
+
+
+def band(
+    scores: Column, labels: Column, *, max_fpr: Number, max_fnr: Number
+) -> tuple[thresholds.Threshold, thresholds.Threshold]:
+    """Two thresholds with an undecided band between: real below the first, fake from the second on.
+
+    Args:
+      scores: (n,).
+      labels: (n,).
+      max_fpr: greatest share of reals called fake on these data.
+      max_fnr: greatest share of fakes called real.
+
+    Returns:
+      (real_below, fake_from): the narrowest such band; twice the same threshold where one meets both bounds.
+
+    Raises:
+      InputError: a class is missing, or a bound lies outside [0, 1].
+    """
+    if not (0 <= max_fpr <= 1 and 0 <= max_fnr <= 1):
+        raise InputError(f"max_fpr and max_fnr must lie in [0, 1], got {max_fpr} and {max_fnr}")
+    fake_from = thresholds.search(scores, labels, "recall_at_fpr", max_fpr=max_fpr)
+    if fake_from.status == "undefined":
+        raise InputError("an undecided band needs both fakes and reals; one class is missing")
+    both = cuts.classes(scores, labels)
+    allowed = math.floor(fractions.Fraction(str(max_fnr)) * len(both.fake))
+    value = both.fake[min(allowed, len(both.fake) - 1)]
+    real_below = _at(both, value, "recall_at_fnr", {"max_fnr": max_fnr})
+    return (fake_from, fake_from) if real_below.value >= fake_from.value else (real_below, fake_from)

@@ -1,0 +1,134 @@
+"""What a threshold does to clips, and how well scores rank them, with bootstrap intervals. NumPy only.
+
+A metric at a fixed threshold depends on four counts alone, so the bootstrap draws multinomially over the
+distinct rows of counts that its units have: the ordinary bootstrap, without touching the clips again.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from dfjax.decide.metrics import average_precision, bootstrap, eer, roc_auc
+from dfjax.decide.score_file import Scores
+from dfjax.records import FAKE
+
+NAMES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
+RANKING = {"auc": roc_auc, "average_precision": average_precision, "eer": eer}
+DRAWN = 20_000_000  # clips redrawn in all; beyond 20,000 clips there are fewer than 1,000 replicates
+MIN_GROUPS = 10  # redrawing fewer groups says little; clips are redrawn instead, and the report says so
+
+
+def confusion(scores: Scores, threshold: float) -> Integer[np.ndarray, "n 4"]:
+    """Per clip a row of zeros and a one: true positive, false positive, false negative, true negative."""
+    called, fake = scores.score >= threshold, scores.label == FAKE
+    cells = called & fake, called & ~fake, ~called & fake, ~called & ~fake
+    return np.stack(cells, axis=1).astype(np.int64)
+
+
+def metrics(counts: Integer[np.ndarray, "n 4"]) -> dict[str, Float[np.ndarray, " n"]]:
+    """The metrics NAMES of rows of tp, fp, fn and tn; NaN where undefined."""
+    tp, fp, fn, tn = np.asarray(counts, np.float64).T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall = tp / (tp + fn)
+        return {
+            "accuracy": (tp + tn) / (tp + fp + fn + tn),
+            "balanced_accuracy": (recall + tn / (fp + tn)) / 2,
+            "precision": tp / (tp + fp),
+            "recall": recall,
+            "f1": 2 * tp / (2 * tp + fp + fn),
+        }
+
+
+def replicates(clips: int) -> int:
+    """How often to redraw: 1,000 times, less where clips are so many that intervals are narrow anyway."""
+    return max(100, min(1_000, DRAWN // clips))
+
+
+def units(scores: Scores) -> tuple[np.ndarray | None, str]:
+    """What a bootstrap redraws: the group of each clip, or None for the clips themselves; and its name."""
+    groups = len(np.unique(scores.group))
+    if groups == len(scores):
+        return None, f"{len(scores):,} clips"
+    if groups < MIN_GROUPS:
+        few = f"their {groups} groups are too few to redraw, so the intervals are too narrow"
+        return None, f"{len(scores):,} clips ({few})"
+    return scores.group, f"{groups:,} groups of clips"
+
+
+def draws(
+    table: Integer[np.ndarray, "n k"], groups: np.ndarray | None, *, n: int, seed: int
+) -> Integer[np.ndarray, "r k"]:
+    """Column sums of bootstrap replicates of the rows, or of whole groups of rows."""
+    if groups is not None:
+        index = np.unique(groups, return_inverse=True)[1]
+        sums = np.zeros((index.max() + 1, table.shape[1]), np.int64)
+        np.add.at(sums, index, table)
+        table = sums
+    cells, copies = np.unique(table, axis=0, return_counts=True)
+    rng = np.random.default_rng(seed)
+    return np.stack([rng.multinomial(len(table), copies / len(table)) @ cells for _ in range(n)])
+
+
+def points(
+    scores: Scores,
+    thresholds: Sequence[float],
+    groups: np.ndarray | None = None,
+    *,
+    n: int = 1_000,
+    seed: int = 0,
+) -> tuple[list[dict], list[dict]]:
+    """Counts and metrics at each threshold, and the change of each metric from the first to every later one.
+
+    All thresholds see the same replicates, so the interval of a change is that of a paired comparison.
+
+    Args:
+      scores: one row per clip.
+      thresholds: fake iff score >= threshold.
+      groups: what is redrawn, see `units`; None for clips.
+      n: replicates of the bootstrap.
+      seed: of the bootstrap.
+
+    Returns:
+      [{threshold, tp, fp, fn, tn, accuracy: {value, low, high}, ...}], [{accuracy: {value, low, high}, ...}].
+    """
+    table = np.concatenate([confusion(scores, t) for t in thresholds], axis=1)
+    total = table.sum(0)
+    rows = np.concatenate([total[None], draws(table, groups, n=n, seed=seed)])  # the truth, its replicates
+    values = [metrics(rows[:, 4 * k : 4 * k + 4]) for k in range(len(thresholds))]
+    sides = [
+        {"threshold": float(t)}
+        | dict(zip(("tp", "fp", "fn", "tn"), total[4 * k : 4 * k + 4].tolist(), strict=True))
+        | {name: interval(values[k][name]) for name in NAMES}
+        for k, t in enumerate(thresholds)
+    ]
+    changes = [{name: interval(value[name] - values[0][name]) for name in NAMES} for value in values[1:]]
+    return sides, changes
+
+
+def ranking(
+    scores: Scores, groups: np.ndarray | None = None, *, n: int = 1_000, seed: int = 0
+) -> dict[str, dict[str, float]]:
+    """AUC, average precision and EER, which no threshold changes: {name: {value, low, high}}."""
+    result = {}
+    for name, measure in RANKING.items():
+        value, low, high = bootstrap(measure, scores.score, scores.label, groups, n, seed)
+        result[name] = {"value": value, "low": low, "high": high}
+    return result
+
+
+def interval(values: Float[np.ndarray, " n"]) -> dict[str, float]:
+    """The first value with the 95 % percentiles of the others, its replicates; undefined ones count not."""
+    spread = values[1:][np.isfinite(values[1:])]
+    low, high = np.quantile(spread, (0.025, 0.975)) if len(spread) else (np.nan, np.nan)
+    return {"value": float(values[0]), "low": float(low), "high": float(high)}
+
+
+def wilson(hits: int, n: int) -> dict[str, float | None]:
+    """A share with its 95 % score interval (Wilson 1927), honest also at 0 and at n; None for n = 0."""
+    if not n:
+        return {"value": None, "low": None, "high": None}
+    z2, share = 1.959964**2, hits / n
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    reach = float(np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n)))) / (1 + z2 / n)
+    return {"value": share, "low": max(0.0, centre - reach), "high": min(1.0, centre + reach)}

@@ -1,0 +1,64 @@
+"""What JPEG loses, on the device: everything of the codec but the lossless coding of its coefficients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+# Quantisation tables of JPEG (ITU-T T.81, annex K.1), at quality 50.
+JPEG_LUMA = np.array([
+    [16, 11, 10, 16, 24, 40, 51, 61],
+    [12, 12, 14, 19, 26, 58, 60, 55],
+    [14, 13, 16, 24, 40, 57, 69, 56],
+    [14, 17, 22, 29, 51, 87, 80, 62],
+    [18, 22, 37, 56, 68, 109, 103, 77],
+    [24, 35, 55, 64, 81, 104, 113, 92],
+    [49, 64, 78, 87, 103, 121, 120, 101],
+    [72, 92, 95, 98, 112, 100, 103, 99],
+], np.float32)  # fmt: skip
+JPEG_CHROMA = np.full((8, 8), 99, np.float32)
+JPEG_CHROMA[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
+
+TO_YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32)
+
+
+def dct_matrix() -> np.ndarray:
+    """The orthonormal 8-point DCT-II, (frequency, sample)."""
+    k, n = np.mgrid[:8, :8]
+    matrix = np.cos(np.pi * (2 * n + 1) * k / 16) / 2
+    matrix[0] /= np.sqrt(2)
+    return matrix.astype(np.float32)
+
+
+def _quantise(plane: Float[Array, "b h w"], table: Float[Array, "b 8 8"]) -> Float[Array, "b h w"]:
+    """Rounds the DCT coefficients of each 8x8 block to multiples of `table`."""
+    b, h, w = plane.shape
+    dct = dct_matrix()
+    blocks = plane.reshape(b, h // 8, 8, w // 8, 8)
+    table = table[:, None, :, None, :]
+    coefficients = jnp.einsum("ui,bhiwj,vj->bhuwv", dct, blocks, dct)
+    coefficients = jnp.round(coefficients / table) * table
+    return jnp.einsum("ui,bhuwv,vj->bhiwj", dct, coefficients, dct).reshape(b, h, w)
+
+
+def jpeg_like(images: Float[Array, "b h w 3"], quality: Float[Array, " b"]) -> Float[Array, "b h w 3"]:
+    """What JPEG loses at quality[i] (1 to 100): chroma halved each way (4:2:0), 8x8 DCT, quantisation.
+
+    Entropy coding loses nothing and is left out. Tables scale with quality as in libjpeg. Sides that are no
+    multiple of 16 are padded with their edge, as an encoder does.
+    """
+    _, h, w, _ = images.shape
+    padded = jnp.pad(images, ((0, 0), (0, -h % 16), (0, -w % 16), (0, 0)), mode="edge")
+    ycc = jnp.round(padded * 255) @ TO_YCBCR.T
+    b, hp, wp, _ = ycc.shape
+    scale = jnp.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None]
+    luma, chroma = (jnp.clip(jnp.floor((table[None] * scale + 50) / 100), 1, 255) for table in (JPEG_LUMA, JPEG_CHROMA))
+    y = _quantise(jnp.round(ycc[..., 0]) - 128, luma) + 128
+
+    def halved(plane):
+        small = plane.reshape(b, hp // 2, 2, wp // 2, 2).mean(axis=(2, 4))
+        return jax.image.resize(_quantise(jnp.round(small), chroma), (b, hp, wp), "linear")
+
+    ycc = jnp.round(jnp.stack([y, halved(ycc[..., 1]), halved(ycc[..., 2])], axis=-1))
+    rgb = jnp.round(ycc @ np.linalg.inv(TO_YCBCR).T.astype(np.float32))
+    return jnp.clip(rgb[:, :h, :w] / 255, 0, 1)

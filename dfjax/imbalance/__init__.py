@@ -1,0 +1,1 @@
+"""Counts become rates, weights and the log-odds ledger. NumPy only."""

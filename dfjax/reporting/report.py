@@ -1,0 +1,280 @@
+"""The report of a run: scores and a decision -> report.json, report.md, report.html and figures/*.png.
+
+Everything is judged on clips: the windows or frames of one file become one score first. The split that is
+reported never chose the threshold; a report of the split that did is refused. NumPy only, no JAX.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from dfjax.decide import calibration, metrics, operating_points
+from dfjax.decide.score_file import Scores, by_clip, known, rule_of
+from dfjax.records import FAKE, REAL, InputError
+from dfjax.reporting.report_text import markdown, verdict
+from dfjax.runtime import files
+
+__all__ = ["build", "markdown", "refresh", "write"]
+
+HALF = 0.0  # the logit of probability 0.5
+BINS = 10  # of the reliability diagram
+RUN = {"name": "", "dataset": "", "synthetic": False, "steps": None, "seconds": None, "hardware": ""}
+
+Subgroups = dict[str, dict[str, str]]
+
+
+def build(
+    *,
+    validation: Scores,
+    test: Scores,
+    decision: dict,
+    train_counts: Mapping[str, Any],
+    ledger: dict | None = None,
+    audit: dict | None = None,
+    run: Mapping[str, Any],
+    train_methods: Collection[str] = (),
+    criterion: str | None = None,
+    subgroups: Subgroups | None = None,
+) -> dict:
+    """Everything a report says, as plain Python that strict JSON can hold (undefined numbers are None).
+
+    Args:
+      validation: scores of the split the threshold was tuned on; rows or clips.
+      test: scores of the split to report.
+      decision: what `dfjax.tune.decide` returned.
+      train_counts: of the training split, in clips: `real`, `fake`, and `groups` where known.
+      ledger: `Ledger.to_json()`.
+      audit: what `dfjax.audit.audit` returned.
+      run: `name`, `dataset`, `synthetic` (bool), `steps`, `seconds`, `hardware`; all may be missing.
+      train_methods: generators seen in training; others are marked unseen.
+      criterion: what the threshold was tuned for; the decision's own by default.
+      subgroups: field (gender, language, ...) -> clip -> value.
+
+    Raises:
+      InputError: the threshold was tuned on the split to be reported, or a split lacks a class.
+    """
+    refuse_same_split(decision, test)
+    validation, test = (_clips(scores) for scores in (validation, test))
+    shown, chosen = test.header.get("split", "test"), validation.header.get("split", "validation")
+    splits, tuned = {chosen: validation, shown: test}, threshold(decision)
+    units = {name: operating_points.units(scores) for name, scores in splits.items()}
+    report = {
+        "format": 1,
+        "run": RUN | dict(run),
+        "split": shown,
+        "clip_score": rule_of(test),
+        "threshold": {
+            "value": tuned,
+            "split": chosen,
+            "criterion": criterion or decision["criterion"],
+            "status": decision["status"],
+            "message": decision.get("message"),
+        },
+        "decision": decision,
+        "bootstrap": {"replicates": operating_points.replicates(len(test)), "unit": units[shown][1]},
+        "counts": {"train": _imbalance(train_counts)} | {name: counts(s) for name, s in splits.items()},
+        "ranking": {
+            name: operating_points.ranking(s, units[name][0], n=operating_points.replicates(len(s)))
+            for name, s in splits.items()
+        },
+        "operating": {name: before_after(s, tuned, units[name][0]) for name, s in splits.items()},
+        "methods": {name: by_method(s, tuned, train_methods) for name, s in splits.items()},
+        "subgroups": {field: by_subgroup(test, tuned, of) for field, of in (subgroups or {}).items()},
+        "calibration": reliability(test, decision.get("calibration")),
+        "ledger": ledger,
+        "audit": audit,
+        "train_methods": sorted(train_methods),
+    }
+    report = plain(report)  # before any words: what is undefined is None from here on
+    return report | {"verdict": verdict(report)}
+
+
+def refuse_same_split(decision: Mapping[str, Any], scores: Scores) -> None:
+    """Raises InputError when the decision was made on the very split of these scores."""
+    chosen, shown = decision.get("split"), scores.header.get("split")
+    datasets = {decision.get("dataset"), scores.header.get("dataset")} - {None}
+    if chosen is not None and chosen == shown and len(datasets) < 2:
+        raise InputError(
+            f"the threshold was tuned on the split {chosen!r}, the split to be reported; "
+            "expected one tuned on other data: tune on validation and report test"
+        )
+
+
+def threshold(decision: Mapping[str, Any]) -> float | None:
+    """The threshold of a decision as a number; None where it is undefined or infinite."""
+    value = decision["threshold"]
+    return float(value) if value is not None and np.isfinite(float(value)) else None
+
+
+def write(
+    workdir: epath.PathLike,
+    report: dict,
+    validation: Scores,
+    test: Scores,
+    subgroups: Subgroups | None = None,
+) -> list[epath.Path]:
+    """Writes report.json, report.md, report.html and figures/*.png into `workdir`, each file replaced whole.
+
+    Subgroups go to subgroups.json, so that the report can be made again without the dataset.
+
+    Args:
+      workdir: made if missing.
+      report: what `build` returned.
+      validation: as given to `build`.
+      test: as given to `build`.
+      subgroups: as given to `build`.
+
+    Returns:
+      The paths written.
+    """
+    from dfjax.reporting import (
+        figures,
+        report_html,  # matplotlib takes a moment to import
+    )
+
+    workdir = epath.Path(workdir)
+    validation, test = (_clips(scores) for scores in (validation, test))
+    tuned = report["threshold"]["value"]
+    paths = figures.write(workdir / "figures", validation, test, tuned, report["calibration"])
+    texts = {
+        "report.json": json.dumps(report, indent=2, allow_nan=False) + "\n",
+        "report.md": markdown(report),
+        "report.html": report_html.page(report, validation, test, subgroups),
+    }
+    if subgroups:
+        texts["subgroups.json"] = json.dumps(subgroups) + "\n"
+    for name, text in texts.items():
+        files.write(workdir / name, text)
+    return [workdir / name for name in texts] + paths
+
+
+def refresh(workdir: epath.PathLike, decision: dict, validation: Scores, test: Scores) -> list[epath.Path]:
+    """Makes the report of a finished run again around another decision; all else is as it was.
+
+    Raises:
+      InputError: there is no report to renew, or `build` refuses.
+    """
+    workdir = epath.Path(workdir)
+    try:
+        old = json.loads((workdir / "report.json").read_text())
+        facts = {name: old[name] for name in ("ledger", "audit", "run", "train_methods")}
+        trained, dataset = old["counts"]["train"], old["run"]["dataset"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{workdir} has no readable report.json; let dfjax.run finish") from error
+    if test.header.get("dataset", dataset) != dataset:
+        raise InputError(f"it is of {dataset}, these scores are of {test.header['dataset']}")
+    path = workdir / "subgroups.json"
+    subgroups = json.loads(path.read_text()) if path.exists() else None
+    renewed = build(
+        validation=validation,
+        test=test,
+        decision=decision,
+        train_counts=trained,
+        subgroups=subgroups,
+        **facts,
+    )
+    return write(workdir, renewed, validation, test, subgroups)
+
+
+def counts(scores: Scores) -> dict:
+    """Clips per class, the imbalance ratio, groups, and clips per generator."""
+    fake = scores.label == FAKE
+    names, numbers = np.unique(scores.method[fake], return_counts=True)
+    totals = {"real": (~fake).sum(), "fake": fake.sum(), "groups": len(np.unique(scores.group))}
+    return _imbalance(totals) | {"methods": dict(zip(names.tolist(), numbers.tolist(), strict=True))}
+
+
+def before_after(scores: Scores, tuned: float | None, groups: np.ndarray | None) -> dict:
+    """`half`, `tuned` and their paired `difference` (see `operating_points.points`); None where nothing is tuned."""
+    at = [HALF] if tuned is None else [HALF, tuned]
+    sides, changes = operating_points.points(scores, at, groups, n=operating_points.replicates(len(scores)))
+    return {"half": sides[0], "tuned": (sides + [None])[1], "difference": (changes + [None])[0]}
+
+
+def by_method(scores: Scores, tuned: float | None, train_methods: Collection[str]) -> list[dict]:
+    """Per generator, worst first: clips, recall at both thresholds, EER against all real clips, unseen."""
+    real = scores.label == REAL
+    rows: list[dict[str, Any]] = []
+    for method in np.unique(scores.method[~real]).tolist():
+        own = ~real & (scores.method == method)
+        half, recall = (None if t is None else _share(scores, own, t) for t in (HALF, tuned))
+        eer = metrics.eer(scores.score[real | own], scores.label[real | own])[0]
+        unseen = bool(train_methods) and method not in train_methods
+        rows.append({"method": method, "unseen": unseen, "clips": int(own.sum()), "eer": eer})
+        rows[-1] |= {"recall_half": half, "recall": recall}
+    return sorted(rows, key=lambda row: ((row["recall"] or row["recall_half"])["value"], row["method"]))
+
+
+def by_subgroup(scores: Scores, tuned: float | None, values: Mapping[str, str]) -> list[dict]:
+    """Per value of a field: fakes found and real clips called fake at the tuned threshold (or else 0.5)."""
+    names = np.array([values.get(clip, "") for clip in scores.clip.tolist()])
+    at, fake = HALF if tuned is None else tuned, scores.label == FAKE
+    rows: list[dict[str, Any]] = []
+    for name in np.unique(names).tolist():
+        fakes, reals = (names == name) & fake, (names == name) & ~fake
+        rows.append({"value": name, "fake": int(fakes.sum()), "real": int(reals.sum())})
+        rows[-1] |= {"recall": _share(scores, fakes, at), "false_alarms": _share(scores, reals, at)}
+    return rows
+
+
+def reliability(scores: Scores, fitted: Mapping[str, Any] | None) -> dict:
+    """How far scores are from probabilities: `before` as they are, `after` the decision's calibration."""
+    raw = scores.score.astype(np.float64)
+    before = _calibration(raw, scores.label)
+    if not fitted or fitted.get("method") == "none":
+        return {"before": before, "after": None, "fitted": None}
+    fitted = dict(fitted) | {"deploy_prior": None}  # judged at the share of fakes of these data
+    return {
+        "before": before,
+        "after": _calibration(calibration.logits(raw, fitted), scores.label),
+        "fitted": fitted,
+    }
+
+
+def plain(value: Any) -> Any:
+    """Nested dicts and lists of Python numbers and text; NaN and infinities become None (strict JSON)."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        value = sorted(value)
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _calibration(logits: np.ndarray, labels: np.ndarray) -> dict:
+    """ECE, Brier score, log loss, and bins of equally many clips for the reliability diagram."""
+    order = np.argsort(logits, kind="stable")
+    runs = [run for run in np.array_split(order, BINS) if len(run)]
+    p, fake = metrics.probabilities(logits), labels == FAKE
+    return {
+        "ece": metrics.expected_calibration_error(logits, labels),
+        "brier": metrics.brier(logits, labels),
+        "log_loss": metrics.log_loss(logits, labels),
+        "bins": [{"probability": p[r].mean(), "share": fake[r].mean(), "clips": len(r)} for r in runs],
+    }
+
+
+def _clips(scores: Scores) -> Scores:
+    scores = by_clip(known(scores))
+    real, fake = (int((scores.label == label).sum()) for label in (REAL, FAKE))
+    if not real or not fake:
+        split = scores.header.get("split", "given")
+        raise InputError(f"the {split} split has {real} real and {fake} fake clips; a report needs both")
+    return scores
+
+
+def _imbalance(given: Mapping[str, Any]) -> dict:
+    real, fake = int(given["real"]), int(given["fake"])
+    ratio = max(real, fake) / min(real, fake) if min(real, fake) else None
+    majority = "real" if real >= fake else "fake"
+    return {"real": real, "fake": fake, "groups": given.get("groups"), "ratio": ratio, "majority": majority}
+
+
+def _share(scores: Scores, rows: np.ndarray, at: float) -> dict:
+    return operating_points.wilson(int((scores.score[rows] >= at).sum()), int(rows.sum()))

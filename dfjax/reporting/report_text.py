@@ -1,0 +1,281 @@
+"""The report in words: verdict lines that a person can act on, and Markdown with the before/after table."""
+
+SYNTHETIC = (
+    "The corpus of this run is synthetic: the program made both its real and its fake clips. These numbers "
+    "show that the pipeline works; they prove nothing about real deepfakes."
+)
+LABELS = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "precision": "Precision (fake)",
+    "recall": "Recall (fake)",
+    "f1": "F1 (fake)",
+}
+IN_USE = 0.01  # share of fakes for which the verdict states the precision: most media in use are real
+SHORTCUT = 0.7  # AUC of mere file properties from which the verdict warns
+
+
+def verdict(report: dict) -> list[str]:
+    """What the numbers say, one sentence or two per line, the most important first."""
+    split, threshold = report["split"], report["threshold"]
+    half, tuned = (report["operating"][split][key] for key in ("half", "tuned"))
+    lines = [_finds(half, tuned, threshold)]
+    if tuned:
+        lines.append(_difference(report["operating"][split]["difference"]["f1"], half, tuned))
+    lines += _luck(report["decision"], threshold["split"])
+    if threshold["message"]:
+        lines.append(f"Tuning on {threshold['split']} says: {threshold['message']}.")
+    auc, precision, eer = (report["ranking"][split][key] for key in ("auc", "average_precision", "eer"))
+    lines.append(
+        f"Whatever the threshold: AUC {number(auc)}, average precision {number(precision)}, "
+        f"EER {percent(eer)}. Tuning a threshold cannot change these."
+    )
+    lines += _unseen(report["methods"][split]) + _in_use(tuned or half, bool(tuned)) + _shortcut(report["audit"])
+    return lines
+
+
+def _finds(half: dict, tuned: dict | None, threshold: dict) -> str:
+    fakes = half["tp"] + half["fn"]
+    text = f"At 0.5 the detector finds {percent(half['recall'])} of the fakes ({half['tp']:,} of {fakes:,})"
+    text += f" at precision {percent(half['precision'])}"
+    if not tuned:
+        return text + "."
+    chosen = f"{threshold['value']:.4g}, tuned on {threshold['split']} for {threshold['criterion']}"
+    found = f"finds {percent(tuned['recall'])} at precision {percent(tuned['precision'])}"
+    return f"{text}; the threshold {chosen}, {found}."
+
+
+def _difference(change: dict, half: dict, tuned: dict) -> str:
+    values = f"F1 of the fake class is {percent(half['f1'], False)} at 0.5 and {percent(tuned['f1'], False)} tuned"
+    if change["value"] is None or change["low"] is None:
+        return f"{values}; where it is undefined nothing was called fake."
+    interval = f"{points(change['value'])} points, 95 % interval {points(change['low'])} to {points(change['high'])}"
+    if change["low"] <= 0 <= change["high"]:
+        return f"{values}: {interval}. The interval holds 0, so this run shows no difference."
+    return f"{values}: {interval}."
+
+
+def _luck(decision: dict, split: str) -> list[str]:
+    """How much of the value that chose the threshold was luck of the clips it was chosen on."""
+    if decision.get("corrected_value") is None or None in decision["confidence_interval"]:
+        return []
+    low, high = (float(bound) for bound in decision["confidence_interval"])
+    reached, corrected = float(decision["value"]), float(decision["corrected_value"])
+    return [
+        f"On {split} the chosen threshold reached {decision['criterion']} {reached:.3f}; "
+        f"without the luck of having been chosen there, {corrected:.3f} ({low:.3f} to {high:.3f})."
+    ]
+
+
+def _unseen(methods: list[dict]) -> list[str]:
+    unseen, seen = ([m for m in methods if m["unseen"] is flag] for flag in (True, False))
+    if not unseen:
+        return []
+    text = f"Generators that training never saw ({len(unseen)}): {_pooled(unseen)} of their clips are found"
+    rest = f"of those it saw, {_pooled(seen)}." if seen else "training saw none of the generators here."
+    return [f"{text}; {rest}"]
+
+
+def _pooled(methods: list[dict]) -> str:
+    clips = sum(m["clips"] for m in methods)
+    return f"{100 * sum((m['recall'] or m['recall_half'])['value'] * m['clips'] for m in methods) / clips:.1f} %"
+
+
+def _in_use(side: dict, tuned: bool) -> list[str]:
+    """Precision where fakes are rare; from 0 false alarms no precision can be promised."""
+    reals = side["fp"] + side["tn"]
+    recall, alarms = side["recall"]["value"], side["fp"] / reals
+    name = "the tuned threshold" if tuned else "0.5"
+    if not recall or not alarms:
+        return []
+    precision = IN_USE * recall / (IN_USE * recall + (1 - IN_USE) * alarms)
+    return [
+        f"If 1 clip in {round(1 / IN_USE)} is fake where it is used, {100 * precision:.1f} % of what {name} "
+        f"flags is fake: {100 * alarms:.1f} % of the real clips are flagged too."
+    ]
+
+
+def _shortcut(audit: dict | None) -> list[str]:
+    together = (audit or {}).get("all")
+    if not together or together["auc"] is None or together["auc"] < SHORTCUT:
+        return []
+    return [
+        f"Properties of the files alone tell fake from real with AUC {together['auc']:.2f}: "
+        "part of what the detector knows may be how the files were made."
+    ]
+
+
+def percent(estimate: dict | None, interval: bool = True) -> str:
+    """'71.2 % (65.0 to 77.1)' of an estimate {value, low, high}."""
+    if not estimate or estimate["value"] is None:
+        return "undefined"
+    text = f"{100 * estimate['value']:.1f} %"
+    return (
+        f"{text} ({100 * estimate['low']:.1f} to {100 * estimate['high']:.1f})"
+        if interval and estimate["low"] is not None
+        else text
+    )
+
+
+def number(estimate: dict) -> str:
+    """'0.912 (0.890 to 0.931)' of an estimate."""
+    if estimate["value"] is None:
+        return "undefined"
+    text = f"{estimate['value']:.3f}"
+    return f"{text} ({estimate['low']:.3f} to {estimate['high']:.3f})" if estimate["low"] is not None else text
+
+
+def points(change: float) -> str:
+    """A difference of shares in percentage points, signed."""
+    return f"{100 * change:+.1f}"
+
+
+def markdown(report: dict) -> str:
+    """report.md: verdict, the before/after table ready to paste, and every table behind them."""
+    run, split, bootstrap = report["run"], report["split"], report["bootstrap"]
+    chosen = escape(report["threshold"]["split"])
+    parts = [f"# {escape(run['name'])}", _facts(run)]
+    if run["synthetic"]:
+        parts.append(f"> **Synthetic data.** {SYNTHETIC}")
+    parts += [
+        "\n".join(f"* {escape(line)}" for line in report["verdict"]),
+        "## Before and after",
+        _before_after(report),
+    ]
+    parts.append(
+        f"On the {escape(split)} split, clip level ({escape(report['clip_score'])} of windows or frames), threshold "
+        f"chosen on {chosen}; in brackets the 95 % "
+        f"interval of {bootstrap['replicates']:,} bootstrap replicates over {bootstrap['unit']}. "
+        "The difference is paired."
+    )
+    parts += ["## Data", _counts(report["counts"]), "## Ranking", _ranking(report["ranking"])]
+    parts += ["## By generator", _methods(report["methods"][split])]
+    for field, rows in report["subgroups"].items():
+        parts += [f"## By {escape(field)}", _subgroups(field, rows)]
+    parts += ["## Calibration", _calibration(report["calibration"])]
+    parts += ["## Log-odds ledger", _ledger(report["ledger"])] if report["ledger"] else []
+    parts += ["## Shortcut audit", _audit(report["audit"])] if report["audit"] else []
+    names = ("scores", "thresholds", "precision_recall", "roc", "det", "reliability")
+    parts += ["## Figures", "\n".join(f"![{name.replace('_', ' ')}](figures/{name}.png)" for name in names)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def escape(value: object) -> str:
+    """A user's text inside Markdown: one line, no table, tag, link or emphasis of its own."""
+    line = " ".join(str(value).split()).replace("\\", "\\\\")
+    for character in "|*`[]<>":
+        line = line.replace(
+            character, f"\\{character}" if character not in "<>" else {"<": "&lt;", ">": "&gt;"}[character]
+        )
+    return line
+
+
+def table(heads: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table: the first column to the left, the others to the right."""
+    lines = [heads, [":--"] + ["--:"] * (len(heads) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _facts(run: dict) -> str:
+    seconds = run["seconds"]
+    facts = [
+        run["dataset"] and f"dataset {escape(run['dataset'])}",
+        run["steps"] and f"{run['steps']:,} steps",
+        seconds and f"trained in {f'{seconds:.0f} s' if seconds < 90 else f'{seconds / 60:.0f} min'}",
+        run["hardware"] and escape(run["hardware"]),
+    ]
+    return ", ".join(fact for fact in facts if fact)
+
+
+def _before_after(report: dict) -> str:
+    sides = report["operating"][report["split"]]
+    half, tuned, change = sides["half"], sides["tuned"], sides["difference"]
+    if not tuned:
+        return table(["", "at 0.5"], [[name, percent(half[key])] for key, name in LABELS.items()])
+    rows = [[name, percent(half[key]), percent(tuned[key]), _change(change[key])] for key, name in LABELS.items()]
+    for key, name in (("tp", "Fakes found"), ("fn", "Fakes missed"), ("fp", "False alarms")):
+        rows.append([name, f"{half[key]:,}", f"{tuned[key]:,}", f"{tuned[key] - half[key]:+,}"])
+    return table(["", "at 0.5", f"tuned ({report['threshold']['value']:.4g})", "difference, points"], rows)
+
+
+def _change(change: dict) -> str:
+    if change["value"] is None or change["low"] is None:
+        return "undefined"
+    return f"{points(change['value'])} ({points(change['low'])} to {points(change['high'])})"
+
+
+def _counts(counts: dict) -> str:
+    rows = []
+    for name, c in counts.items():
+        ratio = "" if c["ratio"] is None else f"{c['ratio']:.1f} : 1 {c['majority']}"
+        groups = "" if c["groups"] is None else f"{c['groups']:,}"
+        rows.append([escape(name), f"{c['real']:,}", f"{c['fake']:,}", ratio, groups])
+    return table(["split", "real", "fake", "imbalance", "groups"], rows)
+
+
+def _ranking(ranking: dict) -> str:
+    rows = [
+        [escape(n), number(r["auc"]), number(r["average_precision"]), percent(r["eer"])] for n, r in ranking.items()
+    ]
+    return table(["split", "AUC", "average precision", "EER"], rows)
+
+
+def _methods(methods: list[dict]) -> str:
+    rows = [
+        [
+            (escape(m["method"]) or "(unnamed)") + (" (unseen)" if m["unseen"] else ""), f"{m['clips']:,}",
+            percent(m["recall_half"], False), percent(m["recall"]) if m["recall"] else "",
+            "undefined" if m["eer"] is None else f"{100 * m['eer']:.1f} %",
+        ]
+        for m in methods
+    ]  # fmt: skip
+    note = "Recall of the fake class; intervals are Wilson's over clips; EER against all real clips."
+    note += " Unseen: not in training." if any(m["unseen"] for m in methods) else ""
+    return table(["generator", "clips", "recall at 0.5", "recall tuned", "EER"], rows) + f"\n\n{note}"
+
+
+def _subgroups(field: str, rows: list[dict]) -> str:
+    lines = []
+    for row in rows:
+        fakes = f"{row['fake']:,}", percent(row["recall"])
+        reals = f"{row['real']:,}", percent(row["false_alarms"])
+        lines.append([escape(row["value"]) or "(unknown)", *fakes, *reals])
+    return table([escape(field), "fakes", "found", "real", "false alarms"], lines)
+
+
+def _calibration(calibration: dict) -> str:
+    before, after, fitted = (calibration[key] for key in ("before", "after", "fitted"))
+    names = (("ece", "ECE"), ("brier", "Brier score"), ("log_loss", "log loss"))
+    rows = [[name, *(_plain(side[key]) for side in (before, after) if side)] for key, name in names]
+    tables = table(["", "as scored", *(["calibrated"] if after else [])], rows)
+    return f"{tables}\n\n{formula(fitted)}" if fitted else tables
+
+
+def formula(fitted: dict) -> str:
+    """What the calibration does to a score, and what it was fitted on."""
+    z = "the score with the corrections of the ledger undone" if fitted.get("ledger") else "the score"
+    return (
+        f"Calibrated logit = {fitted['slope']:.3f} z {fitted['intercept']:+.3f}, z being {z}; "
+        f"fitted on {fitted['clips']:,} clips of which {100 * fitted['prior']:.1f} % are fake."
+    )
+
+
+def _plain(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+def _ledger(ledger: dict) -> str:
+    terms = ("sampling", "class_weights", "alpha", "logit_adjustment", "total")
+    rows = [[name.replace("_", " "), f"{ledger[name]:+.3f}"] for name in terms if name in ledger]
+    note = ""
+    if ledger.get("implied_threshold") is not None:
+        note = f"\n\nSo 0.5 on the raw score is {100 * ledger['implied_threshold']:.1f} % of true probability."
+    return table(["correction", "log-odds"], rows) + note
+
+
+def _audit(audit: dict) -> str:
+    rows = [["all together", audit["all"]]] if audit.get("all") else []
+    rows += list(audit.get("features", {}).items())
+    cells = [[escape(name), "" if a["auc"] is None else f"{a['auc']:.2f} ± {a['error'] or 0:.2f}"] for name, a in rows]
+    notes = [escape(line) for line in [*audit.get("warnings", []), *audit.get("notes", [])]]
+    return table(["property of the files alone", "AUC"], cells) + "".join(f"\n\n{line}" for line in notes)

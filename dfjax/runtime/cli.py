@@ -1,0 +1,36 @@
+"""What every command shares: how a user's mistake ends (one line on stderr, exit code 2, no traceback)."""
+
+import argparse
+import errno
+import pathlib
+import sys
+from collections.abc import Callable
+
+from dfjax.records import InputError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # no space left on the disk, or in the user's share of it
+
+
+def main(command: Callable[[], None]) -> None:
+    """Runs `command`; an InputError or a full disk ends in one line and exit code 2, Ctrl-C in exit code 130."""
+    try:
+        command()
+    except InputError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"error: {error.strerror}{where}; make room, the same command continues", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        sys.exit(130)
+
+
+def local_folder(text: str) -> pathlib.Path:
+    """The type of an option that names a folder on this machine's disk."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text} lies in a bucket; this command works on a disk: give a local folder")
+    return pathlib.Path(text)

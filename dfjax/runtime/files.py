@@ -1,0 +1,68 @@
+"""Files of a run: written whole or not at all, on a disk or in a bucket; prepared records brought from a bucket to the disk."""
+
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+
+from etils import epath
+
+CHUNK = 1 << 24  # bytes copied at once
+
+
+def remote(path: epath.PathLike) -> bool:
+    """Whether a path lies in a bucket, such as gs://."""
+    return "://" in os.fspath(epath.Path(path))
+
+
+def write(path: epath.PathLike, content: str | bytes) -> None:
+    """Replaces a file as a whole: a reader sees the old one or the new one. Missing folders are made."""
+    path = epath.Path(path)
+    content = content.encode() if isinstance(content, str) else content
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if remote(path):  # an object appears when it is complete
+        path.write_bytes(content)
+        return
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)  # mkstemp makes it private
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def local_copy(directory: epath.PathLike) -> epath.Path:
+    """A prepared dataset on this host's disk: the folder itself, or for one in a bucket a copy, made now or continued.
+
+    ArrayRecord reads local files only. The copy lies below XDG_CACHE_HOME (default ~/.cache) in dfjax/datasets. A
+    file is complete if its size is that of the original: each is written under another name and renamed, so a copy
+    that was killed goes on with the file that it was at. Several processes of a host may copy at once.
+    """
+    directory = epath.Path(directory)
+    if not remote(directory):
+        return directory
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    target = epath.Path(cache / "dfjax" / "datasets" / os.fspath(directory).replace("://", "/"))
+    sizes = {path: path.stat().length for path in sorted(directory.iterdir()) if not path.is_dir()}
+    wanted = {path: size for path, size in sizes.items() if _size(target / path.name) != size}
+    if wanted:
+        gigabytes = sum(wanted.values()) / 1e9
+        print(f"copying {directory} to {target}: {len(wanted)} files, {gigabytes:.2f} GB", file=sys.stderr)
+        target.mkdir(parents=True, exist_ok=True)
+    for path, size in wanted.items():
+        temporary = target / f".{path.name}.{os.getpid()}"
+        with path.open("rb") as source, open(temporary, "wb") as copy:
+            shutil.copyfileobj(source, copy, CHUNK)
+        if (copied := _size(temporary)) != size:
+            temporary.unlink()
+            raise OSError(f"{path} has {size} bytes, {copied} arrived; the same command continues")
+        os.replace(temporary, target / path.name)
+    return target
+
+
+def _size(path: epath.Path) -> int | None:
+    return path.stat().length if path.exists() else None

@@ -1,0 +1,130 @@
+"""What a long run shows of itself: a bar on a terminal, lines in a log, metrics.jsonl, a trace for the profiler."""
+
+import contextlib
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import tqdm
+from etils import epath
+
+from dfjax.records import InputError
+from dfjax.runtime import files, process
+
+Show = Callable[[int, Mapping[str, float | None]], None]  # (step, name -> value)
+
+LOG_SECONDS = 10  # between two lines of progress where there is no terminal
+
+
+class _Lines:
+    """A log file instead of a terminal: each state of the bar on a line of its own."""
+
+    def write(self, text: str) -> None:
+        if text := text.strip("\r\n"):
+            print(text, file=sys.stderr)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def progress_bar(total: int, first: int, *, hidden: bool) -> tqdm.tqdm:
+    """Steps done, rate, time left; in a log one line every LOG_SECONDS."""
+    words = {"total": total, "initial": first, "unit": "step", "disable": hidden, "desc": "train"}
+    if sys.stderr.isatty():
+        return tqdm.tqdm(**words, dynamic_ncols=True)
+    return tqdm.tqdm(**words, file=_Lines(), mininterval=LOG_SECONDS, maxinterval=LOG_SECONDS, ascii=True, ncols=100)
+
+
+def trace(folder: epath.Path, *, start: bool, wait: Any) -> bool:
+    """Starts or ends the profiler's trace; returns whether one is running now."""
+    jax.block_until_ready(wait)
+    if start:
+        jax.profiler.start_trace(str(folder))
+    else:
+        jax.profiler.stop_trace()
+    return start
+
+
+class _InBucket(io.StringIO):
+    """A log in a bucket, where nothing can be appended: replaced whole at each flush."""
+
+    def __init__(self, path: epath.Path):
+        super().__init__()
+        self.path = path
+        self.write(path.read_text())
+
+    def flush(self) -> None:
+        files.write(self.path, self.getvalue())
+
+    def close(self) -> None:
+        if not self.closed:
+            self.flush()
+        super().close()
+
+
+def cut_log(path: epath.Path, step: int):
+    """metrics.jsonl open for appending, without lines of steps after `step`; only the first process has one."""
+    if not process.first_process():
+        return open(os.devnull, "w")
+    kept = []
+    if path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError):
+                break  # a line half-written by a killed run
+    files.write(path, "".join(kept))
+    return _InBucket(path) if files.remote(path) else path.open("a")
+
+
+def check_board(workdir: epath.Path) -> None:
+    """Raises InputError where `board` cannot write: without its library, or into a bucket."""
+    try:
+        import tensorboardX  # noqa: F401
+    except ImportError:
+        raise InputError("--tensorboard needs tensorboardX; pip install 'dfjax[tensorboard]'") from None
+    if files.remote(workdir):
+        raise InputError(f"--tensorboard writes to a local disk, not to {workdir}; read its metrics.jsonl instead")
+
+
+@contextlib.contextmanager
+def board(workdir: epath.Path, step: int, *, wanted: bool) -> Iterator[Show]:
+    """A function that shows values on TensorBoard, in workdir/tensorboard; what was shown after `step` is hidden there."""
+    if not wanted or not process.first_process():
+        yield lambda step, values: None
+        return
+    import tensorboardX
+
+    def show(step: int, values: Mapping[str, float | None]) -> None:
+        for name, value in values.items():
+            if value is not None:
+                writer.add_scalar(name, value, step)
+
+    folder, suffix = str(workdir / "tensorboard"), f".{step}"  # files are named after a second otherwise
+    with tensorboardX.SummaryWriter(folder, purge_step=step + 1, filename_suffix=suffix) as writer:
+        yield show
+
+
+def write_steps(pending: list, log, schedule, show: Show) -> float:
+    """Writes the waiting metrics, one line per step; returns the mean loss. Stops on anything not finite."""
+    values = []
+    for start, metric in pending:
+        fetched = {name: np.atleast_1d(np.asarray(value)) for name, value in metric.items()}
+        for offset in range(len(fetched["loss"])):
+            row = {name: float(value[offset]) for name, value in fetched.items()}
+            if not all(np.isfinite(list(row.values()))):
+                raise FloatingPointError(
+                    f"training diverged at step {start + offset + 1}: {row}; lower config.optim.learning_rate"
+                )
+            rate = float(schedule(start + offset))
+            row["learning_rate"] = rate
+            print(json.dumps({"step": start + offset + 1, **row}), file=log)
+            show(start + offset + 1, {f"train/{name}": value for name, value in row.items()})
+            values.append(row["loss"])
+    return float(np.mean(values))

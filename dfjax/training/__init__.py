@@ -1,0 +1,1 @@
+"""Prepared records become a checkpoint."""

@@ -1,0 +1,117 @@
+"""What an experiment's words mean: its plan against imbalance, its detector, optimiser and loss."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+from jaxtyping import PyTree
+
+from dfjax import models
+from dfjax.data import inputs, sampling, sources
+from dfjax.imbalance import balance, rates
+from dfjax.models import heads
+from dfjax.records import InputError
+from dfjax.runtime import devices
+from dfjax.training import losses, optim
+
+
+def tally(split: sources.Split) -> tuple[dict[tuple[int, str], int], int]:
+    """Records of each (label, method), unknown labels left out, and the independent groups of the smaller class."""
+    return rates.cell_counts(split.label, split.method), rates.minority_groups(split.label, split.group)
+
+
+def make_plan(config: ml_collections.ConfigDict, counts: rates.Counts, groups: int) -> balance.Plan:
+    """What the experiment's words about balance mean for a training split, given its `tally`."""
+    words = config.balance.to_dict()
+    return balance.plan(
+        counts,
+        sampling=words["sampling"],
+        loss=config.loss.name,
+        loss_kwargs=config.loss.kwargs.to_dict(),
+        allow_stacking=words["allow_stacking"],
+        minority_groups=groups,
+    )
+
+
+def make_strata(config: ml_collections.ConfigDict, plan: balance.Plan, split: sources.Split) -> sampling.Strata:
+    """The rows that a run draws by stratum, and how often; the same for both feeds."""
+    shares = inputs.strata_rates(config, plan.rates)
+    return sampling.strata(*rates.draws(split.label, split.method, plan.sampling, shares, seed=config.seed))
+
+
+def make_builder(config: ml_collections.ConfigDict, bias: float = 0.0, *, training: bool = False) -> Callable:
+    """Rngs -> the experiment's detector with the head that its loss is defined on, the output bias at `bias`.
+
+    Only training computes in `config.model.dtype`. Scores are float32: those of one checkpoint are then alike on every
+    device, and with them the threshold, while bfloat16 keeps two to three digits, and which ones depends on the device.
+    """
+    dtype = models.compute_dtype(config.model.get("dtype", "float32") if training else "float32")
+
+    def build(rngs):
+        model = models.build(config.model.name, rngs=rngs, dtype=dtype, **config.model.kwargs.to_dict())
+        model.head = heads.for_loss(model, config.loss.name, rngs=rngs)
+        heads.start_at(model.head, bias)
+        return model
+
+    return build
+
+
+def part_size(config: ml_collections.ConfigDict) -> int:
+    """Examples that a step takes at once: the batch, in `config.train.accumulate` equal parts where the experiment says so."""
+    batch, parts = config.train.batch, config.train.get("accumulate", 1)
+    if parts < 1 or batch % parts:
+        raise InputError(
+            f"config.train.accumulate={parts} must divide config.train.batch={batch}, which it splits into parts"
+        )
+    return batch // parts
+
+
+def make_optimizer(config: ml_collections.ConfigDict):
+    """(transformation, schedule) of the experiment."""
+    kwargs = config.optim.to_dict()
+    if kwargs.pop("ema") and kwargs.get("swa"):
+        raise InputError("config.optim.ema and config.optim.swa are two averages; expected one of them")
+    kwargs.pop("swa", None)
+    return optim.build(total_steps=config.train.steps, trainable=_trainable(config), **kwargs)
+
+
+def _trainable(config: ml_collections.ConfigDict) -> Callable[[tuple], bool] | None:
+    """Path of a parameter -> whether the detector trains it; None where it trains all that it has."""
+    cls = models.model_class(config.model.name)
+    return cls.trainable if getattr(cls, "tuned", False) else None
+
+
+def make_view(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh) -> Callable[[PyTree], PyTree]:
+    """The parameters as training sees them: whole on every device, and those held back without gradient."""
+    trainable, fsdp = _trainable(config), config.train.get("fsdp", False)
+
+    def seen(params: PyTree) -> PyTree:
+        params = devices.gather(mesh, params) if fsdp else params
+        return params if trainable is None else optim.held(trainable, params)
+
+    return seen
+
+
+def make_penalty(config: ml_collections.ConfigDict) -> Callable | None:
+    """(embeddings, labels) -> what `config.loss.uniformity` and `config.loss.alignment` add to the loss; None if nothing."""
+    uniformity, alignment = (config.loss.get(name, 0.0) for name in ("uniformity", "alignment"))
+    if not uniformity and not alignment:
+        return None
+    from dfjax.models.vit import uniformity_alignment  # imported on first use, like the models themselves
+
+    def penalty(embeddings, labels):
+        spread, close = uniformity_alignment(embeddings, labels)
+        return uniformity * spread + alignment * close
+
+    return penalty
+
+
+def make_loss(plan: balance.Plan, steps: int) -> Callable:
+    """(logits, labels, step) -> per-example loss; deferred re-weighting switches its weights at a step."""
+    early = losses.build(plan.loss, **plan.loss_kwargs)
+    if plan.deferred_weights is None:
+        return lambda logits, labels, step: early(logits, labels)
+    late = losses.build(plan.loss, **{**plan.loss_kwargs, "weights": plan.deferred_weights})
+    switch = int(plan.reweight_from * steps)
+    return lambda logits, labels, step: jnp.where(step < switch, early(logits, labels), late(logits, labels))

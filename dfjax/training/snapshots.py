@@ -1,0 +1,59 @@
+"""The mean of a run's best snapshots, as AASIST was trained: a kind of stochastic weight averaging.
+
+Each evaluation whose average precision is at least the best so far adds the parameters to a running mean. At the
+end the statistics of batch normalisation are collected anew for the mean, over as many training batches as lie
+between two evaluations, and the result becomes one more checkpoint, which validation judges like the others.
+(Izmailov et al., UAI 2018, take snapshots at fixed times of a cyclic schedule; the published AASIST took those
+of the lowest validation EER, and always used the mean.)
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from dfjax.training import optim
+
+
+def start(params: PyTree) -> dict[str, PyTree]:
+    """No snapshot yet: their mean, how many, and the best average precision so far."""
+    return {
+        "mean": jax.tree.map(jnp.zeros_like, params),
+        "count": jnp.zeros((), jnp.int32),
+        "best": jnp.zeros((), jnp.float32),
+    }
+
+
+def add(snapshots: dict[str, PyTree], params: PyTree, value: float | None) -> dict[str, PyTree]:
+    """With `params` in the mean if `value`, their average precision, is at least the best so far; None never is."""
+    return _add(snapshots, params, np.float32(np.nan if value is None else value))
+
+
+@jax.jit
+def _add(snapshots, params, value):
+    taken, count = value >= snapshots["best"], snapshots["count"]
+    longer = optim.running_mean(snapshots["mean"], params, count)
+    return {
+        "mean": jax.tree.map(lambda new, old: jnp.where(taken, new, old), longer, snapshots["mean"]),
+        "count": count + taken,
+        "best": jnp.where(taken, value, snapshots["best"]),
+    }
+
+
+def statistics(
+    graphdef: nnx.GraphDef,
+    params: PyTree,
+    mean: PyTree,
+    count: Int[Array, ""],
+    x: Float[Array, "batch ..."],
+    key: Key[Array, ""],
+) -> PyTree:
+    """The mean of the statistics of `count` batches, `mean`, and those of one more, seen with dropout as in training."""
+    model = nnx.merge(graphdef, params, mean, copy=True)
+    for _, module in nnx.iter_modules(model):
+        if isinstance(module, nnx.BatchNorm):
+            module.momentum = 0.0  # keeps nothing of earlier batches
+    model = nnx.view(model, deterministic=False, use_running_average=False, raise_if_not_found=False)
+    model(x, rngs=nnx.Rngs(dropout=key))
+    return optim.running_mean(mean, nnx.to_pure_dict(nnx.split(model, nnx.Param, ...)[2]), count)

@@ -1,0 +1,119 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import sklearn.linear_model
+
+from dfjax.decide import calibration, metrics
+from dfjax.imbalance.ledger import Ledger
+
+
+def normals(n=20_000, prior=0.1, seed=0):
+    """Unit normals 2 apart: the true log-odds are 2x + log-odds of the prior."""
+    rng = np.random.default_rng(seed)
+    label = (rng.random(n) < prior).astype(int)
+    x = rng.normal(size=n) + np.where(label, 1.0, -1.0)
+    return x, label, 2 * x + math.log(prior / (1 - prior))
+
+
+def test_fit_finds_the_true_slope_and_intercept():
+    x, label, _ = normals(200_000)
+    fitted = calibration.fit(x, label)
+    assert fitted["slope"] == pytest.approx(2, abs=0.05)
+    assert fitted["intercept"] == pytest.approx(math.log(0.1 / 0.9), abs=0.05)
+    assert fitted["prior"] == label.mean()
+    json.dumps(fitted, allow_nan=False)
+
+
+def test_fit_is_the_maximum_likelihood_up_to_smoothing():
+    x, label, _ = normals(20_000)
+    reference = sklearn.linear_model.LogisticRegression(C=np.inf, tol=1e-10).fit(x[:, None], label)
+    fitted = calibration.fit(x, label)
+    assert fitted["slope"] == pytest.approx(reference.coef_[0, 0], rel=0.01)
+    assert fitted["intercept"] == pytest.approx(reference.intercept_[0], rel=0.01)
+
+
+def test_an_affine_map_of_scores_does_not_change_probabilities():
+    x, label, _ = normals(2000)
+    p = calibration.apply(x, calibration.fit(x, label))
+    moved = 1e-3 * x - 5
+    np.testing.assert_allclose(calibration.apply(moved, calibration.fit(moved, label)), p, atol=1e-9)
+
+
+def test_calibrated_scores_are_left_alone():
+    _, label, z = normals(200_000)
+    fitted = calibration.fit(z, label)
+    assert fitted["slope"] == pytest.approx(1, abs=0.03) and fitted["intercept"] == pytest.approx(0, abs=0.05)
+
+
+def test_temperature_is_a_slope_alone_and_cannot_undo_a_shift():
+    _, label, z = normals(50_000)
+    warm = calibration.fit(3 * z, label, method="temperature")
+    assert warm["slope"] == pytest.approx(1 / 3, rel=0.03) and warm["intercept"] == 0
+    shifted = z + 2
+    after = calibration.quality(shifted, label, calibration.fit(shifted, label, method="temperature"))["after"]
+    platt = calibration.quality(shifted, label, calibration.fit(shifted, label))["after"]
+    assert platt["log_loss"] < after["log_loss"] - 0.01 and platt["ece"] < after["ece"]
+
+
+@pytest.mark.parametrize("scores", [[-1, -1, 1, 1], [-np.inf, -5, 5, np.inf], [-1e30, -1, 1, 1e30], [0, 0, 0, 0]])
+@pytest.mark.parametrize("method", ["platt", "temperature"])
+def test_separable_infinite_and_constant_scores_stay_finite(scores, method):
+    fitted = calibration.fit(np.array(scores, np.float64), np.array([0, 0, 1, 1]), method=method)
+    assert math.isfinite(fitted["slope"]) and math.isfinite(fitted["intercept"])
+    p = calibration.apply(np.array(scores, np.float64), fitted)
+    assert np.isfinite(p).all() and (np.diff(p) >= 0).all() and (0 <= p).all() and (p <= 1).all()
+
+
+def test_scores_that_rank_the_wrong_way_say_no_more_than_the_prior():
+    x, label, _ = normals(2000)
+    fitted = calibration.fit(-x, label)
+    assert fitted["slope"] == 0
+    np.testing.assert_allclose(calibration.apply(-x, fitted), label.mean(), atol=1e-12)
+
+
+def test_one_class_alone_is_left_as_it_is():
+    fitted = calibration.fit(np.arange(3.0), np.ones(3, int))
+    np.testing.assert_array_equal(calibration.logits(np.arange(3.0), fitted, deploy_prior=0.5), np.arange(3.0))
+
+
+def test_prior_shift_is_the_odds_form_and_its_own_inverse():
+    z = np.linspace(-5, 5, 11)
+    there = calibration.shift_prior(z, 0.5, 1 / 11)
+    np.testing.assert_allclose(there, z - math.log(10), atol=1e-14)
+    np.testing.assert_allclose(calibration.shift_prior(there, 1 / 11, 0.5), z, atol=1e-14)
+    # undersampling the reals by b: p = b p_s / (b p_s - p_s + 1), Dal Pozzolo et al. 2015
+    p_s, b = metrics.probabilities(z), 0.1
+    np.testing.assert_allclose(metrics.probabilities(there), b * p_s / (b * p_s - p_s + 1), atol=1e-15)
+    for bad in (0, 1, -0.1, math.nan):
+        with pytest.raises(ValueError, match="share of fakes"):
+            calibration.shift_prior(z, 0.5, bad)
+
+
+def test_deploy_prior_moves_scores_to_what_a_model_of_that_prior_says():
+    x, label, _ = normals(100_000, prior=0.5)
+    fitted = calibration.fit(x, label)
+    rare, truth = normals(100_000, prior=0.01, seed=1)[0::2]
+    np.testing.assert_allclose(calibration.logits(rare, fitted, deploy_prior=0.01), truth, atol=0.15)
+    stored = calibration.apply(rare, fitted | {"deploy_prior": 0.01})
+    np.testing.assert_array_equal(stored, calibration.apply(rare, fitted, deploy_prior=0.01))
+
+
+def test_the_ledger_is_undone_before_the_fit():
+    _, label, z = normals(100_000)
+    ledger = Ledger(sampling=math.log(10), gamma=2.0).to_json()
+    grid = np.linspace(-20, 20, 4001)
+    raw = np.interp(z, Ledger.from_json(ledger).correct(grid), grid)  # what such a run would have put out
+    fitted = calibration.fit(raw, label, ledger=ledger)
+    assert fitted["slope"] == pytest.approx(1, abs=0.03) and fitted["intercept"] == pytest.approx(0, abs=0.1)
+    assert metrics.log_loss(calibration.logits(raw, fitted), label) <= metrics.log_loss(z, label) + 1e-3
+    assert json.loads(json.dumps(fitted)) == fitted
+
+
+def test_what_cannot_be_calibrated_raises():
+    with pytest.raises(ValueError, match="NaN"):
+        calibration.fit(np.array([0.0, np.nan]), np.array([0, 1]))
+    with pytest.raises(ValueError, match="expected one of"):
+        calibration.fit(np.zeros(2), np.array([0, 1]), method="isotonic")
+    np.testing.assert_array_equal(calibration.apply(np.zeros(2), None), [0.5, 0.5])

@@ -1,0 +1,256 @@
+"""Decoding: what comes out of a file, and that a bad file gives a reason."""
+
+import pathlib
+
+import cv2
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from dfjax.media import MediaError, audio, faces, images, video
+from dfjax.records import MAX_SAMPLES, SAMPLE_RATE
+from tests.data_builders import fixtures
+
+DATA = pathlib.Path(__file__).resolve().parents[2] / "../shared/data"
+
+
+def sine(frequency, rate, seconds=1.0, level=0.5):
+    return level * np.sin(2 * np.pi * frequency * np.arange(round(rate * seconds)) / rate)
+
+
+def test_sound_at_16_khz_comes_back_bit_for_bit(tmp_path):
+    x = np.random.default_rng(0).integers(-32768, 32768, 20_000, dtype=np.int16)
+    for name in ("a.wav", "a.flac"):
+        soundfile.write(tmp_path / name, x, SAMPLE_RATE, subtype="PCM_16")
+        decoded, info = audio.decode(tmp_path / name)
+        np.testing.assert_array_equal(decoded, x)
+        assert (info.rate, info.channels, info.seconds) == (SAMPLE_RATE, 1, 1.25)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000])
+def test_resampling_keeps_a_tone_and_its_level(tmp_path, rate):
+    soundfile.write(tmp_path / "a.wav", sine(1_000, rate, 2.0), rate, subtype="PCM_24")
+    decoded, info = audio.decode(tmp_path / "a.wav")
+    assert info.rate == rate and abs(len(decoded) - 2 * SAMPLE_RATE) <= 1
+    expected = sine(1_000, SAMPLE_RATE, 2.0)[: len(decoded)] * 32768
+    middle = slice(2_000, -2_000)  # away from the filter's edges
+    np.testing.assert_allclose(decoded[middle], expected[middle], atol=16)
+
+
+def test_what_lies_above_8_khz_does_not_fold_back(tmp_path):
+    soundfile.write(tmp_path / "a.wav", sine(1_000, 48_000, level=0.4) + sine(11_000, 48_000, level=0.4), 48_000)
+    decoded, _ = audio.decode(tmp_path / "a.wav")
+    spectrum = np.abs(np.fft.rfft(decoded * np.hanning(len(decoded))))
+    kept, alias = (spectrum[round(f * len(decoded) / SAMPLE_RATE)] for f in (1_000, 5_000))
+    assert alias < 1e-4 * kept
+
+
+def test_channels_are_averaged(tmp_path):
+    x = np.stack([sine(440, SAMPLE_RATE, level=0.6), sine(440, SAMPLE_RATE, level=0.2)], axis=1)
+    soundfile.write(tmp_path / "a.wav", x, SAMPLE_RATE)
+    decoded, info = audio.decode(tmp_path / "a.wav")
+    assert info.channels == 2
+    np.testing.assert_allclose(decoded, sine(440, SAMPLE_RATE, level=0.4) * 32768, atol=2)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW"])
+def test_every_bit_depth_has_the_same_scale(tmp_path, subtype):
+    soundfile.write(tmp_path / "a.wav", sine(440, SAMPLE_RATE), SAMPLE_RATE, subtype=subtype)
+    decoded, _ = audio.decode(tmp_path / "a.wav")
+    assert np.abs(decoded).max() == pytest.approx(0.5 * 32768, rel=0.03)
+
+
+@pytest.mark.parametrize("name", ["a.ogg", "a.mp3", "a.m4a", "a.aiff"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_compressed_formats_sound_like_their_original(tmp_path, name, channels):
+    path = fixtures.audio(tmp_path / name, seconds=1.5, rate=44_100, channels=channels)
+    decoded, info = audio.decode(path)
+    assert info.channels == channels and len(decoded) == pytest.approx(1.5 * SAMPLE_RATE, rel=0.1)
+    fixtures.audio(tmp_path / "original.wav", seconds=1.5, rate=44_100, channels=channels)
+    original, _ = audio.decode(tmp_path / "original.wav")
+    spectra = [np.abs(np.fft.rfft(x.astype(float), 32_768)) for x in (decoded, original)]
+    assert np.corrcoef(spectra)[0, 1] > 0.8
+
+
+def test_the_sound_of_a_video(tmp_path):
+    decoded, info = audio.decode(fixtures.video(tmp_path / "a.mp4", frames=50, sound=True))
+    assert info.codec == "aac" and len(decoded) == pytest.approx(2 * SAMPLE_RATE, rel=0.1)
+
+
+@pytest.mark.parametrize("length", [1, 5_000, MAX_SAMPLES, MAX_SAMPLES + 1, 3 * MAX_SAMPLES, 1_000_003])
+def test_windows_cover_the_clip_with_as_few_as_possible(length):
+    x = np.arange(length).astype(np.int16)
+    windows = audio.windows(x)
+    assert len(windows) == -(-length // MAX_SAMPLES)
+    covered = np.zeros(length, bool)
+    for start, window in windows:
+        assert len(window) == min(length, MAX_SAMPLES)
+        np.testing.assert_array_equal(window, x[start : start + len(window)])
+        covered[start : start + len(window)] = True
+    assert covered.all()
+    assert np.ptp(np.diff([start for start, _ in windows])) <= 1 if len(windows) > 2 else True
+
+
+@pytest.mark.parametrize("overlap", [0.25, 0.5, 0.9])
+def test_overlapping_windows_share_what_was_asked_and_little_more(overlap):
+    starts = [start for start, _ in audio.windows(np.zeros(1_000_003, np.int16), overlap)]
+    step = np.diff(starts)
+    assert starts[0] == 0 and starts[-1] == 1_000_003 - MAX_SAMPLES
+    assert step.max() <= MAX_SAMPLES * (1 - overlap) + 1 and step.max() > 0.9 * MAX_SAMPLES * (1 - overlap)
+    assert len(audio.windows(np.zeros(MAX_SAMPLES, np.int16), overlap)) == 1
+
+
+def test_unusable_sound_gives_a_reason(tmp_path):
+    def reason(name, content=None, rate=SAMPLE_RATE, **kwargs):
+        path = tmp_path / name
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        elif content is not None:
+            soundfile.write(path, content, rate, **kwargs)
+        with pytest.raises(MediaError) as error:
+            audio.decode(path)
+        return str(error.value)
+
+    assert reason("silent.wav", np.zeros(16_000)) == "silent"
+    assert reason("dither.wav", np.full(16_000, 9 / 32768)) == "silent"
+    assert reason("short.wav", sine(440, SAMPLE_RATE, 0.09)) == "shorter than 0.1 s"
+    assert reason("none.wav", np.zeros(0)) == "empty"
+    assert reason("nan.wav", np.full(16_000, np.nan), subtype="FLOAT") == "samples that are not finite"
+    assert "far outside" in reason("loud.wav", np.full(16_000, 1e6), subtype="FLOAT")
+    assert "sampling rate" in reason("slow.wav", sine(40, 500, 10), 500)
+    assert "unreadable" in reason("text.mp3", b"not a sound at all " * 20)
+    assert "unreadable" in reason("zero.flac", b"")
+    assert "unreadable" in reason("missing.wav")
+    whole = fixtures.audio(tmp_path / "whole.flac", seconds=4).read_bytes()
+    assert reason("cut.flac", whole[: len(whole) // 2]).startswith(("truncated", "corrupt"))
+    fixtures.video(tmp_path / "mute.mp4")
+    assert reason("mute.mp4") == "no audio stream"
+    fixtures.image(tmp_path / "picture.png")
+    assert reason("picture.png") == "no audio stream"
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p"])
+def test_frames_are_spread_evenly_and_look_right(tmp_path, pixel_format):
+    pictures = [np.full((64, 96, 3), 5 * k, np.uint8) for k in range(40)]  # brightness tells the frame
+    path = fixtures.video(tmp_path / "a.mp4", pictures=pictures, pixel_format=pixel_format)
+    found = list(video.frames(path, 4))
+    assert [frame.index for frame in found] == [5, 15, 25, 35]
+    for frame in found:
+        assert frame.image.shape == (64, 96, 3)
+        assert abs(frame.image.mean() - 5 * frame.index) < 4
+        assert frame.seconds == pytest.approx(frame.index / 25, abs=0.021)
+    assert [frame.index for frame in video.frames(path, 1_000)] == list(range(40))
+    assert [frame.index for frame in video.frames(path, 1)] == [20]
+
+
+def test_unusable_video_gives_a_reason(tmp_path):
+    whole = fixtures.video(tmp_path / "a.mp4", frames=30).read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(MediaError, match="corrupt"):
+        list(video.frames(tmp_path / "cut.mp4", 4))
+    with pytest.raises(MediaError, match="no picture stream"):
+        list(video.frames(fixtures.audio(tmp_path / "a.wav"), 4))
+    with pytest.raises(MediaError, match="no face"):
+        faces.crop_records(tmp_path / "a.mp4", frames=4)
+
+
+def test_pictures_keep_their_bytes_or_become_png(tmp_path):
+    for name in ("a.jpg", "a.png"):
+        path = fixtures.image(tmp_path / name, (40, 60))
+        assert images.read(path) == (path.read_bytes(), (40, 60))
+    for name in ("a.bmp", "a.webp"):
+        path = fixtures.image(tmp_path / name, (40, 60))
+        data, size = images.read(path)
+        assert size == (40, 60) and data[1:4] == b"PNG"
+        np.testing.assert_array_equal(images.decode(data), np.asarray(Image.open(path).convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "L", "LA", "1", "CMYK", "I;16"])
+def test_every_mode_of_picture_becomes_rgb(tmp_path, mode):
+    path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
+    picture = Image.fromarray(fixtures.picture((40, 60)))
+    if mode == "I;16":
+        picture = Image.fromarray(np.asarray(picture.convert("L"), np.uint16) * 256)
+    else:
+        picture = picture.convert(mode)
+    picture.save(path)
+    data, size = images.read(path)
+    assert size == (40, 60) and images.decode(data).shape == (40, 60, 3)
+
+
+def test_a_turned_photograph_is_decoded_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to show
+    Image.fromarray(fixtures.picture((40, 60))).save(tmp_path / "a.jpg", exif=exif)
+    data, size = images.read(tmp_path / "a.jpg")
+    assert size == (60, 40) and images.decode(data).shape == (60, 40, 3)
+
+
+def test_unusable_pictures_give_a_reason(tmp_path):
+    whole = fixtures.image(tmp_path / "a.jpg", (200, 200)).read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.png").write_bytes(b"no picture")
+    with pytest.raises(MediaError, match="corrupt"):
+        images.read(tmp_path / "cut.jpg")
+    with pytest.raises(MediaError, match="not a picture"):
+        images.read(tmp_path / "text.png")
+    with pytest.raises(MediaError, match="8 x 8"):
+        images.read(fixtures.image(tmp_path / "small.png", (8, 8)))
+
+
+def test_a_crop_is_the_square_around_the_face_with_a_margin():
+    image = np.zeros((200, 300, 3), np.uint8)
+    image[80:120, 100:140] = 255  # a 40-pixel face
+    face = faces.Face(np.array([100, 80, 140, 120], np.float32), 1.0)
+    crop = faces.crop(image, face, 130)  # 40 x 1.3 = 52 pixels become 130: the face becomes 100
+    bright = np.argwhere(crop[..., 0] > 127)
+    np.testing.assert_allclose(bright.min(axis=0), 15, atol=2)
+    np.testing.assert_allclose(bright.max(axis=0), 115, atol=2)
+
+
+def test_a_crop_levels_the_eyes():
+    image = np.zeros((200, 200, 3), np.uint8)
+    eyes = np.array([[80, 90], [120, 110]])  # x, y: the line falls to the right
+    for x, y in eyes:
+        cv2.circle(image, (int(x), int(y)), 3, (255, 255, 255), -1)
+    angle = float(np.degrees(np.arctan2(20, 40)))
+    crop = faces.crop(image, faces.Face(np.array([60, 60, 140, 140], np.float32), 1.0, angle), 104)
+    rows = np.argwhere(crop[..., 0] > 127)[:, 0]
+    assert np.ptp(rows) <= 8  # both on one line, the size of a dot
+
+
+def test_a_crop_beyond_the_edge_continues_the_edge():
+    image = np.full((50, 50, 3), 77, np.uint8)
+    crop = faces.crop(image, faces.Face(np.array([-20, -20, 20, 20], np.float32), 1.0), 32)
+    assert (crop == 77).all()
+
+
+def test_detectors_by_name():
+    with pytest.raises(ValueError, match=r"expected one of \['haar', 'yunet'\]"):
+        faces.find_with("mtcnn")
+    with pytest.raises(ValueError, match="onnx"):
+        faces.find_with("yunet")
+
+
+@pytest.mark.parametrize("detector", ["haar", "yunet"])
+def test_photographs_have_one_face_in_the_middle(detector):
+    paths = sorted((DATA / "faces/test").glob("*/*.jpg"))[::20]
+    if not paths:
+        pytest.skip("the face photographs are not here")
+    find = faces.find_with(detector, DATA / "faces/yunet.onnx")
+    for path in paths:
+        image = images.decode(path.read_bytes())
+        x0, y0, x1, y1 = find(image)[0].box
+        assert x0 < image.shape[1] / 2 < x1 and y0 < image.shape[0] / 2 < y1, path.name
+
+
+def test_clips_give_crops_of_every_frame_and_sound():
+    paths = sorted((DATA / "clips/train/real").glob("*"))[:3]
+    if not paths:
+        pytest.skip("the clips are not here")
+    for path in paths:
+        result = faces.crop_records(path, frames=4, size=96, detector="yunet", face_model=DATA / "faces/yunet.onnx")
+        assert result["faceless"] == 0 and len(result["records"]) == 4
+        assert all(images.decode(part["image"]).shape == (96, 96, 3) for part in result["records"])
+        assert len(audio.decode(path)[0]) > 2 * SAMPLE_RATE

@@ -1,0 +1,109 @@
+"""Files are replaced whole, on a disk and in a bucket; prepared records come from a bucket to the disk first."""
+
+import os
+
+import fsspec
+import numpy as np
+import pytest
+from etils import epath
+from etils.epath import backend
+from fsspec.implementations.memory import MemoryFileSystem
+
+from dfjax.data import sources
+from dfjax.decide import decision, score_file
+from dfjax.runtime import files, progress, workdir
+from tests import prepared
+
+
+class Bucket(MemoryFileSystem):
+    """Stands in for Google Cloud Storage: objects in memory, nothing can be appended."""
+
+    protocol = ("gcs", "gs")
+    store: dict = {}
+    pseudo_dirs: list = [""]
+
+    def __init__(self, finalize_on_close=True, **words):
+        super().__init__(**words)
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        path = str(path).removeprefix("gcs://").removeprefix("gs://").strip("/")
+        return f"/{path}" if path else ""
+
+    def _open(self, path, mode="rb", **words):
+        assert "a" not in mode, "objects cannot be appended to"
+        return super()._open(path, mode, **words)
+
+
+@pytest.fixture
+def bucket(monkeypatch, tmp_path):
+    registered = dict(fsspec.registry)
+    monkeypatch.setattr(backend.fsspec_backend, "_get_filesystem", lambda name: Bucket(skip_instance_cache=True))
+    monkeypatch.setattr(Bucket, "store", {})
+    monkeypatch.setattr(Bucket, "pseudo_dirs", [""])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    yield epath.Path("gs://bucket")
+    assert dict(fsspec.registry).keys() >= registered.keys()
+
+
+def scores():
+    return score_file.Scores(
+        id=np.array(["a", "b"]), clip=np.array(["a", "b"]), group=np.array(["a", "b"]),
+        label=np.array([0, 1], np.int32), method=np.array(["", "x"]),
+        score=np.array([-1.5, 0.1], np.float32), header={"step": 3},
+    )  # fmt: skip
+
+
+def test_a_run_s_files_in_a_bucket(bucket):
+    run = bucket / "run"
+    assert files.remote(run) and not files.remote("runs/x") and not files.remote(epath.Path("/runs/x"))
+    workdir.write_json(run / "environment.json", {"a": 1})
+    assert (run / "environment.json").read_text() == '{\n  "a": 1\n}\n'
+    assert [path.name for path in run.iterdir()] == ["environment.json"]
+
+    score_file.write(run / "scores" / "made.test.csv", scores())
+    back = score_file.read(run / "scores" / "made.test.csv")
+    np.testing.assert_array_equal(back.score, scores().score)
+    assert back.header == {"step": 3}
+
+    decision.write_decision(run / "decision.json", {"threshold": 0.5, "status": "ok", "criterion": "f1"})
+    assert decision.read_decision(run / "decision.json")["threshold"] == 0.5
+
+    (run / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"st')
+    with progress.cut_log(run / "metrics.jsonl", 1) as log:
+        print('{"step": 2}', file=log, flush=True)
+        assert (run / "metrics.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
+        print('{"step": 3}', file=log)
+    assert (run / "metrics.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n{"step": 3}\n'
+
+
+def test_records_in_a_bucket_are_copied_once_and_a_killed_copy_goes_on(bucket, tmp_path, capsys):
+    made = epath.Path(prepared.make(tmp_path / "made", counts={"train": (3, 2)}))
+    there = bucket / "data" / "made" / "1.0.0"
+    for path in made.iterdir():
+        (there / path.name).write_bytes(path.read_bytes())
+    split, local = sources.open_split(there, "train"), sources.open_split(made, "train")
+    np.testing.assert_array_equal(split.id, local.id)
+    np.testing.assert_array_equal(split.records[0]["audio"], local.records[0]["audio"])
+    copy = files.local_copy(there)
+    assert str(copy) == str(tmp_path / "cache" / "dfjax" / "datasets" / "gs" / "bucket" / "data" / "made" / "1.0.0")
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and said.startswith(f"copying {there} to {copy}: ")
+    assert sorted(os.listdir(copy)) == sorted(path.name for path in made.iterdir())
+
+    cut = next(path for path in copy.iterdir() if "array_record" in path.name)
+    whole = cut.read_bytes()
+    cut.write_bytes(whole[:7])
+    files.local_copy(there)
+    assert cut.read_bytes() == whole and "1 files" in capsys.readouterr().err
+    assert files.local_copy(made) == made
+
+
+def test_a_file_is_replaced_whole_and_a_failed_write_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "new" / "a.txt"
+    files.write(path, "old")
+    assert path.read_text() == "old" and path.stat().st_mode & 0o777 == 0o644
+    monkeypatch.setattr(os, "replace", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        files.write(path, b"new")
+    assert path.read_text() == "old" and os.listdir(path.parent) == ["a.txt"]
