@@ -146,7 +146,7 @@ def main() -> None:
     args = parser().parse_args()
     if args.seeds < 1:
         raise InputError(f"--seeds must be at least 1, got {args.seeds}")
-    run.use_all_cores()
+    process.use_all_cores()
     process.connect()
     result = compare(
         experiments(args.configs.split(",")), args.seeds, args.workdir,

@@ -14,16 +14,17 @@ import numpy as np
 import tqdm
 from etils import epath
 
-from dfjax import models, prepare, run, tune
+from dfjax import models, prepare
 from dfjax.data import sources
 from dfjax.decide import operating_points, score_file
+from dfjax.decide.decision import read_decision
 from dfjax.decide.score_file import Scores
-from dfjax.inference import scoring
+from dfjax.inference import detector
 from dfjax.records import FAKE, REAL, InputError
 from dfjax.reporting import report
 from dfjax.reporting.report_text import escape, number, percent, table
 from dfjax.runtime import cli, files, process, workdir
-from dfjax.training import train
+from dfjax.runtime.strict_json import plain
 
 HEADS = [
     "dataset",
@@ -64,19 +65,19 @@ def evaluate(
     """
     config: Any = workdir.read_config(folder)
     folder, progress = epath.Path(folder), progress and process.first_process()
-    decision = tune.read_decision(folder / "decision.json")
-    detector, rows = None, []
+    decision = read_decision(folder / "decision.json")
+    restored, rows = None, []
     for name in tqdm.tqdm(datasets, unit="dataset", desc="evaluate", disable=not progress):
         path = folder / "scores" / f"{name.replace('/', '-')}.{split}.csv"
         scores = _stored(path, decision)
         if scores is None:
-            detector = detector or _detector(config, folder, decision.get("step"))
-            scores = _score(detector, name, split, data_dir, _rule(decision))
+            restored = restored or detector.restore(config, folder, decision.get("step"))
+            scores = _score(config, restored, name, split, data_dir, _rule(decision))
             if process.first_process():
                 score_file.write(path, scores)
             process.barrier("scored")  # the others look for this file only when it is whole
         rows.append(row(name, scores, decision, trained=name.split("/")[0] == config.data.dataset))
-    rows = report.plain(rows)
+    rows = plain(rows)
     workdir.write_json(folder / "evaluation.json", rows)
     if process.first_process():
         files.write(folder / "evaluation.md", markdown(rows, decision, split))
@@ -145,25 +146,17 @@ def _rule(decision: dict[str, Any]) -> str:
     return decision.get("clip_score", "mean")
 
 
-def _detector(config, folder: epath.Path, step: int | None) -> tuple:
-    """(class, compiled scorer, params, model_state, step, batch, mesh) of the run's checkpoint."""
-    model, mesh = models.input_of(config.model.name, config.model.kwargs), train.make_mesh()
-    graphdef, params, model_state, step = train.restore_model(config, folder, step)
-    batch = -(-config.train.batch // mesh.size) * mesh.size  # trained perhaps on another number of devices
-    return model, scoring.make_scorer(graphdef, model.modality), params, model_state, step, batch, mesh
-
-
-def _score(detector: tuple, name: str, split_name: str, data_dir: epath.PathLike | None, rule: str) -> Scores:
-    model, scorer, params, model_state, step, batch, mesh = detector
+def _score(
+    config: Any, restored: tuple, name: str, split_name: str, data_dir: epath.PathLike | None, rule: str
+) -> Scores:
     dataset, _, config_name = name.partition("/")
     words = (dataset, None, data_dir, config_name or None)
     directory = process.in_turn("prepared", lambda: prepare.prepare(*words))
     if split_name not in (names := sources.split_names(directory)):
         raise InputError(f"{name} has no {split_name} split, only {names}")
     split = sources.open_split(directory, split_name)
-    sources.check_media(split, model.modality)
-    values = scoring.score_split(scorer, params, model_state, split, model=model, batch=batch, mesh=mesh)
-    return sources.as_scores(split, values, {"step": step, "clip_score": rule})
+    sources.check_media(split, models.input_of(config.model.name, config.model.kwargs).modality)
+    return detector.score_split(config, restored, split, {"clip_score": rule})
 
 
 def parser() -> argparse.ArgumentParser:
@@ -182,7 +175,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Evaluates and prints the table."""
     flags = parser().parse_args()
-    run.use_all_cores()
+    process.use_all_cores()
     process.connect()
     names = [name.strip() for name in flags.datasets.split(",") if name.strip()]
     if not names:

@@ -17,11 +17,12 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from dfjax import models, tune
+from dfjax import models
 from dfjax.decide import calibration
+from dfjax.decide.decision import write_decision
+from dfjax.models import functional
 from dfjax.records import InputError
-from dfjax.runtime import cli, workdir
-from dfjax.training import checkpoint, train_step
+from dfjax.runtime import checkpoint, cli, workdir
 
 DETECTORS = {  # published head and all -> the arguments that build a loaded model anew
     "aasist": lambda model: {"variant": model.variant},
@@ -61,8 +62,8 @@ def import_weights(name: str, path: epath.PathLike, folder: epath.PathLike) -> N
             "train": {"batch": BATCH},
         }
     )
-    _, params, model_state = train_step.split(model)
-    state = train_step.State(np.int32(STEP), params, model_state, None, None)
+    _, params, model_state = functional.split(model)
+    state = checkpoint.State(np.int32(STEP), params, model_state, None, None)
     with workdir.lock(folder):
         workdir.claim(folder, config)
         released = {
@@ -72,7 +73,7 @@ def import_weights(name: str, path: epath.PathLike, folder: epath.PathLike) -> N
         workdir.write_json(folder / "environment.json", workdir.environment({"weights": released}))
         with checkpoint.manager(folder) as checkpoints:
             checkpoint.save(checkpoints, state, {"average_precision": None})
-        tune.write_decision(folder / "decision.json", untuned())
+        write_decision(folder / "decision.json", untuned())
 
 
 def untuned() -> dict:

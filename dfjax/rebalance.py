@@ -14,16 +14,16 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from dfjax import models, prepare, run, tune
+from dfjax import models, prepare, run
 from dfjax.data import sources
+from dfjax.decide.decision import decide, write_decision
 from dfjax.decide.score_file import Scores
 from dfjax.imbalance import smote
 from dfjax.imbalance.ledger import Ledger
-from dfjax.inference import scoring
+from dfjax.inference import detector, scoring
 from dfjax.records import InputError
 from dfjax.reporting import report
-from dfjax.runtime import cli, devices, process, workdir
-from dfjax.training import checkpoint, train, train_step
+from dfjax.runtime import checkpoint, cli, devices, process, workdir
 
 
 def rebalance(
@@ -46,12 +46,12 @@ def rebalance(
     Raises:
       InputError: the model's head is not linear, or the resampler refuses.
     """
-    graphdef, params, model_state, step = train.restore_model(config, backbone)
+    graphdef, params, model_state, step = detector.restore(config, backbone)
     if params["head"].keys() != {"out"}:
         raise InputError(f"the head of {config.model.name} is not linear; only a linear head can be fitted again")
     split = sources.open_split(directory, "train")
     model = models.input_of(config.model.name, config.model.kwargs)
-    mesh = train.make_mesh()
+    mesh = devices.make_mesh()
     embeddings = scoring.score_split(
         scoring.make_embedder(graphdef, model.modality), params, model_state, split,
         model=model, batch=config.train.batch, mesh=mesh,
@@ -61,7 +61,7 @@ def rebalance(
     head = smote.fit_head(resampled.embeddings, resampled.labels)
     params = params | {"head": devices.put(head, devices.replicated(mesh))}
     average = params if config.optim.ema > 0 else None
-    state = train_step.State(np.int32(step), params, model_state, None, average)
+    state = checkpoint.State(np.int32(step), params, model_state, None, average)
     if process.first_process():  # of a call that was stopped: the same, made again
         (epath.Path(folder) / "checkpoints").rmtree(missing_ok=True)
     process.barrier("cleared")
@@ -120,24 +120,24 @@ def finish(
         validation, test = (
             _score(config, folder, directory, split, resampled.ledger) for split in ("validation", "test")
         )
-        decision = tune.decide(validation, config.decision.criterion)
+        decision = decide(validation, config.decision.criterion)
         if process.first_process():
-            tune.write_decision(folder / "decision.json", decision)
+            write_decision(folder / "decision.json", decision)
         train_split, test_split = (sources.open_split(directory, split) for split in ("train", "test"))
         seconds = before["run"]["seconds"] + time.perf_counter() - began
         result = report.build(
             validation=validation,
             test=test,
             decision=decision,
-            train_counts=run.train_counts(train_split),
+            train_counts=sources.clip_counts(train_split),
             ledger=resampled.ledger.to_json(),
             audit=before["audit"],
             run=before["run"] | {"name": name, "seconds": round(seconds, 1)},
             train_methods=set(train_split.method.tolist()) - {""},
-            subgroups=run.subgroups(test_split),
+            subgroups=sources.subgroups_of_clips(test_split),
         )
         if process.first_process():
-            report.write(folder, result, validation, test, run.subgroups(test_split))
+            report.write(folder, result, validation, test, sources.subgroups_of_clips(test_split))
         process.barrier("reported")  # nobody goes on before the first process has written
         for note in resampled.notes if progress else ():
             print(note)
@@ -146,7 +146,7 @@ def finish(
 
 def _score(config, folder, directory, split: str, ledger: Ledger) -> Scores:
     """Scores a split with the new head; the header carries the head's own ledger."""
-    return run.score(config, folder, sources.open_split(directory, split), ledger.to_json())
+    return detector.score(config, folder, sources.open_split(directory, split), ledger.to_json())
 
 
 def parser() -> argparse.ArgumentParser:
@@ -167,7 +167,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Arguments, then one call."""
     args = parser().parse_args()
-    run.use_all_cores()
+    process.use_all_cores()
     process.connect()
     config = workdir.read_config(args.workdir)
     with config.unlocked():

@@ -20,18 +20,18 @@ from flax import nnx
 from ml_collections import config_flags
 
 import data_builders
-from dfjax import models, prepare, tune
+from dfjax import prepare
 from dfjax.data import feeds, sources
 from dfjax.decide import clip_score, thresholds
-from dfjax.decide.score_file import Scores, write
+from dfjax.decide.decision import decide, write_decision
 from dfjax.imbalance import balance, rates
-from dfjax.inference import scoring
-from dfjax.records import FAKE, REAL, InputError
+from dfjax.inference import detector, scoring
+from dfjax.models import functional
+from dfjax.records import InputError
 from dfjax.reporting import audit, report
 from dfjax.runtime import cli, process, workdir
-from dfjax.runtime.process import use_all_cores
 from dfjax.runtime.progress import check_board
-from dfjax.training import losses, pretrained, train
+from dfjax.training import losses, pretrained, recipe, train
 
 SYNTHETIC = ("demo_speech", "demo_faces")  # prove that the pipeline works, nothing about real deepfakes
 
@@ -86,7 +86,7 @@ def run(
     # all that a user can get wrong comes before the workdir is made
     words = (dataset, source, data_dir, config.data.config_name or None)
     directory = process.in_turn("prepared", lambda: prepare.prepare(*words, progress=progress))
-    plan = train.make_plan(config, *train.tally(sources.open_split(directory, "train")))
+    plan = recipe.make_plan(config, *recipe.tally(sources.open_split(directory, "train")))
     with workdir.lock(folder):
         workdir.claim(folder, config)
         facts = {
@@ -104,16 +104,16 @@ def run(
         summary = train.train(config, folder, directory, progress=progress, profile=profile, tensorboard=tensorboard)
         splits = {name: sources.open_split(directory, name) for name in ("train", "validation", "test")}
         ledger = plan.ledger.to_json()
-        validation, test = (score(config, folder, splits[name], ledger) for name in ("validation", "test"))
-        decision = tune.decide(validation, config.decision.criterion)
+        validation, test = (detector.score(config, folder, splits[name], ledger) for name in ("validation", "test"))
+        decision = decide(validation, config.decision.criterion)
         if process.first_process():
-            tune.write_decision(folder / "decision.json", decision)
+            write_decision(folder / "decision.json", decision)
         seconds = time.perf_counter() - began
         result = report.build(
             validation=validation,
             test=test,
             decision=decision,
-            train_counts=train_counts(splits["train"]),
+            train_counts=sources.clip_counts(splits["train"]),
             ledger=ledger,
             audit=audit.audit_records(*(getattr(splits["test"], name) for name in ("records", "label", "clip", "group"))),
             run={
@@ -121,10 +121,10 @@ def run(
                 "seconds": round(seconds, 1), "hardware": f"{jax.device_count()} x {jax.devices()[0].device_kind}, {os.cpu_count()} cores",
             },
             train_methods=set(splits["train"].method.tolist()) - {""},
-            subgroups=subgroups(splits["test"]),
+            subgroups=sources.subgroups_of_clips(splits["test"]),
         )  # fmt: skip
         if process.first_process():
-            report.write(folder, result, validation, test, subgroups(splits["test"]))
+            report.write(folder, result, validation, test, sources.subgroups_of_clips(splits["test"]))
         say(report.markdown(result))
         say(
             f"{summary['steps']} steps, {summary['examples']} examples in {summary['seconds']:.0f} s "
@@ -140,10 +140,10 @@ def check(config: ml_collections.ConfigDict) -> None:
     """Raises InputError where an experiment names what does not exist, before anything is prepared or written."""
     data_builders.load(config.data.dataset)
     pretrained.check(config.model.name, config.model.get("weights", ""))
-    train.make_optimizer(config)
-    train.part_size(config)
+    recipe.make_optimizer(config)
+    recipe.part_size(config)
     # any imbalance of enough groups: what is stacked shows
-    plan = train.make_plan(config, rates.stand_in(config.balance.to_dict()["sampling"]), balance.FEW_GROUPS)
+    plan = recipe.make_plan(config, rates.stand_in(config.balance.to_dict()["sampling"]), balance.FEW_GROUPS)
     losses.build(plan.loss, **plan.loss_kwargs)
     if config.balance.get("head"):
         raise InputError(
@@ -156,37 +156,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         raise InputError(
             f"Unknown criterion {config.decision.criterion!r}; expected one of {sorted(thresholds.CRITERIA)}"
         )
-    nnx.eval_shape(lambda: train.make_builder(config, training=True)(nnx.Rngs(0)))
-
-
-def score(config: ml_collections.ConfigDict, folder: epath.Path, split: sources.Split, ledger: dict) -> Scores:
-    """Scores a split with the best checkpoint and leaves the score file, with the run's log-odds ledger, in the workdir."""
-    graphdef, params, model_state, step = train.restore_model(config, folder)
-    model = models.input_of(config.model.name, config.model.kwargs)
-    scorer = scoring.make_scorer(graphdef, model.modality)
-    values = scoring.score_split(
-        scorer, params, model_state, split, model=model, batch=config.train.batch, mesh=train.make_mesh()
-    )
-    header = {"step": step, "clip_score": scoring.clip_rule(config), "ledger": ledger}
-    scores = sources.as_scores(split, values, header)
-    if process.first_process():
-        write(folder / "scores" / f"{split.dataset}.{split.name}.csv", scores)
-    return scores
-
-
-def train_counts(split: sources.Split) -> dict:
-    """Clips per class and independent groups of the training split."""
-    clips = {label: len(set(split.clip[split.label == label].tolist())) for label in (REAL, FAKE)}
-    return {"real": clips[REAL], "fake": clips[FAKE], "groups": len(set(split.group.tolist()))}
-
-
-def subgroups(split: sources.Split) -> dict[str, dict[str, str]]:
-    """Field -> clip -> value, for the fields that the dataset has filled in."""
-    return {
-        field: dict(zip(split.clip.tolist(), values.tolist(), strict=True))
-        for field, values in split.subgroups.items()
-        if any(values)
-    }
+    nnx.eval_shape(lambda: functional.make_builder(config, training=True)(nnx.Rngs(0)))
 
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -233,7 +203,7 @@ def _parse(argv: list[str]) -> None:
 def main() -> None:
     """Flags, then one call."""
     _parse(sys.argv)
-    use_all_cores()
+    process.use_all_cores()
     process.connect()
     process.keep_compilations()
     if jax.process_count() == 1:  # of several, jax listens itself

@@ -6,9 +6,9 @@ import sys
 
 from etils import epath
 
-from dfjax import run
 from dfjax.data import sources
 from dfjax.decide import score_file
+from dfjax.inference import detector
 from dfjax.runtime import process, workdir
 from dfjax.training import train
 
@@ -33,7 +33,7 @@ def job(folder, directory, **changes):
         workdir.claim(folder, settings)
         summary = train.train(settings, folder, directory, progress=False)
         for name in ("validation", "test"):
-            run.score(settings, folder, sources.open_split(directory, name), {})
+            detector.score(settings, folder, sources.open_split(directory, name), {})
     return summary
 
 

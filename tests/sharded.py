@@ -9,8 +9,8 @@ import numpy as np
 import optax
 
 from dfjax.models import vit
-from dfjax.runtime import devices
-from dfjax.training import checkpoint, losses, train_step
+from dfjax.runtime import checkpoint, devices
+from dfjax.training import losses, train_step
 
 STEPS, BATCH = 4, 16
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from dfjax import evaluate, prepare, run, tune
+from dfjax import evaluate, prepare, run
 from dfjax.decide import metrics, score_file
+from dfjax.decide.decision import read_decision
 from dfjax.decide.score_file import Scores
 from dfjax.records import InputError
 
@@ -105,7 +106,7 @@ def test_another_dataset_is_scored_and_the_table_written(finished):
     assert json.loads((folder / "evaluation.json").read_text()) == rows
     assert other in (folder / "evaluation.md").read_text()
     scores = score_file.read(folder / "scores" / f"{other.replace('/', '-')}.test.csv")
-    threshold = tune.read_decision(folder / "decision.json")["threshold"]
+    threshold = read_decision(folder / "decision.json")["threshold"]
     assert rows[1]["tuned"]["tp"] == int(((scores.score >= np.float32(threshold)) & (scores.label == 1)).sum())
     # a second call reads the scores back; the prepared data are not needed any more
     assert evaluate.evaluate(folder, ["folder_audio", other], data_dir="/nowhere", progress=False) == rows

@@ -12,7 +12,7 @@ from dfjax import compare, models, run
 from dfjax.data import inputs
 from dfjax.decide import clip_score
 from dfjax.inference import scoring
-from dfjax.training import train
+from dfjax.models import functional
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent / "experiments"
 FILES = sorted(path.name for path in ROOT.glob("*.py") if path.name != "__init__.py")
@@ -60,7 +60,7 @@ def test_picture_detectors_take_what_the_input_step_makes(name):
         config_small = config.copy_and_resolve_references()
         config_small.train.batch = batch
         x, labels = inputs.make(config_small, "image")(jax.random.key(0), examples)
-        model = train.make_builder(config)(nnx.Rngs(0))
+        model = functional.make_builder(config)(nnx.Rngs(0))
         model = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
         return model(x), labels
 

@@ -15,9 +15,11 @@ from dfjax import rebalance
 from dfjax.data import feeds, resident, sampling, sources
 from dfjax.decide import metrics, score_file
 from dfjax.imbalance import balance, rates, smote
-from dfjax.models import heads
+from dfjax.inference import detector
+from dfjax.models import functional, heads
 from dfjax.reporting import comparison
-from dfjax.training import checkpoint, losses, train, train_step
+from dfjax.runtime import checkpoint
+from dfjax.training import losses, recipe, train_step
 from tests import job, prepared
 
 COUNTS = {"train": (150, 30), "validation": (20, 10), "test": (300, 60)}
@@ -42,16 +44,16 @@ def test_a_head_resampled_on_random_labels_finds_nothing_in_test(noise, tmp_path
             path.unlink()
     config = job.config(**{"data.seconds": 0.15, "balance.sampling": "natural", "loss.name": "binary_cross_entropy"})
     config.loss.kwargs, config.balance.head = {}, "smote"
-    build = train.make_builder(config)
-    tx, _ = train.make_optimizer(config)
+    build = functional.make_builder(config)
+    tx, _ = recipe.make_optimizer(config)
     _, state = train_step.create(build, tx, jax.random.key(0), ema=True)
     with checkpoint.manager(tmp_path / "backbone") as checkpoints:
         checkpoint.save(checkpoints, state, {"average_precision": 0.5})
     resampled = rebalance.rebalance(config, tmp_path / "head", tmp_path / "backbone", alone)
     assert np.bincount(resampled.labels).tolist() == [150, 150]
 
-    graphdef, params, model_state, _ = train.restore_model(config, tmp_path / "head")
-    model = train_step.evaluation_model(graphdef, params, model_state)
+    graphdef, params, model_state, _ = detector.restore(config, tmp_path / "head")
+    model = functional.evaluation_model(graphdef, params, model_state)
 
     def auc(name):
         split = sources.open_split(noise, name)
@@ -71,7 +73,7 @@ def test_a_detector_trained_on_random_labels_finds_nothing_in_test(noise, tmp_pa
 
 def test_what_draws_or_resamples_is_handed_one_split():
     """Resampling before the split cannot be said: these take the training split, or its rows, and nothing else."""
-    assert [*inspect.signature(train.make_strata).parameters] == ["config", "plan", "split"]
+    assert [*inspect.signature(recipe.make_strata).parameters] == ["config", "plan", "split"]
     assert [*inspect.signature(feeds.make).parameters][:3] == ["wanted", "split", "strata"]
     assert [*inspect.signature(rates.draws).parameters] == [
         "labels",
@@ -119,7 +121,7 @@ def trained(x, y, mode, steps=600, batch=64):
 
     data = {"x": jnp.asarray(x), "y": jnp.asarray(y), "groups": jax.tree.map(jnp.asarray, groups)}
     state, _ = train_step.compile_steps(one_step, steps)(state, data, jax.random.key(1))
-    model = train_step.evaluation_model(graphdef, train_step.eval_params(state), state.model_state)
+    model = functional.evaluation_model(graphdef, checkpoint.eval_params(state), state.model_state)
     return (lambda x: np.asarray(model(jnp.asarray(x)))), plan.ledger
 
 

@@ -12,10 +12,11 @@ from flax import nnx
 from dfjax import evaluate, import_weights, models, predict, tune
 from dfjax.data import sources
 from dfjax.decide import metrics, score_file
-from dfjax.inference import scoring
+from dfjax.decide.decision import decide, read_decision
+from dfjax.inference import detector, scoring
+from dfjax.models import functional
 from dfjax.records import MAX_SAMPLES, InputError
 from dfjax.runtime import workdir
-from dfjax.training import train, train_step
 from tests import prepared
 
 WEIGHTS = "aasist/AASIST.pth"
@@ -35,8 +36,8 @@ def published(tmp_path_factory):
 
 def test_the_checkpoint_holds_the_weights(published):
     folder, model = published
-    _, params, model_state, step = train.restore_model(workdir.read_config(folder), folder)
-    _, expected, expected_state = train_step.split(model)
+    _, params, model_state, step = detector.restore(workdir.read_config(folder), folder)
+    _, expected, expected_state = functional.split(model)
     jax.tree.map(np.testing.assert_array_equal, (params, model_state), (expected, expected_state))
     assert step == json.loads((folder / "decision.json").read_text())["step"]
     assert json.loads((folder / "environment.json").read_text())["weights"]["file"] == "lcnn.pt"
@@ -60,8 +61,8 @@ def test_it_is_predicted_with_evaluated_and_tuned(published, tmp_path, monkeypat
     monkeypatch.setattr("sys.argv", ["tune", "--workdir", str(folder), "--dataset", "made/a"])
     tune.main()
     assert capsys.readouterr().out.startswith("validation: 4 fake and 6 real clips")
-    decision = tune.read_decision(folder / "decision.json")
-    assert (decision["threshold"], decision["step"]) == (tune.decide(scores)["threshold"], 0)
+    decision = read_decision(folder / "decision.json")
+    assert (decision["threshold"], decision["step"]) == (decide(scores)["threshold"], 0)
     (row,) = evaluate.evaluate(folder, ["made/a"], progress=False)
     assert "tuned for f1 on made validation" in (folder / "evaluation.md").read_text()
     with pytest.raises(InputError, match="tuned on the split 'validation'"):

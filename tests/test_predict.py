@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from data_builders import decoding
 from dfjax import models, predict
 from dfjax.data.resident import decode_image
 from dfjax.media import MediaError
+from dfjax.media.decoding import decode_item
 from tests.data_builders import fixtures
 
 SIZE = 32
@@ -33,7 +33,7 @@ def uncalibrated(monkeypatch):
 def test_a_picture_is_judged_as_it_was_prepared(tmp_path):
     path = fixtures.image(tmp_path / "a.png", size=(70, 50), seed=1)
     result = predict.predict(detector(), path)
-    prepared = decoding.decode_item(path, "image", {})["records"][0]["image"]
+    prepared = decode_item(path, "image", {})["records"][0]["image"]
     assert result["score"] == bright([{"image": decode_image(prepared, SIZE)}])[0]
     assert result["verdict"] == ("fake" if result["score"] >= 0.5 else "real")
     assert [frame["frame"] for frame in result["frames"]] == [0] and result["frames_without_face"] == 0

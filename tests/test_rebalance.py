@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from dfjax import compare, rebalance, tune
+from dfjax import compare, rebalance
 from dfjax.decide import score_file
+from dfjax.decide.decision import read_decision
 from dfjax.imbalance import smote
 from dfjax.imbalance.ledger import Ledger
+from dfjax.inference import detector
 from dfjax.records import InputError
 from dfjax.training import train
 
@@ -72,7 +74,7 @@ def test_compare_shares_the_backbone_continues_and_resamples_training_data_only(
     plain, head = (tmp_path / f"{name}-seed0" for name in ("plain", "smote_head"))
     states = {}
     for folder in (plain, head):
-        _, params, _, _ = train.restore_model(experiment("plain"), folder)
+        _, params, _, _ = detector.restore(experiment("plain"), folder)
         states[folder] = params
     assert not np.array_equal(states[plain].pop("head")["out"]["kernel"], states[head].pop("head")["out"]["kernel"])
     jax.tree.map(np.testing.assert_array_equal, states[plain], states[head])
@@ -80,7 +82,7 @@ def test_compare_shares_the_backbone_continues_and_resamples_training_data_only(
     assert np.bincount(scores.label).tolist() == list(CLIPS["test"])
     ledger = Ledger.from_json(scores.header["ledger"])
     assert abs(ledger.sampling - np.log(14 / 6)) < 1e-6
-    assert tune.read_decision(head / "decision.json")["calibration"]["ledger"]["sampling"] == ledger.sampling
+    assert read_decision(head / "decision.json")["calibration"]["ledger"]["sampling"] == ledger.sampling
 
     def never(*_, **__):
         raise AssertionError("a finished run was trained again")

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from dfjax import predict, run, tune
+from dfjax import predict, run
 from dfjax.data import sources
 from dfjax.decide import score_file
+from dfjax.decide.decision import read_decision
+from dfjax.inference import detector
 from dfjax.records import InputError
-from dfjax.training import checkpoint, train
+from dfjax.runtime import checkpoint
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ARTEFACTS = [
@@ -93,7 +95,7 @@ def test_long_files_become_windows_of_one_clip_and_the_report_counts_clips(finis
 
 def test_the_threshold_was_chosen_on_validation_and_reproduces_its_counts(finished):
     folder, _ = finished
-    decision = tune.read_decision(folder / "decision.json")
+    decision = read_decision(folder / "decision.json")
     clips = score_file.by_clip(score_file.read(folder / "scores" / "folder_audio.validation.csv"))
     assert decision["split"] == "validation"
     called = clips.score >= np.float32(decision["threshold"])
@@ -169,7 +171,7 @@ def test_an_altered_checkpoint_is_refused_in_one_line(finished, tmp_path):
         if path.is_file() and path.stat().st_size > 1000:
             path.write_bytes(b"\0" * 50)
     with pytest.raises(InputError, match="checkpoint .* cannot be read"):
-        train.restore_model(experiment(), folder)
+        detector.restore(experiment(), folder)
 
 
 def command(*words, timeout=120):
@@ -235,7 +237,7 @@ def test_kill_9_and_the_same_command_end_bit_identical(finished, recordings, dat
     script = tmp_path / "job.py"
     script.write_text(
         "import sys; sys.path[:0] = [sys.argv[1], sys.argv[1] + '/tests']\n"
-        "from dfjax import run; run.use_all_cores()\n"
+        "from dfjax.runtime import process; process.use_all_cores()\n"
         "import jax; jax.config.update('jax_num_cpu_devices', 2)\n"
         "import test_run\n"
         "run.run(test_run.experiment(), sys.argv[2], name='small', data_dir=sys.argv[3], source=sys.argv[4], progress=False)\n"
@@ -269,4 +271,4 @@ def test_subgroups_that_nobody_filled_in_are_not_reported():
     ids = np.array(["a", "b"])
     filled = {"gender": np.array(["", ""]), "language": np.array(["", "en"])}
     split = sources.Split("test", "x", None, np.array([0, 1]), ids, ids, ids, ids, filled)
-    assert run.subgroups(split) == {"language": {"a": "", "b": "en"}}
+    assert sources.subgroups_of_clips(split) == {"language": {"a": "", "b": "en"}}

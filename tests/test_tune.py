@@ -9,6 +9,7 @@ import pytest
 
 from dfjax import tune
 from dfjax.decide import calibration, metrics, operating_points, score_file, thresholds
+from dfjax.decide.decision import decide, read_decision, write_decision
 from dfjax.imbalance.ledger import Ledger
 from dfjax.records import InputError
 from dfjax.reporting import report
@@ -33,7 +34,7 @@ def make(split="validation", n=1200, seed=0, gap=2.0):
 
 @pytest.fixture(autouse=True)
 def few_replicates(monkeypatch):
-    monkeypatch.setattr(tune, "REPLICATES", 100)
+    monkeypatch.setattr("dfjax.decide.decision.REPLICATES", 100)
     monkeypatch.setattr(operating_points, "replicates", lambda clips: 100)
 
 
@@ -63,7 +64,7 @@ def strict(text):
 def test_decision_says_what_was_chosen_on_what_and_what_it_is_worth(workdir, monkeypatch, capsys):
     code, out, err = run(monkeypatch, capsys, "--workdir", workdir)
     assert code == 0 and not err and "test (not used for the choice)" in out
-    decision = tune.read_decision(workdir / "decision.json")
+    decision = read_decision(workdir / "decision.json")
     assert strict((workdir / "decision.json").read_text()) == decision
     assert (decision["criterion"], decision["split"], decision["dataset"], decision["step"]) == (
         "f1",
@@ -104,8 +105,8 @@ def test_a_reloaded_decision_reproduces_every_prediction_bit_for_bit(tmp_path, s
     for criterion in thresholds.CRITERIA:
         constraint = CONSTRAINED.get(criterion, {})
         chosen = thresholds.search(before.score, before.label, criterion, **constraint)
-        tune.write_decision(tmp_path / "decision.json", tune.decide(scores, criterion, **constraint))
-        decision = tune.read_decision(tmp_path / "decision.json")
+        write_decision(tmp_path / "decision.json", decide(scores, criterion, **constraint))
+        decision = read_decision(tmp_path / "decision.json")
         # the number itself and every way a reader may compare with it
         assert np.float32(decision["threshold"]) == np.float32(chosen.value) == decision["threshold"]
         expected = before.score >= np.float32(chosen.value)
@@ -126,7 +127,7 @@ def reported(workdir):
     validation, test = (score_file.read(workdir / f"scores/demo.{split}.csv") for split in ("validation", "test"))
     subgroups = {"gender": {clip: ("f", "m")[int(clip) % 2] for clip in set(test.clip.tolist())}}
     made = report.build(
-        validation=validation, test=test, decision=tune.decide(validation), subgroups=subgroups,
+        validation=validation, test=test, decision=decide(validation), subgroups=subgroups,
         train_counts={"real": 5000, "fake": 500, "groups": 60}, train_methods={"other"},
         ledger=Ledger(sampling=1.5).to_json(), run={"name": "trial", "dataset": "demo"},
     )  # fmt: skip
@@ -152,7 +153,7 @@ def test_tuning_renews_the_report_and_only_what_the_decision_changes(reported, m
         "--min_recall",
         "0.95",
     )
-    decision = tune.read_decision(reported / "decision.json")
+    decision = read_decision(reported / "decision.json")
     found = json.loads((reported / "report.json").read_text())
     assert (
         found["threshold"]["value"] == decision["threshold"] < json.loads(before["report.json"])["threshold"]["value"]
@@ -193,7 +194,7 @@ def test_a_plain_csv_is_enough_and_json_is_one_line(tmp_path, monkeypatch, capsy
         "--out", tmp_path / "new/decision.json",
     )  # fmt: skip
     assert code == 0 and out.count("\n") == 1
-    assert strict(out) == tune.read_decision(tmp_path / "new/decision.json")
+    assert strict(out) == read_decision(tmp_path / "new/decision.json")
     assert strict(out)["clips"] == {"fake": 110, "real": 1090}  # rows are clips
 
 
@@ -224,17 +225,17 @@ def test_undefined_exits_2_with_a_strict_decision(tmp_path, monkeypatch, capsys)
 
 def test_certified_or_how_many_clips_are_missing(workdir, monkeypatch, capsys):
     code, out, _ = run(monkeypatch, capsys, "--workdir", workdir, "--certify", "--max_fpr", "0.01")
-    decision = tune.read_decision(workdir / "decision.json")
+    decision = read_decision(workdir / "decision.json")
     assert code == 0 and decision["criterion"] == "certified_fpr" and "95 % confidence" in out
     assert decision["constraint"] == {"confidence": 0.95, "fpr": 0.01} and decision["tuned"]["fpr"] < 0.01
     code, _, err = run(monkeypatch, capsys, "--workdir", workdir, "--certify", "0.99", "--max_fpr", "0.001")
     assert code == 2 and "more real clips" in err
-    assert tune.read_decision(workdir / "decision.json")["threshold"] is None
+    assert read_decision(workdir / "decision.json")["threshold"] is None
 
 
 def test_abstain_band_and_deployment_prior_are_stored(workdir, monkeypatch, capsys):
     code, out, _ = run(monkeypatch, capsys, "--workdir", workdir, "--abstain", "0.02", "--deploy_prior", "0.01")
-    decision = tune.read_decision(workdir / "decision.json")
+    decision = read_decision(workdir / "decision.json")
     band = decision["band"]
     assert code == 0 and "no verdict" in out and band["real_below"] < band["fake_from"] and 0 < band["undecided"] < 1
     fitted = decision["calibration"]
@@ -245,14 +246,14 @@ def test_abstain_band_and_deployment_prior_are_stored(workdir, monkeypatch, caps
 
 
 def test_calibration_is_better_than_none(workdir):
-    quality = tune.decide(make())["calibration_quality"]
+    quality = decide(make())["calibration_quality"]
     assert quality["after"]["log_loss"] < quality["before"]["log_loss"]
 
 
 @pytest.mark.parametrize("split", ["test", "train"])
 def test_the_test_split_chooses_no_threshold(split):
     with pytest.raises(InputError, match=f"split '{split}'"):
-        tune.decide(make(split))
+        decide(make(split))
 
 
 @pytest.mark.parametrize(
@@ -283,7 +284,7 @@ def test_folders_and_files_that_are_not_what_they_should_be(tmp_path, monkeypatc
     (tmp_path / "d.json").write_text("{}")
     for path in ("d.json", "nan.csv", "absent.json"):
         with pytest.raises(InputError):
-            tune.read_decision(tmp_path / path)
+            read_decision(tmp_path / path)
     (tmp_path / "unknown.csv").write_text("label,score\n-1,1\n")
     code, _, err = run(monkeypatch, capsys, "--scores", tmp_path / "unknown.csv")
     assert code == 2 and "no clip has a known label" in err

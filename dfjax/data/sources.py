@@ -14,7 +14,7 @@ from etils import epath
 from jaxtyping import Int
 
 from dfjax.decide.score_file import Scores
-from dfjax.records import LABEL_NAMES, MAX_SAMPLES, MEDIA, PARTS, SUBGROUPS, UNKNOWN, InputError
+from dfjax.records import FAKE, LABEL_NAMES, MAX_SAMPLES, MEDIA, PARTS, REAL, SUBGROUPS, UNKNOWN, InputError
 from dfjax.runtime.files import local_copy
 
 READ_AHEAD = 256  # records per read: large enough to amortise, small enough to keep memory flat
@@ -153,6 +153,21 @@ def labels(split: Split, modality: str) -> Int[np.ndarray, "rows ..."]:
     number = {name: label for label, name in enumerate(LABEL_NAMES)}
     parts = [[number.get(value, UNKNOWN) for value in split.subgroups[part].tolist()] for part in PARTS]
     return np.stack([split.label, *np.array(parts, np.int32)], axis=1)
+
+
+def clip_counts(split: Split) -> dict[str, int]:
+    """Real and fake clips, and the independent groups of both together."""
+    clips = {label: len(set(split.clip[split.label == label].tolist())) for label in (REAL, FAKE)}
+    return {"real": clips[REAL], "fake": clips[FAKE], "groups": len(set(split.group.tolist()))}
+
+
+def subgroups_of_clips(split: Split) -> dict[str, dict[str, str]]:
+    """Field -> clip -> value, for the fields that the dataset has filled in."""
+    return {
+        field: dict(zip(split.clip.tolist(), values.tolist(), strict=True))
+        for field, values in split.subgroups.items()
+        if any(values)
+    }
 
 
 def check_media(split: Split, modality: str) -> None:

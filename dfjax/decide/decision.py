@@ -1,13 +1,19 @@
-"""decision.json: the threshold of a run and what it was chosen for, written whole and read back. Strict JSON."""
+"""The decision of a run: the threshold, what it was chosen for and on, its worth; decision.json, strict and whole."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from etils import epath
 
+from dfjax.decide import calibration, certify, metrics, operating_points, optimism, score_file, thresholds
+from dfjax.decide.score_file import Scores
 from dfjax.records import InputError
 from dfjax.runtime import files
+from dfjax.runtime.strict_json import plain
+
+REPLICATES = 1000  # of the bootstrap, at most
 
 
 def write_decision(path: epath.PathLike, decision: Mapping[str, Any]) -> None:
@@ -30,3 +36,114 @@ def read_decision(path: epath.PathLike) -> dict[str, Any]:
     if not isinstance(decision, dict) or not {"threshold", "status", "criterion"} <= decision.keys():
         raise InputError(f"{path} is no decision; expected what dfjax.tune or dfjax.run writes")
     return decision
+
+
+def decide(
+    scores: Scores,
+    criterion: str = "f1",
+    *,
+    certified: float | None = None,
+    abstain: float | None = None,
+    deploy_prior: float | None = None,
+    seed: int = 0,
+    **constraint,
+) -> dict[str, Any]:
+    """The decision of a run: threshold, what it was chosen for and on, what it is worth, and the calibration.
+
+    Args:
+      scores: validation scores, by record or by clip; clips are judged, unknown labels left out.
+      criterion: a key of `thresholds.CRITERIA`; ignored if `certified`.
+      certified: confidence of a guarantee instead of a criterion; then `constraint` is min_recall or max_fpr.
+      abstain: adds a band without verdict, outside which at most this share of each class is called wrong.
+      deploy_prior: share of fakes where the detector will be used; stored with the calibration.
+      seed: of the bootstrap.
+      **constraint: the criterion's numbers.
+
+    Returns:
+      What decision.json holds; plain values for strict JSON. `status` is 'ok', 'undefined' (threshold None)
+      or 'infeasible' (the nearest threshold; for a certificate None), and then `message` says why.
+
+    Raises:
+      InputError: unknown criterion or bad numbers, scores of the test or training split, nothing to judge.
+    """
+    split = scores.header.get("split")
+    if split in ("test", "train"):
+        raise InputError(f"these are scores of the split {split!r}; a threshold is chosen on validation scores")
+    if deploy_prior is not None and not 0 < deploy_prior < 1:
+        raise InputError(f"deploy_prior is a share of fakes between 0 and 1, got {deploy_prior}")
+    clips = score_file.by_clip(score_file.known(scores))
+    if not len(clips):
+        raise InputError("no clip has a known label; expected scores of labelled clips")
+    x, y = clips.score, clips.label
+    groups, unit = operating_points.units(clips)
+    chosen: thresholds.Threshold | None
+    if certified is None:
+        found = chosen = thresholds.search(x, y, criterion, **constraint)
+        n = min(REPLICATES, operating_points.replicates(len(clips)))
+        worth = optimism.bootstrap(x, y, criterion, groups=groups, n=n, seed=seed, **constraint)
+        message = _message(found)
+    else:
+        certificate = certify.certify(x, y, confidence=certified, **constraint)
+        chosen, worth, message = certificate.threshold, None, certificate.statement
+    fitted = calibration.fit(x, y, ledger=scores.header.get("ledger"))
+    decision = _point(chosen, constraint) | {
+        "message": message,
+        "dataset": scores.header.get("dataset"),
+        "split": split,
+        "step": scores.header.get("step"),
+        "clip_score": score_file.rule_of(scores),
+        "clips": {"fake": int((y == 1).sum()), "real": int((y == 0).sum())},
+        "half": metrics.at_threshold(x, y, 0.0),
+        "tuned": metrics.at_threshold(x, y, chosen.value) if chosen and chosen.value is not None else None,
+        "corrected_value": worth and worth.corrected,
+        "confidence_interval": worth and worth.interval,
+        "threshold_confidence_interval": worth and worth.threshold_interval,
+        "bootstrap": worth and {"replicates": worth.replicates, "unit": unit, "seed": seed},
+        "calibration": fitted | {"deploy_prior": deploy_prior},
+        "calibration_quality": calibration.quality(x, y, fitted),
+        "band": None if abstain is None else _band(x, y, abstain),
+    }
+    return plain(decision, name_infinities=True)
+
+
+def _point(chosen, constraint):
+    """The decision's fields that come from a Threshold; None: no clip count suffices for a certificate."""
+    if chosen is None:
+        kept = {"threshold": None, "status": "infeasible", "criterion": "certified", "constraint": constraint}
+        return kept | dict.fromkeys(("value", "interval", "counts")) | {"dtype": "float32"}
+    fields = chosen.as_dict()
+    counts = {name: fields.pop(name) for name in ("tp", "fp", "fn", "tn")}
+    return {"threshold": fields.pop("value"), "value": fields.pop("score"), "counts": counts} | fields
+
+
+def _message(chosen):
+    """Why there is no threshold that does what was asked; None if there is one."""
+    if chosen.status == "undefined":
+        return f"{chosen.criterion} is undefined: it needs clips of both classes"
+    if chosen.status == "infeasible":
+        (name, wanted), *_ = chosen.constraint.items()
+        reached = {
+            "min_precision": _ratio(chosen.tp, chosen.tp + chosen.fp),
+            "max_fpr": _ratio(chosen.fp, chosen.fp + chosen.tn),
+        }[name]
+        return (
+            f"no threshold reaches {name} {wanted}; the nearest, {chosen.value:.6g}, gives {reached:.4g} "
+            f"at recall {chosen.score:.4g}"
+        )
+    return None
+
+
+def _ratio(part, whole):
+    return part / whole if whole else math.nan
+
+
+def _band(x, y, rate):
+    """The undecided band and the share of clips in it."""
+    real_below, fake_from = certify.band(x, y, max_fpr=rate, max_fnr=rate)
+    inside = (x >= real_below.value) & (x < fake_from.value)
+    return {
+        "rate": rate,
+        "real_below": real_below.value,
+        "fake_from": fake_from.value,
+        "undecided": float(inside.mean()),
+    }

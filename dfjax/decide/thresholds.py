@@ -17,6 +17,7 @@ from dfjax.decide import criteria, cuts
 from dfjax.decide.criteria import CRITERIA
 from dfjax.decide.cuts import Column
 from dfjax.records import InputError
+from dfjax.runtime.strict_json import plain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Threshold:
     def as_dict(self) -> dict:
         """Plain values for strict JSON: an infinite number becomes the text 'Infinity' or '-Infinity'."""
         fields = dataclasses.asdict(self) | {"interval": list(self.interval)}
-        return {name: plain(value) for name, value in fields.items()}
+        return plain(fields, name_infinities=True)
 
     def to_json(self) -> str:
         """Strict JSON text that `from_json` restores bit for bit."""
@@ -85,21 +86,6 @@ class Threshold:
             raise InputError(f"not the JSON of a threshold: {type(error).__name__} {error}") from error
         found["interval"] = tuple(found["interval"])
         return cls(**found)
-
-
-def plain(value: Any) -> Any:
-    """A value as strict JSON can hold it: an infinity becomes its name, a fraction its text."""
-    if isinstance(value, dict):
-        return {key: plain(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if isinstance(value, fractions.Fraction):
-        return str(value)
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return value
 
 
 def _restored(value: Any) -> Any:

@@ -19,9 +19,9 @@ from jaxtyping import Float, PyTree
 from dfjax.data import audio
 from dfjax.data.resident import compact
 from dfjax.data.sources import READ_AHEAD, Split
+from dfjax.models import functional
 from dfjax.records import MAX_SAMPLES, SAMPLE_RATE
 from dfjax.runtime import devices
-from dfjax.training import train_step
 
 BUCKETS = (SAMPLE_RATE, 2 * SAMPLE_RATE, 3 * SAMPLE_RATE, MAX_SAMPLES)  # samples
 
@@ -37,7 +37,7 @@ def make_scorer(graphdef: nnx.GraphDef, modality: str):
 
     @jax.jit
     def score(params: PyTree, model_state: PyTree, batch: dict):
-        return train_step.evaluation_model(graphdef, params, model_state)(_input(batch, modality))
+        return functional.evaluation_model(graphdef, params, model_state)(_input(batch, modality))
 
     return score
 
@@ -47,7 +47,7 @@ def make_embedder(graphdef: nnx.GraphDef, modality: str):
 
     @jax.jit
     def embed(params: PyTree, model_state: PyTree, batch: dict):
-        return train_step.evaluation_model(graphdef, params, model_state).embed(_input(batch, modality))
+        return functional.evaluation_model(graphdef, params, model_state).embed(_input(batch, modality))
 
     return embed
 
@@ -57,7 +57,7 @@ def make_part_scorer(graphdef: nnx.GraphDef):
 
     @jax.jit
     def parts(params: PyTree, model_state: PyTree, batch: dict):
-        return train_step.evaluation_model(graphdef, params, model_state).parts(_input(batch, "av"))
+        return functional.evaluation_model(graphdef, params, model_state).parts(_input(batch, "av"))
 
     return parts
 

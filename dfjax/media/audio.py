@@ -17,10 +17,10 @@ import numpy as np
 import soundfile
 import soxr
 from etils import epath
-from jaxtyping import Float32, Int16
+from jaxtyping import Float32, Int16, Num
 
 from dfjax.media import MediaError
-from dfjax.records import MAX_SAMPLES, SAMPLE_RATE
+from dfjax.records import MAX_SAMPLES, SAMPLE_RATE, InputError
 
 MIN_SECONDS = 0.1  # shorter than a syllable: nothing to judge
 MAX_SECONDS = 4 * 3600  # the 16 kHz result of a longer file would not fit beside others in memory
@@ -80,10 +80,37 @@ def _decode(source: str | IO[bytes]) -> tuple[Int16[np.ndarray, " samples"], Aud
     if stream:
         pieces.append(_int16(stream.resample_chunk(np.zeros(0, np.float32), last=True)))
     _check(length > 0, "empty")
-    samples = np.concatenate(pieces)
+    samples = _usable(np.concatenate(pieces), peak)
+    return samples, dataclasses.replace(info, seconds=length / info.rate)
+
+
+def from_array(samples: Num[np.ndarray, "..."]) -> Int16[np.ndarray, " samples"]:
+    """A recording in memory, mono at 16 kHz, checked like a decoded file.
+
+    Args:
+      samples: (samples,) int16, or float in [-1, 1].
+
+    Raises:
+      InputError: another shape or type.
+      MediaError: it holds nothing to judge: too short, silent, not finite, far outside [-1, 1].
+    """
+    if samples.ndim != 1 or not (samples.dtype == np.int16 or np.issubdtype(samples.dtype, np.floating)):
+        raise InputError(
+            f"sound of shape {samples.shape} and type {samples.dtype}; expected (samples,) at 16 kHz, "
+            "int16 or float in [-1, 1]"
+        )
+    if samples.dtype == np.int16:
+        return _usable(samples, float(np.abs(samples.astype(np.float32)).max(initial=0)) / 32768)
+    _check(bool(np.isfinite(samples).all()), "samples that are not finite")
+    peak = float(np.abs(samples).max(initial=0))
+    _check(peak <= MAX_PEAK, "samples far outside [-1, 1]")
+    return _usable(_int16(samples.astype(np.float32)), peak)
+
+
+def _usable(samples: Int16[np.ndarray, " samples"], peak: float) -> Int16[np.ndarray, " samples"]:
     _check(len(samples) >= MIN_SECONDS * SAMPLE_RATE, f"shorter than {MIN_SECONDS} s")
     _check(peak * 32768 >= SILENT_PEAK, "silent")
-    return samples, dataclasses.replace(info, seconds=length / info.rate)
+    return samples
 
 
 def windows(

@@ -1,14 +1,19 @@
 """Pictures: checked and passed on as they are, encoded and decoded."""
 
+import contextlib
 import io
+import pathlib
+import tempfile
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 from etils import epath
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dfjax.media import MediaError
+from dfjax.records import InputError
 
 MAX_PIXELS = 1 << 28  # 16384 x 16384: larger is a damaged header
 MIN_SIDE = 16  # pixels
@@ -60,3 +65,20 @@ def encode(image: UInt8[np.ndarray, "height width 3"], image_format: str) -> byt
     done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     assert done
     return data.tobytes()
+
+
+@contextlib.contextmanager
+def as_file(image: Shaped[np.ndarray, "..."]) -> Iterator[pathlib.Path]:
+    """A picture in memory as a PNG file, for as long as the context lasts.
+
+    Raises:
+      InputError: not (height, width, 3) uint8.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise InputError(
+            f"a picture of shape {image.shape} and type {image.dtype}; expected (height, width, 3) uint8, RGB"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "picture.png")
+        path.write_bytes(encode(image, "png"))
+        yield path

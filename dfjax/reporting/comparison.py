@@ -15,6 +15,7 @@ from dfjax.decide import metrics, operating_points
 from dfjax.decide.score_file import Scores
 from dfjax.imbalance.ledger import Ledger
 from dfjax.records import FAKE, InputError
+from dfjax.runtime.strict_json import plain
 
 AT = (
     "accuracy",
@@ -180,9 +181,9 @@ def _over_seeds(values: Float[np.ndarray, "seeds draws names"], drawn) -> Float[
 def _summary(mean: Float[np.ndarray, "draws names"], seeds: Float[np.ndarray, "seeds names"]) -> dict[str, dict]:
     """Per metric: mean over seeds, interval, standard deviation over seeds, each seed's value."""
     return {
-        name: _plain(operating_points.interval(mean[:, k]))
-        | _plain({"sd": seeds[:, k].std(ddof=1) if len(seeds) > 1 else np.nan})
-        | {"seeds": [_plain({"": value})[""] for value in seeds[:, k]]}
+        name: plain(operating_points.interval(mean[:, k]))
+        | plain({"sd": seeds[:, k].std(ddof=1) if len(seeds) > 1 else np.nan})
+        | {"seeds": [plain(value) for value in seeds[:, k]]}
         for k, name in enumerate(NAMES)
     }
 
@@ -191,16 +192,12 @@ def _difference(mean: Float[np.ndarray, "draws names"]) -> dict[str, dict]:
     """Per metric: the difference from the baseline, its interval, and whether that leaves out 0."""
     found = {}
     for k, name in enumerate(NAMES):
-        of = _plain(operating_points.interval(mean[:, k]))
+        of = plain(operating_points.interval(mean[:, k]))
         low, high = of["low"], of["high"]
         beyond = low is not None and high is not None and (low > 0 or high < 0)
         better = (low is not None and low > 0) != (name in LOWER_IS_BETTER) if beyond else None
         found[name] = of | {"exceeds": beyond, "better": better}
     return found
-
-
-def _plain(values: dict[str, float]) -> dict[str, float | None]:
-    return {name: float(value) if np.isfinite(value) else None for name, value in values.items()}
 
 
 def markdown(result: dict[str, Any]) -> str:

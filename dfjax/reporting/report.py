@@ -16,6 +16,7 @@ from dfjax.decide.score_file import Scores, by_clip, known, rule_of
 from dfjax.records import FAKE, REAL, InputError
 from dfjax.reporting.report_text import markdown, verdict
 from dfjax.runtime import files
+from dfjax.runtime.strict_json import plain
 
 __all__ = ["build", "markdown", "refresh", "write"]
 
@@ -232,19 +233,6 @@ def reliability(scores: Scores, fitted: Mapping[str, Any] | None) -> dict:
         "after": _calibration(calibration.logits(raw, fitted), scores.label),
         "fitted": fitted,
     }
-
-
-def plain(value: Any) -> Any:
-    """Nested dicts and lists of Python numbers and text; NaN and infinities become None (strict JSON)."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (set, frozenset)):
-        value = sorted(value)
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _calibration(logits: np.ndarray, labels: np.ndarray) -> dict:

@@ -3,10 +3,12 @@
 import contextlib
 import io
 import json
+import math
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import IO, Any
 
 import jax
 import numpy as np
@@ -111,20 +113,78 @@ def board(workdir: epath.Path, step: int, *, wanted: bool) -> Iterator[Show]:
         yield show
 
 
-def write_steps(pending: list, log, schedule, show: Show) -> float:
-    """Writes the waiting metrics, one line per step; returns the mean loss. Stops on anything not finite."""
-    values = []
-    for start, metric in pending:
-        fetched = {name: np.atleast_1d(np.asarray(value)) for name, value in metric.items()}
-        for offset in range(len(fetched["loss"])):
-            row = {name: float(value[offset]) for name, value in fetched.items()}
-            if not all(np.isfinite(list(row.values()))):
-                raise FloatingPointError(
-                    f"training diverged at step {start + offset + 1}: {row}; lower config.optim.learning_rate"
-                )
-            rate = float(schedule(start + offset))
-            row["learning_rate"] = rate
-            print(json.dumps({"step": start + offset + 1, **row}), file=log)
-            show(start + offset + 1, {f"train/{name}": value for name, value in row.items()})
-            values.append(row["loss"])
-    return float(np.mean(values))
+class Journal:
+    """What the loop tells of itself: metrics.jsonl, TensorBoard, the bar, and how long it waited for data."""
+
+    def __init__(self, bar: tqdm.tqdm, log: IO[str], show: Show, schedule: Callable[[int], Any]):
+        self._bar, self._log, self._show, self._schedule = bar, log, show, schedule
+        self._pending: list[tuple[int, Mapping[str, Any]]] = []
+        self._began, self._loss = time.perf_counter(), math.nan
+        self.waited = 0.0  # seconds
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around what fetches data: its time counts as waiting."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.waited += time.perf_counter() - began
+
+    def took(self, first: int, count: int, values: Mapping[str, Any]) -> None:
+        """Notes the metrics of `count` steps from `first` on. The host stays one dispatch ahead, not a whole interval."""
+        self._pending.append((first, values))
+        jax.block_until_ready(self._pending[-2:][0])
+        self._bar.update(count)
+
+    @property
+    def steps_pending(self) -> int:
+        """How many dispatches wait to be written."""
+        return len(self._pending)
+
+    def write_steps(self) -> None:
+        """Writes the waiting metrics, one line per step.
+
+        Raises:
+          FloatingPointError: one is not finite.
+        """
+        losses = []
+        for start, metric in self._pending:
+            fetched = {name: np.atleast_1d(np.asarray(value)) for name, value in metric.items()}
+            for offset in range(len(fetched["loss"])):
+                row = {name: float(value[offset]) for name, value in fetched.items()}
+                step = start + offset + 1
+                if not all(np.isfinite(list(row.values()))):
+                    raise FloatingPointError(
+                        f"training diverged at step {step}: {row}; lower config.optim.learning_rate"
+                    )
+                row["learning_rate"] = float(self._schedule(start + offset))
+                print(json.dumps({"step": step, **row}), file=self._log)
+                self._show(step, {f"train/{name}": value for name, value in row.items()})
+                losses.append(row["loss"])
+        self._pending, self._loss = [], float(np.mean(losses))
+        self._say()
+
+    def write_validation(self, step: int, scored: Mapping[str, float | None]) -> None:
+        """Writes what validation gave after `step`."""
+        print(json.dumps({"step": step, "validation": scored}), file=self._log, flush=True)
+        self._show(step, {f"validation/{name}": value for name, value in scored.items()})
+        self._say(val_ap=scored["average_precision"] or 0)
+
+    def _say(self, **values: float) -> None:
+        busy = 1 - self.waited / (time.perf_counter() - self._began)
+        words = [f"busy={busy:.0%}", *(f"{name}={value:.4f}" for name, value in {"loss": self._loss, **values}.items())]
+        self._bar.set_postfix_str(", ".join(words), refresh=False)
+
+
+@contextlib.contextmanager
+def journal(
+    folder: epath.Path, schedule: Callable[[int], Any], *, first: int, total: int, hidden: bool, tensorboard: bool
+) -> Iterator[Journal]:
+    """The journal of a run that continues after step `first`; what was written of later steps is cut off."""
+    with (
+        cut_log(folder / "metrics.jsonl", first) as log,
+        board(folder, first, wanted=tensorboard) as show,
+        progress_bar(total, first, hidden=hidden) as bar,
+    ):
+        yield Journal(bar, log, show, schedule)

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from dfjax import models
+from dfjax.models import functional
 from dfjax.records import InputError
-from dfjax.training import train_step
+from dfjax.runtime import checkpoint
 
 NEW = {"head", "back_end"}  # released weights hold none, or one that answers another question
 
@@ -19,7 +20,7 @@ def check(name: str, path: str) -> None:
         models.load_published(name, path)  # which says so
 
 
-def start(state: train_step.State, name: str, path: str) -> train_step.State:
+def start(state: checkpoint.State, name: str, path: str) -> checkpoint.State:
     """The fresh state of a run with released weights and running statistics in place of its own, but for what is NEW.
 
     Args:
@@ -30,7 +31,7 @@ def start(state: train_step.State, name: str, path: str) -> train_step.State:
     Raises:
       InputError: they cannot be read, or the arguments ask for another network than was released.
     """
-    _, params, model_state = train_step.split(models.load_published(name, path))
+    _, params, model_state = functional.split(models.load_published(name, path))
     wanted = {"params": state.params, "model_state": state.model_state}
     found = {"params": params, "model_state": model_state}
     found = {part: tree | {n: wanted[part][n] for n in NEW & wanted[part].keys()} for part, tree in found.items()}

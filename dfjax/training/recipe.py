@@ -10,7 +10,6 @@ from jaxtyping import PyTree
 from dfjax import models
 from dfjax.data import inputs, sampling, sources
 from dfjax.imbalance import balance, rates
-from dfjax.models import heads
 from dfjax.records import InputError
 from dfjax.runtime import devices
 from dfjax.training import losses, optim
@@ -38,23 +37,6 @@ def make_strata(config: ml_collections.ConfigDict, plan: balance.Plan, split: so
     """The rows that a run draws by stratum, and how often; the same for both feeds."""
     shares = inputs.strata_rates(config, plan.rates)
     return sampling.strata(*rates.draws(split.label, split.method, plan.sampling, shares, seed=config.seed))
-
-
-def make_builder(config: ml_collections.ConfigDict, bias: float = 0.0, *, training: bool = False) -> Callable:
-    """Rngs -> the experiment's detector with the head that its loss is defined on, the output bias at `bias`.
-
-    Only training computes in `config.model.dtype`. Scores are float32: those of one checkpoint are then alike on every
-    device, and with them the threshold, while bfloat16 keeps two to three digits, and which ones depends on the device.
-    """
-    dtype = models.compute_dtype(config.model.get("dtype", "float32") if training else "float32")
-
-    def build(rngs):
-        model = models.build(config.model.name, rngs=rngs, dtype=dtype, **config.model.kwargs.to_dict())
-        model.head = heads.for_loss(model, config.loss.name, rngs=rngs)
-        heads.start_at(model.head, bias)
-        return model
-
-    return build
 
 
 def part_size(config: ml_collections.ConfigDict) -> int:

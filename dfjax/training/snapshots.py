@@ -7,12 +7,18 @@ between two evaluations, and the result becomes one more checkpoint, which valid
 of the lowest validation EER, and always used the mean.)
 """
 
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from dfjax.runtime import checkpoint
 from dfjax.training import optim
 
 
@@ -39,6 +45,34 @@ def _add(snapshots, params, value):
         "count": count + taken,
         "best": jnp.where(taken, value, snapshots["best"]),
     }
+
+
+def finish(
+    state: checkpoint.State,
+    graphdef: nnx.GraphDef,
+    batches: Iterable[tuple[Any, Key[Array, ""]]],
+    make_x: Callable[[Any, Key[Array, ""]], tuple[PyTree, Key[Array, ""]]],
+    sharding: jax.sharding.Sharding,
+) -> checkpoint.State:
+    """One step beyond the last: the mean of the snapshots, with statistics of its own over training batches.
+
+    Args:
+      state: after the last step, with at least one snapshot.
+      graphdef: the model's static part.
+      batches: (what the feed hands over, key) of each batch.
+      make_x: of those the model's input and its key, inside jit.
+      sharding: of the statistics.
+    """
+
+    @functools.partial(jax.jit, out_shardings=sharding)
+    def more(params, mean, count, data, key):
+        x, key_model = make_x(data, key)
+        return statistics(graphdef, params, mean, count, x, key_model)
+
+    params, seen = state.snapshots["mean"], state.model_state
+    for count, (data, key) in enumerate(batches):
+        seen = more(params, seen, np.int32(count), data, key)
+    return dataclasses.replace(state, step=state.step + 1, params=params, model_state=seen)
 
 
 def statistics(

@@ -6,29 +6,23 @@ the update that ends an interval; metrics.jsonl is cut back to the restored step
 
 import dataclasses
 import functools
-import json
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import ml_collections
-import numpy as np
-import optax
 from etils import epath
 
 from dfjax import models
 from dfjax.data import feeds, inputs, sources
-from dfjax.decide import metrics
-from dfjax.decide.score_file import by_clip, known
-from dfjax.inference import scoring
-from dfjax.records import InputError
-from dfjax.runtime import devices, process
-from dfjax.runtime.devices import make_mesh
-from dfjax.runtime.progress import board, cut_log, progress_bar, trace, write_steps
-from dfjax.training import checkpoint, pretrained, snapshots, train_step
+from dfjax.inference.validation import Values, make_validation
+from dfjax.models.functional import make_builder
+from dfjax.runtime import checkpoint, devices, process
+from dfjax.runtime.progress import Journal, journal, trace
+from dfjax.training import pretrained, snapshots, train_step
 from dfjax.training.recipe import (
-    make_builder,
     make_loss,
     make_optimizer,
     make_penalty,
@@ -75,45 +69,53 @@ def train(
     workdir = epath.Path(workdir)
     began = time.perf_counter()
     batch, total, interval = config.train.batch, config.train.steps, config.train.eval_every
-    parts = config.train.get("accumulate", 1)
-    mesh = make_mesh(part_size(config))
+    mesh = devices.make_mesh(part_size(config))
     everywhere = devices.replicated(mesh)
     place = functools.partial(devices.part_of, mesh) if config.train.get("fsdp", False) else everywhere
 
-    # ------------------------------------------------------------------ data
-    train_split = sources.open_split(directory, "train")
-    validation = sources.open_split(directory, "validation")
+    # data
+    train_split, validation = (sources.open_split(directory, name) for name in ("train", "validation"))
     takes = models.input_of(config.model.name, config.model.kwargs)
     plan = make_plan(config, *tally(train_split))
     strata = make_strata(config, plan, train_split)
     make_input = inputs.make(config, takes.modality)
 
-    # ------------------------------------------------------------------ model, optimiser, state
+    # optimiser, loss, evaluation
     tx, schedule = make_optimizer(config)
+    loss, penalty, seen = make_loss(plan, total), make_penalty(config), make_view(config, mesh)
     root = jax.random.key(config.seed)
     ema, swa = config.optim.ema, config.optim.get("swa", False)
-    loss, penalty, seen = make_loss(plan, total), make_penalty(config), make_view(config, mesh)
+    validate = make_validation(config, validation, mesh)
 
     with checkpoint.manager(workdir) as checkpoints, process.termination() as asked_to_stop:
+        # state
         first = checkpoint.latest_step(checkpoints) or 0
-        graphdef, state = train_step.create(
-            make_builder(config, plan.initial_bias, training=True), tx, root,
-            ema=ema > 0, swa=swa, sharding=place, shapes_only=first > 0,
-        )  # fmt: skip
+        build = make_builder(config, plan.initial_bias, training=True)
+        words = {"ema": ema > 0, "swa": swa, "sharding": place, "shapes_only": first > 0}
+        graphdef, state = train_step.create(build, tx, root, **words)
         if first:
             state = checkpoint.restore(checkpoints, first, state)
         elif weights := config.model.get("weights", ""):
             state = pretrained.start(state, config.model.name, weights)
         feed = feeds.make(
-            config.data.feed, train_split, strata, batch, model=takes, mesh=mesh, seed=config.seed, first=first,
+            config.data.feed,
+            train_split,
+            strata,
+            batch,
+            model=takes,
+            mesh=mesh,
+            seed=config.seed,
+            first=first,
             codec_rate=inputs.codec_rate(config),
-        )  # fmt: skip
+        )
 
-        # -------------------------------------------------------------- step
-        def one_step(state, data, key):
+        # step
+        def batch_of(data, key):
             key_draw, key_input, key_model = jax.random.split(key, 3)
-            examples = feed.examples(key_draw, data)
-            x, labels = make_input(key_input, examples)
+            return *make_input(key_input, feed.examples(key_draw, data)), key_model
+
+        def one_step(state, data, key):
+            x, labels, key_model = batch_of(data, key)
             return train_step.update(
                 state,
                 x,
@@ -123,129 +125,61 @@ def train(
                 tx=tx,
                 loss=loss,
                 ema=ema,
-                accumulate=parts,
+                accumulate=config.train.get("accumulate", 1),
                 seen=seen,
                 penalty=penalty,
             )
 
-        @functools.cache
-        def compiled(
-            count: int,
-        ):  # each number of steps per dispatch once, for the arguments of the first call
-            placed = jax.tree.map(lambda leaf: leaf.sharding, state), everywhere
-            step = train_step.compile_steps(one_step, count, placed).lower(state, data, root)
-            step = step.compile(process.compiler_options())
-            process.require(step, f"config.train.batch={batch}")
-            return step
-
+        programs: dict[int, Callable] = {}  # updates per dispatch -> compiled step
         per_dispatch = 1 if jax.default_backend() == "cpu" or feed.kind == "streaming" else SCAN
-        scorer = scoring.make_scorer(train_step.graph(make_builder(config)), takes.modality)
 
-        def evaluate(state: train_step.State) -> dict[str, float | None]:
-            scores = scoring.score_split(
-                scorer,
-                train_step.eval_params(state),
-                state.model_state,
-                validation,
-                model=takes,
-                batch=batch,
-                mesh=mesh,
-            )
-            rule = {"clip_score": scoring.clip_rule(config)}
-            clips = by_clip(known(sources.as_scores(validation, scores, rule)))
-            values = {
-                "average_precision": metrics.average_precision(clips.score, clips.label),
-                "auc": metrics.roc_auc(clips.score, clips.label),
-                "eer": metrics.eer(clips.score, clips.label)[0],
-            }
-            return {name: float(value) if np.isfinite(value) else None for name, value in values.items()}
-
-        @functools.partial(jax.jit, out_shardings=everywhere)
-        def more_statistics(params, mean, count, data, key):
-            key_draw, key_input, key_model = jax.random.split(key, 3)
-            x, _ = make_input(key_input, feed.examples(key_draw, data))
-            return snapshots.statistics(graphdef, params, mean, count, x, key_model)
-
-        def finish(state: train_step.State) -> train_step.State:
-            """One step beyond the last: the mean of the snapshots with statistics of its own."""
-            params, seen = state.snapshots["mean"], state.model_state
-            for count in range(interval):
-                key = jax.random.fold_in(root, total + count)
-                seen = more_statistics(params, seen, np.int32(count), feed.take(total + count), key)
-            return dataclasses.replace(state, step=state.step + 1, params=params, model_state=seen)
-
-        def judge(state: train_step.State, step: int) -> tuple[train_step.State, dict]:
-            """Evaluates the state after `step`, logs and saves it; a snapshot as good as the best joins their mean."""
-            scored = evaluate(state)
-            if swa and step <= total:
-                longer = snapshots.add(state.snapshots, state.params, scored["average_precision"])
-                state = dataclasses.replace(state, snapshots=longer)
-            print(json.dumps({"step": step, "validation": scored}), file=log, flush=True)
-            show(step, {f"validation/{name}": value for name, value in scored.items()})
-            checkpoint.save(checkpoints, state, scored)
-            return state, scored
-
-        # -------------------------------------------------------------- loop
-        bar = progress_bar(total, first, hidden=not (progress and process.first_process()))
-        step, first_step_seconds, waited, pending, stopped, tracing = first, None, 0.0, [], False, False
-        looping = time.perf_counter()
-
-        def so_far(**values: float) -> str:
-            """Share of the time that the device had data, and values."""
-            busy = 1 - waited / (time.perf_counter() - looping)
-            return ", ".join([f"busy={busy:.0%}", *(f"{name}={value:.4f}" for name, value in values.items())])
-
-        with (
-            cut_log(workdir / "metrics.jsonl", first) as log,
-            board(workdir, first, wanted=tensorboard) as show,
-        ):
+        # loop
+        step, first_step_seconds, stopped, tracing = first, None, False, False
+        hidden = not (progress and process.first_process())
+        told = {"first": first, "total": total, "hidden": hidden, "tensorboard": tensorboard}
+        with journal(workdir, schedule, **told) as notes:
             while step < total and not stopped:
                 # never past an evaluation or the end, and the remainder in single steps
-                count = per_dispatch if per_dispatch <= min(total, step + interval - step % interval) - step else 1
+                left = min(total, step + interval - step % interval) - step
+                count = per_dispatch if per_dispatch <= left else 1
                 if profile and tracing != (step - first in PROFILED):
                     tracing = trace(workdir / "profile", start=not tracing, wait=state)
-                waited -= time.perf_counter()
-                data = feed.take(step)
-                waited += time.perf_counter()
-                state, values = compiled(count)(state, data, root)
-                pending.append((step, values))
-                jax.block_until_ready(pending[-2:][0])  # the host stays one dispatch ahead, not a whole interval
+                with notes.waiting():
+                    data = feed.take(step)
+                if count not in programs:
+                    programs[count] = _compile(one_step, count, state, data, root, batch, everywhere)
+                state, values = programs[count](state, data, root)
+                notes.took(step, count, values)
                 step += count
                 first_step_seconds = first_step_seconds or time.perf_counter() - began
-                bar.update(count)
                 stopped = asked_to_stop(step)
                 at_interval = step % interval == 0 or step == total
-                if at_interval or stopped or len(pending) * per_dispatch >= config.train.log_every:
-                    mean = write_steps(pending, log, schedule, show)
-                    pending = []
-                    bar.set_postfix_str(so_far(loss=mean), refresh=False)
+                if at_interval or stopped or notes.steps_pending * per_dispatch >= config.train.log_every:
+                    notes.write_steps()
                 if at_interval:
-                    state, scored = judge(state, step)
-                    words = so_far(loss=mean, val_ap=scored["average_precision"] or 0)
-                    bar.set_postfix_str(words, refresh=False)
+                    state = judge(state, step, validate, checkpoints, notes, snapshot=swa)
                 elif stopped:
                     checkpoint.save(checkpoints, state, {"average_precision": None})
             if swa and step == total and not stopped and state.snapshots["count"]:
-                judge(finish(state), total + 1)
+                more = ((feed.take(n), jax.random.fold_in(root, n)) for n in range(total, total + interval))
+                state = snapshots.finish(state, graphdef, more, lambda *of: batch_of(*of)[::2], everywhere)
+                state = judge(state, total + 1, validate, checkpoints, notes, snapshot=False)
         if tracing:
             trace(workdir / "profile", start=False, wait=state)
-        bar.close()
         best = checkpoint.best_step(checkpoints)
     if stopped:
-        print(
-            f"stopped by SIGTERM after step {step}, which is saved; the same command continues",
-            file=sys.stderr,
-        )
+        print(f"stopped by SIGTERM after step {step}, which is saved; the same command continues", file=sys.stderr)
         raise SystemExit(0)
 
     seconds = time.perf_counter() - began
+    examples = max(total - first, 0) * batch
     return {
         "steps": total,
         "resumed_from": first,
-        "examples": max(total - first, 0) * batch,
+        "examples": examples,
         "seconds": round(seconds, 2),
-        "examples_per_second": round(max(total - first, 0) * batch / seconds, 1),
-        "waiting": round(waited / seconds, 4),
+        "examples_per_second": round(examples / seconds, 1),
+        "waiting": round(notes.waited / seconds, 4),
         "peak_memory": process.peak_memory(),
         "feed": feed.kind,
         "first_step_seconds": first_step_seconds and round(first_step_seconds, 2),
@@ -254,16 +188,29 @@ def train(
     }
 
 
-def restore_model(config: ml_collections.ConfigDict, workdir: epath.PathLike, step: int | None = None):
-    """(graphdef, params, model_state, step) of a run's checkpoint, ready to evaluate; the best one by default."""
-    graphdef, like = train_step.create(
-        make_builder(config), optax.identity(), jax.random.key(0),
-        ema=config.optim.ema > 0, sharding=devices.replicated(make_mesh()), shapes_only=True,
-    )  # fmt: skip
-    with checkpoint.manager(workdir) as checkpoints:
-        if checkpoint.latest_step(checkpoints) is None:
-            raise InputError(f"{workdir} has no complete checkpoint; run the experiment first")
-        step = checkpoint.best_step(checkpoints) if step is None else step
-        weights = "params" if like.average is None else "average"
-        state = checkpoint.restore(checkpoints, step, like, parts=(weights, "model_state"))
-    return graphdef, train_step.eval_params(state), state.model_state, step
+def judge(
+    state: checkpoint.State,
+    step: int,
+    validate: Callable[..., Values],
+    checkpoints: Any,
+    notes: Journal,
+    *,
+    snapshot: bool,
+) -> checkpoint.State:
+    """Evaluates the state after `step`, notes and saves it; where `snapshot`, one as good as the best joins their mean."""
+    scored = validate(checkpoint.eval_params(state), state.model_state)
+    if snapshot:
+        longer = snapshots.add(state.snapshots, state.params, scored["average_precision"])
+        state = dataclasses.replace(state, snapshots=longer)
+    notes.write_validation(step, scored)
+    checkpoint.save(checkpoints, state, scored)
+    return state
+
+
+def _compile(one_step: Callable, count: int, state, data, root: jax.Array, batch: int, everywhere) -> Callable:
+    """`count` steps as one program for arguments like these, refused where the device has too little memory."""
+    placed = jax.tree.map(lambda leaf: leaf.sharding, state), everywhere
+    program = train_step.compile_steps(one_step, count, placed).lower(state, data, root)
+    program = program.compile(process.compiler_options())
+    process.require(program, f"config.train.batch={batch}")
+    return program

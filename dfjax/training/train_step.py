@@ -15,23 +15,12 @@ import optax
 from flax import nnx
 from jaxtyping import Array, PyTree
 
+from dfjax.models import functional
 from dfjax.records import UNKNOWN
+from dfjax.runtime.checkpoint import State
 from dfjax.training import losses, snapshots
 
 Loss = Callable[[Array, Array, Array], Array]  # (logits, labels, step) -> per-example values
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class State:
-    """All that changes while training. Fields are typed PyTree because jax also builds a State of shapes, specs or None."""
-
-    step: PyTree  # () int32, completed updates
-    params: PyTree
-    model_state: PyTree  # running statistics of normalisation
-    opt_state: PyTree
-    average: PyTree  # exponential moving average of params; None when off
-    snapshots: PyTree = None  # mean of the best so far, see `snapshots`; None when off
 
 
 def create(
@@ -60,7 +49,7 @@ def create(
     """
 
     def init(key):
-        params, model_state = split(build(nnx.Rngs(params=key)))[1:]
+        params, model_state = functional.split(build(nnx.Rngs(params=key)))[1:]
         return State(
             step=jnp.zeros((), jnp.int32),
             params=params,
@@ -70,7 +59,7 @@ def create(
             snapshots=snapshots.start(params) if swa else None,
         )
 
-    graphdef = graph(build)
+    graphdef = functional.graph(build)
     place = sharding if callable(sharding) else lambda _: sharding
     if shapes_only or callable(sharding):
         shapes = jax.eval_shape(init, key)
@@ -79,28 +68,6 @@ def create(
         return graphdef, jax.tree.map(lambda x: struct(x.shape, x.dtype, sharding=place(x)), shapes)
     places = jax.tree.map(place, shapes) if callable(sharding) else sharding
     return graphdef, jax.jit(init, out_shardings=places)(jax.random.fold_in(key, 2**31 - 1))
-
-
-def split(model: nnx.Module) -> tuple[nnx.GraphDef, PyTree, PyTree]:
-    """(graphdef, params, model_state) of a model; the last two as plain nested dicts."""
-    graphdef, params, model_state = nnx.split(model, nnx.Param, ...)
-    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(model_state)
-
-
-def graph(build: Callable[[nnx.Rngs], nnx.Module]) -> nnx.GraphDef:
-    """The static part of what `build` makes; nothing is computed."""
-    return split(nnx.eval_shape(lambda: build(nnx.Rngs(params=jax.random.key(0)))))[0]
-
-
-def evaluation_model(graphdef: nnx.GraphDef, params: PyTree, model_state: PyTree) -> nnx.Module:
-    """The model in evaluation mode: no dropout, running statistics."""
-    model = nnx.merge(graphdef, params, model_state, copy=True)
-    return nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
-
-
-def eval_params(state: State) -> PyTree:
-    """The parameters to evaluate with: their average where one is kept."""
-    return state.params if state.average is None else state.average
 
 
 def update(
@@ -146,7 +113,7 @@ def update(
         else:
             embeddings = model.embed(x, rngs=rngs)
             logits, more = model.head(embeddings), penalty(embeddings, labels)
-        return batch_loss(loss, logits, labels, state.step) + more, split(model)[2]
+        return batch_loss(loss, logits, labels, state.step) + more, functional.split(model)[2]
 
     value_and_grad = jax.value_and_grad(objective, has_aux=True)
     if accumulate > 1:

@@ -7,12 +7,13 @@ import pytest
 import tensorflow_datasets as tfds
 
 import data_builders
-from data_builders import decoding, folders
+from data_builders import folders
 from data_builders.fakeavceleb import fakeavceleb_dataset_builder as fakeav
 from data_builders.indexing import Item
 from dfjax import prepare
 from dfjax.data import sources
 from dfjax.media import MediaError, audio, faces
+from dfjax.media.decoding import decode_item
 from dfjax.records import SAMPLE_RATE, InputError
 from tests.data_builders import fixtures, trees
 
@@ -26,7 +27,7 @@ def found_face(monkeypatch):
 def test_the_sound_of_a_frame_is_that_of_its_second(tmp_path):
     path = fixtures.video(tmp_path / "a.mp4", frames=75, sound=True)
     whole, info = audio.decode(path)
-    parts = decoding.decode_item(path, "av", {"frames": 16})["records"]
+    parts = decode_item(path, "av", {"frames": 16})["records"]
     crops = faces.crop_records(path, frames=16)["records"]
     assert [part["image"] for part in parts] == [crop["image"] for crop in crops]
     assert len({part["audio"].tobytes() for part in parts}) > 10  # not all the same second
@@ -45,7 +46,7 @@ def test_a_short_sound_is_repeated_to_a_second():
 
 def test_a_video_without_sound_is_no_audio_visual_record(tmp_path):
     with pytest.raises(MediaError, match="no audio stream"):
-        decoding.decode_item(fixtures.video(tmp_path / "a.mp4"), "av", {})
+        decode_item(fixtures.video(tmp_path / "a.mp4"), "av", {})
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from etils import epath
 
-from dfjax import evaluate, models, predict, tune
+from dfjax import evaluate, models, predict
 from dfjax.decide import clip_score, operating_points, score_file
 from dfjax.decide.clip_score import clip_scores
+from dfjax.decide.decision import decide
 from dfjax.records import InputError
 from dfjax.reporting import report
 
@@ -106,12 +107,12 @@ def test_rows_are_frames_of_their_own_where_ids_say_nothing_of_faces():
 
 @pytest.fixture
 def few_replicates(monkeypatch):
-    monkeypatch.setattr(tune, "REPLICATES", 100)
+    monkeypatch.setattr("dfjax.decide.decision.REPLICATES", 100)
     monkeypatch.setattr(operating_points, "replicates", lambda clips: 100)
 
 
 def test_tune_report_evaluate_and_predict_judge_by_the_same_rule(few_replicates, monkeypatch, tmp_path):
-    decisions = {rule: tune.decide(make(rule=rule)) for rule in RULES}
+    decisions = {rule: decide(make(rule=rule)) for rule in RULES}
     assert len({decision["threshold"] for decision in decisions.values()}) > 2  # the rule matters here
     for rule, decision in decisions.items():
         assert decision["clip_score"] == rule

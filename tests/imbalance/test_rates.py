@@ -12,7 +12,7 @@ from dfjax.imbalance import balance, rates
 from dfjax.imbalance.rates import cell_rates
 from dfjax.records import InputError
 from dfjax.runtime import devices
-from dfjax.training import train
+from dfjax.training import recipe
 from experiments import audio_focal
 from tests import prepared
 
@@ -136,9 +136,9 @@ def taken(split, kind, mode, steps, batch=32):
     """Rows of `steps` batches: (steps, batch) row numbers, and (steps, batch) labels."""
     config = audio_focal.get_config()
     config.balance = ml_collections.ConfigDict({"sampling": mode, "allow_stacking": False})
-    plan = train.make_plan(config, *train.tally(split))
+    plan = recipe.make_plan(config, *recipe.tally(split))
     marked = dataclasses.replace(split, label=split.label + 2 * np.arange(len(split), dtype=np.int32))
-    strata = train.make_strata(config, plan, split)  # of the true labels; the feed hands over marked ones
+    strata = recipe.make_strata(config, plan, split)  # of the true labels; the feed hands over marked ones
     feed = feeds.make(
         kind, marked, strata, batch, model=Ears, mesh=devices.make_mesh(batch), seed=0, first=0
     )  # fmt: skip

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dfjax.models import vit, wav2vec2
+from dfjax.models import functional, vit, wav2vec2
 from dfjax.runtime import process
-from dfjax.training import train_step
 from tests.models.test_wav2vec2 import TINY
 
 # its transformer outweighs its convolutions
@@ -33,7 +32,7 @@ def both(kind, dtype=jnp.float32):
     x = jax.random.normal(jax.random.key(1), shape)
     for remat in (False, True):
         build = lambda rngs: cls(rngs=rngs, remat=remat, dtype=dtype, **kwargs)
-        graphdef, params, model_state = train_step.split(build(nnx.Rngs(params=0)))
+        graphdef, params, model_state = functional.split(build(nnx.Rngs(params=0)))
 
         def objective(params, x):
             model = nnx.merge(graphdef, params, model_state, copy=True)

@@ -16,6 +16,7 @@ from flax import nnx
 from dfjax import evaluate, models, predict, run, stats
 from dfjax.data import feeds, inputs, resident, sampling, sources, streaming
 from dfjax.decide import score_file
+from dfjax.inference import detector
 from dfjax.models import heads
 from dfjax.records import PARTS, UNKNOWN, InputError
 from dfjax.runtime import devices
@@ -252,9 +253,9 @@ def test_a_run_trains_saves_and_scores_the_whole(made, tmp_path):
     summary = job.train.train(config, tmp_path, made, progress=False)
     assert summary["steps"] == 4 and all(np.isfinite(list(job.losses(tmp_path).values())))
     split = sources.open_split(made, "test")
-    scores = run.score(config, epath.Path(tmp_path), split, {})
+    scores = detector.score(config, epath.Path(tmp_path), split, {})
     assert len(scores) == 10 and np.isfinite(scores.score).all()
-    assert set(run.subgroups(split)) == set(PARTS)
+    assert set(sources.subgroups_of_clips(split)) == set(PARTS)
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 
-from dfjax import tune
 from dfjax.decide import metrics, operating_points
 from dfjax.decide.score_file import Scores
 from dfjax.records import InputError
@@ -169,7 +168,7 @@ def test_one_class_is_refused():
 def test_decisions_of_tune_are_understood(criterion):
     constraint = {"min_precision": 0.999} if criterion == "recall_at_precision" else {}
     validation = make_scores("validation", seed=1)
-    decision = tune.decide(validation, criterion, **constraint)
+    decision = decide(validation, criterion, **constraint)
     made = build(validation=validation, decision=decision)
     counts = made["operating"]["validation"]["tuned"]
     assert {k: counts[k] for k in ("tp", "fp", "fn", "tn")} == decision["counts"]

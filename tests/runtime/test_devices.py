@@ -264,7 +264,7 @@ from dfjax import devices, run
 from dfjax.data import sources
 process.use_all_cores()
 from tests import job
-run.score(job.config(), epath.Path(sys.argv[1]), sources.open_split(sys.argv[2], "test"), {})
+detector.score(job.config(), epath.Path(sys.argv[1]), sources.open_split(sys.argv[2], "test"), {})
 """
 
 

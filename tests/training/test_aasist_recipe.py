@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dfjax import run
-from dfjax.training import train
+from dfjax.inference import detector
+from dfjax.training import recipe, train
 from experiments import asvspoof2019_la_aasist
 from tests import prepared
 
@@ -15,7 +16,7 @@ def test_the_published_numbers():
     real, fake = config.loss.kwargs.weights
     assert real / fake == pytest.approx(9)
     assert (2580 * real + 22_800 * fake) / 25_380 == pytest.approx(1, abs=1e-3)
-    _, rate = train.make_optimizer(config)
+    _, rate = recipe.make_optimizer(config)
     assert [float(rate(step)) for step in (0, 105_700)] == pytest.approx([1e-4, 5e-6])
     assert asvspoof2019_la_aasist.get_config("folder_audio").loss.kwargs.weights == "balanced"
 
@@ -29,5 +30,5 @@ def test_it_trains(tmp_path):
     config.train.update({"batch": 4, "steps": 2, "eval_every": 1, "log_every": 1})
     summary = train.train(config, tmp_path / "run", directory, progress=False)
     assert summary["steps"] == 2 and summary["best_step"] in (1, 2, 3) and summary["parameters"] == 85_306
-    graphdef, params, model_state, _ = train.restore_model(config, tmp_path / "run", 3)
+    graphdef, params, model_state, _ = detector.restore(config, tmp_path / "run", 3)
     assert np.isfinite(np.asarray(model_state["first_bn"]["mean"])).all()

@@ -10,7 +10,9 @@ from flax import nnx
 from dfjax import models
 from dfjax.data import audio
 from dfjax.inference import scoring
+from dfjax.models import functional
 from dfjax.records import MAX_SAMPLES, SAMPLE_RATE
+from dfjax.runtime import checkpoint
 from dfjax.training import losses, train_step
 
 PLATFORMS = ("cuda", "tpu")
@@ -47,8 +49,8 @@ def test_training_and_scoring_lower_for_accelerators(name):
     def build(rngs):
         return models.build(name, rngs=rngs, dtype=jnp.bfloat16)
 
-    graphdef, params, model_state = train_step.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
-    state = train_step.State(
+    graphdef, params, model_state = functional.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+    state = checkpoint.State(
         step=jax.ShapeDtypeStruct((), jnp.int32),
         params=params,
         model_state=model_state,

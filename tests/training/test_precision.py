@@ -8,8 +8,9 @@ import pytest
 from flax import nnx
 
 from dfjax import models, run
+from dfjax.models import functional
 from dfjax.records import MEDIA, InputError
-from dfjax.training import losses, train, train_step
+from dfjax.training import losses, recipe, train_step
 from experiments import asvspoof2019_la_aasist, image_convnext
 from tests import job
 
@@ -47,7 +48,7 @@ def test_parameters_statistics_and_logits_are_float32(name):
     def answer(x):
         model = models.build(name, rngs=nnx.Rngs(0), dtype=models.compute_dtype("bfloat16"))
         model = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
-        return train_step.split(model)[1:], model.embed(x), model(x)
+        return functional.split(model)[1:], model.embed(x), model(x)
 
     found = jax.eval_shape(answer, x if cls.modality == "av" else x[cls.modality])
     assert {leaf.dtype for leaf in jax.tree.leaves(found) if leaf.dtype != jnp.uint32} <= {jnp.dtype(jnp.float32)}
@@ -59,7 +60,7 @@ def test_a_step_in_bfloat16_is_the_step_in_float32_up_to_rounding(batch, name):
     tx = optax.sgd(1.0)  # so that the change of the parameters is minus the gradient
 
     def after(dtype):
-        build = train.make_builder(settings(dtype, name), training=True)
+        build = functional.make_builder(settings(dtype, name), training=True)
         graphdef, state = train_step.create(build, tx, jax.random.key(0), ema=True)
         new, values = jax.jit(
             lambda state: train_step.update(
@@ -84,7 +85,7 @@ def test_logits_in_bfloat16_are_those_in_float32_up_to_rounding(batch):
     x, _ = batch
 
     def answers(training):
-        model = train.make_builder(settings(), training=training)(nnx.Rngs(0))
+        model = functional.make_builder(settings(), training=training)(nnx.Rngs(0))
         model = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
         found = nnx.jit(lambda model, x: (model(x), model.embed(x), model.head.out.kernel[...]))(model, x)
         return jax.tree.map(np.asarray, found)
@@ -97,9 +98,9 @@ def test_logits_in_bfloat16_are_those_in_float32_up_to_rounding(batch):
 
 
 def test_scores_are_float32_whatever_the_training_computes_in():
-    graphs = [train_step.graph(train.make_builder(settings(dtype))) for dtype in ("bfloat16", "float32")]
+    graphs = [functional.graph(functional.make_builder(settings(dtype))) for dtype in ("bfloat16", "float32")]
     assert graphs[0] == graphs[1]
-    training = train_step.graph(train.make_builder(settings(), training=True))
+    training = functional.graph(functional.make_builder(settings(), training=True))
     assert training != graphs[0]
 
 
@@ -114,4 +115,4 @@ def test_experiments_compute_in_either_and_are_complete():
     for config in configs:
         run.check(config)
     assert [config.model.dtype for config in configs] == list(models.DTYPES)
-    assert train.part_size(configs[1]) == 32 and train.part_size(configs[0]) == configs[0].train.batch
+    assert recipe.part_size(configs[1]) == 32 and recipe.part_size(configs[0]) == configs[0].train.batch

@@ -7,8 +7,11 @@ import pytest
 from flax import nnx
 
 from dfjax import models, run
+from dfjax.inference import detector
+from dfjax.models import functional
 from dfjax.records import InputError
-from dfjax.training import checkpoint, pretrained, train, train_step
+from dfjax.runtime import checkpoint
+from dfjax.training import pretrained, train, train_step
 from experiments import audio_focal, faceforensics_xception
 from tests import prepared
 
@@ -25,7 +28,7 @@ def released(monkeypatch):
     """(params, model_state) of what `load_published` returns, whatever the path."""
     model = models.build("resnet_small", rngs=nnx.Rngs(7), **SMALL)
     monkeypatch.setattr(models, "load_published", lambda name, path: model)
-    return jax.tree.map(np.array, train_step.split(model)[1:])  # copies: a training step takes its state's buffers
+    return jax.tree.map(np.array, functional.split(model)[1:])  # copies: a training step takes its state's buffers
 
 
 def equal(a, b):
@@ -70,7 +73,7 @@ def test_a_run_starts_from_them_and_continues_from_its_own(released, tmp_path):
     config.optim.update({"learning_rate": 0.0, "warmup_steps": 0, "ema": 0.0})
     config.train.update({"batch": 4, "steps": 1, "eval_every": 1, "log_every": 1})
     train.train(config, tmp_path / "run", directory, progress=False)
-    _, params, _, step = train.restore_model(config, tmp_path / "run")
+    _, params, _, step = detector.restore(config, tmp_path / "run")
     assert step == 1 and equal(without_head(params), without_head(released[0]))
     with checkpoint.manager(tmp_path / "run") as checkpoints:
         assert checkpoint.latest_step(checkpoints) == 1

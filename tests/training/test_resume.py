@@ -15,8 +15,8 @@ import pytest
 
 from dfjax import run
 from dfjax.records import InputError
-from dfjax.runtime import cli, process, progress, workdir
-from dfjax.training import checkpoint, train
+from dfjax.runtime import checkpoint, cli, process, progress, workdir
+from dfjax.training import train
 from tests import job, prepared
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from dfjax.models import functional
 from dfjax.records import InputError
-from dfjax.training import checkpoint, snapshots, train, train_step
+from dfjax.runtime import checkpoint, devices
+from dfjax.training import recipe, snapshots, train, train_step
 from tests import job, prepared
 
 PARTS = ("params", "model_state", "opt_state", "snapshots")
@@ -39,7 +41,7 @@ class Normed(nnx.Module):
 
 
 def test_statistics_are_the_mean_over_batches():
-    graphdef, params, seen = train_step.split(Normed())
+    graphdef, params, seen = functional.split(Normed())
     batches = np.random.default_rng(0).normal(3, 2, (4, 8, 2)).astype(np.float32)
     for count, x in enumerate(batches):
         seen = snapshots.statistics(graphdef, params, seen, jnp.asarray(count), jnp.asarray(x), jax.random.key(0))
@@ -57,10 +59,10 @@ def trained(folder, directory):
     """(best step, every part of the newest checkpoint, the log) after training."""
     summary = train.train(settings(), folder, directory, progress=False)
     config = settings()
-    tx, _ = train.make_optimizer(config)
-    everywhere = train.devices.replicated(train.make_mesh())
+    tx, _ = recipe.make_optimizer(config)
+    everywhere = devices.replicated(devices.make_mesh())
     _, like = train_step.create(
-        train.make_builder(config),
+        functional.make_builder(config),
         tx,
         jax.random.key(0),
         ema=False,
@@ -113,4 +115,4 @@ def test_a_run_ends_with_the_mean_and_a_resumed_one_with_the_same(tmp_path, monk
 
 def test_two_averages_are_refused():
     with pytest.raises(InputError, match="expected one of them"):
-        train.make_optimizer(settings(ema=0.9))
+        recipe.make_optimizer(settings(ema=0.9))

@@ -9,10 +9,10 @@ import pytest
 from flax import nnx
 
 from dfjax.inference import scoring
-from dfjax.models import heads
+from dfjax.models import functional, heads
 from dfjax.records import InputError
-from dfjax.runtime import devices
-from dfjax.training import losses, train, train_step
+from dfjax.runtime import checkpoint, devices
+from dfjax.training import losses, recipe, train_step
 from tests import job, prepared
 
 
@@ -97,14 +97,14 @@ def test_the_average_follows_the_parameters_by_its_warmed_up_decay(problem):
     decay = min(0.9, 1 / 10)
     expected = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.average, new.params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), new.average, expected)
-    equal(train_step.eval_params(new), new.average)
+    equal(checkpoint.eval_params(new), new.average)
 
 
 def test_evaluation_is_deterministic_and_leaves_statistics_alone(problem):
     graphdef, state, (x, _), _ = problem
-    model = train_step.evaluation_model(graphdef, state.params, state.model_state)
+    model = functional.evaluation_model(graphdef, state.params, state.model_state)
     np.testing.assert_array_equal(model(x), model(x))
-    equal(train_step.split(model)[2], state.model_state)
+    equal(functional.split(model)[2], state.model_state)
 
 
 def test_training_updates_running_statistics_and_counts_steps(problem):
@@ -229,9 +229,9 @@ def test_parts_stay_on_the_devices_that_hold_the_batch(large):
 @pytest.mark.parametrize("parts", [0, -2, 3, 16])
 def test_parts_that_do_not_divide_the_batch_are_refused(parts):
     with pytest.raises(InputError, match=f"config.train.accumulate={parts} must divide config.train.batch=8"):
-        train.part_size(job.config(**{"train.accumulate": parts}))
-    assert train.part_size(job.config()) == 8
-    assert train.part_size(job.config(**{"train.accumulate": 4})) == 2
+        recipe.part_size(job.config(**{"train.accumulate": parts}))
+    assert recipe.part_size(job.config()) == 8
+    assert recipe.part_size(job.config(**{"train.accumulate": 4})) == 2
 
 
 def test_a_whole_run_compiles_its_step_once_and_its_scorer_once(tmp_path, caplog):

@@ -4,8 +4,8 @@ Parts of a checkpoint are stored apart ('params', 'model_state', 'opt_state', ..
 """
 
 import contextlib
+import dataclasses
 import errno
-import json
 import logging
 import math
 import os
@@ -15,14 +15,32 @@ import absl.logging
 import jax
 import numpy as np
 from etils import epath
+from jaxtyping import PyTree
 from orbax.checkpoint import v1 as ocp
 
 from dfjax.records import InputError
 from dfjax.runtime import files, process
-from dfjax.training.train_step import State
 
 _POLICIES = ocp.training.preservation_policies
 PARTS = ("params", "model_state", "opt_state", "average", "snapshots")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class State:
+    """All that changes while training. Fields are typed PyTree because jax also builds a State of shapes, specs or None."""
+
+    step: PyTree  # () int32, completed updates
+    params: PyTree
+    model_state: PyTree  # running statistics of normalisation
+    opt_state: PyTree
+    average: PyTree  # exponential moving average of params; None when off
+    snapshots: PyTree = None  # mean of the best so far, see `training.snapshots`; None when off
+
+
+def eval_params(state: State) -> PyTree:
+    """The parameters to evaluate with: their average where one is kept."""
+    return state.params if state.average is None else state.average
 
 
 def _metric(metrics) -> float:
@@ -131,15 +149,3 @@ def _check_shapes(wanted, found) -> None:
             raise InputError(
                 f"the checkpoint's {name} has shape {given.get(name)}; the experiment's model has {expected.get(name)}"
             )
-
-
-def read_config(workdir: epath.PathLike) -> dict:
-    """The resolved experiment of a run.
-
-    Raises:
-      InputError: there is no run in the folder.
-    """
-    path = epath.Path(workdir) / "config.json"
-    if not path.exists():
-        raise InputError(f"{workdir} holds no run (no config.json); give the --workdir of a dfjax.run")
-    return json.loads(path.read_text())

@@ -1,0 +1,262 @@
+"""A trained detector: restored from its workdir, it scores the records of a split and judges files.
+
+detector = dfjax.load("runs/audio_focal")
+detector("voicemail.mp3")["verdict"]
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from etils import epath
+from flax import nnx
+from jaxtyping import Array, Float, PyTree, Shaped
+
+from dfjax import models
+from dfjax.data import sources
+from dfjax.decide import calibration, clip_score, score_file
+from dfjax.decide.decision import read_decision
+from dfjax.inference import heatmap, scoring
+from dfjax.media import MediaError, audio, decoding, images
+from dfjax.models import functional
+from dfjax.records import PARTS, SAMPLE_RATE, InputError
+from dfjax.runtime import checkpoint, devices, process, workdir
+
+Source = str | pathlib.Path | Shaped[np.ndarray, "..."]
+
+
+def restore(
+    config: ml_collections.ConfigDict, folder: epath.PathLike, step: int | None = None
+) -> tuple[nnx.GraphDef, PyTree, PyTree, int]:
+    """(graphdef, params, model_state, step) of a run's checkpoint, ready to evaluate; the best one by default.
+
+    Raises:
+      InputError: there is no complete checkpoint, or it is of another model.
+    """
+    build = functional.make_builder(config)
+    params, model_state = functional.shapes(build, devices.replicated(devices.make_mesh()))
+    averaged = config.optim.ema > 0
+    like = checkpoint.State(
+        step=jax.ShapeDtypeStruct((), np.int32, sharding=devices.replicated(devices.make_mesh())),
+        params=params,
+        model_state=model_state,
+        opt_state=None,
+        average=params if averaged else None,
+    )
+    with checkpoint.manager(folder) as checkpoints:
+        if checkpoint.latest_step(checkpoints) is None:
+            raise InputError(f"{folder} has no complete checkpoint; run the experiment first")
+        step = checkpoint.best_step(checkpoints) if step is None else step
+        parts = ("average" if averaged else "params", "model_state")
+        state = checkpoint.restore(checkpoints, step, like, parts=parts)
+    return functional.graph(build), checkpoint.eval_params(state), state.model_state, step
+
+
+def score_split(
+    config: ml_collections.ConfigDict, restored: tuple, split: sources.Split, header: dict
+) -> score_file.Scores:
+    """Scores of all records of a split.
+
+    Args:
+      config: the experiment.
+      restored: what `restore` returned.
+      split: an opened split.
+      header: what the score file is to say beside the checkpoint's step.
+    """
+    graphdef, params, model_state, step = restored
+    takes = models.input_of(config.model.name, config.model.kwargs)
+    values = scoring.score_split(
+        scoring.make_scorer(graphdef, takes.modality),
+        params,
+        model_state,
+        split,
+        model=takes,
+        batch=config.train.batch,
+        mesh=devices.make_mesh(),
+    )
+    return sources.as_scores(split, values, {"step": step, **header})
+
+
+def score(
+    config: ml_collections.ConfigDict, folder: epath.PathLike, split: sources.Split, ledger: dict
+) -> score_file.Scores:
+    """Scores a split with the best checkpoint and leaves the score file, with the log-odds ledger, in the workdir."""
+    header = {"clip_score": scoring.clip_rule(config), "ledger": ledger}
+    scores = score_split(config, restore(config, folder), split, header)
+    if process.first_process():
+        score_file.write(epath.Path(folder) / "scores" / f"{split.dataset}.{split.name}.csv", scores)
+    return scores
+
+
+@dataclasses.dataclass(frozen=True)
+class Detector:
+    """A trained run, ready to judge files: call it, or `many` for a stream of them."""
+
+    config: ml_collections.ConfigDict
+    score: Callable[[list[dict]], np.ndarray]  # examples -> (examples,) float32 logits
+    decision: dict
+    model: models.Input
+    heat: Callable[[Array], Array]  # (1, size, size, 3) in [0, 1] -> (1, size, size) heat map
+    media: tuple[str, dict]  # how faces were cut out when the training data were prepared
+    parts: Callable[[list[dict]], np.ndarray] | None = None  # (examples, 2) logits of picture and sound, of modality av
+
+    @property
+    def threshold(self) -> float:
+        """The logit from which on a clip is called fake."""
+        return float(self.decision["threshold"])
+
+    def __call__(self, source: Source, *, overlap: float = 0.0) -> dict[str, Any]:
+        """The verdict on one file, or on one waveform or picture in memory.
+
+        Args:
+          source: a path; or for a detector of voices mono sound at 16 kHz, (samples,) float in [-1, 1] or int16, for
+            one of pictures (height, width, 3) uint8 RGB.
+          overlap: the share that a recording's windows have in common, from 0 to below 1.
+
+        Returns:
+          `verdict` ('fake' or 'real'), `probability` of fake, `score` (logit), `threshold`, `spread`, `above`, and the
+          scores along the time line: `windows` and `seconds`, or `frames` and `frames_without_face`.
+
+        Raises:
+          MediaError: the file cannot be judged; the message is the reason.
+          InputError: the array is not of a kind that the detector takes.
+        """
+        if self.model.modality == "audio":
+            return self._hear(source, overlap)
+        return self._look(source)
+
+    def many(self, paths: Iterable[str | pathlib.Path], *, overlap: float = 0.0) -> Iterator[dict[str, Any]]:
+        """A verdict per file, in order, each with `file`; of one that cannot be judged only `file` and `skipped`."""
+        for path in paths:
+            try:
+                yield {"file": str(path), **self(path, overlap=overlap)}
+            except MediaError as error:
+                yield {"file": str(path), "skipped": str(error)}
+
+    def _hear(self, source: Source, overlap: float) -> dict[str, Any]:
+        # without overlap the windows are those of the records that the threshold was chosen on
+        if isinstance(source, np.ndarray):
+            samples = audio.from_array(source)
+            seconds = len(samples) / SAMPLE_RATE
+        else:
+            samples, info = audio.decode(source)
+            seconds = info.seconds
+        windows = audio.windows(samples, overlap)
+        scores = self.score([scoring.audio_example(window, self.model.samples) for _, window in windows])
+        timeline = [
+            {
+                "start": round(start / SAMPLE_RATE, 3),
+                "end": round((start + len(window)) / SAMPLE_RATE, 3),
+                "score": float(value),
+            }
+            for (start, window), value in zip(windows, scores, strict=True)
+        ]
+        decided = verdict(self.decision, scores, np.arange(len(scores)))
+        return {**decided, "seconds": round(seconds, 3), "windows": timeline}
+
+    def _look(self, source: Source) -> dict[str, Any]:
+        # faces are cut out exactly as the training data were
+        found = self.cut_out(source)
+        examples = [scoring.example(part, self.model) for part in found["records"]]
+        scores = self.score(examples)
+        timeline = [
+            {
+                "frame": int(part["frame"]),
+                "seconds": round(float(part.get("seconds", 0.0)), 3),
+                "score": float(value),
+            }
+            for part, value in zip(found["records"], scores, strict=True)
+        ]
+        frames = np.array([part["frame"] for part in timeline])
+        decided = verdict(self.decision, scores, np.unique(frames, return_inverse=True)[1])
+        if self.parts is not None:
+            means = self.parts(examples).mean(axis=0).tolist()
+            decided["parts"] = dict(zip(PARTS, means, strict=True))
+        return {**decided, "frames": timeline, "frames_without_face": found.get("faceless", 0)}
+
+    def cut_out(self, source: Source) -> dict[str, Any]:
+        """The picture, or the face crops, as `media.decoding.decode_item` returns them."""
+        modality, options = self.media
+        if isinstance(source, np.ndarray):
+            with images.as_file(source) as path:
+                return decoding.decode_item(path, modality, options)
+        return decoding.decode_item(source, modality, options)
+
+
+def load(folder: str | pathlib.Path, face_model: str | None = None) -> Detector:
+    """The best checkpoint and the decision of a run.
+
+    Args:
+      folder: the workdir.
+      face_model: YuNet's ONNX file, for a run whose training faces were found by it.
+
+    Raises:
+      InputError: the folder holds no finished run, or the face model is missing.
+    """
+    config = workdir.read_config(folder)
+    decision = read_decision(epath.Path(folder) / "decision.json")
+    if decision["threshold"] is None:
+        raise InputError(
+            f"{folder} has no usable threshold ({decision['status']}); "
+            f"tune one: python -m dfjax.tune --workdir {folder}"
+        )
+    model = models.input_of(config.model.name, config.model.kwargs)
+    media = ("audio", {}) if model.modality == "audio" else _media(folder, face_model)
+    graphdef, params, model_state, _ = restore(config, folder)
+    mesh = devices.make_mesh()
+
+    def score(scorer: Callable, examples: list[dict]) -> np.ndarray:
+        # a small fixed batch: a file has few windows, and every batch is padded to the same shape
+        return scoring.score_examples(scorer, params, model_state, examples, batch=8 * mesh.size, mesh=mesh)
+
+    @jax.jit
+    def heat(params, model_state, x):
+        whole = functional.evaluation_model(graphdef, params, model_state)
+        return heatmap.heat_map(whole.picture if model.modality == "av" else whole, x)
+
+    return Detector(
+        config=config,
+        score=functools.partial(score, scoring.make_scorer(graphdef, model.modality)),
+        decision=decision,
+        model=model,
+        heat=functools.partial(heat, params, model_state),
+        media=media,
+        parts=functools.partial(score, scoring.make_part_scorer(graphdef)) if model.modality == "av" else None,
+    )
+
+
+def _media(folder: str | pathlib.Path, face_model: str | None) -> tuple[str, dict]:
+    """Modality and crop options of the run's prepared data, as `media.decoding` takes them."""
+    facts = json.loads((epath.Path(folder) / "environment.json").read_text())["dataset"]
+    options = facts["crops"] or {}
+    if options.get("detector") == "yunet" and face_model is None:
+        raise InputError("the faces of this run's data were found by YuNet; give its .onnx file as --face_model")
+    return facts["modality"], options | {"face_model": face_model}
+
+
+def verdict(decision: dict, scores: Float[np.ndarray, " rows"], frames: Shaped[np.ndarray, " rows"]) -> dict[str, Any]:
+    """What a clip's scores, of the frames (or windows) of these numbers, mean at the stored threshold.
+
+    How sure that is shows in `spread`, the standard deviation from frame to frame (None of one), and `above`, the
+    share of frames that would be called fake by themselves. Frames of a clip resemble each other, so no error of
+    the mean is made of the spread.
+    """
+    threshold = np.float32(decision["threshold"])
+    rule = decision.get("clip_score", "mean")
+    whole = clip_score.clip_scores(scores, frames, np.zeros_like(frames), rule)[0]
+    each = clip_score.clip_scores(scores, frames, frames)  # every frame by itself
+    probability = calibration.apply(np.array([whole]), decision["calibration"])[0]
+    return {
+        "score": float(whole),
+        "threshold": float(decision["threshold"]),
+        "probability": float(probability),
+        "verdict": "fake" if whole >= threshold else "real",
+        "spread": float(each.std(ddof=1)) if len(each) > 1 else None,
+        "above": float((each >= threshold).mean()),
+    }
