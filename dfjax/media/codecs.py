@@ -35,12 +35,11 @@ LONGEST_DELAY = TAIL // 2
 @functools.cache
 def available() -> tuple[str, ...]:
     """The names in CODECS that this FFmpeg can encode and decode."""
-    return tuple(
-        name for name, (encoder, _, decoder, *_) in CODECS.items() if _has(encoder, "w") and _has(decoder, "r")
-    )
+    return tuple(name for name, (encoder, _, decoder, *_) in CODECS.items() if has(encoder, "w") and has(decoder, "r"))
 
 
-def _has(codec: str, mode: str) -> bool:
+def has(codec: str, mode: str) -> bool:
+    """Whether this FFmpeg has an encoder (mode 'w') or decoder ('r') of this name."""
     try:
         av.codec.Codec(codec, mode)
     except av.codec.codec.UnknownCodecError:
@@ -78,9 +77,9 @@ def _delay(codec: str, bit_rate: int) -> int:
     return int(np.fft.irfft(product, size)[:LONGEST_DELAY].argmax())
 
 
-def _through(samples: np.ndarray, codec: str, bit_rate: int) -> np.ndarray:
-    """Encoded and decoded, late by the codec's delay, with some of the TAIL behind it; int16 at 16 kHz."""
-    encoder_name, sample_format, decoder_name, rate_in, rate_out, _ = CODECS[codec]
+def encode(samples: Int16[np.ndarray, " n"], codec: str, bit_rate: int) -> tuple[list[av.Packet], bytes | None]:
+    """The packets of a clip with some silence behind it, and what the decoder must know beforehand; see `recode`."""
+    encoder_name, sample_format, _, rate_in, _, _ = CODECS[codec]
     padded = np.pad(samples, (0, TAIL))
     if rate_in != SAMPLE_RATE:
         padded = soxr.resample(padded, SAMPLE_RATE, rate_in)
@@ -89,10 +88,16 @@ def _through(samples: np.ndarray, codec: str, bit_rate: int) -> np.ndarray:
     encoder.format, encoder.thread_count = sample_format, 1
     encoder.open()
     packets = [packet for frame in [*_frames(padded, encoder), None] for packet in encoder.encode(frame)]
+    return packets, encoder.extradata
 
+
+def _through(samples: np.ndarray, codec: str, bit_rate: int) -> np.ndarray:
+    """Encoded and decoded, late by the codec's delay, with some of the TAIL behind it; int16 at 16 kHz."""
+    _, _, decoder_name, _, rate_out, _ = CODECS[codec]
+    packets, extradata = encode(samples, codec, bit_rate)
     decoder = av.CodecContext.create(decoder_name, "r")
     decoder.sample_rate, decoder.layout, decoder.thread_count = rate_out, "mono", 1
-    decoder.extradata = encoder.extradata
+    decoder.extradata = extradata
     frames = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
     decoded = np.concatenate([_float(frame) for frame in frames])
     if rate_out != SAMPLE_RATE:
