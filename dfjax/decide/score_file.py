@@ -7,6 +7,10 @@
 
 `label` is 1 fake, 0 real, -1 unknown; `score` is a float32 logit, higher = more likely fake. The text of a
 score restores its float32 exactly. Any CSV with the columns label and score can be read.
+
+A last column `domain`, where there is one, says where a record was recorded or published. `split: left_out` in
+the header marks scores by networks that were trained without the record's domain; `seed` there is the seed of the
+training, or the list of those whose mean the scores are.
 """
 
 import csv
@@ -24,6 +28,8 @@ from dfjax.records import FAKE, REAL, UNKNOWN, InputError
 from dfjax.runtime import files
 
 COLUMNS = ("id", "clip", "group", "label", "method", "score")
+DOMAIN = "domain"  # a seventh column, in files of several domains only
+LEFT_OUT = "left_out"  # the split of scores by networks trained without the domain that they score
 FACE = re.compile(r"(.*#\d+)\.\d+", re.DOTALL)  # the id of a frame's second and further faces: clip#frame.k
 LABELS = {str(REAL): REAL, str(FAKE): FAKE, str(UNKNOWN): UNKNOWN}
 
@@ -40,6 +46,7 @@ class Scores:
       method: str array, the generator; empty for real.
       score: float32 array of logits, higher = more likely fake.
       header: what the '#' lines say, such as split, step, dataset, level.
+      domain: str array, where the record comes from (source, corpus); None where the file has no such column.
     """
 
     id: np.ndarray
@@ -49,21 +56,27 @@ class Scores:
     method: np.ndarray
     score: np.ndarray
     header: dict = dataclasses.field(default_factory=dict)
+    domain: np.ndarray | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "label", self.label.astype(np.int32, copy=False))
         object.__setattr__(self, "score", self.score.astype(np.float32, copy=False))
-        shapes = {name: getattr(self, name).shape for name in COLUMNS}
+        shapes = {name: getattr(self, name).shape for name in self.columns}
         if len(set(shapes.values())) != 1 or self.score.ndim != 1:
             raise ValueError(f"columns of a score file must be one-axis arrays of one length, got {shapes}")
 
     def __len__(self):
         return len(self.score)
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns that there are: COLUMNS, and `domain` unless it is None."""
+        return COLUMNS if self.domain is None else (*COLUMNS, DOMAIN)
+
 
 def select(scores: Scores, rows: np.ndarray) -> Scores:
     """The rows given by a boolean mask or an index array, with the same header."""
-    return Scores(**{name: getattr(scores, name)[rows] for name in COLUMNS}, header=scores.header)
+    return Scores(**{name: getattr(scores, name)[rows] for name in scores.columns}, header=scores.header)
 
 
 def known(scores: Scores) -> Scores:
@@ -75,11 +88,12 @@ def by_clip(scores: Scores) -> Scores:
     """One row per clip, in order of appearance; its score is `clip_scores` by the rule in the header.
 
     Raises:
-      InputError: rows of one clip disagree on label, group or method, their mean is undefined (inf - inf), or
-        the header names an unknown rule.
+      InputError: rows of one clip disagree on label, group, method or domain, their mean is undefined
+        (inf - inf), or the header names an unknown rule.
     """
     index, first = _codes(scores.clip)
-    for name in ("label", "group", "method"):
+    shared = [name for name in scores.columns if name not in ("id", "clip", "score")]
+    for name in shared:
         column = getattr(scores, name)
         wrong = np.flatnonzero(column != column[first[index]])
         if len(wrong):
@@ -93,7 +107,7 @@ def by_clip(scores: Scores) -> Scores:
         clip = scores.clip[first[np.isnan(score)][0]]
         raise InputError(f"the mean score of clip {str(clip)!r} is undefined: it holds +inf and -inf")
     clips = scores.clip[first]
-    columns = {name: getattr(scores, name)[first] for name in ("group", "label", "method")}
+    columns = {name: getattr(scores, name)[first] for name in shared}
     return Scores(id=clips, clip=clips, score=score, header=scores.header | {"level": "clip"}, **columns)
 
 
@@ -135,13 +149,14 @@ def write(path, scores: Scores, header: dict | None = None) -> None:
     if np.isnan(scores.score).any():
         name = scores.id[np.isnan(scores.score)][0]
         raise ValueError(f"score of {str(name)!r} is NaN; a detector's scores must be numbers")
-    columns = [getattr(scores, name).tolist() for name in COLUMNS[:-1]] + [_text(scores.score)]
+    texts = {name: getattr(scores, name).tolist() for name in scores.columns if name != "score"}
+    columns = texts | {"score": _text(scores.score)}
     file = io.StringIO(newline="")
     for key, value in (scores.header | (header or {})).items():
         file.write(f"# {key}: {_header_text(value)}\n")
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(zip(*columns, strict=True))
+    writer.writerow(scores.columns)
+    writer.writerows(zip(*(columns[name] for name in scores.columns), strict=True))
     files.write(path, file.getvalue())
 
 
@@ -174,7 +189,8 @@ def _open(path: epath.Path):
 def read(path) -> Scores:
     """Reads a score file, or any CSV with the columns label and score.
 
-    Missing columns are filled: id = row number, clip = id, group = clip, method = ''. Others are ignored.
+    Missing columns are filled: id = row number, clip = id, group = clip, method = '', but domain = None. Others
+    are ignored.
 
     Raises:
       InputError: no such file, no rows, a missing column, a label not 1, 0 or -1, a score that is no number.
@@ -202,7 +218,8 @@ def read(path) -> Scores:
     columns.setdefault("clip", columns["id"])
     columns.setdefault("group", columns["clip"])
     columns.setdefault("method", [""] * len(label))
-    texts = {name: np.array(columns[name], np.str_) for name in ("id", "clip", "group", "method")}
+    kept = ["id", "clip", "group", "method", *({DOMAIN} & columns.keys())]
+    texts = {name: np.array(columns[name], np.str_) for name in kept}
     with np.errstate(over="ignore"):  # beyond float32: an infinite logit
         return Scores(**texts, label=np.array(label, np.int32), score=score.astype(np.float32), header=header)
 

@@ -70,6 +70,29 @@ def test_missing_file_folder_and_binary_are_input_errors(tmp_path):
             score_file.read(path)
 
 
+def test_a_domain_is_the_last_column_and_is_kept_by_everything(tmp_path):
+    domain = np.repeat(["studio", "", 'tele,"phone"'], 2)
+    score_file.write(tmp_path / "x.csv", make(domain=domain), {"split": "left_out", "seed": [0, 1]})
+    back = score_file.read(tmp_path / "x.csv")
+    assert (tmp_path / "x.csv").read_text().splitlines()[2] == "id,clip,group,label,method,score,domain"
+    assert back.domain.tolist() == domain.tolist() and back.header == {"split": "left_out", "seed": [0, 1]}
+    assert score_file.by_clip(back).domain.tolist() == domain[::2].tolist()
+    assert score_file.select(back, np.array([0, 4])).domain.tolist() == domain[[0, 4]].tolist()
+    assert score_file.known(make(domain=domain, label=[-1, -1, 1, 1, 0, 0])).domain.tolist() == domain[2:].tolist()
+    with pytest.raises(ValueError, match="one length"):
+        make(domain=["a"])
+
+
+def test_a_file_without_domains_is_written_as_ever(tmp_path):
+    score_file.write(tmp_path / "x.csv", make(2, score=[0.7, -1.5]), {"split": "validation", "step": 3})
+    expected = (
+        b"# split: validation\n# step: 3\nid,clip,group,label,method,score\nc0#0,c0,g0,0,,0.7\nc0#1,c0,g0,0,,-1.5\n"
+    )
+    assert (tmp_path / "x.csv").read_bytes() == expected
+    back = score_file.read(tmp_path / "x.csv")
+    assert back.domain is None and score_file.by_clip(back).domain is None
+
+
 def test_nan_is_never_written(tmp_path):
     with pytest.raises(ValueError, match="NaN"):
         score_file.write(tmp_path / "x.csv", make(score=[0, 1, np.nan, 2, 3, 4]))
@@ -86,7 +109,9 @@ def test_by_clip_is_the_mean_of_each_clip_in_order_of_appearance():
     np.testing.assert_array_equal(again.score, clips.score)
 
 
-@pytest.mark.parametrize("column, value", [("label", [0, 1, 1, 1, 0, 0]), ("method", list("aabbcd"))])
+@pytest.mark.parametrize(
+    "column, value", [("label", [0, 1, 1, 1, 0, 0]), ("method", list("aabbcd")), ("domain", list("aabbcd"))]
+)
 def test_a_clip_whose_rows_disagree_is_refused(column, value):
     with pytest.raises(InputError, match=f"disagree on {column}"):
         score_file.by_clip(make(**{column: value}))
