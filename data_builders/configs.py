@@ -37,6 +37,11 @@ def with_options(config: MediaConfig, **options) -> MediaConfig:
     return dataclasses.replace(config, name=config.name + suffix, **changed)
 
 
+def folder_stem(source: epath.Path) -> str:
+    """What a user's folder is called in names of configs: lower case, letters, digits and underscores."""
+    return re.sub(r"[^a-z0-9_]+", "_", source.resolve().name.lower()).strip("_") or "folder"
+
+
 def source_config(config: MediaConfig, source: epath.Path) -> MediaConfig:
     """The config named after the source folder and a digest of its files' names, sizes and metadata."""
     if not source.is_dir():
@@ -49,6 +54,6 @@ def source_config(config: MediaConfig, source: epath.Path) -> MediaConfig:
     ]
     tables = [path.read_bytes() for _, path in sorted(files) if path.name == "metadata.csv"]
     digest = hashlib.blake2b(b"".join([indexing.listing_digest(files).encode(), *tables]), digest_size=4)
-    stem = re.sub(r"[^a-z0-9_]+", "_", source.resolve().name.lower()).strip("_") or "folder"
+    stem = folder_stem(source)
     suffix = config.name.removeprefix("folder")
     return dataclasses.replace(config, name=f"{stem}-{digest.hexdigest()}{suffix}")

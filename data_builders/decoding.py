@@ -80,6 +80,7 @@ def examples(
             "clip": item.clip,
             "method": item.method,
             "dataset": dataset,
+            "domain": item.domain or dataset,
             "picture": item.picture,
             "sound": item.sound,
         }

@@ -22,6 +22,7 @@ LABEL_FOLDERS = {
 }
 GROUP_COLUMNS = ("group", "speaker", "identity", "source_video")  # the first that is filled in
 METHOD_COLUMNS = ("method", "generator", "manipulation")
+DOMAIN_COLUMNS = ("domain", "source", "corpus")
 PART_WORDS = {  # a fake whose method has words of one part alone in its name is fake in this part
     "picture": ("face", "video", "visual"),
     "sound": ("audio", "speech", "voice"),
@@ -30,13 +31,15 @@ FRACTIONS = {"train": 0.7, "validation": 0.15, "test": 0.15}
 SEED = 0  # of the split that is made where the folders give none
 
 
-def index(root: epath.Path, dataset: str, suffixes: tuple[str, ...]) -> Index:
+def index(root: epath.Path, dataset: str, suffixes: tuple[str, ...], *, whole: bool = False) -> Index:
     """The files of the tree, in the split of their folders or else in a grouped, stratified one.
 
     Args:
       root: the user's folder; the split or label folders may lie up to three levels further down.
       dataset: name of the builder.
       suffixes: endings of its media.
+      whole: whether all of a tree without split folders is there to train on, since it is judged by leaving its
+        domains out.
 
     Raises:
       InputError: no label folders, a label or split given by two folders, an unreadable metadata.csv.
@@ -62,7 +65,9 @@ def index(root: epath.Path, dataset: str, suffixes: tuple[str, ...]) -> Index:
     used = {path.name for path in parts.values()} if split_folders else set()
     if ignored := sorted(path.name for key, path in inside.items() if split_folders and path.name not in used):
         warnings.append(f"folders that are no split were left out: {', '.join(ignored)}")
-    if not split_folders:
+    if not split_folders and whole:
+        items = [dataclasses.replace(item, split="train") for item in items]
+    elif not split_folders:
         items = indexing.grouped_split(items, FRACTIONS, SEED)
         warnings.append(f"no split folders: a grouped, stratified split was made ({FRACTIONS}, seed {SEED})")
     elif any(item.split == "train" for item in items) and not any(item.split == "validation" for item in items):
@@ -136,6 +141,7 @@ def _described(item: Item, fields: dict[str, str]) -> Item:
         item,
         group=group,
         method=method if item.label == FAKE else "",
+        domain=next((fields[name] for name in DOMAIN_COLUMNS if fields.get(name)), ""),
         subgroups=tuple((name, fields[name]) for name in SUBGROUPS if fields.get(name)),
         **{part: fields.get(part, "").lower() for part in PARTS},
     )

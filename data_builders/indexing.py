@@ -32,6 +32,7 @@ class Item:
     subgroups: tuple[tuple[str, str], ...] = ()  # (("gender", "women"), ...)
     picture: str = ""  # what the picture is by itself: 'real', 'fake', or '' where that is not known
     sound: str = ""
+    domain: str = ""  # where it was recorded or published; '' for the dataset as a whole
 
 
 @dataclasses.dataclass(slots=True)

@@ -14,7 +14,7 @@ Every dataset's folder holds a function `index(root, config) -> Index` and a thi
 The media stage decodes every item in worker processes and stores what comes out beside the target, in
 `<version>.partial/`, one file per item, renamed into place when complete: a killed run continues there.
 Then TFDS writes the records, shuffled by key, into a folder that gets its name only when complete. Beside
-the records lie `index.<split>.npz` (labels, ids, groups, clips, methods and subgroups in record order) and
+the records lie `index.<split>.npz` (labels, ids, groups, clips, methods, domains and subgroups in record order) and
 `preparation.json` (what was found, counted, skipped and dropped).
 """
 
@@ -276,7 +276,7 @@ def write_index(builder: tfds.core.DatasetBuilder, split: str) -> dict[str, dict
         for name, column in columns.items():
             column.append(record[name].decode() if isinstance(record[name], bytes) else int(record[name]))
     labels = np.array(columns.pop("label"), np.int8)
-    plural = {"id": "ids", "group": "groups", "clip": "clips", "method": "methods"}
+    plural = {"id": "ids", "group": "groups", "clip": "clips", "method": "methods", "domain": "domains"}
     arrays: dict[str, Any] = {plural.get(name, name): np.array(column, np.str_) for name, column in columns.items()}
     with epath.Path(builder.data_dir, f"index.{split}.npz").open("wb") as file:
         np.savez_compressed(file, labels=labels, **arrays)

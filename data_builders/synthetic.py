@@ -49,9 +49,9 @@ class SyntheticBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             for records in tqdm.tqdm(made, desc=f"making {split}", total=len(units), disable=not self.progress):
                 for record in records:
                     payload = record["audio"].tobytes() if self.MODALITY == "audio" else record["image"]
-                    facts = repr([record[name] for name in TEXT_FIELDS if name != "dataset"]).encode()
+                    facts = repr([record[name] for name in TEXT_FIELDS if name not in ("dataset", "domain")]).encode()
                     self._digests.append(hashlib.blake2b(facts + payload, digest_size=16).digest())
-                    yield record["id"], record | {"dataset": self.name}
+                    yield record["id"], record | {"dataset": self.name, "domain": self.name}
 
     def _download_and_prepare(self, dl_manager, download_config):
         super()._download_and_prepare(dl_manager, download_config)

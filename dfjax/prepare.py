@@ -7,17 +7,19 @@ import argparse
 import collections
 import contextlib
 import json
+import re
 import shlex
 from typing import Any
 
 import absl.logging
+import ml_collections
 import tensorflow_datasets as tfds
 from etils import epath
 
 import data_builders
 from data_builders import configs, indexing, preparing
 from dfjax.records import LABEL_NAMES, InputError
-from dfjax.runtime import cli
+from dfjax.runtime import cli, process
 
 
 def prepare(
@@ -92,6 +94,80 @@ def prepare(
         builder.load_index(epath.Path(builder.data_dir_root, "downloads", "manual"))
         builder.download_and_prepare(download_config=_beam(beam_runner, beam_options))
         return directory
+
+
+def prepare_data(
+    data: ml_collections.ConfigDict,
+    source: str | epath.PathLike | None = None,
+    data_dir: epath.PathLike | None = None,
+    *,
+    progress: bool = True,
+) -> dict[str, epath.Path]:
+    """Name -> folder of every dataset that an experiment trains on, prepared now where they are not yet.
+
+    Args:
+      data: `config.data`: `dataset` and `config_name`; or `datasets`, whose names are NAME or NAME/CONFIG. For a
+        user's own folders CONFIG is the folder's name, with '-whole' where all of it is to be trained on.
+      source: the user's folder; of several datasets their folders, separated by commas, each found by its name or
+        given as NAME=FOLDER.
+      data_dir: where prepared datasets lie.
+      progress: whether to show progress.
+
+    Raises:
+      InputError: see `prepare`; or a folder fits none of the datasets, or two.
+    """
+    if not data.get("datasets"):
+        words = (data.dataset, source, data_dir, data.config_name or None)
+        return {data.dataset: process.in_turn("prepared", lambda: prepare(*words, progress=progress))}
+    folders = _by_name(source)
+    found = {}
+    for entry in data.datasets:
+        dataset, _, wanted = entry.partition("/")
+        per_source = getattr(data_builders.load(dataset), "CONFIG_PER_SOURCE", False)
+        stem = wanted.removesuffix("-whole") if per_source else wanted
+        folder = next((folders.pop(name) for name in (entry, wanted, stem, dataset) if name and name in folders), None)
+        if per_source:
+            config_name = "folder-whole" if wanted.endswith("-whole") else None
+            if folder is None:
+                config_name = _prepared_config(dataset, wanted, data_dir)
+        else:
+            config_name = wanted or None
+        words = (dataset, folder, data_dir, config_name)
+        found[wanted if per_source else dataset] = process.in_turn(
+            "prepared", lambda words=words: prepare(*words, progress=progress)
+        )
+    if folders:
+        raise InputError(
+            f"--source {sorted(folders)[0]} fits none of the datasets {list(data.datasets)}; name it as one of them is "
+            "called: --source NAME=FOLDER"
+        )
+    return found
+
+
+def _by_name(source: str | epath.PathLike | None) -> dict[str, epath.Path]:
+    """The folders of a list 'A,NAME=B' by name, a folder's own where none is given."""
+    found: dict[str, epath.Path] = {}
+    for text in str(source).split(",") if source else ():
+        name, separator, folder = text.strip().rpartition("=")
+        path = epath.Path(folder if separator else text.strip())
+        name = name if separator else configs.folder_stem(path)
+        if name in found:
+            raise InputError(f"--source names two folders {name!r}; tell them apart: --source NAME=FOLDER,...")
+        found[name] = path
+    return found
+
+
+def _prepared_config(dataset: str, wanted: str, data_dir: epath.PathLike | None) -> str:
+    """The config of a user's folder that was prepared earlier: its name, a digest, and what follows."""
+    cls = data_builders.load(dataset)
+    stem, suffix = wanted.removesuffix("-whole"), "-whole" if wanted.endswith("-whole") else ""
+    fits = re.compile(rf"{re.escape(stem)}-[0-9a-f]{{8}}{suffix}")
+    there = [path.parent.parent.name for path in _root(data_dir, cls).glob(f"*/{cls.VERSION}/preparation.json")]
+    found = sorted(name for name in there if fits.fullmatch(name))
+    if len(found) != 1:
+        what = f"was prepared {len(found)} times ({', '.join(found)})" if found else "is not prepared yet"
+        raise InputError(f"{dataset}/{wanted} {what}; give its folder: --source {stem}=FOLDER")
+    return found[0]
 
 
 def summary(directory: epath.PathLike) -> dict[str, Any]:

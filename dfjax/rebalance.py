@@ -30,7 +30,7 @@ def rebalance(
     config: ml_collections.ConfigDict,
     folder: epath.PathLike,
     backbone: epath.PathLike,
-    directory: epath.PathLike,
+    directory: sources.Directory,
 ) -> smote.Resampled:
     """Writes the checkpoint with the new head into `folder`.
 
@@ -38,7 +38,7 @@ def rebalance(
       config: the experiment of the backbone, with `balance.head` one of `smote.METHODS`.
       folder: where the checkpoint goes.
       backbone: the workdir of the trained backbone.
-      directory: the prepared dataset.
+      directory: the prepared dataset, or name -> folder of several.
 
     Returns:
       What resampling made of the training embeddings, with its ledger and notes.
@@ -49,7 +49,7 @@ def rebalance(
     graphdef, params, model_state, step = detector.restore(config, backbone)
     if params["head"].keys() != {"out"}:
         raise InputError(f"the head of {config.model.name} is not linear; only a linear head can be fitted again")
-    split = sources.open_split(directory, "train")
+    split = sources.open_data(config.data, directory, "train")
     model = models.input_of(config.model.name, config.model.kwargs)
     mesh = devices.make_mesh()
     embeddings = scoring.score_split(
@@ -108,14 +108,12 @@ def finish(
     else:
         plain = config.copy_and_resolve_references()
         plain.balance.head = ""
-    words = (dataset, source, data_dir, config.data.config_name or None)
-    directory = process.in_turn("prepared", lambda: prepare.prepare(*words, progress=progress))
+    directory = prepare.prepare_data(config.data, source, data_dir, progress=progress)
     with workdir.lock(folder):
         workdir.claim(folder, config)
         before = run.run(plain, backbone, name=name, data_dir=data_dir, source=source, progress=progress)
         began = time.perf_counter()
-        facts = {"name": dataset, "version": directory.name, "hash": sources.content_hash(directory)}
-        workdir.write_json(folder / "environment.json", workdir.environment({"dataset": facts}))
+        workdir.write_json(folder / "environment.json", workdir.environment(run.dataset_facts(dataset, directory)))
         resampled = rebalance(config, folder, backbone, directory)
         validation, test = (
             _score(config, folder, directory, split, resampled.ledger) for split in ("validation", "test")
@@ -123,7 +121,7 @@ def finish(
         decision = decide(validation, config.decision.criterion)
         if process.first_process():
             write_decision(folder / "decision.json", decision)
-        train_split, test_split = (sources.open_split(directory, split) for split in ("train", "test"))
+        train_split, test_split = (sources.open_data(config.data, directory, split) for split in ("train", "test"))
         seconds = before["run"]["seconds"] + time.perf_counter() - began
         result = report.build(
             validation=validation,
@@ -146,7 +144,7 @@ def finish(
 
 def _score(config, folder, directory, split: str, ledger: Ledger) -> Scores:
     """Scores a split with the new head; the header carries the head's own ledger."""
-    return detector.score(config, folder, sources.open_split(directory, split), ledger.to_json())
+    return detector.score(config, folder, sources.open_data(config.data, directory, split), ledger.to_json())
 
 
 def parser() -> argparse.ArgumentParser:

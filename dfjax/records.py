@@ -7,6 +7,8 @@ Every prepared record has
   clip     the unit whose windows or frames become one score; one file of the user
   method   generator or manipulation; empty for real
   dataset  the builder's name
+  domain   where it was recorded or published: a site, a corpus, a part of one; the dataset's name where nothing
+           else is known. What a detector has not met in one domain it need not know in the next.
 and, by modality,
   audio    int16 (samples,), 16 kHz mono, at most MAX_SAMPLES long; duration: seconds of the whole clip
   image    encoded bytes of the picture or face crop; for video frame (index) and box (x0, y0, x1, y1 in
@@ -23,7 +25,7 @@ SAMPLE_RATE = 16_000  # Hz, of every prepared waveform
 MAX_SAMPLES = 64_600  # 4.0375 s, the window of the ASVspoof detectors; longer clips are cut into windows
 
 SPLITS = ("train", "validation", "test")
-TEXT_FIELDS = ("id", "group", "clip", "method", "dataset")
+TEXT_FIELDS = ("id", "group", "clip", "method", "dataset", "domain")
 SUBGROUPS = ("gender", "ethnicity", "language", "codec")
 PARTS = ("picture", "sound")  # of an audio-visual clip, each with a label of its own
 MEDIA = {"audio": ("audio",), "image": ("image",), "av": ("image", "audio")}  # modality -> what records hold

@@ -11,6 +11,9 @@ import os
 import signal
 import sys
 import time
+import types
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import ml_collections
@@ -24,6 +27,7 @@ from dfjax import prepare
 from dfjax.data import feeds, sources
 from dfjax.decide import clip_score, thresholds
 from dfjax.decide.decision import decide, write_decision
+from dfjax.decide.score_file import Scores
 from dfjax.imbalance import balance, rates
 from dfjax.inference import detector, scoring
 from dfjax.models import functional
@@ -46,6 +50,7 @@ def run(
     progress: bool = True,
     profile: bool = False,
     tensorboard: bool = False,
+    left_out: Scores | None = None,
 ) -> dict:
     """Everything from media to report, continuing wherever an earlier call stopped.
 
@@ -58,6 +63,8 @@ def run(
       progress: whether to print and draw progress.
       profile: whether to leave a trace of ten training steps in the workdir.
       tensorboard: whether to show training on TensorBoard, from the workdir's folder of that name.
+      left_out: scores of domains by trainings without them (`dfjax.crossval`); the threshold is chosen on them then,
+        not on validation data.
 
     Returns:
       What report.json holds.
@@ -84,28 +91,19 @@ def run(
         return json.loads((folder / "report.json").read_text())
 
     # all that a user can get wrong comes before the workdir is made
-    words = (dataset, source, data_dir, config.data.config_name or None)
-    directory = process.in_turn("prepared", lambda: prepare.prepare(*words, progress=progress))
-    plan = recipe.make_plan(config, *recipe.tally(sources.open_split(directory, "train")))
+    directories = prepare.prepare_data(config.data, source, data_dir, progress=progress)
+    plan = recipe.make_plan(config, *recipe.tally(sources.open_data(config.data, directories, "train")))
     with workdir.lock(folder):
         workdir.claim(folder, config)
-        facts = {
-            "dataset": {
-                "name": dataset,
-                "directory": directory.name,
-                "version": str(directory.name),
-                "hash": sources.content_hash(directory),
-                **{name: prepare.summary(directory)[name] for name in ("modality", "crops")},  # for predict
-            }
-        }
+        facts = dataset_facts(dataset, directories)
         workdir.write_json(folder / "environment.json", workdir.environment(facts))
 
         began = time.perf_counter()
-        summary = train.train(config, folder, directory, progress=progress, profile=profile, tensorboard=tensorboard)
-        splits = {name: sources.open_split(directory, name) for name in ("train", "validation", "test")}
+        summary = train.train(config, folder, directories, progress=progress, profile=profile, tensorboard=tensorboard)
+        splits = {name: sources.open_data(config.data, directories, name) for name in ("train", "validation", "test")}
         ledger = plan.ledger.to_json()
         validation, test = (detector.score(config, folder, splits[name], ledger) for name in ("validation", "test"))
-        decision = decide(validation, config.decision.criterion)
+        decision = decide(left_out or validation, config.decision.criterion)
         if process.first_process():
             write_decision(folder / "decision.json", decision)
         seconds = time.perf_counter() - began
@@ -136,9 +134,31 @@ def run(
         return result
 
 
+def dataset_facts(name: str, directories: Mapping[str, epath.Path]) -> dict[str, Any]:
+    """What environment.json says of the data: of a single dataset, or of several that hold the same media."""
+    each = {
+        part: {
+            "name": part,
+            "directory": directory.name,
+            "version": str(directory.name),
+            "hash": sources.content_hash(directory),
+            **{field: prepare.summary(directory)[field] for field in ("modality", "crops")},  # for predict
+        }
+        for part, directory in directories.items()
+    }
+    first = next(iter(each.values()))
+    for part, facts in each.items():
+        if (facts["modality"], facts["crops"]) != (first["modality"], first["crops"]):
+            raise InputError(f"{part} and {first['name']} hold media of another kind, or faces cut out in another way")
+    return (
+        {"dataset": first} if len(each) == 1 else {"dataset": first | {"name": name}, "datasets": list(each.values())}
+    )
+
+
 def check(config: ml_collections.ConfigDict) -> None:
     """Raises InputError where an experiment names what does not exist, before anything is prepared or written."""
-    data_builders.load(config.data.dataset)
+    for entry in config.data.get("datasets") or [config.data.dataset]:
+        data_builders.load(entry.partition("/")[0])
     pretrained.check(config.model.name, config.model.get("weights", ""))
     recipe.make_optimizer(config)
     recipe.part_size(config)
@@ -174,9 +194,15 @@ _PROFILE = flags.DEFINE_bool("profile", False, "leave a trace of ten training st
 _JSON = flags.DEFINE_bool("json", False, "print the report as one JSON line and nothing else")
 
 
-def _parse(argv: list[str]) -> None:
+def parse(argv: list[str], module: types.ModuleType) -> tuple[ml_collections.ConfigDict, str]:
+    """The experiment of a command line, with its overrides, and its name; `module` is the command, for --help.
+
+    Raises:
+      InputError: a flag or the experiment cannot be read.
+    """
     if {"-h", "--help", "-help"} & set(argv):
-        print(__doc__, flags.FLAGS.module_help(sys.modules[__name__]), sep="\n")
+        modules = dict.fromkeys((module, sys.modules[__name__]))
+        print(module.__doc__, *(flags.FLAGS.module_help(of) for of in modules), sep="\n")
         sys.exit(0)
     try:
         rest = flags.FLAGS(argv)
@@ -198,20 +224,20 @@ def _parse(argv: list[str]) -> None:
         raise InputError(f"cannot read the command line: {error}") from error
     if len(rest) > 1:
         raise InputError(f"unexpected argument {rest[1]!r}; options start with --, see --help")
+    stem, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).rpartition("/")[2].partition(":")
+    return _CONFIG.value, stem.removesuffix(".py") + (f"-{argument}" if argument else "")
 
 
 def main() -> None:
     """Flags, then one call."""
-    _parse(sys.argv)
+    config, name = parse(sys.argv, sys.modules[__name__])
     process.use_all_cores()
     process.connect()
     process.keep_compilations()
     if jax.process_count() == 1:  # of several, jax listens itself
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # training alone has something to save
-    stem, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).rpartition("/")[2].partition(":")
-    name = stem.removesuffix(".py") + (f"-{argument}" if argument else "")
     result = run(
-        _CONFIG.value, _WORKDIR.value or f"runs/{name}", name=name, data_dir=_DATA_DIR.value,
+        config, _WORKDIR.value or f"runs/{name}", name=name, data_dir=_DATA_DIR.value,
         source=_SOURCE.value, progress=not _JSON.value, profile=_PROFILE.value, tensorboard=_TENSORBOARD.value
     )  # fmt: skip
     if _JSON.value and process.first_process():

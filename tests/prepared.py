@@ -38,6 +38,7 @@ class _Made(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 "group": f"{split}{i}",
                 "method": "buzz" * label,
                 "dataset": "made",
+                "domain": f"site{i % 3}",
             }
             rng = np.random.default_rng([i, len(split)])
             payload = _clip(rng, label, self.seconds) if self.modality == "audio" else _picture(rng, label)

@@ -12,8 +12,8 @@ SOUND_SUFFIXES = tuple(suffix for suffix in AUDIO_SUFFIXES + VIDEO_SUFFIXES if s
 
 def index(root: epath.Path, config: preparing.MediaConfig) -> Index:
     """The recordings and videos with sound in the folder."""
-    del config
-    return folders.index(root, "folder_audio", SOUND_SUFFIXES)
+    whole = config.protocol == "whole"
+    return folders.index(root, "folder_audio", SOUND_SUFFIXES, whole=whole)
 
 
 class Builder(preparing.MediaBuilder):
@@ -23,9 +23,17 @@ class Builder(preparing.MediaBuilder):
     RELEASE_NOTES = {"1.0.0": "First release."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Give a folder with {train,val,test}/{real,fake} or {real,fake} inside, and optionally a "
-        "metadata.csv with the column file and any of speaker, group, generator, gender, language."
+        "metadata.csv with the column file and any of speaker, group, generator, domain, gender, language."
     )
-    BUILDER_CONFIGS = [preparing.MediaConfig(name="folder", protocol="folder", modality="audio")]
+    BUILDER_CONFIGS = [
+        preparing.MediaConfig(name="folder", protocol="folder", modality="audio"),
+        preparing.MediaConfig(
+            name="folder-whole",
+            protocol="whole",
+            modality="audio",
+            description="All of a folder without split folders to train on; judge by leaving its domains out.",
+        ),
+    ]
     CONFIG_PER_SOURCE = True
     SUBGROUPS = SUBGROUPS
 

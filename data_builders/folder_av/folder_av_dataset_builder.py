@@ -21,7 +21,7 @@ class Builder(preparing.MediaBuilder):
     RELEASE_NOTES = {"1.0.0": "First release."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Give a folder with {train,val,test}/{real,fake} or {real,fake} inside, and optionally a "
-        "metadata.csv with the column file and any of identity, group, generator, picture, sound, gender."
+        "metadata.csv with the column file and any of identity, group, generator, domain, picture, sound, gender."
     )
     BUILDER_CONFIGS = [preparing.MediaConfig(name="folder", protocol="folder", modality="av")]
     CONFIG_PER_SOURCE = True

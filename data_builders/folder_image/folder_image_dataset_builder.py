@@ -10,8 +10,8 @@ from dfjax.records import SUBGROUPS
 
 def index(root: epath.Path, config: preparing.MediaConfig) -> Index:
     """The pictures and videos in the folder."""
-    del config
-    return folders.index(root, "folder_image", IMAGE_SUFFIXES + VIDEO_SUFFIXES)
+    whole = config.protocol == "whole"
+    return folders.index(root, "folder_image", IMAGE_SUFFIXES + VIDEO_SUFFIXES, whole=whole)
 
 
 class Builder(preparing.MediaBuilder):
@@ -21,7 +21,7 @@ class Builder(preparing.MediaBuilder):
     RELEASE_NOTES = {"1.0.0": "First release."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Give a folder with {train,val,test}/{real,fake} or {real,fake} inside, and optionally a "
-        "metadata.csv with the column file and any of identity, group, generator, gender, ethnicity."
+        "metadata.csv with the column file and any of identity, group, generator, domain, gender, ethnicity."
     )
     BUILDER_CONFIGS = [
         preparing.MediaConfig(name="folder", protocol="folder", modality="image", description="Pictures as they are."),
@@ -30,6 +30,12 @@ class Builder(preparing.MediaBuilder):
             protocol="folder",
             modality="video",
             description="Face crops of pictures too.",
+        ),
+        preparing.MediaConfig(
+            name="folder-whole",
+            protocol="whole",
+            modality="image",
+            description="All of a folder without split folders to train on; judge by leaving its domains out.",
         ),
     ]
     CONFIG_PER_SOURCE = True

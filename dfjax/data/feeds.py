@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from jaxtyping import PyTree
 
-from dfjax.data import resident, sampling, sources, streaming
+from dfjax.data import precomputed, resident, sampling, sources, streaming
 from dfjax.data.sources import Split
 from dfjax.records import InputError
 from dfjax.runtime import devices, process
@@ -26,11 +26,11 @@ GIB = 2**30
 class Feed:
     """The source of the training batches."""
 
-    kind: str  # 'resident' or 'streaming'
+    kind: str  # 'resident', 'streaming' or 'precomputed'
     take: Callable[[int], PyTree]  # step -> data on the devices, for the compiled step
     examples: Callable[
         [jax.Array, PyTree], dict
-    ]  # (key, data) -> {'audio', 'length'}, {'image'} or {'image', 'audio'}, and 'label', each (batch, ...)
+    ]  # (key, data) -> {'audio', 'length'}, {'image'}, {'image', 'audio'} or {'statistics'}, and 'label'; (batch, ...)
 
 
 def check(wanted: str) -> None:
@@ -80,6 +80,9 @@ def make(
     seed: int,
     first: int,
     codec_rate: float | int = 0.0,
+    copies: int = 0,
+    front: tuple[Callable, Callable] | None = None,
+    memory: precomputed.Memory | None = None,
 ) -> Feed:
     """The feed of a run, ready for step `first`.
 
@@ -92,19 +95,43 @@ def make(
       mesh: the devices.
       seed: of the run.
       first: the step to continue from.
+      copies: random cuts of each clip of which `front` makes statistics once, to train on; 0 trains on the media.
+      front: for `copies`: (key, examples) -> the model's input and labels, and what makes statistics of the input.
+      memory: statistics that runs on parts of the same data share.
       codec_rate: share of the clips that pass through a lossy codec on the host; 'auto' is 'streaming' then.
 
     Raises:
       InputError: see `choose`; or codecs are wanted of the resident feed, which has no host in its step.
     """
-    if codec_rate and wanted == "resident":
-        raise InputError(f"config.augment.codec_rate={codec_rate} works on the host; use config.data.feed='streaming'")
+    if copies and wanted == "streaming":
+        raise InputError(f"config.data.copies={copies} keeps the split on the device; use config.data.feed='auto'")
+    if codec_rate and (wanted == "resident" or copies):
+        raise InputError(
+            f"config.augment.codec_rate={codec_rate} works on the host; use config.data.feed='streaming'"
+            + (" and config.data.copies=0" if copies else "")
+        )
     wanted = "streaming" if codec_rate else wanted
     sources.check_media(split, model.modality)
     size = None if model.modality == "audio" else model.size
     bytes_each = streaming.example_bytes(model.modality, size)
     kind = choose(wanted, len(split), bytes_each, batch // mesh.size, process.free_memory())
     spread = devices.split_batch(mesh)
+
+    if copies:
+        arrays = resident.load(split, model.modality, size=size) | {"label": sources.labels(split, model.modality)}
+        assert front is not None, "copies need a front end"
+        words = {"copies": copies, "seed": seed, "mesh": mesh, "memory": memory}
+        made = precomputed.statistics(arrays, split.id, *front, **words)
+        whole = {"statistics": made, "label": arrays["label"], "strata": strata}
+        data = devices.put(whole, devices.replicated(mesh))
+
+        def drawn(key: jax.Array, data: PyTree) -> dict:
+            key_rows, key_copies = jax.random.split(key)
+            rows = jax.lax.with_sharding_constraint(sampling.draw(key_rows, data["strata"], batch), spread)
+            of = jax.random.randint(key_copies, (batch,), 0, copies)
+            return {"statistics": data["statistics"][of, rows], "label": data["label"][rows]}
+
+        return Feed("precomputed", lambda step: data, drawn)
 
     if kind == "resident":
         arrays = resident.load(split, model.modality, size=size)

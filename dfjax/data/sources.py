@@ -6,18 +6,67 @@ clips, methods in record order), written by `dfjax.prepare`.
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
+import ml_collections
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
-from jaxtyping import Int
+from jaxtyping import Bool, Int, Shaped
 
 from dfjax.decide.score_file import Scores
 from dfjax.records import FAKE, LABEL_NAMES, MAX_SAMPLES, MEDIA, PARTS, REAL, SUBGROUPS, UNKNOWN, InputError
 from dfjax.runtime.files import local_copy
 
+Directory = epath.PathLike | Mapping[str, epath.PathLike]  # of a prepared dataset, or of several by name
+COLUMNS = ("label", "id", "clip", "group", "method", "domain", "of")  # of a Split, in record order
+BY = {"domain": "domain", "method": "method", "dataset": "of"}  # what can be left out -> the column that tells it
 READ_AHEAD = 256  # records per read: large enough to amortise, small enough to keep memory flat
+
+
+class Rows:
+    """Some rows of records, in an order of their own; still read at random."""
+
+    def __init__(self, records: Any, rows: Int[np.ndarray, " rows"]):
+        self._records, self._rows = records, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, row: int) -> dict:
+        return self._records[int(self._rows[row])]
+
+    def __getitems__(self, rows: list[int]) -> list[dict]:
+        return self._records.__getitems__([int(self._rows[row]) for row in rows])
+
+
+class Chained:
+    """The records of several datasets, one after another."""
+
+    def __init__(self, parts: list[Any]):
+        self._parts, self._ends = parts, np.cumsum([len(part) for part in parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def _place(self, row: int) -> tuple[int, int]:
+        part = int(np.searchsorted(self._ends, row, side="right"))
+        return part, row - int(self._ends[part - 1] if part else 0)
+
+    def __getitem__(self, row: int) -> dict:
+        part, at = self._place(row)
+        return self._parts[part][at]
+
+    def __getitems__(self, rows: list[int]) -> list[dict]:
+        found: list[Any] = [None] * len(rows)
+        places = [self._place(row) for row in rows]
+        for part in sorted({part for part, _ in places}):
+            wanted = [i for i, (of, _) in enumerate(places) if of == part]
+            read = self._parts[part].__getitems__([places[i][1] for i in wanted])
+            for i, record in zip(wanted, read, strict=True):
+                found[i] = record
+        return found
 
 
 class Records:
@@ -82,6 +131,8 @@ class Split:
     clip: np.ndarray
     group: np.ndarray
     method: np.ndarray
+    domain: np.ndarray  # where it was recorded or published
+    of: np.ndarray  # the dataset of each record
     subgroups: dict[str, np.ndarray]
 
     def __len__(self) -> int:
@@ -122,8 +173,84 @@ def open_split(directory: epath.PathLike, name: str) -> Split:
         clip=index["clips"],
         group=index["groups"],
         method=index["methods"],
+        domain=index.get("domains", np.full(len(index["ids"]), builder.name)),
+        of=np.full(len(index["ids"]), builder.name),
         subgroups={field: index[field] for field in (*SUBGROUPS, *PARTS) if field in index},
     )
+
+
+def open_data(data: ml_collections.ConfigDict, directory: Directory, name: str) -> Split:
+    """The split that an experiment works on, without what `data.leave_out` says, an object of `by` and `value`.
+
+    Args:
+      data: `config.data` of the experiment.
+      directory: the prepared dataset, or name -> folder of several.
+      name: of the split.
+
+    Raises:
+      InputError: see `open_splits`.
+    """
+    directories = directory if isinstance(directory, Mapping) else {data.dataset: directory}
+    split = open_splits(directories, name, data.dataset)
+    if left_out := data.get("leave_out"):
+        split = select(split, values_of(split, left_out.by) != left_out.value)
+    return split
+
+
+def open_splits(directories: Mapping[str, epath.PathLike], name: str, together: str) -> Split:
+    """The split of several prepared datasets as one; the ids, clips and groups of each bear its name.
+
+    Args:
+      directories: name of a dataset -> its folder. A single one is as `open_split` opens it.
+      name: of the split; datasets without it are left out.
+      together: what several are called.
+
+    Raises:
+      InputError: none of them has the split, or one cannot be read.
+    """
+    if len(directories) == 1:
+        return open_split(next(iter(directories.values())), name)
+    parts = {
+        dataset: open_split(directory, name)
+        for dataset, directory in directories.items()
+        if name in split_names(directory)
+    }
+    if not parts:
+        raise InputError(f"none of {list(directories)} has a {name} split")
+    columns: dict[str, Any] = {
+        field: np.concatenate([np.char.add(f"{dataset}/", getattr(part, field)) for dataset, part in parts.items()])
+        for field in ("id", "clip", "group")
+    }
+    for field in ("label", "method", "domain"):
+        columns[field] = np.concatenate([getattr(part, field) for part in parts.values()])
+    fields = [field for field in (*SUBGROUPS, *PARTS) if any(field in part.subgroups for part in parts.values())]
+    empty = {dataset: np.full(len(part), "") for dataset, part in parts.items()}
+    return Split(
+        name=name,
+        dataset=together,
+        records=Chained([part.records for part in parts.values()]),
+        of=np.repeat(list(parts), [len(part) for part in parts.values()]),
+        subgroups={
+            field: np.concatenate([part.subgroups.get(field, empty[dataset]) for dataset, part in parts.items()])
+            for field in fields
+        },
+        **columns,
+    )
+
+
+def select(split: Split, rows: Bool[np.ndarray, " rows"]) -> Split:
+    """The records of a split where `rows` is true, in record order."""
+    kept = np.flatnonzero(rows)
+    columns = {field: getattr(split, field)[kept] for field in COLUMNS}
+    subgroups = {field: values[kept] for field, values in split.subgroups.items()}
+    return dataclasses.replace(split, records=Rows(split.records, kept), subgroups=subgroups, **columns)
+
+
+def values_of(split: Split, by: str) -> Shaped[np.ndarray, " rows"]:
+    """What each record has for `by`, a key of BY; empty for a real record's method."""
+    if by not in BY:
+        raise InputError(f"Unknown {by!r} to leave out by; expected one of {list(BY)}")
+    return getattr(split, BY[by])
 
 
 def split_names(directory: epath.PathLike) -> list[str]:

@@ -13,7 +13,7 @@ from dfjax.records import FAKE, LABEL_NAMES, REAL, InputError
 Counts = Sequence[int] | Mapping[tuple[int, str], int] | np.ndarray
 Pair = tuple[float, float]
 Mode = str | Mapping[str, float | int]  # a name out of MODES, or relative rates by name
-MODES = ("natural", "balanced", "balanced_methods", "sqrt", "undersample", "oversample")
+MODES = ("natural", "balanced", "balanced_methods", "balanced_domains", "sqrt", "undersample", "oversample")
 
 
 def class_counts(counts: Counts) -> tuple[int, int]:
@@ -50,8 +50,8 @@ def cell_rates(counts: Mapping[tuple[int, str], int], mode: Mode) -> dict[tuple[
     Args:
       counts: examples of each (label, method).
       mode: 'natural' draws every example alike; 'balanced', 'undersample' and 'oversample' draw the classes
-        alike and the methods within a class by their counts; 'balanced_methods' draws those alike too; 'sqrt'
-        draws classes by the square root of their counts. Or relative rates by name: 'real', 'fake', 'fake/METHOD';
+        alike and the methods within a class by their counts; 'balanced_methods' draws those alike too, and
+        'balanced_domains' the domains within a class (see `draws`); 'sqrt' draws classes by the square root of their counts. Or relative rates by name: 'real', 'fake', 'fake/METHOD';
         a class's rate is shared, by their counts, among its methods that are not named.
 
     Raises:
@@ -113,12 +113,14 @@ def draws(
     mode: Mode,
     class_rates: Mapping[int, float],
     *,
+    domains: Shaped[np.ndarray, " n"] | None = None,
+    weights: Shaped[np.ndarray, " n"] | None = None,
     seed: int = 0,
 ) -> tuple[Shaped[np.ndarray, " m"], dict[str, float], Int[np.ndarray, " m"]]:
     """The strata of the rows that a run draws from, how often each stratum is drawn, and the rows.
 
-    Strata are classes, or methods within classes where `mode` sets their rates. Within a stratum rows are
-    alike.
+    Strata are classes, or methods or domains within classes where `mode` sets their rates. Within a stratum
+    rows are alike.
 
     Args:
       labels: 1 fake, 0 real; rows of unknown label are never drawn.
@@ -127,12 +129,24 @@ def draws(
         has, chosen once by `seed`, and never from the rest; 'oversample' from a list in which rows of the
         smaller class are repeated until the classes are equally long.
       class_rates: label -> the share of a batch drawn from its stored rows.
+      domains: where each row was recorded or published (the same for all if None), for 'balanced_domains': the domains of a class are drawn
+        alike, however many rows they have.
+      weights: of the dataset of each row, where several are trained on; how often a domain of it is drawn beside
+        others of weight 1. Only 'balanced_domains' takes weights that differ.
       seed: of the choice.
 
     Returns:
       strata of the rows by name, rates by name (real before fake), rows.
     """
     labels, methods = np.asarray(labels), np.asarray(methods)
+    if mode == "balanced_domains":
+        known = np.full(len(labels), "all") if domains is None else np.asarray(domains)
+        return _domain_draws(labels, known, weights, class_rates)
+    if weights is not None and len(set(np.asarray(weights).tolist())) > 1:
+        raise InputError(
+            f"datasets of different weights need config.balance.sampling='balanced_domains', got {mode!r}; "
+            "with it each domain is drawn by the weight of its dataset"
+        )
     if mode == "undersample":
         rows = undersample(labels, seed=seed)
     elif mode == "oversample":
@@ -149,6 +163,22 @@ def draws(
         for (label, method), rate in sorted(cells.items())
     }
     return np.char.add(np.char.add(names, "/"), methods[rows].astype(str)), rates, rows
+
+
+def _domain_draws(labels, domains, weights, class_rates):
+    """As `draws`: strata are the domains of each class, drawn by the weight of their dataset."""
+    rows = np.flatnonzero((labels == REAL) | (labels == FAKE))
+    weights = np.ones(len(labels)) if weights is None else np.asarray(weights, np.float64)
+    rates: dict[str, float] = {}
+    for label in (REAL, FAKE):
+        of_class = labels == label
+        share = {str(d): weights[of_class & (domains == d)].mean() for d in np.unique(domains[of_class])}
+        whole = sum(share.values())
+        if not whole > 0:
+            raise InputError(f"no dataset with a positive weight has {LABEL_NAMES[label]} examples")
+        rates |= {f"{LABEL_NAMES[label]}/{d}": float(class_rates[label] * w / whole) for d, w in share.items()}
+    names = np.char.add(np.char.add(np.array(LABEL_NAMES)[labels[rows]], "/"), domains[rows].astype(str))
+    return names, rates, rows
 
 
 def stand_in(mode: Mode) -> dict[tuple[int, str], int]:

@@ -35,6 +35,8 @@ def make_validation(
         scores = scoring.score_split(
             scorer, params, model_state, split, model=takes, batch=config.train.batch, mesh=mesh
         )
+        if not len(sources.known_rows(split)):  # as where a whole source is left out
+            return dict.fromkeys(("average_precision", "auc", "eer"))
         clips = by_clip(known(sources.as_scores(split, scores, rule)))
         values = {
             "average_precision": metrics.average_precision(clips.score, clips.label),

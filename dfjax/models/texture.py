@@ -52,9 +52,15 @@ class Texture(nnx.Module):
         """The texture of each clip, flattened."""
         return spectrum.few_at_a_time(_texture, x)
 
-    def embed(self, x: Float[Array, "batch time"], *, rngs=None) -> Float[Array, "rows dim"]:
-        """The embedding that the head sees; in training a row for each member, the parts of the others zero."""
-        h = self.norm(self.statistics(x))
+    def embed(self, x: Float[Array, "batch time"] | dict, *, rngs=None) -> Float[Array, "rows dim"]:
+        """The embedding that the head sees; in training a row for each member, the parts of the others zero.
+
+        Args:
+          x: waveforms; or {'statistics': (batch, statistics)}, which `statistics` made of them before.
+          rngs: of dropout.
+        """
+        statistics = x["statistics"] if isinstance(x, dict) else self.statistics(x)
+        h = self.norm(statistics)
         if self.dropout.deterministic:
             return jax.nn.gelu(self.embedding(h).astype(jnp.float32)) / self.members
         h = self.dropout(jnp.broadcast_to(h[:, None], (h.shape[0], self.members, h.shape[1])), rngs=rngs)
@@ -63,9 +69,9 @@ class Texture(nnx.Module):
         h = jnp.einsum("bmi,imd->bmd", h, kernel, preferred_element_type=jnp.float32)
         h = h + self.embedding.bias[...].reshape(1, self.members, -1)
         alone = jnp.eye(self.members)[None, :, :, None] * jax.nn.gelu(h)[:, :, None]
-        return alone.reshape(x.shape[0] * self.members, -1)
+        return alone.reshape(len(statistics) * self.members, -1)
 
-    def __call__(self, x: Float[Array, "batch time"], *, rngs=None) -> Float[Array, " rows"]:
+    def __call__(self, x: Float[Array, "batch time"] | dict, *, rngs=None) -> Float[Array, " rows"]:
         return self.head(self.embed(x, rngs=rngs))
 
 

@@ -5,11 +5,14 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
+from flax import nnx
 from jaxtyping import PyTree
 
 from dfjax import models
 from dfjax.data import inputs, sampling, sources
 from dfjax.imbalance import balance, rates
+from dfjax.models import functional
 from dfjax.records import InputError
 from dfjax.runtime import devices
 from dfjax.training import losses, optim
@@ -36,7 +39,34 @@ def make_plan(config: ml_collections.ConfigDict, counts: rates.Counts, groups: i
 def make_strata(config: ml_collections.ConfigDict, plan: balance.Plan, split: sources.Split) -> sampling.Strata:
     """The rows that a run draws by stratum, and how often; the same for both feeds."""
     shares = inputs.strata_rates(config, plan.rates)
-    return sampling.strata(*rates.draws(split.label, split.method, plan.sampling, shares, seed=config.seed))
+    weight = dict(config.data.get("datasets") or {})  # NAME or NAME/CONFIG -> weight, in the order of the split
+    named = dict(zip(dict.fromkeys(split.of.tolist()), weight.values(), strict=False)) if weight else {}
+    drawn = rates.draws(
+        split.label,
+        split.method,
+        plan.sampling,
+        shares,
+        domains=split.domain,
+        weights=np.array([named.get(of, 1.0) for of in split.of.tolist()]),
+        seed=config.seed,
+    )
+    return sampling.strata(*drawn)
+
+
+def make_front(config: ml_collections.ConfigDict) -> Callable:
+    """Waveforms (batch, time) -> (batch, statistics): the detector's front end, which learns nothing.
+
+    Raises:
+      InputError: the detector has no such front end, or fakes are to be made in the step.
+    """
+    name, copies = config.model.name, config.data.copies
+    if not hasattr(models.model_class(name), "statistics"):
+        raise InputError(
+            f"config.data.copies={copies} needs a detector whose front end learns nothing; {name} has none: set it to 0"
+        )
+    if made := config.augment.self_fakes:
+        raise InputError(f"config.augment.self_fakes={made} are made in the step; set config.data.copies=0")
+    return functional.make_builder(config)(nnx.Rngs(0)).statistics
 
 
 def part_size(config: ml_collections.ConfigDict) -> int:

@@ -16,13 +16,14 @@ import ml_collections
 from etils import epath
 
 from dfjax import models
-from dfjax.data import feeds, inputs, sources
+from dfjax.data import feeds, inputs, precomputed, sources
 from dfjax.inference.validation import Values, make_validation
 from dfjax.models.functional import make_builder
 from dfjax.runtime import checkpoint, devices, process
 from dfjax.runtime.progress import Journal, journal, trace
 from dfjax.training import pretrained, snapshots, train_step
 from dfjax.training.recipe import (
+    make_front,
     make_loss,
     make_optimizer,
     make_penalty,
@@ -40,11 +41,12 @@ PROFILED = range(10, 20)  # steps of this process that --profile traces
 def train(
     config: ml_collections.ConfigDict,
     workdir: epath.PathLike,
-    directory: epath.PathLike,
+    directory: sources.Directory,
     *,
     progress: bool = True,
     profile: bool = False,
     tensorboard: bool = False,
+    memory: precomputed.Memory | None = None,
 ) -> dict[str, Any]:
     """Trains, or continues training, and leaves the newest and the best checkpoint in the workdir.
 
@@ -53,10 +55,11 @@ def train(
     Args:
       config: the experiment.
       workdir: where checkpoints and metrics.jsonl go.
-      directory: the prepared dataset.
+      directory: the prepared dataset, or name -> folder of several.
       progress: whether to show a progress bar.
       profile: whether to leave a trace of ten steps in the workdir.
       tensorboard: whether to show losses and validation there, from workdir/tensorboard.
+      memory: of a front end's statistics, which runs on parts of the same data share.
 
     Returns:
       A summary: steps, examples, seconds, examples_per_second, waiting (share of the time, for data), peak_memory
@@ -74,11 +77,12 @@ def train(
     place = functools.partial(devices.part_of, mesh) if config.train.get("fsdp", False) else everywhere
 
     # data
-    train_split, validation = (sources.open_split(directory, name) for name in ("train", "validation"))
+    train_split, validation = (sources.open_data(config.data, directory, name) for name in ("train", "validation"))
     takes = models.input_of(config.model.name, config.model.kwargs)
     plan = make_plan(config, *tally(train_split))
     strata = make_strata(config, plan, train_split)
     make_input = inputs.make(config, takes.modality)
+    copies = config.data.get("copies", 0)
 
     # optimiser, loss, evaluation
     tx, schedule = make_optimizer(config)
@@ -107,12 +111,18 @@ def train(
             seed=config.seed,
             first=first,
             codec_rate=inputs.codec_rate(config),
+            copies=copies,
+            front=(make_input, make_front(config)) if copies else None,
+            memory=memory,
         )
 
         # step
         def batch_of(data, key):
             key_draw, key_input, key_model = jax.random.split(key, 3)
-            return *make_input(key_input, feed.examples(key_draw, data)), key_model
+            examples = feed.examples(key_draw, data)
+            if feed.kind == "precomputed":
+                return {"statistics": examples["statistics"]}, examples["label"], key_model
+            return *make_input(key_input, examples), key_model
 
         def one_step(state, data, key):
             x, labels, key_model = batch_of(data, key)

@@ -1,0 +1,204 @@
+"""Leave one source out: how a detector does where it has never been, and a decision made for such places.
+
+    python -m dfjax.crossval --config experiments/audio_focal.py:folder_audio --source RECORDINGS --by domain
+    python -m dfjax.crossval --config experiments/image_focal.py:folder_image --source PICTURES --by method --seeds 3
+
+Trains once without each domain (or method, or dataset) and scores what was left out; then once on everything. The
+threshold, the calibration and what is said of new sources come from the scores of what was left out. Killed, the same
+command goes on with the training that it was at.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+import sys
+from typing import Any
+
+import ml_collections
+import numpy as np
+import tqdm
+from absl import flags
+from etils import epath
+
+from dfjax import prepare, run
+from dfjax.data import precomputed, sources
+from dfjax.decide import domains, score_file
+from dfjax.decide.score_file import Scores
+from dfjax.inference import detector, scoring
+from dfjax.records import REAL, SPLITS, InputError
+from dfjax.reporting import domains_view
+from dfjax.runtime import cli, files, process, workdir
+from dfjax.training import recipe, train
+
+LEFT_OUT = "left_out"  # the split that these scores are of
+
+
+def crossval(
+    config: ml_collections.ConfigDict,
+    folder: epath.PathLike,
+    *,
+    name: str,
+    by: str = "domain",
+    seeds: int = 1,
+    data_dir: epath.PathLike | None = None,
+    source: epath.PathLike | None = None,
+    progress: bool = True,
+    whole: bool = True,
+) -> dict[str, Any]:
+    """Trains without each part in turn and judges what was left out; then trains on everything.
+
+    Args:
+      config: the experiment.
+      folder: the workdir of the detector that is trained on everything; the others lie in its `folds/`.
+      name: of the experiment, for the report.
+      by: what is left out: 'domain', 'method' or 'dataset'.
+      seeds: trainings of each; the first has the experiment's seed.
+      data_dir: where prepared datasets lie.
+      source: the user's media.
+      progress: whether to print and draw progress.
+      whole: whether to train on everything in the end.
+
+    Returns:
+      What crossval.json holds, see `decide.domains.summary`.
+
+    Raises:
+      InputError: the data hold fewer than two parts, or training cannot do without one.
+    """
+    folder, progress = epath.Path(folder), progress and process.first_process()
+    run.check(config)
+    workdir.check(folder, config)
+    directories = prepare.prepare_data(config.data, source, data_dir, progress=progress)
+    held_back = {split: sources.open_data(config.data, directories, split) for split in _splits(directories)}
+    parts = sorted({value for split in held_back.values() for value in sources.values_of(split, by).tolist()} - {""})
+    if len(parts) < 2:
+        raise InputError(
+            f"{name} holds one {by} ({', '.join(parts) or 'unnamed'}), so none can be left out; "
+            "say where files come from in a column 'domain' of metadata.csv, or train on several datasets"
+        )
+    plan = recipe.make_plan(config, *recipe.tally(held_back["train"]))
+    header = {"clip_score": scoring.clip_rule(config), "ledger": plan.ledger.to_json(), "left_out_by": by}
+    each = []
+    with workdir.lock(folder):
+        workdir.claim(folder, config)
+        bar = tqdm.tqdm(total=seeds * len(parts), desc=f"without one {by}", unit="training", disable=not progress)
+        for seed in range(config.seed, config.seed + seeds):
+            memory: precomputed.Memory = {}
+            found = []
+            for part in parts:
+                bar.set_postfix_str(part)
+                fold = without(config, by, part, seed)
+                at = folder / "folds" / f"seed{seed}" / _slug(part)
+                found.append(_left_out(fold, at, directories, held_back, memory))
+                bar.update()
+            scores = _together(found, header | {"dataset": config.data.dataset, "split": LEFT_OUT, "seed": seed})
+            _write(folder / "scores" / f"{LEFT_OUT}.seed{seed}.csv", scores)
+            each.append(scores)
+        bar.close()
+        mean = np.mean([scores.score for scores in each], axis=0, dtype=np.float64).astype(np.float32)
+        header |= {"seeds": [scores.header["seed"] for scores in each]}
+        of = {"dataset": config.data.dataset, "split": LEFT_OUT}
+        together = dataclasses.replace(each[0], score=mean, header=header | of)
+        _write(folder / "scores" / f"{LEFT_OUT}.csv", together)
+        result = domains.summary(each) | {"by": by, "name": name}
+        workdir.write_json(folder / "crossval.json", result)
+        if process.first_process():
+            files.write(folder / "crossval.md", domains_view.markdown(result))
+    if whole:
+        words = {"data_dir": data_dir, "source": source, "progress": progress}
+        run.run(config, folder, name=name, left_out=together, **words)
+    return result
+
+
+def without(config: ml_collections.ConfigDict, by: str, value: str, seed: int) -> ml_collections.ConfigDict:
+    """The experiment of one fold."""
+    fold = config.copy_and_resolve_references()
+    with fold.unlocked():
+        fold.seed = seed
+        fold.data.leave_out = ml_collections.ConfigDict({"by": by, "value": value})
+    return fold
+
+
+def _splits(directories: dict[str, epath.Path]) -> list[str]:
+    there = {name for directory in directories.values() for name in sources.split_names(directory)}
+    return [name for name in SPLITS if name in there]
+
+
+def _left_out(config, folder: epath.Path, directories, held_back, memory) -> Scores:
+    """Scores of what the fold was trained without; trained and scored now where that was not done before."""
+    path = folder / "scores" / f"{LEFT_OUT}.csv"
+    workdir.check(folder, config)
+    if not path.exists():
+        with workdir.lock(folder):
+            workdir.claim(folder, config)
+            train.train(config, folder, directories, progress=False, memory=memory)
+            _write(path, _score(config, folder, held_back))
+    return score_file.read(path)
+
+
+def _score(config, folder: epath.Path, held_back: dict[str, sources.Split]) -> Scores:
+    by, value = config.data.leave_out.by, config.data.leave_out.value
+    restored = detector.restore(config, folder)
+    found = []
+    for name, split in held_back.items():
+        rows = sources.values_of(split, by) == value
+        if by == "method" and name == "test":
+            rows |= split.label == REAL  # fakes of one kind beside recordings that training has not seen
+        if rows.any():
+            part = sources.select(split, rows)
+            of = np.full(len(part), value) if by == "method" else sources.values_of(part, by)
+            found.append(dataclasses.replace(detector.score_split(config, restored, part, {}), domain=of))
+    scores = _together(found, {"step": restored[-1], "split": LEFT_OUT})
+    if by == "method":  # the same recordings stand beside each method
+        names = {field: np.char.add(f"{value}: ", getattr(scores, field)) for field in ("id", "clip")}
+        scores = dataclasses.replace(scores, **names)
+    return scores
+
+
+def _together(parts: list[Scores], header: dict[str, Any]) -> Scores:
+    columns = {field: np.concatenate([getattr(part, field) for part in parts]) for field in score_file.COLUMNS}
+    domain = np.concatenate([part.domain for part in parts])
+    return Scores(**columns, domain=domain, header=header)
+
+
+def _write(path: epath.Path, scores: Scores) -> None:
+    if process.first_process():
+        score_file.write(path, scores)
+    process.barrier("left out")
+
+
+def _slug(part: str) -> str:
+    """A folder's name for a part; two parts never share one."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", part)
+    return plain if plain == part else f"{plain}-{hashlib.blake2b(part.encode(), digest_size=3).hexdigest()}"
+
+
+_BY = flags.DEFINE_enum("by", "domain", sorted(sources.BY), "what is left out, one after another")
+_SEEDS = flags.DEFINE_integer("seeds", 1, "trainings of each fold", lower_bound=1)
+_FOLDS_ONLY = flags.DEFINE_bool("folds_only", False, "do not train on everything in the end")
+
+
+def main() -> None:
+    """Flags, then one call; the flags of dfjax.run are understood too."""
+    config, name = run.parse(sys.argv, sys.modules[__name__])
+    process.use_all_cores()
+    process.connect()
+    process.keep_compilations()
+    values = flags.FLAGS
+    result = crossval(
+        config,
+        values.workdir or f"runs/{name}-without-{_BY.value}",
+        name=name,
+        by=_BY.value,
+        seeds=_SEEDS.value,
+        data_dir=values.data_dir,
+        source=values.source,
+        progress=not values.json,
+        whole=not _FOLDS_ONLY.value,
+    )
+    if process.first_process():
+        print(json.dumps(result, allow_nan=False) if values.json else domains_view.markdown(result))
+
+
+if __name__ == "__main__":
+    cli.main(main)

@@ -1,0 +1,73 @@
+"""The precomputed feed: what a front end without parameters makes of the training split, kept on the device.
+
+Of each clip the front end sees some random cuts, augmented as in the step, once and for all; the step draws rows and
+copies of them and trains on these. It suits detectors whose front end costs far more than their head. What is made of
+a clip depends on its id, the copy and the seed alone, so that runs on parts of the same data can share it.
+"""
+
+import hashlib
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Float, PyTree, Shaped
+
+from dfjax.runtime import devices
+
+ROWS = 32  # examples that a device takes at once
+
+Memory = dict[tuple[int, int], dict[str, np.ndarray]]  # (seed, copy) -> id -> statistics
+
+
+def statistics(
+    arrays: dict[str, np.ndarray],
+    ids: Shaped[np.ndarray, " rows"],
+    make_x: Callable[[jax.Array, PyTree], tuple[jax.Array, jax.Array]],
+    front: Callable[[jax.Array], jax.Array],
+    *,
+    copies: int,
+    seed: int,
+    mesh: Mesh,
+    memory: Memory | None = None,
+) -> Float[np.ndarray, "copies rows features"]:
+    """What the front end makes of every example.
+
+    Args:
+      arrays: the split as `resident.load` returns it, with 'label'; leading axis rows.
+      ids: of the records.
+      make_x: (key, examples) -> the model's input and labels; called for one example at a time, inside vmap.
+      front: the model's input -> (batch, features).
+      copies: random cuts of each example.
+      seed: of the cuts and the augmentation.
+      mesh: the devices that share the work.
+      memory: what was made before, and what is made now.
+    """
+    size, spread, root = ROWS * mesh.size, devices.split_batch(mesh), jax.random.key(seed)
+    numbers = np.array([_number(name) for name in ids.tolist()], np.uint32)
+    memory = {} if memory is None else memory
+
+    @jax.jit
+    def compute(copy: jax.Array, numbers: jax.Array, block: PyTree) -> jax.Array:
+        def one(number: jax.Array, example: PyTree) -> jax.Array:
+            key = jax.random.fold_in(jax.random.fold_in(root, copy), number)
+            return make_x(key, jax.tree.map(lambda array: array[None], example))[0][0]
+
+        return front(jax.vmap(one)(numbers, block))
+
+    for copy in range(copies):
+        known = memory.setdefault((seed, copy), {})
+        missing = np.array([row for row, name in enumerate(ids.tolist()) if name not in known], np.int64)
+        for first in range(0, len(missing), size):
+            wanted = missing[first : first + size]
+            at = np.resize(wanted, size)  # the last batch is filled up, so that there is one shape
+            block = {name: array[at] for name, array in arrays.items()}
+            numbers_of, block = (devices.put(part, spread) for part in (numbers[at], block))
+            made = np.asarray(devices.fetch(compute(np.int32(copy), numbers_of, block)))
+            known.update(zip(ids[wanted].tolist(), made[: len(wanted)], strict=True))
+    return np.stack([[memory[seed, copy][name] for name in ids.tolist()] for copy in range(copies)])
+
+
+def _number(name: str) -> int:
+    """32 bits that stand for an id."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "little")

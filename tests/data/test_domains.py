@@ -1,0 +1,117 @@
+"""Domains of records: several datasets as one, what is left out, and how often each domain is drawn."""
+
+import ml_collections
+import numpy as np
+import pytest
+
+from dfjax.data import precomputed, resident, sampling, sources
+from dfjax.imbalance import rates
+from dfjax.records import FAKE, REAL, InputError
+from dfjax.runtime import devices
+from tests import prepared
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    root = tmp_path_factory.mktemp("domains")
+    counts = {"train": (12, 6), "validation": (6, 3), "test": (6, 3)}
+    return {
+        "a": prepared.make(root / "a", counts=counts),
+        "b": prepared.make(root / "b", counts={"train": (9, 3)}),
+    }
+
+
+def data(**words):
+    return ml_collections.ConfigDict({"dataset": "joint", **words})
+
+
+def test_several_datasets_are_one_split_and_say_where_each_record_is_from(two):
+    split = sources.open_data(data(), two, "train")
+    assert len(split) == 30 and split.dataset == "joint"
+    assert dict(zip(*np.unique(split.of, return_counts=True), strict=True)) == {"a": 18, "b": 12}
+    assert len(set(split.id.tolist())) == 30 and all(name[:2] in ("a/", "b/") for name in split.group.tolist())
+    assert set(split.domain.tolist()) == {"site0", "site1", "site2"}
+    rows = [29, 3, 17, 18]
+    for row, record in zip(rows, split.records.__getitems__(rows), strict=True):
+        assert record["id"].decode() == split.id[row].partition("/")[2] and record["label"] == split.label[row]
+    assert len(sources.open_data(data(), two, "test")) == 9  # b has none
+
+
+def test_a_single_dataset_keeps_its_names(two):
+    alone, opened = sources.open_data(data(), two["a"], "train"), sources.open_split(two["a"], "train")
+    assert alone.dataset == "made" and alone.id.tolist() == opened.id.tolist()
+
+
+@pytest.mark.parametrize(("by", "value"), [("domain", "site1"), ("method", "buzz"), ("dataset", "b")])
+def test_what_is_left_out_and_what_is_kept_are_the_whole(two, by, value):
+    whole = sources.open_data(data(), two, "train")
+    kept = sources.open_data(data(leave_out={"by": by, "value": value}), two, "train")
+    left = sources.select(whole, sources.values_of(whole, by) == value)
+    assert value not in sources.values_of(kept, by) and set(sources.values_of(left, by).tolist()) == {value}
+    assert sorted([*kept.id.tolist(), *left.id.tolist()]) == sorted(whole.id.tolist())
+    assert [record["id"].decode() for record in left.records.__getitems__([0, 1])] == [
+        name.partition("/")[2] for name in left.id[:2].tolist()
+    ]
+
+
+def test_an_unknown_word_names_the_known_ones(two):
+    with pytest.raises(InputError, match="expected one of .*'domain', 'method', 'dataset'"):
+        sources.values_of(sources.open_data(data(), two, "train"), "speaker")
+
+
+def test_records_prepared_without_a_domain_have_that_of_their_dataset(two, tmp_path):
+    import shutil
+
+    old = tmp_path / "made" / "1.0.0"
+    shutil.copytree(two["a"], old)
+    with np.load(old / "index.train.npz") as file:
+        columns = {name: file[name] for name in file.files if name != "domains"}
+    np.savez(old / "index.train.npz", **columns)
+    assert set(sources.open_split(old, "train").domain.tolist()) == {"made"}
+
+
+def test_domains_of_a_class_are_drawn_alike_and_classes_at_their_rates():
+    labels = np.array([REAL] * 90 + [FAKE] * 10 + [-1])
+    domains = np.array(["x"] * 80 + ["y"] * 10 + ["x"] * 2 + ["z"] * 8 + ["x"])
+    keys, found, rows = rates.draws(
+        labels, np.full(101, ""), "balanced_domains", {REAL: 0.5, FAKE: 0.5}, domains=domains
+    )
+    assert found == {"real/x": 0.25, "real/y": 0.25, "fake/x": 0.25, "fake/z": 0.25}
+    assert len(rows) == 100 and set(keys.tolist()) == set(found)
+    sampling.strata(keys, found, rows)
+    assert rates.sampling_rates((90, 10), "balanced_domains") == (0.5, 0.5)
+
+
+def test_a_dataset_of_twice_the_weight_gives_twice_as_often():
+    labels, domains = np.array([REAL, REAL, FAKE, FAKE]), np.array(["x", "y", "x", "y"])
+    weights, none = np.array([2.0, 1.0, 2.0, 1.0]), np.full(4, "")
+    of_class = {REAL: 0.4, FAKE: 0.6}
+    _, found, _ = rates.draws(labels, none, "balanced_domains", of_class, domains=domains, weights=weights)
+    assert found == pytest.approx({"real/x": 0.8 / 3, "real/y": 0.4 / 3, "fake/x": 0.4, "fake/y": 0.2})
+    with pytest.raises(InputError, match="balanced_domains"):
+        rates.draws(labels, none, "balanced", of_class, domains=domains, weights=weights)
+
+
+def test_precomputed_statistics_depend_on_the_clip_the_copy_and_the_seed_alone(two):
+    import jax
+    import jax.numpy as jnp
+
+    split = sources.open_data(data(), two, "train")
+    mesh = devices.make_mesh()
+
+    def make_x(key, examples):
+        return examples["audio"][:, :100].astype(jnp.float32) + jax.random.normal(key, (1, 1)), examples["label"]
+
+    def made(split, **words):
+        arrays = resident.load(split, "audio") | {"label": split.label}
+        arrays["audio"] = arrays["audio"][:, :6000]
+        return precomputed.statistics(arrays, split.id, make_x, lambda x: x[:, :5], mesh=mesh, **words)
+
+    whole = made(split, copies=2, seed=0)
+    assert whole.shape == (2, 30, 5) and not np.array_equal(whole[0], whole[1])
+    part = sources.select(split, np.arange(30) % 3 == 0)
+    np.testing.assert_array_equal(made(part, copies=2, seed=0), whole[:, ::3])
+    memory = {}
+    made(part, copies=2, seed=0, memory=memory)
+    np.testing.assert_array_equal(made(split, copies=2, seed=0, memory=memory), whole)
+    assert not np.array_equal(made(part, copies=1, seed=1)[0], whole[0, ::3])
