@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from dfjax.decide import metrics, operating_points
+from dfjax.decide.redrawn import draws, ranking
 from dfjax.decide.score_file import Scores
 from dfjax.imbalance.ledger import Ledger
 from dfjax.records import FAKE, InputError
@@ -38,7 +39,6 @@ TITLES = {
     "ece": "ECE",
 } | {f"{name}_{at}": text.format(name.replace("f1", "F1")) for name in AT for at, text in SIDES}
 REPLICATES = 1_000
-CELLS = 4_000_000  # replicates times clips held at a time
 BINS = 15  # of the expected calibration error, equally wide in probability
 
 
@@ -77,7 +77,7 @@ def compare(runs: dict[str, list[Run]], *, seed: int = 0) -> dict[str, Any]:
     seeds = len(next(iter(runs.values())))
     drawn = rng.integers(0, seeds, (replicates, seeds))
     values = {name: np.empty((seeds, replicates + 1, len(NAMES))) for name in runs}
-    for rows, copies in _draws(len(reference), groups, replicates, rng):
+    for rows, copies in draws(len(reference), groups, replicates, rng):
         for name, of in runs.items():
             for s, one in enumerate(of):
                 measured = measure(one, copies)
@@ -102,20 +102,6 @@ def compare(runs: dict[str, list[Run]], *, seed: int = 0) -> dict[str, Any]:
     }
 
 
-def _draws(clips: int, groups: np.ndarray | None, replicates: int, rng: np.random.Generator):
-    """Yields (rows of the result, copies of each clip): every clip once, then bootstrap draws."""
-    yield slice(0, 1), np.ones((1, clips), np.int64)
-    index = np.arange(clips) if groups is None else np.unique(groups, return_inverse=True)[1]
-    units = int(index.max()) + 1
-    step = max(1, CELLS // clips)
-    for start in range(0, replicates, step):
-        count = min(step, replicates - start)
-        yield (
-            slice(start + 1, start + 1 + count),
-            rng.multinomial(units, np.full(units, 1 / units), count)[:, index],
-        )
-
-
 def measure(run: Run, copies: Int[np.ndarray, "draws clips"]) -> dict[str, Float[np.ndarray, " draws"]]:
     """NAMES on each draw, given as copies of each clip; NaN where undefined."""
     score, fake = run.clips.score, run.clips.label == FAKE
@@ -137,39 +123,6 @@ def measure(run: Run, copies: Int[np.ndarray, "draws clips"]) -> dict[str, Float
     gap[np.arange(len(score)), bins] = fake - probability
     result["ece"] = np.abs(copies @ gap).sum(1) / total
     return result
-
-
-def ranking(
-    score: Float[np.ndarray, " clips"], fake, copies: Int[np.ndarray, "draws clips"]
-) -> dict[str, Float[np.ndarray, " draws"]]:
-    """Average precision, AUC and EER of each draw as `dfjax.metrics` has them, from one sort."""
-    order = np.argsort(-score, kind="stable")
-    last = np.append(score[order][1:] != score[order][:-1], True)  # cuts lie between distinct scores only
-    tp = np.cumsum(copies[:, order] * fake[order], 1)[:, last]
-    fp = np.cumsum(copies[:, order] * ~fake[order], 1)[:, last]
-    p, n = tp[:, -1:], fp[:, -1:]
-    steps = np.diff(tp, axis=1, prepend=0), np.diff(fp, axis=1, prepend=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.where(tp + fp > 0, tp / (tp + fp), 0.0)
-        # twice the area: each step of fp at the mean of tp before and after it
-        area = (steps[1] * (2 * tp - steps[0])).sum(1) / (2 * p * n)[:, 0]
-        rate = _eer(tp, fp, p, n)
-        average_precision = (steps[0] * precision).sum(1) / p[:, 0]
-    undefined = (p == 0)[:, 0] | (n == 0)[:, 0]
-    found = {"average_precision": average_precision, "auc": area, "eer": rate}
-    return {name: np.where(undefined, np.nan, value) for name, value in found.items()}
-
-
-def _eer(tp, fp, p, n) -> Float[np.ndarray, " draws"]:
-    """Mean error where miss and false alarm differ least, going trial by trial."""
-    before = np.pad(tp, ((0, 0), (1, 0)))[:, :-1], np.pad(fp, ((0, 0), (1, 0)))[:, :-1]
-    # while reals of a tie are rejected the misses stand still, then the other way round
-    alarm = np.clip(np.rint((1 - before[0] / p) * n), before[1], fp) / n
-    miss = 1 - np.clip(p - np.rint(fp / n * p), before[0], tp) / p
-    pairs = np.stack([np.stack([1 - before[0] / p, alarm], -1), np.stack([miss, fp / n], -1)], 2)
-    pairs = pairs.reshape(len(tp), -1, 2)
-    best = np.argmin(np.abs(pairs[..., 0] - pairs[..., 1]), 1)
-    return np.take_along_axis(pairs.mean(-1), best[:, None], 1)[:, 0]
 
 
 def _over_seeds(values: Float[np.ndarray, "seeds draws names"], drawn) -> Float[np.ndarray, "draws names"]:

@@ -1,0 +1,70 @@
+"""Bootstrap draws as copies of each clip, and the ranking metrics of many draws from one sort. NumPy only."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+CELLS = 4_000_000  # replicates times clips held at a time
+
+
+def draws(
+    clips: int,
+    groups: np.ndarray | None,
+    replicates: int,
+    rng: np.random.Generator,
+    strata: np.ndarray | None = None,
+) -> Iterator[tuple[slice, Int[np.ndarray, "draws clips"]]]:
+    """Yields (rows of the result, copies of each clip): every clip once, then bootstrap draws.
+
+    Args:
+      clips: how many there are.
+      groups: (clips,) what is drawn with replacement; each clip its own if None.
+      replicates: how many draws, in pieces of at most CELLS numbers.
+      rng: of the draws.
+      strata: (clips,) as many groups are drawn from each stratum as it has; None is one stratum.
+    """
+    yield slice(0, 1), np.ones((1, clips), np.int64)
+    names = np.arange(clips) if groups is None else groups
+    parts = [np.arange(clips)] if strata is None else [np.flatnonzero(strata == s) for s in np.unique(strata)]
+    members = [np.unique(names[part], return_inverse=True)[1] for part in parts]
+    step = max(1, CELLS // clips)
+    for start in range(0, replicates, step):
+        copies = np.empty((min(step, replicates - start), clips), np.int64)
+        for part, index in zip(parts, members, strict=True):
+            units = int(index.max()) + 1
+            copies[:, part] = rng.multinomial(units, np.full(units, 1 / units), len(copies))[:, index]
+        yield slice(start + 1, start + 1 + len(copies)), copies
+
+
+def ranking(
+    score: Float[np.ndarray, " clips"], fake: Bool[np.ndarray, " clips"], copies: Int[np.ndarray, "draws clips"]
+) -> dict[str, Float[np.ndarray, " draws"]]:
+    """Average precision, AUC and EER of each draw as `dfjax.metrics` has them, from one sort."""
+    order = np.argsort(-score, kind="stable")
+    last = np.append(score[order][1:] != score[order][:-1], True)  # cuts lie between distinct scores only
+    tp = np.cumsum(copies[:, order] * fake[order], 1)[:, last]
+    fp = np.cumsum(copies[:, order] * ~fake[order], 1)[:, last]
+    p, n = tp[:, -1:], fp[:, -1:]
+    steps = np.diff(tp, axis=1, prepend=0), np.diff(fp, axis=1, prepend=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.where(tp + fp > 0, tp / (tp + fp), 0.0)
+        # twice the area: each step of fp at the mean of tp before and after it
+        area = (steps[1] * (2 * tp - steps[0])).sum(1) / (2 * p * n)[:, 0]
+        rate = _eer(tp, fp, p, n)
+        average_precision = (steps[0] * precision).sum(1) / p[:, 0]
+    undefined = (p == 0)[:, 0] | (n == 0)[:, 0]
+    found = {"average_precision": average_precision, "auc": area, "eer": rate}
+    return {name: np.where(undefined, np.nan, value) for name, value in found.items()}
+
+
+def _eer(tp, fp, p, n) -> Float[np.ndarray, " draws"]:
+    """Mean error where miss and false alarm differ least, going trial by trial."""
+    before = np.pad(tp, ((0, 0), (1, 0)))[:, :-1], np.pad(fp, ((0, 0), (1, 0)))[:, :-1]
+    # while reals of a tie are rejected the misses stand still, then the other way round
+    alarm = np.clip(np.rint((1 - before[0] / p) * n), before[1], fp) / n
+    miss = 1 - np.clip(p - np.rint(fp / n * p), before[0], tp) / p
+    pairs = np.stack([np.stack([1 - before[0] / p, alarm], -1), np.stack([miss, fp / n], -1)], 2)
+    pairs = pairs.reshape(len(tp), -1, 2)
+    best = np.argmin(np.abs(pairs[..., 0] - pairs[..., 1]), 1)
+    return np.take_along_axis(pairs.mean(-1), best[:, None], 1)[:, 0]
