@@ -117,3 +117,99 @@ def test_what_cannot_be_calibrated_raises():
     with pytest.raises(ValueError, match="expected one of"):
         calibration.fit(np.zeros(2), np.array([0, 1]), method="isotonic")
     np.testing.assert_array_equal(calibration.apply(np.zeros(2), None), [0.5, 0.5])
+
+
+def of_domains(count, sd, *, n=400, spread=2.0, seed=0, shares=(0.2, 0.8)):
+    """Log-likelihood ratios shifted by a normal number of each domain: (scores, labels, domains, its own prior)."""
+    rng = np.random.default_rng(seed)
+    domain = np.repeat(np.arange(count), n)
+    share = rng.uniform(*shares, count)[domain]
+    label = (rng.random(len(domain)) < share).astype(int)
+    x = spread * rng.normal(size=len(domain)) + np.where(label, 1, -1) * spread**2 / 2
+    return x - sd * rng.normal(size=count)[domain], label, domain, np.log(share / (1 - share))
+
+
+@pytest.mark.parametrize("sd", [0.5, 1.0, 2.0])
+def test_the_spread_over_domains_is_recovered(sd):
+    x, label, domain, _ = of_domains(40, sd, seed=3)
+    fitted = calibration.fit(x, label, domains=domain)
+    assert fitted["domain_sd"] == pytest.approx(sd, rel=0.25) and fitted["domains"] == 40
+    assert fitted["slope"] == pytest.approx(1, abs=0.08)  # within a domain; over all of them it looks flatter
+    assert calibration.fit(x, label)["slope"] < fitted["slope"]
+    assert json.loads(json.dumps(fitted, allow_nan=False)) == fitted
+
+
+def test_the_marginal_likelihood_is_the_integral_over_each_domain():
+    x, label, domain, _ = of_domains(4, 1.0, n=7)
+    found = calibration._marginal(x, label, domain, 1.3, np.zeros(4))
+    u = np.linspace(-12, 12, 20_001)
+    total = 0.0
+    for d in range(4):
+        z = x[domain == d][:, None] + u
+        log = (label[domain == d][:, None] * z - np.logaddexp(0, z)).sum(0)
+        total += math.log(np.trapezoid(np.exp(log - u**2 / 2 / 1.3**2), u) / (1.3 * math.sqrt(2 * math.pi)))
+    assert found == pytest.approx(total, rel=1e-4)
+
+
+def test_domains_that_do_not_differ_leave_the_calibration_as_it_was():
+    x, label, domain, _ = of_domains(30, 0.0, shares=(0.5, 0.5), n=1000)
+    old, new = calibration.fit(x, label), calibration.fit(x, label, domains=domain)
+    assert new["domain_sd"] < 0.1
+    np.testing.assert_allclose(calibration.apply(x, new), calibration.apply(x, old), atol=0.01)
+    for none in (0.0, None):
+        np.testing.assert_array_equal(calibration.logits(x, old | {"domain_sd": none}), calibration.logits(x, old))
+
+
+def test_the_less_is_known_of_a_domain_the_closer_to_the_prior():
+    fitted = {"method": "platt", "slope": 1.5, "intercept": -1.0, "prior": 0.1, "deploy_prior": 0.02}
+    x = np.linspace(-8, 8, 33)
+    distance = [np.abs(calibration.apply(x, fitted | {"domain_sd": sd}) - 0.02) for sd in (0.0, 0.5, 1.0, 3.0, 1e6)]
+    for nearer, farther in zip(distance[1:], distance, strict=False):
+        assert (nearer <= farther + 1e-15).all()
+    np.testing.assert_allclose(distance[-1], 0, atol=1e-6)
+    assert (np.diff(calibration.logits(x, fitted | {"domain_sd": 2.0})) > 0).all()  # the ranking stays
+
+
+def test_the_closed_form_is_the_expectation_over_domains():
+    fitted = {"method": "platt", "slope": 1.0, "intercept": 0.0, "prior": 0.5}
+    x, u = np.linspace(-6, 6, 13), np.random.default_rng(0).normal(size=200_000)
+    for sd in (0.5, 1.0, 2.0):
+        truth = [metrics.probabilities(z + sd * u).mean() for z in x]
+        np.testing.assert_allclose(calibration.apply(x, fitted | {"domain_sd": sd}), truth, atol=0.02)
+
+
+def test_unknown_domains_are_judged_better_with_the_spread_than_without():
+    gain_on_none, gain_on_pooled = [], []
+    for seed in range(5):
+        x, label, domain, _ = of_domains(7, 2.5, spread=3.0, seed=seed)
+        new, truth, _, prior = of_domains(300, 2.5, n=40, spread=3.0, seed=100 + seed)
+
+        def loss(fitted, new=new, truth=truth, prior=prior):
+            llr = calibration.logits(new, fitted) - math.log(fitted["prior"] / (1 - fitted["prior"]))
+            return metrics.log_loss(llr + prior, truth)  # at each new domain's own share of fakes
+
+        fitted = calibration.fit(x, label, domains=domain)
+        gain_on_none.append(loss(fitted | {"domain_sd": None}) - loss(fitted))
+        gain_on_pooled.append(loss(calibration.fit(x, label)) - loss(fitted))
+    assert min(gain_on_none) > 0 and np.mean(gain_on_none) > 0.03
+    assert np.mean(gain_on_pooled) > 0
+
+
+def test_too_few_domains_and_domains_of_one_class_are_told():
+    x, label, domain, _ = of_domains(5, 1.0)
+    few = calibration.fit(x, label, domains=np.where(domain < 2, domain, 2 + label))
+    assert few == calibration.fit(x, label) | {"domains": 2, "domain_sd": None}
+    some = calibration.fit(x, label, domains=np.where(domain < 4, domain, 4 + label))
+    assert some["domains"] == 4 and some["clips"] == 1600 and some["domain_sd"] > 0
+    with pytest.raises(ValueError, match="one per score"):
+        calibration.fit(x, label, domains=domain[1:].tolist())
+    with pytest.raises(ValueError, match="has none"):
+        calibration.fit(x, label, domains=domain, method="temperature")
+
+
+@pytest.mark.parametrize("scores", [[-1, -1, 1, 1], [-np.inf, -5, 5, np.inf], [0, 0, 0, 0], [3, 2, 1, 0]])
+def test_separable_infinite_and_constant_scores_of_domains_stay_finite(scores):
+    x, label, domain = np.tile(np.array(scores, np.float64), 4), np.tile([0, 0, 1, 1], 4), np.repeat(range(4), 4)
+    fitted = calibration.fit(x, label, domains=domain)
+    assert all(math.isfinite(fitted[name]) for name in ("slope", "intercept", "domain_sd")) and fitted["slope"] >= 0
+    assert np.isfinite(calibration.apply(x, fitted)).all()
