@@ -29,6 +29,7 @@ from etils import epath
 
 from data_builders import configs, decoding, indexing, workers
 from data_builders.configs import MediaConfig as MediaConfig
+from dfjax.media.decoding import decode_item, safely
 from dfjax.records import LABEL_NAMES, SPLITS, TEXT_FIELDS, InputError, features
 
 MODALITIES = ("audio", "image", "video", "av", "index")
@@ -180,7 +181,7 @@ class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
             if self.builder_config.modality == "index":
                 result = decoding.NO_MEDIA
             else:
-                result = decoding.read_cached(self._cached(item)) or decoding.decode_item(
+                result = decoding.read_cached(self._cached(item)) or decode_item(
                     item.path, self.builder_config.modality, self._options()
                 )
             if faceless := result.get("faceless"):
@@ -261,7 +262,7 @@ def _beam_decode(item, *, modality, options, dataset, fields):
     if modality == "index":
         result, reason = decoding.NO_MEDIA, ""
     else:
-        result, reason = decoding.safely(item.path, modality, options)
+        result, reason = safely(item.path, modality, options)
     if reason:
         beam.metrics.Metrics.counter("skipped", reason).inc()
         return []

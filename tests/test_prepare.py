@@ -17,6 +17,7 @@ from etils import epath
 from data_builders import decoding, workers
 from dfjax import prepare
 from dfjax.media import audio
+from dfjax.media import decoding as media_decoding
 from dfjax.records import MAX_SAMPLES, InputError
 from tests.data_builders import fixtures
 
@@ -76,7 +77,7 @@ def test_worker_processes_give_the_same_bytes_and_leave_nothing_behind(source, t
 def test_a_prepared_dataset_is_reused_and_a_changed_folder_is_not(source, tmp_path, monkeypatch):
     first = prepare.prepare("folder_audio", source, tmp_path / "out", jobs=0, progress=False)
     with monkeypatch.context() as patch:
-        patch.setattr(decoding, "decode_item", None)
+        patch.setattr(media_decoding, "decode_item", None)
         assert prepare.prepare("folder_audio", source, tmp_path / "out", jobs=0, progress=False) == first
         name = first.parent.name
         assert prepare.prepare("folder_audio", None, tmp_path / "out", name) == first
@@ -146,8 +147,8 @@ def test_a_killed_run_continues_where_it_was(tmp_path, monkeypatch):
         pytest.skip(f"the run was not killed in time: {len(done)} files")
     assert not list((tmp_path / "out").glob("*/*/1.0.0"))  # nothing that could be taken for a dataset
     again = []
-    decode = decoding.decode_item
-    monkeypatch.setattr(decoding, "decode_item", lambda path, *rest: (again.append(path), decode(path, *rest))[1])
+    decode = media_decoding.decode_item
+    monkeypatch.setattr(media_decoding, "decode_item", lambda path, *rest: (again.append(path), decode(path, *rest))[1])
     directory = prepare.prepare("folder_audio", source, tmp_path / "out", jobs=0, progress=False)
     assert 24 - len(done) - 1 <= len(again) <= 24 - len(done)  # one may end between the look and the kill
     assert not list(directory.parent.glob("*.partial"))
