@@ -3,11 +3,13 @@
 import pathlib
 
 import cv2
+import ml_collections
 import numpy as np
 import pytest
 
 from dfjax import models, predict
 from dfjax.data.resident import decode_image
+from dfjax.inference import detector
 from dfjax.media import MediaError
 from dfjax.media.decoding import decode_item
 from tests.data_builders import fixtures
@@ -20,19 +22,20 @@ def bright(examples):
     return np.array([example["image"].mean() / 32 - 4 for example in examples], np.float32)
 
 
-def detector(modality="image", **options):
+def watching(modality="image", **options):
     decision = {"threshold": 0.5, "calibration": {"method": "none"}}
-    return predict.Detector(None, bright, decision, FACES, lambda x: x[..., 0], (modality, options))
+    config = ml_collections.ConfigDict()
+    return detector.Detector(config, bright, decision, FACES, lambda x: x[..., 0], (modality, options))
 
 
 @pytest.fixture(autouse=True)
 def uncalibrated(monkeypatch):
-    monkeypatch.setattr(predict.calibration, "apply", lambda scores, _: 1 / (1 + np.exp(-scores)))
+    monkeypatch.setattr(detector.calibration, "apply", lambda scores, _: 1 / (1 + np.exp(-scores)))
 
 
 def test_a_picture_is_judged_as_it_was_prepared(tmp_path):
     path = fixtures.image(tmp_path / "a.png", size=(70, 50), seed=1)
-    result = predict.predict(detector(), path)
+    result = watching()(path)
     prepared = decode_item(path, "image", {})["records"][0]["image"]
     assert result["score"] == bright([{"image": decode_image(prepared, SIZE)}])[0]
     assert result["verdict"] == ("fake" if result["score"] >= 0.5 else "real")
@@ -42,9 +45,9 @@ def test_a_picture_is_judged_as_it_was_prepared(tmp_path):
 
 def test_a_file_without_a_face_or_a_picture_is_skipped_with_the_reason(tmp_path):
     with pytest.raises(MediaError, match="no face found"):
-        predict.predict(detector("video"), fixtures.image(tmp_path / "a.png"))
+        watching("video")(fixtures.image(tmp_path / "a.png"))
     with pytest.raises(MediaError, match="not a picture"):
-        predict.predict(detector(), fixtures.text(tmp_path / "a.txt", "words"))
+        watching()(fixtures.text(tmp_path / "a.txt", "words"))
 
 
 def test_the_score_of_a_video_is_the_mean_over_its_frames(tmp_path, monkeypatch):
@@ -63,7 +66,8 @@ def test_the_score_of_a_video_is_the_mean_over_its_frames(tmp_path, monkeypatch)
         return {"records": part, "faceless": 1}
 
     monkeypatch.setattr("dfjax.media.faces.crop_records", records)
-    result = predict.predict(detector("video", frames=4, face_model=None), pathlib.Path("a.mp4"))
+    judge = watching("video", frames=4, face_model=None)
+    result = judge(pathlib.Path("a.mp4"))
     np.testing.assert_allclose([frame["score"] for frame in result["frames"]], [-2.75, 1.0, 2.875])
     np.testing.assert_allclose(result["score"], 0.375)
     np.testing.assert_allclose(result["spread"], np.std([-2.75, 1.0, 2.875], ddof=1), rtol=1e-6)
@@ -73,7 +77,7 @@ def test_the_score_of_a_video_is_the_mean_over_its_frames(tmp_path, monkeypatch)
 
     pair = cv2.imdecode(
         np.frombuffer(
-            predict.heat_png(detector("video", frames=4, face_model=None), pathlib.Path("a.mp4"), result),
+            predict.heat_png(judge, pathlib.Path("a.mp4"), result),
             np.uint8,
         ),
         cv2.IMREAD_COLOR,
@@ -103,8 +107,9 @@ def test_a_splice_in_a_long_recording_shows_in_windows_that_overlap(tmp_path):
 
     path = fixtures.audio(tmp_path / "a.wav", seconds=20.0)
     decision = {"threshold": 0.5, "calibration": {"method": "none"}}
-    listener = predict.Detector(None, loud, decision, models.Input("audio", None, None), len, ("audio", {}))
-    apart, sharing = (predict.predict(listener, path, overlap) for overlap in (0.0, 0.75))
+    takes = models.Input("audio", None, None)
+    listener = detector.Detector(ml_collections.ConfigDict(), loud, decision, takes, len, ("audio", {}))
+    apart, sharing = (listener(path, overlap=overlap) for overlap in (0.0, 0.75))
     assert [len(result["windows"]) for result in (apart, sharing)] == [5, 17]
     for result in (apart, sharing):
         scores = [window["score"] for window in result["windows"]]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from dfjax import predict, run
+from dfjax import run
 from dfjax.data import sources
 from dfjax.decide import score_file
 from dfjax.decide.decision import read_decision
@@ -144,15 +144,15 @@ def test_another_experiment_in_the_same_workdir_is_refused_with_the_difference(f
 
 def test_predict_agrees_with_the_score_file(finished, recordings):
     folder, _ = finished
-    detector = predict.load(folder)
+    judge = detector.load(folder)
     scores = score_file.by_clip(score_file.read(folder / "scores" / "folder_audio.test.csv"))
     for name in ("test/fake/clip 0.wav", "test/real/clip 1.wav"):
-        result = predict.predict_audio(detector, recordings / name)
+        result = judge(recordings / name)
         expected = scores.score[scores.clip == name][0]
         np.testing.assert_allclose(result["score"], expected, rtol=1e-5, atol=1e-5)
-        assert result["verdict"] == ("fake" if expected >= np.float32(detector.threshold) else "real")
+        assert result["verdict"] == ("fake" if expected >= np.float32(judge.threshold) else "real")
         assert 0 <= result["probability"] <= 1
-    assert len(predict.predict_audio(detector, recordings / "test/fake/clip 0.wav")["windows"]) == 2
+    assert len(judge(recordings / "test/fake/clip 0.wav")["windows"]) == 2
 
 
 def test_divergence_stops_the_run_and_names_the_step(recordings, data_dir, tmp_path):

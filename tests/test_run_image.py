@@ -9,6 +9,7 @@ import pytest
 from data_builders.demo_faces import synthesis
 from dfjax import predict, run
 from dfjax.decide import score_file
+from dfjax.inference import detector
 from experiments import image_focal, image_self_blended
 from tests.data_builders import fixtures
 
@@ -57,14 +58,14 @@ def test_a_folder_of_pictures_becomes_a_report(finished):
 
 def test_predict_agrees_with_the_score_file_and_draws_a_heat_map(finished, pictures):
     folder, _ = finished
-    detector = predict.load(folder)
+    judge = detector.load(folder)
     scores = score_file.read(folder / "scores" / "folder_image.test.csv")
     for name in ("test/fake/0.png", "test/real/3.png"):
-        result = predict.predict(detector, pictures / name)
+        result = judge(pictures / name)
         expected = scores.score[scores.clip == name][0]
         np.testing.assert_allclose(result["score"], expected, rtol=1e-4, atol=1e-4)
-        assert result["verdict"] == ("fake" if expected >= np.float32(detector.threshold) else "real")
-    drawn = predict.heat_png(detector, pictures / name, result)
+        assert result["verdict"] == ("fake" if expected >= np.float32(judge.threshold) else "real")
+    drawn = predict.heat_png(judge, pictures / name, result)
     assert cv2.imdecode(np.frombuffer(drawn, np.uint8), cv2.IMREAD_COLOR).shape == (64, 128, 3)
 
 
@@ -91,9 +92,9 @@ def test_videos_are_counted_and_judged_as_clips(tmp_path):
     clips = score_file.by_clip(scores)
     assert len(scores) > len(clips) == report["counts"]["test"]["real"] + report["counts"]["test"]["fake"]
 
-    detector = predict.load(tmp_path / "w")
+    judge = detector.load(tmp_path / "w")
     path = root / clips.clip[0]
-    result = predict.predict(detector, path)
+    result = judge(path)
     assert len(result["frames"]) == int((scores.clip == clips.clip[0]).sum())
     np.testing.assert_allclose(result["score"], clips.score[0], rtol=1e-4, atol=1e-4)
 

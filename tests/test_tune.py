@@ -291,5 +291,5 @@ def test_folders_and_files_that_are_not_what_they_should_be(tmp_path, monkeypatc
 
 
 def test_judging_imports_no_jax():
-    words = "import sys, dfjax.tune, dfjax.report; sys.exit('jax' in sys.modules)"
+    words = "import sys, dfjax.tune, dfjax.reporting.report; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", words], timeout=60).returncode == 0

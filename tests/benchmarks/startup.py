@@ -19,7 +19,10 @@ from tests import prepared
 COUNTS = {"train": (270, 30), "validation": (27, 3), "test": (27, 3)}
 CHILD = """
 import sys
-from dfjax import devices, run, train, workdir
+from dfjax import run
+from dfjax.inference import validation
+from dfjax.runtime import process
+from dfjax.training import train
 from etils import epath
 from experiments import audio_focal
 process.use_all_cores()
@@ -28,7 +31,7 @@ config.data.dataset = "demo_speech"; run.check(config)
 config.train.update({"steps": 1, "eval_every": 10**6}); config.optim.warmup_steps = 0
 class Done(Exception): pass
 def evaluated(*args, **words): raise Done
-train.scoring.score_split = evaluated
+validation.scoring.score_split = evaluated
 try:
     train.train(config, epath.Path(sys.argv[1]), sys.argv[2], progress=False)
 except Done:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from etils import epath
 
-from dfjax import evaluate, models, predict
+from dfjax import evaluate
 from dfjax.decide import clip_score, operating_points, score_file
 from dfjax.decide.clip_score import clip_scores
 from dfjax.decide.decision import decide
+from dfjax.inference import detector
 from dfjax.records import InputError
 from dfjax.reporting import report
 
@@ -123,12 +124,11 @@ def test_tune_report_evaluate_and_predict_judge_by_the_same_rule(few_replicates,
             ledger=None, audit=None, run={"name": "x", "dataset": "demo"},
         )  # fmt: skip
         assert whole["clip_score"] == rule and f"({rule} of windows or frames)" in report.markdown(whole)
-        detector = predict.Detector(None, len, decision, models.Input("image", 8, None), len, ("video", {}))
         found = 0
         for name in np.unique(test.clip[test.label == 1]):
             rows = test.clip == name
             frames = np.array([0, 0, 1, 2, 3, 3, 4])
-            judged = predict.verdict(detector, test.score[rows], frames)
+            judged = detector.verdict(decision, test.score[rows], frames)
             assert np.float32(judged["score"]) == score_file.by_clip(score_file.select(test, rows)).score[0]
             found += judged["verdict"] == "fake"
         assert found == row["tuned"]["tp"] == whole["operating"]["test"]["tuned"]["tp"]

@@ -286,10 +286,10 @@ def test_real_clips_from_preparation_to_prediction(shared, tmp_path):
     (row,) = evaluate.evaluate(folder, [f"folder_av/{prepared_name}"], data_dir=data, progress=False)
     assert (row["real"], row["fake"]) == (1, 1)
 
-    detector = predict.load(folder)
+    judge = detector.load(folder)
     path = media / clips.clip[0]
-    result = predict.predict(detector, path)
+    result = judge(path)
     np.testing.assert_allclose(result["score"], clips.score[0], rtol=1e-4, atol=1e-4)
     assert result["parts"].keys() == set(PARTS) and np.isfinite(list(result["parts"].values())).all()
-    assert len(predict.timeline_png(result)) > 1000 and len(predict.heat_png(detector, path, result)) > 1000
+    assert len(predict.timeline_png(result)) > 1000 and len(predict.heat_png(judge, path, result)) > 1000
     assert json.loads((folder / "environment.json").read_text())["dataset"]["modality"] == "av"

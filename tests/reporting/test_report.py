@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dfjax.decide import metrics, operating_points
+from dfjax.decide.decision import decide
 from dfjax.decide.score_file import Scores
 from dfjax.records import InputError
 from dfjax.reporting import report, report_text
@@ -29,7 +30,7 @@ def make_scores(split="test", n=1100, seed=0, methods=("griffin_lim", "lpc"), gr
     return Scores(names, names, group, label, method, score, header=header)
 
 
-def decide(value=-1.5, **more):
+def decided(value=-1.5, **more):
     return {
         "threshold": value,
         "status": "ok",
@@ -43,7 +44,7 @@ def build(**more):
     given = {
         "validation": make_scores("validation", seed=1),
         "test": make_scores(),
-        "decision": decide(),
+        "decision": decided(),
         "train_counts": {"real": 5000, "fake": 500},
         "run": {"name": "trial", "dataset": "demo"},
     }
@@ -151,8 +152,8 @@ def test_windows_are_averaged_to_clips():
 
 def test_threshold_from_the_reported_split_is_refused():
     with pytest.raises(InputError, match="tuned on the split 'test'"):
-        build(decision=decide(split="test"))
-    build(decision=decide(split="test", dataset="another"))  # another corpus's test split is other data
+        build(decision=decided(split="test"))
+    build(decision=decided(split="test", dataset="another"))  # another corpus's test split is other data
 
 
 def test_one_class_is_refused():
@@ -180,7 +181,7 @@ def test_decisions_of_tune_are_understood(criterion):
 
 
 def test_no_tuned_threshold_is_said():
-    made = build(decision=decide(None, status="undefined", message="f1 is undefined"))
+    made = build(decision=decided(None, status="undefined", message="f1 is undefined"))
     assert made["operating"]["test"]["tuned"] is None
     assert any("undefined" in line for line in made["verdict"])
     assert "| Recall (fake) |" in report.markdown(made)
@@ -194,7 +195,7 @@ def test_verdict_states_recall_at_both_thresholds():
 
 
 def test_verdict_says_when_a_difference_is_within_its_interval():
-    assert any("no difference" in line for line in build(decision=decide(0.001))["verdict"])
+    assert any("no difference" in line for line in build(decision=decided(0.001))["verdict"])
     assert not any("no difference" in line for line in build()["verdict"])
 
 
@@ -272,7 +273,7 @@ def test_what_is_undefined_is_said_so_and_never_nan():
     low = make_scores()
     low = dataclasses.replace(low, score=low.score - 20)  # nothing reaches 0.5: precision there is undefined
     validation = dataclasses.replace(make_scores("validation", seed=1), score=low.score)
-    made = build(test=low, validation=validation, decision=decide(-21.5))
+    made = build(test=low, validation=validation, decision=decided(-21.5))
     assert made["operating"]["test"]["half"]["precision"]["value"] is None
     assert "at precision undefined" in made["verdict"][0]
     assert "nan" not in report.markdown(made).lower()

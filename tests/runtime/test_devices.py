@@ -213,8 +213,8 @@ def test_a_command_for_one_process_says_so_in_one_line(monkeypatch, capsys):
 @pytest.mark.parametrize(("first", "order"), [(True, ["call", "wait"]), (False, ["wait", "call"])])
 def test_the_first_process_calls_before_the_others(monkeypatch, first, order):
     seen = []
-    monkeypatch.setattr(devices, "first_process", lambda: first)
-    monkeypatch.setattr(devices, "barrier", lambda name: seen.append("wait"))
+    monkeypatch.setattr(process, "first_process", lambda: first)
+    monkeypatch.setattr(process, "barrier", lambda name: seen.append("wait"))
     assert process.in_turn("x", lambda: seen.append("call") or 3) == 3
     assert seen == order
 
@@ -230,7 +230,7 @@ def test_a_cluster_variable_that_is_no_number_is_refused(monkeypatch, name):
 def test_more_memory_than_there_is_is_refused_in_one_line(monkeypatch):
     large = jax.jit(lambda x: (x[:, None] * x[None]).sum()).lower(jax.ShapeDtypeStruct((1000,), np.float32)).compile()
     process.require(large, "config.train.batch=8")
-    monkeypatch.setattr(devices, "free_memory", lambda: -1)
+    monkeypatch.setattr(process, "free_memory", lambda: -1)
     with pytest.raises(InputError, match=r"config.train.batch=8 needs .* GiB on each device, .* are free; lower it"):
         process.require(large, "config.train.batch=8")
 
@@ -260,8 +260,9 @@ def test_compiled_programs_are_kept_on_accelerators_only_each_kind_apart(monkeyp
 SCORE = """
 import sys
 from etils import epath
-from dfjax import devices, run
 from dfjax.data import sources
+from dfjax.inference import detector
+from dfjax.runtime import process
 process.use_all_cores()
 from tests import job
 detector.score(job.config(), epath.Path(sys.argv[1]), sources.open_split(sys.argv[2], "test"), {})

@@ -101,7 +101,7 @@ def test_a_disk_that_really_is_full(directory, tmp_path):
         mounted = False
     if not mounted:
         pytest.skip("mounting a small disk needs root")
-    script = "from dfjax import cli; from tests import job; import sys; cli.main(lambda: job.job(*sys.argv[1:]))"
+    script = "from dfjax.runtime import cli; from tests import job; import sys; cli.main(lambda: job.job(*sys.argv[1:]))"
     try:
         words = [sys.executable, "-c", script, str(tmp_path / "w"), str(directory)]
         ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
@@ -134,7 +134,7 @@ def test_a_full_disk_met_by_a_thread_of_orbax_is_left_out_of_the_log_and_nothing
 
 def test_a_second_process_is_refused_while_the_first_holds_the_folder(tmp_path):
     script = (
-        "import sys, time; from etils import epath; from dfjax import workdir\n"
+        "import sys, time; from etils import epath; from dfjax.runtime import workdir\n"
         "with workdir.lock(epath.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     )
     words = [sys.executable, "-c", script, str(tmp_path / "w")]
