@@ -1,18 +1,21 @@
 r"""How far does XLS-R with an AASIST back end, trained on ASVspoof 2019 LA and RawBoost, carry to other corpora?
 
-python -m dfjax.run --config experiments/asvspoof2019_la_xlsr.py --source ASVSPOOF2019_LA --config.model.weights=XLSR_300M
+python -m dfjax.run --config experiments/asvspoof2019_la_xlsr.py --source ASVSPOOF2019_LA \
+    --config.model.weights=XLSR_300M
 python -m dfjax.evaluate --workdir runs/asvspoof2019_la_xlsr --datasets fake_or_real,wavefake
 
-XLSR_300M is a folder with config.json and model.safetensors (huggingface.co/facebook/wav2vec2-xls-r-300m). Without it the encoder
-starts from random numbers, from which little is to be expected. The second command takes datasets that were prepared before.
+XLSR_300M is a folder with config.json and model.safetensors (huggingface.co/facebook/wav2vec2-xls-r-300m). Without it
+the encoder starts from random numbers, from which little is to be expected. The second command takes datasets that
+were prepared before.
 
-To stand beside: Tak et al. (Odyssey 2022) with this front end, an AASIST back end and RawBoost, as the authors' README and that
-of Nes2Net give it: EER .82 % on ASVspoof 2021 LA (mean of seeds 1.00), 2.85 % on 2021 DF (mean 3.69), 10.46 % in the wild; on
-2019 LA about .2 %. The back end here reads the nodes as AASIST does, not by attention, so it is not quite theirs.
+To stand beside: Tak et al. (Odyssey 2022) with this front end, an AASIST back end and RawBoost, as the authors'
+README and that of Nes2Net give it: EER .82 % on ASVspoof 2021 LA (mean of seeds 1.00), 2.85 % on 2021 DF (mean 3.69),
+10.46 % in the wild; on 2019 LA about .2 %. The back end here reads the nodes as AASIST does, not by attention, so it
+is not quite theirs.
 
-Cost: not measured; no real copy of the dataset and no accelerator were at hand. By arithmetic the 315 million parameters, their
-two moments and the gradient take 5.0 GB in float32, which `fsdp` spreads over the devices but for the gradient; `remat`
-keeps of each of the 24 layers its input alone.
+Cost: not measured; no real copy of the dataset and no accelerator were at hand. By arithmetic the 315 million
+parameters, their two moments and the gradient take 5.0 GB in float32. `fsdp` spreads all but the gradient over the
+devices; `remat` keeps only the input of each of the 24 layers.
 """
 
 import ml_collections

@@ -1,4 +1,4 @@
-"""What does plain training give at 10:1? The natural prior, cross-entropy, nothing else: the run to compare audio_focal.py with.
+"""What does plain training give at 10:1? The natural prior and cross-entropy; compare audio_focal.py with it.
 
 python -m dfjax.run --config experiments/audio_baseline.py
 python -m dfjax.run --config experiments/audio_baseline.py:folder_audio --source RECORDINGS

@@ -1,7 +1,6 @@
 """Does focal loss with class-weighted resampling find the fakes that plain training misses at 10:1?
 
-    python -m dfjax.run --config experiments/audio_focal.py                                   # embedded demo
-    corpus
+    python -m dfjax.run --config experiments/audio_focal.py                                   # the demo corpus
     python -m dfjax.run --config experiments/audio_focal.py:folder_audio --source RECORDINGS  # your own
 
 Compare with audio_baseline.py: the same network on the natural prior with plain cross-entropy.

@@ -1,4 +1,4 @@
-"""What does a detector lose on clean recordings when it is trained for rooms, telephones and codecs, and what does it gain on those?
+"""What does training for rooms, telephones and codecs cost on clean recordings, and what does it gain on those?
 
 python -m dfjax.run --config experiments/audio_robust.py
 python -m dfjax.run --config experiments/audio_robust.py:folder_audio --source RECORDINGS

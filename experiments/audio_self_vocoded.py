@@ -1,8 +1,9 @@
-"""Do fakes made from the real training clips help against generators that training has not seen?
+r"""Do fakes made from the real training clips help against generators that training has not seen?
 
 python -m dfjax.run --config experiments/audio_self_vocoded.py
 python -m dfjax.run --config experiments/audio_self_vocoded.py:folder_audio+reals_alone --source RECORDINGS
-python -m dfjax.compare --configs experiments/audio_self_vocoded.py:folder_audio --seeds 3 --workdir runs/vocoded --source RECORDINGS
+python -m dfjax.compare --configs experiments/audio_self_vocoded.py:folder_audio --seeds 3 \
+    --workdir runs/vocoded --source RECORDINGS
 
 As audio_focal.py, but some fakes of a batch are real clips of the training split, vocoded anew each time they are
 drawn: none of them (stored), every second one (half, the default arm), or all (reals_alone, where stored fakes choose

@@ -17,7 +17,7 @@ tables start from ImageNet; so does this one with --config.model.weights=FILE (l
 from random numbers.
 
 Cost: at most 167,000 crops an epoch (four fifths of 6,529 clips, 32 frames each). The 18,000 steps are seven epochs,
-  and as in faceforensics_xception.py an estimated 39 minutes on an RTX 3090. Not measured.
+about 39 minutes on an RTX 3090 (estimated as in faceforensics_xception.py). Not measured.
 """
 
 import ml_collections

@@ -15,7 +15,7 @@ the weights must come from elsewhere: --config.model.weights=FILE (timm's convne
 numbers little is to be expected.
 
 Cost: 48,000 pictures through ConvNeXt-Tiny at 224 pixels, about a minute on an RTX 3090 (estimated from timm's rates,
-  23 minutes for 1,152,000). Not measured; on a CPU expect hours.
+23 minutes for 1,152,000). Not measured; on a CPU expect hours.
 """
 
 import ml_collections

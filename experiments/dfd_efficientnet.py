@@ -4,21 +4,22 @@ python -m dfjax.run --config experiments/dfd_efficientnet.py --source FACEFORENS
 python -m dfjax.run --config experiments/dfd_efficientnet.py --source FACEFORENSICS \
     --config.score.clip=mean --workdir runs/dfd_mean
 
-DFD's actors walk, turn and meet others, so that in many frames the face that was cut out is small, turned away, or somebody
-else's. A clip's score is therefore the mean of its eight highest frames of 32; the second command takes the mean of all and
-shows what that is worth. Clips with several people: prepare with --faces all and give --config.data.config_name=disjoint-c23-all; of the
-faces of a frame the highest counts, but training then calls the unchanged faces of a fake clip fake as well.
+DFD's actors walk, turn and meet others, so that in many frames the face that was cut out is small, turned away, or
+somebody else's. A clip's score is therefore the mean of its eight highest frames of 32; the second command takes the
+mean of all frames and shows what the choice is worth. For clips with several people prepare with --faces all and give
+--config.data.config_name=disjoint-c23-all: the highest face of a frame counts then, but training calls the unchanged
+faces of a fake clip fake as well.
 
-Training has 19 actors, validation 4, test 5, and of the fakes those with both actors on one side are left, 57 %: intervals
-over actors are wide, and there is no published split.
+Training has 19 actors, validation 4 and test 5. Only fakes with both actors in one split are kept, 57 % of them.
+Intervals over actors are wide, and there is no published split.
 
-To stand beside, trained on FaceForensics++ c23 and tested on all of DFD, AUC by video: self-blended images .982 (Shiohara and
-Yamasaki, CVPR 2022), LAA-Net .984, Effort .965. Such figures come from evaluate --datasets dfd of another run, not from this one.
-Networks in such tables start from ImageNet; so does this one with --config.model.weights=FILE (timm's
-tf_efficientnet_b4.ns_jft_in1k), else from random numbers.
+To stand beside, trained on FaceForensics++ c23 and tested on all of DFD, AUC by video: self-blended images .982
+(Shiohara and Yamasaki, CVPR 2022), LAA-Net .984, Effort .965. Such figures come from evaluate --datasets dfd of
+another run, not from this one. Networks in such tables start from ImageNet; so does this one with
+--config.model.weights=FILE (timm's tf_efficientnet_b4.ns_jft_in1k), else from random numbers.
 
-Cost: some 60,000 crops an epoch (1,880 clips of 32 frames). EfficientNet-B4 at 380 pixels takes about 79 minutes for 1,152,000
-crops on an RTX 3090 (estimated from timm's rates), so ten epochs about 41. Not measured.
+Cost: some 60,000 crops an epoch (1,880 clips of 32 frames). EfficientNet-B4 at 380 pixels takes about 79 minutes for
+1,152,000 crops on an RTX 3090 (estimated from timm's rates), so ten epochs about 41. Not measured.
 """
 
 import ml_collections

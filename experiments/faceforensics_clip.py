@@ -1,20 +1,23 @@
-r"""Does CLIP, tuned through its LayerNorms on FaceForensics++, tell swaps that it has not seen better than a network trained whole?
+r"""Does CLIP, tuned through its LayerNorms on FaceForensics++, generalise better than a network trained whole?
 
 python -m dfjax.run --config experiments/faceforensics_clip.py --source FACEFORENSICS --config.model.weights=CLIP_LARGE
 python -m dfjax.evaluate --workdir runs/faceforensics_clip --datasets celeb_df_v2,dfd
 
-CLIP_LARGE is model.safetensors of huggingface.co/openai/clip-vit-large-patch14. Without it the frozen nine tenths of the network are
-random numbers, and the run shows nothing. Beside it stands experiments/faceforensics_xception.py, trained whole on the same crops.
+CLIP_LARGE is model.safetensors of huggingface.co/openai/clip-vit-large-patch14. Without it the frozen nine tenths of
+the network are random numbers, and the run shows nothing. Beside it stands experiments/faceforensics_xception.py,
+trained whole on the same crops.
 
-The recipe is that of GenD (Yermakov et al., arXiv 2508.06248): ViT-L/14, only LayerNorms and head trained (0.03 %), embeddings on the
-unit sphere, cross-entropy + 0.5 uniformity + 0.1 alignment, AdamW at 3e-4 falling to 1e-5 without weight decay, batches of
-128. Theirs pairs each fake with the video it was made from; ours draws the classes evenly, but not in pairs.
+The recipe is that of GenD (Yermakov et al., arXiv 2508.06248): ViT-L/14, only LayerNorms and head trained (0.03 %),
+embeddings on the unit sphere, cross-entropy + 0.5 uniformity + 0.1 alignment, AdamW at 3e-4 falling to 1e-5 without
+weight decay, batches of 128. Theirs pairs each fake with the video it was made from; ours draws the classes evenly,
+but not in pairs.
 
-To stand beside, by video on Celeb-DF v2 after FaceForensics++ c23: Effort .956 and ForensicsAdapter .957, which tune the same
-CLIP network in other ways (their papers). Our reports are by clip; the score files hold the frames.
+To stand beside, by video on Celeb-DF v2 after FaceForensics++ c23: Effort .956 and ForensicsAdapter .957, which tune
+the same CLIP network in other ways (their papers). Our reports are by clip; the score files hold the frames.
 
-Cost: not measured; no real copy of the dataset and no accelerator were at hand. Of 303 million parameters 103 thousand have a
-gradient and moments; `fsdp` spreads the rest over the devices, and `remat` keeps of each of the 24 blocks its input alone.
+Cost: not measured; no real copy of the dataset and no accelerator were at hand. Of 303 million parameters only
+103 thousand have a gradient and moments; `fsdp` spreads the rest over the devices, and `remat` keeps only the input
+of each of the 24 blocks.
 """
 
 import ml_collections

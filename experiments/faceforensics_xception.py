@@ -5,18 +5,20 @@ python -m dfjax.run --config experiments/faceforensics_xception.py --source FACE
     --config.data.config_name=disjoint-c23-four --workdir runs/faceforensics_disjoint
 python -m dfjax.evaluate --workdir runs/faceforensics_xception --datasets celeb_df_v2,dfd
 
-The first is the published split, 720/140/140 with four manipulations, in which seven YouTube videos give clips to two splits;
-the second leaves those out of validation and test, and what the two differ by is what the leak is worth. The third looks at
-swaps that training has not seen, prepared before (python -m dfjax.prepare celeb_df_v2 --source CELEB_DF).
+The first command takes the published split, 720/140/140 with four manipulations, in which seven YouTube videos give
+clips to two splits. The second leaves those out of validation and test; the difference is what the leak is worth. The
+third judges swaps that training has not seen. Prepare them first: python -m dfjax.prepare celeb_df_v2 --source FOLDER
 
-To stand beside: DeepfakeBench (Yan et al., NeurIPS 2023), Xception trained so, AUC by frame .964 within FaceForensics++ and
-.737 on Celeb-DF v2; EfficientNet-B4 .749 there. By video on Celeb-DF v2: self-blended images (Shiohara and Yamasaki, CVPR 2022)
-.929, with the authors' code retrained by others .898 to .902. Our reports are by clip; the score files hold the frames.
-These networks start from ImageNet, and so does this one with --config.model.weights=FILE (timm's legacy_xception.tf_in1k,
-model.safetensors); without, from random numbers, from which less is to be expected.
+To stand beside: DeepfakeBench (Yan et al., NeurIPS 2023), Xception trained so, AUC by frame .964 within
+FaceForensics++ and .737 on Celeb-DF v2; EfficientNet-B4 .749 there. By video on Celeb-DF v2: self-blended images
+(Shiohara and Yamasaki, CVPR 2022) .929, with the authors' code retrained by others .898 to .902. Our reports are by
+clip; the score files hold the frames. These networks start from ImageNet, and so does this one with
+--config.model.weights=FILE (timm's legacy_xception.tf_in1k, model.safetensors); without, from random numbers, from
+which less is to be expected.
 
-Cost: 115,200 crops an epoch (3,600 clips of 32 frames). Ten epochs are about 39 minutes on an RTX 3090 in mixed precision, an
-estimate from timm's rates, not a measurement; searching 160,000 frames for faces comes before, about 52 ms each on one core.
+Cost: 115,200 crops an epoch (3,600 clips of 32 frames). Ten epochs are about 39 minutes on an RTX 3090 in mixed
+precision, estimated from timm's rates, not measured. Before that 160,000 frames are searched for faces, at about
+52 ms each on one core.
 """
 
 import ml_collections

@@ -14,7 +14,7 @@ To stand beside: no figure of a paper on these folders is known to us. A high on
 --config.model.weights=FILE from ImageNet (timm's tf_efficientnet_b0.ns_jft_in1k).
 
 Cost: 100,000 pictures an epoch, three of them, EfficientNet-B0 at 224 pixels; 4.0 M parameters, chosen for machines
-  without a GPU. Not measured, and no rate to estimate it from.
+without a GPU. Not measured, and no rate to estimate it from.
 """
 
 import ml_collections

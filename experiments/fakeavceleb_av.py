@@ -5,19 +5,19 @@ python -m dfjax.run --config experiments/fakeavceleb_av.py:folder_av --source VI
 python -m dfjax.evaluate --workdir runs/fakeavceleb_av --datasets fakeavceleb/people-av
 python -m dfjax.predict --workdir runs/fakeavceleb_av --timeline plots --heatmap maps interview.mp4
 
-A face crop and the second of sound around it go into two detectors side by side; the three heads, for the picture, the sound and
-the whole, are trained together. Fake is what is fake in any part, 1:42 in the clips, drawn alike here. The report's tables by
-`picture` and by `sound` show what of each kind is found, and predict prints the logits of picture and sound beside its verdict.
-One frame and one second show no lips that move wrongly: a real voice put under a real face is found only by what the re-encoding left.
-In videos of your own, what picture and sound are by themselves stands in metadata.csv (data_builders/folder_av/README.md);
-unknown parts train only the head for the whole.
+A face crop and the second of sound around it go into two detectors side by side; the three heads, for the picture,
+the sound and the whole, are trained together. Fake is what is fake in any part, 1:42 in the clips, drawn alike here.
+The report's tables by `picture` and by `sound` show what of each kind is found, and predict prints the logits of
+picture and sound beside its verdict. One frame and one second show no lips that move wrongly: a real voice put under
+a real face is found only by what the re-encoding left. For videos of your own, metadata.csv says what picture and
+sound are by themselves (data_builders/folder_av/README.md); unknown parts train only the head for the whole.
 
-To stand beside: no published figure is known to us on a split by person; the dataset has no official one, and splits by file put
-the same person on both sides. fakeavceleb_xception.py asks the same of the pictures alone.
+To stand beside: no published figure is known to us on a split by person; the dataset has no official one, and splits
+by file put the same person on both sides. fakeavceleb_xception.py asks the same of the pictures alone.
 
-Cost: FakeAVCeleb is prepared to 32 kB of sound beside every crop, 15,000 training clips of 32 frames. 18,000 steps of 64 with an
-Xception and a ResNet18 want an accelerator. Neither cost nor accuracy on FakeAVCeleb was measured. Videos of your own get two
-small networks that train on a CPU.
+Cost: FakeAVCeleb is prepared to 32 kB of sound beside every crop, 15,000 training clips of 32 frames. 18,000 steps of
+64 with an Xception and a ResNet18 want an accelerator. Neither cost nor accuracy on FakeAVCeleb was measured. Videos
+of your own get two small networks that train on a CPU.
 """
 
 import ml_collections

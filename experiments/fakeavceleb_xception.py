@@ -5,14 +5,15 @@ python -m dfjax.run --config experiments/fakeavceleb_xception.py --source FAKEAV
     --config.balance.sampling=natural --workdir runs/fakeavceleb_natural
 python -m dfjax.evaluate --workdir runs/fakeavceleb_xception --datasets fakeavceleb/people-visual
 
-Pictures alone are judged: a clip whose sound alone is fake counts as real ('visual'), 1,000 real clips against 20,544 fakes made
-with Wav2Lip, FSGAN and FaceSwap. The classes are drawn alike; the second command draws what comes, and both tune a threshold.
-Scenes are disjoint; the person who lends a face may be in another split, which 'people' excludes. A lip sync changes the mouth
-in every frame, and a few frames with a face found wrongly must not decide: a clip's score is the median of its frames.
+Pictures alone are judged: a clip whose sound alone is fake counts as real ('visual'), 1,000 real clips against 20,544
+fakes made with Wav2Lip, FSGAN and FaceSwap. The first command draws both classes alike, the second at their natural
+rates, and both tune a threshold. Scenes are disjoint; the person who lends a face may be in another split, which
+'people' excludes. A clip's score is the median of its frames, for a lip sync changes the mouth in every frame, and a
+few wrongly found faces must not decide.
 
-To stand beside: no published figure is known to us on a split by person; the dataset has no official one, and splits by file put
-the same person on both sides.
-It starts from random numbers, or with --config.model.weights=FILE from ImageNet (timm's legacy_xception.tf_in1k).
+To stand beside: no published figure is known to us on a split by person; the dataset has no official one, and splits
+by file put the same person on both sides. It starts from random numbers, or with --config.model.weights=FILE from
+ImageNet (timm's legacy_xception.tf_in1k).
 
 Cost: some 15,000 clips of 32 frames in training, 480,000 crops an epoch. 18,000 steps of 64 are 1,152,000 crops, about
 39 minutes on an RTX 3090 in mixed precision (estimated from timm's rates). Not measured.

@@ -1,7 +1,8 @@
-"""What is each remedy for imbalance worth, once the threshold is tuned and seeds are counted?
+r"""What is each remedy for imbalance worth, once the threshold is tuned and seeds are counted?
 
     python -m dfjax.compare --configs experiments/imbalance_study.py --seeds 3 --workdir runs/study
-    python -m dfjax.compare --configs experiments/imbalance_study.py:folder_audio --seeds 3 --workdir runs/study --source RECORDINGS
+    python -m dfjax.compare --configs experiments/imbalance_study.py:folder_audio --seeds 3 \
+        --workdir runs/study --source RECORDINGS
     python -m dfjax.run --config experiments/imbalance_study.py:folder_audio+focal --source RECORDINGS
 
 The argument is DATASET, ARM or DATASET+ARM; without an arm, `dfjax.compare` runs all of ARMS. Every arm has the same

@@ -1,7 +1,8 @@
-"""Which loss, at 10:1 and with batches drawn as the data are?
+r"""Which loss, at 10:1 and with batches drawn as the data are?
 
     python -m dfjax.compare --configs experiments/loss_study.py --seeds 3 --workdir runs/losses
-    python -m dfjax.compare --configs experiments/loss_study.py:folder_audio --seeds 3 --workdir runs/losses --source RECORDINGS
+    python -m dfjax.compare --configs experiments/loss_study.py:folder_audio --seeds 3 \
+        --workdir runs/losses --source RECORDINGS
     python -m dfjax.run --config experiments/loss_study.py:folder_audio+oc_softmax --source RECORDINGS
 
 The argument is DATASET, ARM or DATASET+ARM; without an arm, `dfjax.compare` runs all of ARMS. Same network, steps and

@@ -1,7 +1,8 @@
-"""How should a batch be drawn at 10:1: as the data are, evenly, by square root, from a part, by index, by generator?
+r"""How should a batch be drawn at 10:1: as the data are, evenly, by square root, from a part, by index, by generator?
 
     python -m dfjax.compare --configs experiments/sampling_study.py --seeds 3 --workdir runs/sampling
-    python -m dfjax.compare --configs experiments/sampling_study.py:folder_audio --seeds 3 --workdir runs/sampling --source RECORDINGS
+    python -m dfjax.compare --configs experiments/sampling_study.py:folder_audio --seeds 3 \
+        --workdir runs/sampling --source RECORDINGS
     python -m dfjax.run --config experiments/sampling_study.py:folder_audio+undersample --source RECORDINGS
 
 The argument is DATASET, ARM or DATASET+ARM; without an arm, `dfjax.compare` runs all of ARMS. Same network, loss,
@@ -10,7 +11,8 @@ steps and optimiser in all. Balanced sampling itself is an arm of imbalance_stud
 
 import ml_collections
 
-ARMS = {  # how rows are drawn; for `rates`, relative rates of the classes, of which 'fake/METHOD' could single out one generator
+# how rows are drawn; `rates` are relative rates of the classes, where 'fake/METHOD' could single out one generator
+ARMS = {
     "natural": "natural",
     "sqrt": "sqrt",
     "undersample": "undersample",
