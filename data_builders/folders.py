@@ -148,7 +148,7 @@ def _described(item: Item, fields: dict[str, str]) -> Item:
 
 
 def _with_parts(item: Item) -> Item:
-    """The item with what its metadata leave open of picture and sound: real if it is, else as its method's name says."""
+    """The item with what its metadata leave open of picture and sound: real if it is, else by its method's name."""
     method = item.method.lower()
     named = {part: "fake" for part, words in PART_WORDS.items() if any(word in method for word in words)}
     if len(named) > 1:  # 'face driven by audio' does not say that the sound is fake

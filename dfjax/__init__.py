@@ -1,7 +1,7 @@
 """dfjax: deepfake detection in JAX, from raw media to a calibrated verdict.
 
-Attributes are imported on first use, so `import dfjax` costs nothing: `thresholds`, `metrics`, `calibration`, `score_file`
-(NumPy only), `losses` and `models`.
+Attributes are imported on first use, so `import dfjax` costs nothing: `thresholds`, `metrics`, `calibration`,
+`score_file` (NumPy only), `losses` and `models`.
 """
 
 import importlib

@@ -1,7 +1,9 @@
-"""Several experiments and seeds on the same test clips: what each is worth beyond noise.
+r"""Several experiments and seeds on the same test clips: what each is worth beyond noise.
 
-    python -m dfjax.compare --configs experiments/audio_baseline.py,experiments/audio_focal.py --seeds 3 --workdir runs/compare
-    python -m dfjax.compare --configs experiments/imbalance_study.py:folder_audio --seeds 3 --workdir runs/study --source RECORDINGS
+    python -m dfjax.compare --configs experiments/audio_baseline.py,experiments/audio_focal.py --seeds 3 \
+        --workdir runs/compare
+    python -m dfjax.compare --configs experiments/imbalance_study.py:folder_audio --seeds 3 \
+        --workdir runs/study --source RECORDINGS
 
 A file that declares ARMS stands for all of them unless one is named (FILE.py:ARM or FILE.py:DATASET+ARM). The
 first experiment is the one that the others are compared with. Finished runs are not run again, so the same

@@ -67,7 +67,11 @@ def scores_of(result: dict) -> list[float]:
 
 
 def files(paths: list[str]) -> Iterator[pathlib.Path]:
-    """The files named, and all below the folders named, sorted; hidden ones left out. InputError where a path is none."""
+    """The files named, and all below the folders named, sorted, without hidden ones.
+
+    Raises:
+      InputError: a path does not exist.
+    """
     for text in paths:
         path = pathlib.Path(text)
         if not path.exists():

@@ -29,7 +29,7 @@ def cut(
     samples: int,
     first: Int[Array, " batch"] | int = 0,
 ) -> Float[Array, "batch {samples}"]:
-    """`samples` samples from `start` on, tiled where the clip is shorter; float32 in [-1, 1). The clip begins at `first`."""
+    """`samples` samples of the clip that begins at `first`, from `start` on, tiled where it is shorter; in [-1, 1)."""
     index = (start[:, None] + jnp.arange(samples)[None]) % length[:, None]
     index += jnp.reshape(jnp.asarray(first), (-1, 1))
     return to_float(jnp.take_along_axis(audio, index, axis=1))
@@ -51,7 +51,7 @@ def random_cut(
 def voiced(
     audio: Int16[Array, "batch buffer"], length: Int[Array, " batch"]
 ) -> tuple[Int[Array, " batch"], Int[Array, " batch"]]:
-    """(first, length) of the clips without the silence at both ends: from the first frame that is not silent to the last."""
+    """(first, length) of the clips without the silence at both ends: from the first to the last frame with sound."""
     batch, buffer = audio.shape
     count = -(-buffer // FRAME)
     x = jnp.pad(audio, ((0, 0), (0, count * FRAME - buffer))).reshape(batch, count, FRAME)
@@ -114,7 +114,10 @@ def take(
     speeds: tuple[float | int, ...] = (0.9, 1.1),
     speed_rate: float | int = 0.0,
 ) -> Float[Array, "batch {samples}"]:
-    """A random cut of each clip: of a share `trim_rate` without the silence at both ends, of a share `speed_rate` at another speed."""
+    """A random cut of each clip.
+
+    A share `trim_rate` of the clips is cut without the silence at both ends, a share `speed_rate` at another speed.
+    """
     first = 0
     if trim_rate:
         trimmed = jax.random.bernoulli(jax.random.fold_in(key, 1), trim_rate, length.shape)
@@ -184,7 +187,7 @@ def gain_and_noise(
     noise_db: channel.Range,
     rate: float | int,
 ) -> Float[Array, "batch time"]:
-    """Random gain within +-gain_db, then white noise at a signal-to-noise ratio drawn from noise_db for a share of the clips."""
+    """Random gain within +-gain_db; then for a share `rate` of the clips white noise at a ratio from `noise_db`."""
     key_gain, key_noise, key_level, key_on, key_start = jax.random.split(key, 5)
     batch, time = x.shape
     gain = 10 ** (channel.uniform(key_gain, batch, (-gain_db, gain_db)) / 20)

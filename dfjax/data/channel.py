@@ -1,4 +1,6 @@
-"""What lies between a mouth and a file: noise, rooms, telephone lines, gaps. Pure functions (key, x) -> x on the device.
+"""What lies between a mouth and a file: noise, rooms, telephone lines, gaps.
+
+All are pure functions (key, x) -> x on the device.
 
 Every function draws its numbers per clip, with shapes that start with the batch, so that they do not depend on
 how the batch is laid over devices. Nothing here looks at labels: both classes pass through the same chain.
@@ -125,9 +127,9 @@ def reverb(
     direct_db: Range = (0.0, 20.0),
     rate: float | int = 1.0,
 ) -> Float[Array, "batch time"]:
-    """A room for a share `rate` of the clips: the direct sound and a tail of exponentially decaying noise (Polack 1988).
+    """Puts a share `rate` of the clips into a room: direct sound and a tail of exponentially decaying noise.
 
-    The loudness stays what it was.
+    So Polack (1988). The loudness stays what it was.
 
     Args:
       key: of the tail and its two numbers.

@@ -1,4 +1,4 @@
-"""From raw examples on the device to the model's training input: cut, made fakes, augmentation, all inside the jitted step.
+"""From raw examples on the device to the model's training input, inside the jitted step: cut, made fakes, augmentation.
 
 A share of the batch can be fakes made from real training examples (`config.augment.self_fakes`): vocoded clips,
 self-blended faces. The strata are then drawn with as many real examples more and stored fakes fewer, so that the

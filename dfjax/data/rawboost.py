@@ -58,7 +58,7 @@ def notch_taps(
 
 
 def _filters(key: Array, batch: int, gain_db: Float[Array, "batch n"], bands: int) -> Array:
-    """Symmetric taps of n filters per clip, each `bands` notches in series, peak gain as given: (batch, n, DESIGN / 2 - 1)."""
+    """(batch, n, DESIGN / 2 - 1) symmetric taps of n filters per clip, each of `bands` notches in series."""
     shape = (batch, gain_db.shape[1], bands)
     key_centre, key_width, key_half = jax.random.split(key, 3)
     centre = jax.random.uniform(key_centre, shape, minval=CENTRE[0], maxval=CENTRE[1])
@@ -99,7 +99,10 @@ def impulsive(
     percent: float | int = PERCENT,
     strength: float | int = STRENGTH,
 ) -> Float[Array, "batch time"]:
-    """Impulsive noise that depends on the signal: up to `percent` of the samples get x + strength x u v, u and v in (-1, 1)."""
+    """Impulsive noise that depends on the signal: up to `percent` of the samples x become x + strength x u v.
+
+    u and v are uniform in (-1, 1).
+    """
     key_share, key_hit, key_factor = jax.random.split(key, 3)
     share = jax.random.uniform(key_share, (len(x), 1), maxval=percent / 100)
     drawn = jax.random.uniform(key_hit, x.shape)
@@ -115,7 +118,7 @@ def stationary(
     snr_db: Range = SNR_DB,
     bands: int = BANDS,
 ) -> Float[Array, "batch time"]:
-    """Stationary noise that is independent of the signal: white noise through a filter, at a ratio drawn from `snr_db`."""
+    """Stationary noise independent of the signal: white noise through a filter, at a ratio drawn from `snr_db`."""
     key_noise, key_start, key_filter, key_ratio = jax.random.split(key, 4)
     taps = _filters(key_filter, len(x), jnp.zeros((len(x), 1)), bands)[:, 0]
     noise = convolve(white(key_noise, key_start, *x.shape), taps, lag=(taps.shape[-1] - 1) // 2)

@@ -70,7 +70,7 @@ class Chained:
 
 
 class Records:
-    """Random access to the records of one split. Damage is an InputError that names the file, whatever the reader raises."""
+    """Random access to the records of one split; damage is an InputError with the file, whatever the reader raises."""
 
     def __init__(self, source: Any, files: list[str], lengths: list[int], labels: np.ndarray):
         """`files` hold `lengths` records each; `labels` is what the index says of every row."""
@@ -274,7 +274,7 @@ def known_rows(split: Split) -> np.ndarray:
 
 
 def labels(split: Split, modality: str) -> Int[np.ndarray, "rows ..."]:
-    """What a detector learns of each record: its label, and of audio-visual ones (rows, 3): the whole, the picture, the sound."""
+    """What a detector learns of each record: its label; of audio-visual ones (rows, 3) whole, picture and sound."""
     if modality != "av":
         return split.label
     number = {name: label for label, name in enumerate(LABEL_NAMES)}

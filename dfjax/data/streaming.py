@@ -65,7 +65,7 @@ def batches(
     processes: int = 1,
     codec_rate: float | int = 0.0,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """This process's part of batch `first`, `first + 1`, ... without end, in the compact form that the resident feed has too.
+    """This process's part of batch `first`, `first + 1`, ... without end, in the compact form of the resident feed.
 
     Args:
       split: an opened split.

@@ -140,7 +140,7 @@ def _bands(size: int) -> np.ndarray:
 
 
 def _quantised(key: jax.Array, magnitude: Array, size: int) -> Array:
-    """Steps of 0.5 to 2 times a band's root mean square in its frame; what is far below it is lost, as at low bit rates."""
+    """Rounded to steps of 0.5 to 2 times a band's root mean square in its frame; what is far below that is lost."""
     bands = _bands(size)
     count = np.maximum(bands.sum(axis=0), 1)
     level = jnp.sqrt(magnitude**2 @ (bands / count)) @ bands.T

@@ -159,7 +159,7 @@ def log_linear(x: Float[Array, "batch time"], *, bins: int = 80) -> Float[Array,
 def lfcc(
     x: Float[Array, "batch time"], *, filters: int = 70, coefficients: int = 20
 ) -> Float[Array, "batch frames coefficients"]:
-    """Linear-frequency cepstral coefficients: log of a linear filter bank, then an orthonormal DCT-II (Sahidullah et al. 2015)."""
+    """Linear-frequency cepstral coefficients (Sahidullah et al. 2015): log of linear filters, orthonormal DCT-II."""
     return log_filtered(power(x), linear_filters(filters)) @ dct(filters, coefficients)
 
 

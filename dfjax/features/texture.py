@@ -46,7 +46,10 @@ def texture(
 
 
 def _curvature(real: Array, imaginary: Array, axis: int) -> Array:
-    """cos(phi[i+1] - 2 phi[i] + phi[i-1]) along an axis: u[i] = z[i+1] conj(z[i]) of unit length, then Re(u[i] conj(u[i-1]))."""
+    """cos(phi[i+1] - 2 phi[i] + phi[i-1]) along an axis, phi being the phase of z.
+
+    With u[i] = z[i+1] conj(z[i]) scaled to unit length it is Re(u[i] conj(u[i-1])).
+    """
 
     def ends(x):
         n = x.shape[axis]

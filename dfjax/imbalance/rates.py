@@ -51,8 +51,9 @@ def cell_rates(counts: Mapping[tuple[int, str], int], mode: Mode) -> dict[tuple[
       counts: examples of each (label, method).
       mode: 'natural' draws every example alike; 'balanced', 'undersample' and 'oversample' draw the classes
         alike and the methods within a class by their counts; 'balanced_methods' draws those alike too, and
-        'balanced_domains' the domains within a class (see `draws`); 'sqrt' draws classes by the square root of their counts. Or relative rates by name: 'real', 'fake', 'fake/METHOD';
-        a class's rate is shared, by their counts, among its methods that are not named.
+        'balanced_domains' the domains within a class (see `draws`); 'sqrt' draws classes by the square root of
+        their counts. Or relative rates by name: 'real', 'fake', 'fake/METHOD'; a class's rate is shared, by their
+        counts, among its methods that are not named.
 
     Raises:
       InputError: unknown mode or name, a negative rate, or a class that would never be drawn.
@@ -129,8 +130,8 @@ def draws(
         has, chosen once by `seed`, and never from the rest; 'oversample' from a list in which rows of the
         smaller class are repeated until the classes are equally long.
       class_rates: label -> the share of a batch drawn from its stored rows.
-      domains: where each row was recorded or published (the same for all if None), for 'balanced_domains': the domains of a class are drawn
-        alike, however many rows they have.
+      domains: where each row was recorded or published (the same for all if None), for 'balanced_domains': the
+        domains of a class are drawn alike, however many rows they have.
       weights: of the dataset of each row, where several are trained on; how often a domain of it is drawn beside
         others of weight 1. Only 'balanced_domains' takes weights that differ.
       seed: of the choice.

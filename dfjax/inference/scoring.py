@@ -53,7 +53,7 @@ def make_embedder(graphdef: nnx.GraphDef, modality: str):
 
 
 def make_part_scorer(graphdef: nnx.GraphDef):
-    """The compiled function (params, model_state, batch) -> (batch, 2) logits of picture and sound, of an 'av' detector."""
+    """The compiled function (params, model_state, batch) -> (batch, 2) logits of picture and sound, if audio-visual."""
 
     @jax.jit
     def parts(params: PyTree, model_state: PyTree, batch: dict):

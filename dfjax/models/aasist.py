@@ -70,7 +70,7 @@ class Block(nnx.Module):
         return pooling.over_three(h) if self.pool else h
 
     def _by_thirds(self, x: Float[Array, "b bands t inputs"]) -> Float[Array, "b bands third outputs"]:
-        """The same in training, with the sums in another order. The first bias cancels in batch norm: it has no slope."""
+        """The same in training, with the sums in another order. Batch norm cancels the first bias: it has no slope."""
         length = x.shape[2]
         x = thirds.split(x)
         rows = tuple(jnp.pad(part, ((0, 0), (1, 1), (0, 0), (0, 0))) for part in x)

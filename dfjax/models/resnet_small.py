@@ -1,4 +1,4 @@
-"""A small residual network over time and frequency: the classical choice, slower on CPU than the TDNN, at home on an accelerator."""
+"""A small residual network over time and frequency: the classical choice, for accelerators; on a CPU it is slow."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from dfjax.models import heads, standardise
 
 
 class Block(nnx.Module):
-    """Two 3x3 convolutions with batch normalisation and a skip (He et al. 2016), halving both axes where `stride` is 2."""
+    """Two 3x3 convolutions with batch norm and a skip (He et al. 2016), halving both axes where `stride` is 2."""
 
     def __init__(self, dim: int, out: int, stride: int, *, dtype, rngs: nnx.Rngs):
         def conv(inputs, width, step):

@@ -28,7 +28,7 @@ PARTS = ("params", "model_state", "opt_state", "average", "snapshots")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class State:
-    """All that changes while training. Fields are typed PyTree because jax also builds a State of shapes, specs or None."""
+    """All that changes in training. Fields are typed PyTree because jax also builds States of shapes, specs or None."""
 
     step: PyTree  # () int32, completed updates
     params: PyTree

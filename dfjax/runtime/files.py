@@ -1,4 +1,4 @@
-"""Files of a run: written whole or not at all, on a disk or in a bucket; prepared records brought from a bucket to the disk."""
+"""Files of a run, written whole or not at all, to disk or bucket; prepared records copied from a bucket to the disk."""
 
 import os
 import pathlib

@@ -26,7 +26,7 @@ CLUSTERS = ("JAX_COORDINATOR_ADDRESS", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_
 
 
 def use_all_cores() -> None:
-    """One virtual CPU device per core, unless JAX_NUM_CPU_DEVICES says otherwise; must come before the first use of jax."""
+    """One virtual CPU device per core unless JAX_NUM_CPU_DEVICES is set; must come before the first use of jax."""
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
 
@@ -65,7 +65,7 @@ def alone(command: str) -> None:
 
 
 def keep_compilations() -> pathlib.Path | None:
-    """Keeps compiled programs from run to run on an accelerator, in a folder of this user, device kind and versions alone.
+    """Keeps compiled programs from run to run on an accelerator, in a folder for its user, device kind and versions.
 
     Not on CPU. What is kept there is machine code, and XLA's check of the machine that loads it has refused every entry
     on the very machine that wrote it (openxla/xla issue 44565, jax issue 38445) and warns of illegal instructions
@@ -102,7 +102,10 @@ def barrier(name: str) -> None:
 
 
 def in_turn(name: str, call: Callable[[], T]) -> T:
-    """What `call` returns; the first process calls before the others, which find its work done or have a disk of their own."""
+    """What `call` returns in each process; the first calls before the others.
+
+    They then find its work done, or have a disk of their own and do it again.
+    """
     if first_process():
         result = call()
     barrier(name)
@@ -140,7 +143,10 @@ def peak_memory() -> int:
 
 
 def compiler_options() -> dict[str, str]:
-    """For the training step: XLA's CPU compiler drops barriers, and would merge what is to be computed again with what was kept."""
+    """Options of the training step.
+
+    On a CPU: keep the barriers. XLA drops them there and then merges what is to be computed again with what was kept.
+    """
     return {"xla_disable_hlo_passes": "cse_barrier_expander"} if jax.default_backend() == "cpu" else {}
 
 

@@ -97,7 +97,7 @@ def check_board(workdir: epath.Path) -> None:
 
 @contextlib.contextmanager
 def board(workdir: epath.Path, step: int, *, wanted: bool) -> Iterator[Show]:
-    """A function that shows values on TensorBoard, in workdir/tensorboard; what was shown after `step` is hidden there."""
+    """A function that shows values on TensorBoard, in workdir/tensorboard, where what came after `step` is hidden."""
     if not wanted or not process.first_process():
         yield lambda step, values: None
         return
@@ -132,7 +132,7 @@ class Journal:
             self.waited += time.perf_counter() - began
 
     def took(self, first: int, count: int, values: Mapping[str, Any]) -> None:
-        """Notes the metrics of `count` steps from `first` on. The host stays one dispatch ahead, not a whole interval."""
+        """Notes the metrics of `count` steps from `first` on; the host stays one dispatch ahead, no more."""
         self._pending.append((first, values))
         jax.block_until_ready(self._pending[-2:][0])
         self._bar.update(count)

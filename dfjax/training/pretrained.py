@@ -1,4 +1,4 @@
-"""A run that starts from released weights (`config.model.weights`) instead of random ones; only its head and back end are new."""
+"""A run that starts from released weights, `config.model.weights`; only its head and back end begin at random."""
 
 import dataclasses
 import pathlib

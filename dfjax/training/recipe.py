@@ -70,7 +70,7 @@ def make_front(config: ml_collections.ConfigDict) -> Callable:
 
 
 def part_size(config: ml_collections.ConfigDict) -> int:
-    """Examples that a step takes at once: the batch, in `config.train.accumulate` equal parts where the experiment says so."""
+    """Examples that a step takes at once: the batch, or one of its `config.train.accumulate` equal parts."""
     batch, parts = config.train.batch, config.train.get("accumulate", 1)
     if parts < 1 or batch % parts:
         raise InputError(
@@ -106,7 +106,7 @@ def make_view(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh) -> Cal
 
 
 def make_penalty(config: ml_collections.ConfigDict) -> Callable | None:
-    """(embeddings, labels) -> what `config.loss.uniformity` and `config.loss.alignment` add to the loss; None if nothing."""
+    """(embeddings, labels) -> what `config.loss.uniformity` and `.alignment` add to the loss; None if nothing."""
     uniformity, alignment = (config.loss.get(name, 0.0) for name in ("uniformity", "alignment"))
     if not uniformity and not alignment:
         return None

@@ -83,7 +83,7 @@ def statistics(
     x: Float[Array, "batch ..."],
     key: Key[Array, ""],
 ) -> PyTree:
-    """The mean of the statistics of `count` batches, `mean`, and those of one more, seen with dropout as in training."""
+    """The mean over `count` batches, `mean`, with the statistics of one more, seen with dropout as in training."""
     model = nnx.merge(graphdef, params, mean, copy=True)
     for _, module in nnx.iter_modules(model):
         if isinstance(module, nnx.BatchNorm):

@@ -207,7 +207,7 @@ def judge(
     *,
     snapshot: bool,
 ) -> checkpoint.State:
-    """Evaluates the state after `step`, notes and saves it; where `snapshot`, one as good as the best joins their mean."""
+    """Evaluates the state after `step`, notes and saves it; if `snapshot`, one as good as the best joins their mean."""
     scored = validate(checkpoint.eval_params(state), state.model_state)
     if snapshot:
         longer = snapshots.add(state.snapshots, state.params, scored["average_precision"])

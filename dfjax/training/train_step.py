@@ -186,7 +186,7 @@ def compile_steps(
     steps: int,
     sharding: PyTree = None,
 ):
-    """`steps` updates as one jitted call, state donated: (state, data, key) -> (state, metrics with leading axis steps).
+    """`steps` updates as one jitted call, state donated: (state, data, key) -> (state, metrics of each step).
 
     Args:
       one_step: (state, data, step's key) -> (state, metrics); the same `data` serves all steps of a call.
