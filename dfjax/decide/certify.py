@@ -74,7 +74,7 @@ def certify(
     if not np.isfinite(value):
         return Certificate(None, f"{promise} cannot be met: its threshold is infinite", len(ours), needed)
     constraint = {"confidence": confidence, name.lower(): wanted}
-    threshold = _at(both, value, f"certified_{name.lower()}", constraint)
+    threshold = at_value(both, value, f"certified_{name.lower()}", constraint)
     return Certificate(threshold, f"{promise}, if clips are independent", len(ours), needed)
 
 
@@ -92,7 +92,7 @@ def _errors_allowed(count, tail, confidence):
     return None if low < 0 else low
 
 
-def _at(both, value, criterion, constraint):
+def at_value(both, value, criterion, constraint):
     """The Threshold record of a given value."""
     tp, fp = (len(x) - int(np.searchsorted(x, value)) for x in (both.fake, both.real))
     above = [x[-k] for x, k in ((both.fake, tp), (both.real, fp)) if k]
@@ -136,5 +136,5 @@ def band(
     both = cuts.classes(scores, labels)
     allowed = math.floor(fractions.Fraction(str(max_fnr)) * len(both.fake))
     value = both.fake[min(allowed, len(both.fake) - 1)]
-    real_below = _at(both, value, "recall_at_fnr", {"max_fnr": max_fnr})
+    real_below = at_value(both, value, "recall_at_fnr", {"max_fnr": max_fnr})
     return (fake_from, fake_from) if real_below.value >= fake_from.value else (real_below, fake_from)

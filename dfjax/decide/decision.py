@@ -7,7 +7,7 @@ from typing import Any
 
 from etils import epath
 
-from dfjax.decide import calibration, certify, metrics, operating_points, optimism, score_file, thresholds
+from dfjax.decide import calibration, certify, domains, metrics, operating_points, optimism, score_file, thresholds
 from dfjax.decide.score_file import Scores
 from dfjax.records import InputError
 from dfjax.runtime import files
@@ -40,9 +40,10 @@ def read_decision(path: epath.PathLike) -> dict[str, Any]:
 
 def decide(
     scores: Scores,
-    criterion: str = "f1",
+    criterion: str | None = None,
     *,
     certified: float | None = None,
+    by_domain: bool = False,
     abstain: float | None = None,
     deploy_prior: float | None = None,
     seed: int = 0,
@@ -50,10 +51,16 @@ def decide(
 ) -> dict[str, Any]:
     """The decision of a run: threshold, what it was chosen for and on, what it is worth, and the calibration.
 
+    Scores of left-out domains (split 'left_out' and a column `domain`) are judged as such: in the search every domain
+    weighs alike and so do both classes, what the value loses on new data is seen on each domain at the threshold of
+    the others, the calibration knows how domains differ, and `domains` says what to expect of a new one.
+
     Args:
-      scores: validation scores, by record or by clip; clips are judged, unknown labels left out.
-      criterion: a key of `thresholds.CRITERIA`; ignored if `certified`.
+      scores: validation scores or left-out ones, by record or by clip; clips are judged, unknown labels left out.
+      criterion: a key of `thresholds.CRITERIA`; ignored if `certified`. None: 'balanced_accuracy' for left-out
+        domains, whose shares of fakes are anyone's, and 'f1' otherwise.
       certified: confidence of a guarantee instead of a criterion; then `constraint` is min_recall or max_fpr.
+      by_domain: whether the guarantee is for a new domain (max_fpr only) instead of new clips.
       abstain: adds a band without verdict, outside which at most this share of each class is called wrong.
       deploy_prior: share of fakes where the detector will be used; stored with the calibration.
       seed: of the bootstrap.
@@ -64,7 +71,8 @@ def decide(
       or 'infeasible' (the nearest threshold; for a certificate None), and then `message` says why.
 
     Raises:
-      InputError: unknown criterion or bad numbers, scores of the test or training split, nothing to judge.
+      InputError: unknown criterion or bad numbers, scores of the test or training split, nothing to judge,
+        `by_domain` without a confidence or with scores that are not of left-out domains.
     """
     split = scores.header.get("split")
     if split in ("test", "train"):
@@ -75,17 +83,35 @@ def decide(
     if not len(clips):
         raise InputError("no clip has a known label; expected scores of labelled clips")
     x, y = clips.score, clips.label
+    left_out = split == score_file.LEFT_OUT and clips.domain is not None
+    if by_domain and (certified is None or not left_out):
+        raise InputError(
+            "a guarantee for a new domain takes a confidence, and left-out scores with a column 'domain', as "
+            "python -m dfjax.crossval writes them"
+        )
+    criterion = criterion or ("balanced_accuracy" if left_out else "f1")
     groups, unit = operating_points.units(clips)
+    n = min(REPLICATES, operating_points.replicates(len(clips)))
     chosen: thresholds.Threshold | None
-    if certified is None:
-        found = chosen = thresholds.search(x, y, criterion, **constraint)
-        n = min(REPLICATES, operating_points.replicates(len(clips)))
-        worth = optimism.bootstrap(x, y, criterion, groups=groups, n=n, seed=seed, **constraint)
-        message = _message(found)
+    worth: optimism.Optimism | domains.Travel | None = None
+    certificate: certify.Certificate | domains.Certificate | None = None
+    if certified is not None:
+        if by_domain:
+            certificate = domains.certify(clips, confidence=certified, **_fpr_alone(constraint))
+        else:
+            certificate = certify.certify(x, y, confidence=certified, **constraint)
+        chosen, message = certificate.threshold, certificate.statement
     else:
-        certificate = certify.certify(x, y, confidence=certified, **constraint)
-        chosen, worth, message = certificate.threshold, None, certificate.statement
-    fitted = calibration.fit(x, y, ledger=scores.header.get("ledger"))
+        weights = domains.equal_weights(clips) if left_out else None
+        found = chosen = thresholds.search(x, y, criterion, weights=weights, **constraint)
+        if left_out:
+            worth = domains.travel(clips, criterion, n=n, seed=seed, **constraint)
+            unit = worth.unit if worth else unit
+        else:
+            worth = optimism.bootstrap(x, y, criterion, groups=groups, n=n, seed=seed, **constraint)
+        message = _message(found)
+    ledger = scores.header.get("ledger")
+    fitted = calibration.fit(x, y, ledger=ledger, domains=clips.domain if left_out else None)
     decision = _point(chosen, constraint) | {
         "message": message,
         "dataset": scores.header.get("dataset"),
@@ -97,13 +123,55 @@ def decide(
         "tuned": metrics.at_threshold(x, y, chosen.value) if chosen and chosen.value is not None else None,
         "corrected_value": worth and worth.corrected,
         "confidence_interval": worth and worth.interval,
-        "threshold_confidence_interval": worth and worth.threshold_interval,
+        "threshold_confidence_interval": worth.threshold_interval if isinstance(worth, optimism.Optimism) else None,
         "bootstrap": worth and {"replicates": worth.replicates, "unit": unit, "seed": seed},
         "calibration": fitted | {"deploy_prior": deploy_prior},
         "calibration_quality": calibration.quality(x, y, fitted),
         "band": None if abstain is None else _band(x, y, abstain),
     }
+    if left_out:
+        value = chosen.value if chosen else None
+        if decision["tuned"]:  # clips as they are, where the search has weighed them
+            decision["counts"] = {name: decision["tuned"][name] for name in ("tp", "fp", "fn", "tn")}
+        decision["domains"] = _domains(clips, value, worth, certificate, n, seed)
     return plain(decision, name_infinities=True)
+
+
+def _fpr_alone(constraint):
+    """The constraint of a guarantee for a new domain."""
+    if set(constraint) != {"max_fpr"}:
+        raise InputError(f"a guarantee for a new domain takes max_fpr alone, got {sorted(constraint) or 'nothing'}")
+    return constraint
+
+
+def _domains(clips, threshold, worth, certificate, n, seed):
+    """What decision.json says of a new domain; see `domains`.
+
+    Returns:
+      count, noun, weights (in words), rows (`by_domain`, and `threshold_without`, which the other domains choose),
+      auc, eer, false_alarms and misses (`spread`), words, certificate (None where it would say nothing: methods share
+      their real clips, and a guarantee for new clips has chosen its threshold on these very domains).
+    """
+    rows = domains.by_domain(clips, threshold, n=n, seed=seed)
+    without = worth.thresholds if worth else {}
+    rows = [row | {"threshold_without": without.get(row["domain"])} for row in rows]
+    if certificate is None and domains.noun(clips, 1) != "method" and threshold is not None:
+        certificate = domains.certify(clips, threshold=without or threshold)
+    elif not isinstance(certificate, domains.Certificate):
+        certificate = None
+    what = domains.noun(clips)
+    return {
+        "count": len(rows),
+        "noun": domains.noun(clips, 1),
+        "weights": f"both classes alike, and within each class all {what} alike",
+        "rows": rows,
+        "auc": domains.spread(rows, "auc", high_is_worse=False),
+        "eer": domains.spread(rows, "eer"),
+        "false_alarms": domains.spread(rows, "false_alarms"),
+        "misses": domains.spread(rows, "misses"),
+        "words": domains.words(rows, what),
+        "certificate": certificate and certificate.to_json(),
+    }
 
 
 def _point(chosen, constraint):

@@ -10,7 +10,7 @@ score restores its float32 exactly. Any CSV with the columns label and score can
 
 A last column `domain`, where there is one, says where a record was recorded or published. `split: left_out` in
 the header marks scores by networks that were trained without the record's domain; `seed` there is the seed of the
-training, or the list of those whose mean the scores are.
+trainings, or `seeds` the list of those whose mean the scores are.
 """
 
 import csv

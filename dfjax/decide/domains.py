@@ -1,0 +1,528 @@
+"""What scores of left-out domains say of a domain that nobody has met: spread, threshold, certificate, summary.
+
+A domain is where a record was recorded or published: a source, a corpus, a data set. The scores judged here are of
+networks that were trained without the domain that they score (`python -m dfjax.crossval`), one per clip. Every
+domain weighs alike, however many clips it has: the next one is one more domain, not some more clips. NumPy and SciPy.
+"""
+
+import dataclasses
+import fractions
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dfjax.decide import certify as clip_certify
+from dfjax.decide import criteria, cuts, operating_points, redrawn, score_file, thresholds
+from dfjax.decide.cuts import Number
+from dfjax.decide.metrics import eer, roc_auc
+from dfjax.decide.score_file import Scores
+from dfjax.records import FAKE, REAL, InputError
+from dfjax.runtime.strict_json import plain
+
+Fraction = fractions.Fraction
+
+CONFIDENCE = 0.8  # of a certificate; seven domains can bear it
+NOISE = Fraction(1, 5)  # of the certificate's risk, at least this share pays for the few clips of each domain
+REPLICATES = 1_000  # of the bootstrap, at most
+NOUNS = {"method": "method", "dataset": "dataset"}  # what is left out, in words; a domain is a 'source'
+WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+RATES = {"false_alarms": REAL, "misses": FAKE}  # the class of which each is a share
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """What may be promised for a new domain, or what is missing for a promise.
+
+    Attributes:
+      threshold: the one certified, None where there is none or where one was given.
+      max_fpr: the false alarm rate that a new domain exceeds with probability 1 - confidence at most; None if open.
+      confidence: of both together: which domain comes, and which clips of each domain are known.
+      domains: those with real clips.
+      exceeding: how many domains may lie above the bound; the bound is the next one.
+      noise: probability that the clips of any domain mislead: 1 - confidence - (exceeding + 1) / (domains + 1).
+      needed: the fewest domains for this confidence.
+      statement: one sentence for people.
+    """
+
+    threshold: thresholds.Threshold | None
+    max_fpr: float | None
+    confidence: float
+    domains: int
+    exceeding: int
+    noise: float
+    needed: int
+    statement: str
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the threshold, as plain values."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "threshold"}
+        return plain(fields)
+
+
+def noun(scores: Scores, count: int = 2) -> str:
+    """What was left out, in words: 'source', 'method' or 'dataset', with an s unless `count` is 1."""
+    return NOUNS.get(str(scores.header.get("left_out_by")), "source") + "s" * (count != 1)
+
+
+def equal_weights(scores: Scores) -> np.ndarray:
+    """Clip weights under which both classes weigh alike, and within each class every domain that has it.
+
+    Args:
+      scores: one row per clip, with domains.
+
+    Returns:
+      (n,) fractions, exact as `thresholds.search` wants them. They sum to the number of clips; a clip of class c in
+      domain d weighs clips / (classes * domains with c * clips of c in d).
+    """
+    names, index = _numbered(scores)
+    cell = 2 * index + (scores.label == FAKE)
+    sizes = np.bincount(cell, minlength=2 * len(names)).tolist()
+    having = [sum(1 for size in sizes[c::2] if size) for c in (0, 1)]
+    classes = sum(1 for h in having if h)
+    weight = np.array(
+        [
+            Fraction(len(scores), classes * having[k % 2] * size) if size else Fraction(0)
+            for k, size in enumerate(sizes)
+        ],
+        object,
+    )
+    return weight[cell]
+
+
+def by_domain(scores: Scores, threshold: Number | None, *, n: int = REPLICATES, seed: int = 0) -> list[dict[str, Any]]:
+    """Every domain on its own, by name.
+
+    Args:
+      scores: by record or by clip, with domains; unknown labels are left out.
+      threshold: fake iff score >= threshold; None if there is none.
+      n: replicates of the bootstrap, where a domain has groups of clips.
+      seed: of the bootstrap.
+
+    Returns:
+      Per domain: domain, real, fake (clips), auc, eer (None with one class), false_alarms (share of its real clips
+      called fake) and misses (share of its fakes called real), each {value, low, high}: 95 % intervals over clips
+      (Wilson's) or over groups of clips (bootstrap); None without such clips or without a threshold.
+
+    Raises:
+      InputError: no domains, or no clip with a known label.
+    """
+    rows = []
+    for name, own in _each(_clips(scores)):
+        both = len(np.unique(own.label)) > 1
+        row: dict[str, Any] = {"domain": name, "real": int((own.label == REAL).sum())}
+        row["fake"] = len(own) - row["real"]
+        row["auc"] = roc_auc(own.score, own.label) if both else None
+        row["eer"] = eer(own.score, own.label)[0] if both else None
+        for rate, label in RATES.items():
+            of = score_file.select(own, own.label == label)
+            row[rate] = _rate(of, threshold, label, n, seed)
+        rows.append(row)
+    return rows
+
+
+def _rate(scores, threshold, label, n, seed):
+    """Share of the clips, all of one label, that are called the other, with its interval."""
+    if threshold is None or not len(scores):
+        return {"value": None, "low": None, "high": None}
+    wrong = (scores.score >= np.float32(threshold)) != (label == FAKE)
+    groups, _ = operating_points.units(scores)
+    if groups is None:
+        return operating_points.wilson(int(wrong.sum()), len(wrong))
+    if wrong.all() or not wrong.any():  # a bootstrap would see no spread
+        count = len(np.unique(groups))
+        return operating_points.wilson(count * bool(wrong.all()), count)
+    table = np.stack([wrong, np.ones(len(wrong))], 1).astype(np.int64)
+    sums = np.concatenate([table.sum(0)[None], operating_points.draws(table, groups, n=n, seed=seed)])
+    return operating_points.interval(sums[:, 0] / sums[:, 1])
+
+
+def spread(rows: Sequence[Mapping[str, Any]], name: str, *, high_is_worse: bool = True) -> dict[str, Any]:
+    """Mean, lowest and highest value over domains, and the worst one.
+
+    Args:
+      rows: of `by_domain` or `summary`.
+      name: 'auc', 'eer', 'false_alarms' or 'misses'.
+      high_is_worse: whether the highest is the worst.
+
+    Returns:
+      mean, low, high (None where no domain has a value), worst (the domain's name) and domains (how many have one).
+    """
+    found = {row["domain"]: value for row in rows if (value := _value(row[name])) is not None}
+    if not found:
+        return {"mean": None, "low": None, "high": None, "worst": None, "domains": 0}
+    low, high = min(found, key=found.__getitem__), max(found, key=found.__getitem__)
+    mean = math.fsum(found.values()) / len(found)
+    worst = high if high_is_worse else low
+    return {"mean": mean, "low": found[low], "high": found[high], "worst": worst, "domains": len(found)}
+
+
+def _value(cell):
+    return cell["value"] if isinstance(cell, Mapping) else cell
+
+
+def words(rows: Sequence[Mapping[str, Any]], what: str = "sources") -> str:
+    """The spread of both errors: 'false alarms 2 to 14 % over seven sources, 6 % on the mean; misses ...'."""
+    parts = []
+    for name in RATES:
+        of = spread(rows, name)
+        title = name.replace("_", " ")
+        if of["mean"] is None:
+            parts.append(f"{title} unknown")
+            continue
+        over = f"{_count(of['domains'])} {what if of['domains'] > 1 else what.removesuffix('s')}"
+        low, high, mean = (_percent(of[key]) for key in ("low", "high", "mean"))
+        reach = f"{high} %" if low == high else f"{low} to {high} %"
+        parts.append(f"{title} {reach} over {over}, {mean} % on the mean")
+    return "; ".join(parts)
+
+
+def _count(number):
+    return WORDS[number] if number < len(WORDS) else f"{number:,}"
+
+
+def _percent(share):
+    """Per cent in few digits: 14, 2.1, 0.3."""
+    return f"{100 * share:.0f}" if 100 * share >= 9.95 or share == 0 else f"{100 * share:.1f}".removesuffix(".0")
+
+
+def needed(confidence: Number) -> int:
+    """The fewest domains with which `certify` can promise anything at this confidence: 6 for 0.8, 24 for 0.95."""
+    return math.ceil(1 / (_risk(confidence) * (1 - NOISE))) - 1
+
+
+def _risk(confidence):
+    return 1 - criteria.decimal(confidence)
+
+
+def certify(
+    scores: Scores,
+    *,
+    max_fpr: Number | None = None,
+    threshold: Number | Mapping[str, Number | None] | None = None,
+    confidence: Number = CONFIDENCE,
+) -> Certificate:
+    """Bounds the false alarms on a domain that nobody has met, from the domains at hand.
+
+    Domains are the units: the n at hand and the new one count as drawn alike, in any order. Each has a threshold at
+    which its own false alarm rate is just `max_fpr`. The new one's exceeds all but k - 1 of the others' with
+    probability k / (n + 1) at most, whatever the distribution. Of each domain only some clips are known, so for its
+    threshold an upper confidence bound is taken; all n hold together with probability 1 - noise (each at level
+    noise / n, a union bound). Both risks add up to 1 - confidence: k is the greatest number with
+    k / (n + 1) <= (1 - NOISE) (1 - confidence), noise is the rest. With `threshold` given, the same is said of the
+    false alarm rates instead of the thresholds.
+
+    The bound within a domain is the binomial one (Clopper and Pearson 1934) where each clip is its own group.
+    Otherwise the unit is the group, its rate a number from 0 to 1, each group weighs alike, and the bound is Bentkus'
+    ("On Hoeffding's inequalities", 2004), as Bates et al. use it ("Distribution-free, risk-controlling prediction
+    sets", 2021), who also show that walking down the thresholds costs no further correction.
+
+    Args:
+      scores: by record or by clip, with domains; unknown labels are left out.
+      max_fpr: give this: the lowest threshold certified for it is found,
+      threshold: or this: one number, fixed before these scores were seen; or for each domain the one that was chosen
+        without it, None leaving it out (the promise is then for a threshold chosen that way on all of them, nearly).
+      confidence: of the whole statement.
+
+    Raises:
+      InputError: not exactly one of the two, a number outside (0, 1), no domains.
+    """
+    if (max_fpr is None) == (threshold is None):
+        raise InputError(f"certify takes one of max_fpr and threshold, got {max_fpr} and {threshold}")
+    if not 0 < confidence < 1 or (max_fpr is not None and not 0 < max_fpr < 1):
+        raise InputError(f"max_fpr and confidence must lie between 0 and 1, got {max_fpr} and {confidence}")
+    clips = _clips(scores)
+    reals = {name: real for name, own in _each(clips) if len(real := score_file.select(own, own.label == REAL))}
+    if isinstance(threshold, Mapping):
+        reals = {name: real for name, real in reals.items() if threshold.get(name) is not None}
+    n, risk = len(reals), _risk(confidence)
+    exceeding = math.floor((1 - NOISE) * risk * (n + 1))
+    noise = float(risk - Fraction(exceeding, n + 1))
+    about = {"confidence": float(confidence), "domains": n, "exceeding": max(exceeding - 1, 0), "noise": noise}
+    about["needed"] = needed(confidence)
+    sure, what = f"{100 * float(confidence):g} % confidence", noun(scores, n)
+    if exceeding < 1:
+        words_ = f"a promise for a new {noun(scores, 1)} with {sure} needs {about['needed']} {noun(scores)} with real "
+        return Certificate(None, None, statement=f"{words_}clips; {_count(n)} given", **about)
+    level, tell = noise / n, f"with {sure}, as far as {_count(n)} {what} can tell"
+    if threshold is not None:
+        at = threshold if isinstance(threshold, Mapping) else dict.fromkeys(reals, threshold)
+        bounds = [_bound(real, real.score >= np.float32(at[name]), level) for name, real in reals.items()]
+        bound = sorted(bounds, reverse=True)[exceeding - 1]
+        if bound >= 1:
+            statement = f"nothing can be promised {tell}"
+        else:
+            statement = f"at most {_percent_up(bound)} % false alarms on a new {noun(scores, 1)} {tell}"
+        return Certificate(None, bound, statement=statement, **about)
+    assert max_fpr is not None
+    values = [_safe(real, float(max_fpr), level) for real in reals.values()]
+    value = np.sort(np.array(values, clips.score.dtype))[n - exceeding]
+    promise = f"at most {100 * float(max_fpr):g} % false alarms on a new {noun(scores, 1)} {tell}"
+    if not np.isfinite(value):
+        least = math.ceil(math.log(level) / math.log1p(-float(max_fpr)))
+        statement = (
+            f"{promise} cannot be promised: that takes about {least} real clips from each, none of them infinite"
+        )
+        return Certificate(None, None, statement=statement, **about)
+    both = cuts.classes(clips.score, clips.label)
+    found = clip_certify.at_value(both, value, "certified_domain_fpr", {"confidence": confidence, "fpr": max_fpr})
+    return Certificate(found, float(max_fpr), statement=promise, **about)
+
+
+def _percent_up(share):
+    """Per cent with a digit after the point, never less than the share: it stands in a promise."""
+    return f"{math.ceil(1000 * share - 1e-9) / 10:g}"
+
+
+def _bound(reals, wrong, level):
+    """Upper confidence bound of the false alarm rate of a domain, wrong with probability `level` at most."""
+    from scipy import special  # 0.1 s, wanted by few runs
+
+    group = np.unique(reals.group, return_inverse=True)[1]
+    sizes = np.bincount(group)
+    shares = np.bincount(group, wrong) / sizes
+    hits, n = math.ceil(float(shares.sum()) - 1e-9), len(sizes)
+    if hits >= n:
+        return 1.0
+    return float(special.bdtri(hits, n, level if len(sizes) == len(wrong) else level / math.e))
+
+
+def _safe(reals, max_fpr, level):
+    """The lowest threshold at which the bound of a domain's false alarm rate is at most `max_fpr`; inf if none."""
+    values = np.unique(reals.score)
+    low, high = -1, len(values)  # just above the value at `high` the bound holds; above all it may not either
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _bound(reals, reals.score > values[middle], level) <= max_fpr:
+            high = middle
+        else:
+            low = middle
+    return np.inf if high == len(values) else np.nextafter(values[high], values.dtype.type(np.inf))
+
+
+@dataclasses.dataclass(frozen=True)
+class Travel:
+    """What a threshold search is worth on a domain that took no part in it.
+
+    Attributes:
+      thresholds: domain -> the threshold that the other domains choose; None where they choose none.
+      corrected: the criterion's value when each domain is judged at that threshold, every domain weighing alike.
+      interval: 95 %, of a bootstrap of domains and, in each, of groups of clips; the thresholds stay.
+      replicates: those that were defined.
+      unit: what was redrawn, in words.
+    """
+
+    thresholds: dict[str, float | None]
+    corrected: float
+    interval: tuple[float, float]
+    replicates: int
+    unit: str
+
+
+def travel(
+    scores: Scores, criterion: str, *, n: int = REPLICATES, seed: int = 0, **constraint: Number
+) -> Travel | None:
+    """Searches the threshold without each domain in turn and judges that domain at it.
+
+    This is what replaces the bootstrap of `optimism` where domains differ: the luck of a threshold lies in the
+    domains that chose it, and only a domain that did not choose shows it.
+
+    Args:
+      scores: one row per clip, with domains.
+      criterion: a key of `thresholds.CRITERIA`.
+      n: replicates of the bootstrap.
+      seed: of the bootstrap.
+      **constraint: the criterion's numbers.
+
+    Returns:
+      None where fewer than two domains can be judged so, or the criterion is undefined.
+    """
+    found: dict[str, float | None] = {}
+    tables, drawn = [], []
+    for k, (name, own) in enumerate(_each(scores)):
+        others = score_file.select(scores, np.flatnonzero(scores.domain != name))
+        chosen = None
+        if len(others):
+            weights = equal_weights(others)
+            chosen = thresholds.search(others.score, others.label, criterion, weights=weights, **constraint).value
+        found[name] = chosen
+        if chosen is None:
+            continue
+        table = operating_points.confusion(own, chosen)
+        tables.append(table.sum(0))
+        drawn.append(operating_points.draws(table, operating_points.units(own)[0], n=n, seed=seed + k))
+    if len(tables) < 2:
+        return None
+    corrected = _weighed(np.array(tables)[None], len(scores), criterion, constraint)[0]
+    if math.isnan(corrected):
+        return None
+    rng, count = np.random.default_rng(seed), len(tables)
+    who, which = rng.integers(0, count, (n, count)), rng.integers(0, n, (n, count))
+    values = _weighed(np.array(drawn)[who, which], len(scores), criterion, constraint)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return None
+    low, high = np.quantile(values, (0.025, 0.975))
+    unit = f"{count} {noun(scores, count)} and, in each, {_unit(scores)}"
+    return Travel(found, corrected, (float(low), float(high)), len(values), unit)
+
+
+def _weighed(counts, clips, criterion, constraint):
+    """The criterion of draws of domains (draws, domains, 4: tp, fp, fn, tn) with `equal_weights`; NaN if undefined."""
+    tp, fp, fn, tn = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
+    with np.errstate(invalid="ignore"):
+        recall, alarm = tp / (tp + fn), fp / (fp + tn)
+    has = np.isfinite(recall), np.isfinite(alarm)
+    both = has[0].any(1) & has[1].any(1)
+    means = [np.where(h, r, 0)[both].sum(1) / h[both].sum(1) for h, r in zip(has, (recall, alarm), strict=True)]
+    values = np.full(len(tp), np.nan)
+    whole, unit = 1 << 40, Fraction(clips, 2 << 40)  # rates to 1e-12
+    values[both] = [
+        criteria.value_of(criterion, round(whole * t), round(whole * f), whole, whole, constraint, unit)
+        for t, f in zip(*(mean.tolist() for mean in means), strict=True)
+    ]
+    return values
+
+
+def _unit(scores):
+    """What a bootstrap within domains redraws, in words."""
+    named = [operating_points.units(own)[0] for _, own in _each(scores)]
+    if all(groups is None for groups in named):
+        return f"{len(scores):,} clips"
+    groups = sum(len(own) if g is None else len(np.unique(g)) for g, (_, own) in zip(named, _each(scores), strict=True))
+    return f"{groups:,} groups of clips"
+
+
+def summary(runs: Sequence[Scores], *, seed: int = 0) -> dict[str, Any]:
+    """Left-out scores of several seeds: mean, worst, and every domain, with intervals over clips and seeds.
+
+    The bootstrap draws groups of clips within each domain, and seeds. The domains stay the same: what another choice
+    of domains would change, the spread between them shows. The worst domain's interval is that of its own figure.
+
+    Args:
+      runs: one per seed, by record or by clip, of the same clips, with domains; unknown labels are left out.
+      seed: of the bootstrap.
+
+    Returns:
+      For crossval.json, strict: seeds, clips, real, fake, domains (their number), noun, unit, replicates;
+      mean_auc, worst_auc, mean_eer, worst_eer, each {value, low, high}, and worst_domain (the lowest AUC's);
+      pooled {auc, eer}, of all clips together; rows, one per domain: domain, real, fake, auc, eer as {value, low,
+      high, seeds (each seed's value)}; words, one sentence. Undefined figures are None.
+
+    Raises:
+      InputError: no runs, no domains, other clips from run to run.
+    """
+    if not runs:
+        raise InputError("a summary needs the scores of at least one seed; got none")
+    clips = [_clips(scores) for scores in runs]
+    first = clips[0]
+    for other in clips[1:]:
+        if not all(np.array_equal(getattr(first, name), getattr(other, name)) for name in ("clip", "label", "domain")):
+            raise InputError("the seeds scored different clips; a summary needs one file per seed, of the same records")
+    replicates = min(REPLICATES, operating_points.replicates(len(first)))
+    rng = np.random.default_rng(seed)
+    names, index = _numbered(first)
+    count = len(names)
+    parts = [np.flatnonzero(index == k) for k in range(count)] + [np.arange(len(first))]  # domains, and all together
+    values = np.full((count + 1, len(runs), replicates + 1, 2), np.nan)  # AUC and EER
+    fake = first.label == FAKE
+    for rows, copies in redrawn.draws(len(first), _groups(first), replicates, rng, index):
+        for s, one in enumerate(clips):
+            for part, of in enumerate(parts):
+                if len(np.unique(fake[of])) == 2:
+                    found = redrawn.ranking(one.score[of], fake[of], copies[:, of])
+                    values[part, s, rows] = np.stack([found["auc"], found["eer"]], -1)
+    seeds = rng.integers(0, len(runs), (replicates, len(runs)))
+    means = np.stack([_over_seeds(value, seeds) for value in values])
+    table: list[dict[str, Any]] = []
+    for k, name in enumerate(names):
+        row = {"domain": name, "real": int((~fake[parts[k]]).sum()), "fake": int(fake[parts[k]].sum())}
+        for m, metric in enumerate(("auc", "eer")):
+            row[metric] = operating_points.interval(means[k, :, m]) | {"seeds": values[k, :, 0, m].tolist()}
+        table.append(row)
+    judged = np.flatnonzero(np.isfinite(means[:count, 0, 0]))
+    over = means[judged].mean(0) if len(judged) else np.full((replicates + 1, 2), np.nan)
+    table = plain(table)
+    worst = {metric: spread(table, metric, high_is_worse=metric == "eer")["worst"] for metric in ("auc", "eer")}
+    of_worst = {metric: _row(table, name, metric) for metric, name in worst.items()}
+    result = {
+        "seeds": len(runs),
+        "clips": len(first),
+        "real": int((~fake).sum()),
+        "fake": int(fake.sum()),
+        "domains": count,
+        "noun": noun(first, 1),
+        "unit": f"{_unit(first)} within {count} {noun(first, count)}",
+        "replicates": replicates,
+        "mean_auc": operating_points.interval(over[:, 0]),
+        "worst_auc": of_worst["auc"],
+        "worst_domain": worst["auc"],
+        "mean_eer": operating_points.interval(over[:, 1]),
+        "worst_eer": of_worst["eer"],
+        "pooled": {name: operating_points.interval(means[count, :, k]) for k, name in enumerate(("auc", "eer"))},
+        "rows": table,
+    }
+    result = plain(result)
+    return result | {"words": _told(result)}
+
+
+def _row(rows, name, metric):
+    for row in rows:
+        if row["domain"] == name:
+            return {key: row[metric][key] for key in ("value", "low", "high")}
+    return {"value": None, "low": None, "high": None}
+
+
+def _over_seeds(values, drawn):
+    """(replicates + 1, metrics): the mean of all seeds, then of the seeds redrawn for each replicate."""
+    replicates = np.arange(len(drawn))[:, None]
+    return np.concatenate([values[:, 0].mean(0)[None], values[drawn, replicates + 1].mean(1)])
+
+
+def _told(found):
+    """The summary's sentence."""
+    mean, worst = found["mean_auc"]["value"], found["worst_auc"]["value"]
+    judged = sum(row["auc"]["value"] is not None for row in found["rows"])
+    what = found["noun"] + "s" * (judged != 1)
+    if mean is None:
+        return f"no {found['noun']} has both real and fake clips, so none can be judged on its own"
+    return (
+        f"AUC {mean:.3f} on the mean over {_count(judged)} {what}, {worst:.3f} on the worst ({found['worst_domain']}); "
+        f"EER {_percent(found['mean_eer']['value'])} % on the mean, {_percent(found['worst_eer']['value'])} % at worst"
+    )
+
+
+def _clips(scores: Scores) -> Scores:
+    """Clips with known labels and domains."""
+    if scores.domain is None:
+        raise InputError("these scores have no column 'domain'; python -m dfjax.crossval writes such")
+    clips = score_file.by_clip(score_file.known(scores))
+    if not len(clips):
+        raise InputError("no clip has a known label; expected scores of labelled clips")
+    return clips
+
+
+def _each(scores: Scores) -> Iterator[tuple[str, Scores]]:
+    """(name, its rows) of every domain, by name."""
+    names, index = _numbered(scores)
+    for k, name in enumerate(names):
+        yield name, score_file.select(scores, index == k)
+
+
+def _numbered(scores: Scores) -> tuple[list[str], np.ndarray]:
+    """Names of the domains, and the number of each row's."""
+    names, index = np.unique(np.asarray(scores.domain), return_inverse=True)
+    return names.tolist(), index
+
+
+def _groups(scores):
+    """(n,) what is redrawn within domains: a clip's group, or the clip itself where its domain has too few."""
+    names, index = _numbered(scores)
+    unit = np.arange(len(scores))
+    for k in range(len(names)):
+        rows = np.flatnonzero(index == k)
+        groups, _ = operating_points.units(score_file.select(scores, rows))
+        if groups is not None:
+            unit[rows] = len(scores) + np.unique(groups, return_inverse=True)[1]
+    return unit

@@ -1,0 +1,136 @@
+"""A decision on scores of left-out domains; what it is on validation scores stands in tests/test_tune.py."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from dfjax.decide import calibration, domains, metrics, operating_points, score_file, thresholds
+from dfjax.decide.decision import decide, read_decision, write_decision
+from dfjax.records import InputError
+
+
+@pytest.fixture(autouse=True)
+def few_replicates(monkeypatch):
+    monkeypatch.setattr(operating_points, "replicates", lambda clips: 100)
+
+
+def make(count=7, clips=120, *, sd=1.0, seed=0, **header):
+    """Two windows per clip; the clips of a domain share a shift, and its share of fakes is its own."""
+    rng = np.random.default_rng(seed)
+    n = count * clips
+    of = np.arange(n) // clips
+    label = (rng.random(n) < rng.uniform(0.2, 0.8, count)[of]).astype(np.int32)
+    score = 3.0 * label + sd * rng.normal(size=count)[of] + rng.normal(size=n)
+    rows, names = np.repeat(np.arange(n), 2), np.array([f"source_{k}" for k in of])
+    clip = np.array([f"{name}/{i}" for i, name in enumerate(names)])
+    return score_file.Scores(
+        id=np.char.add(clip[rows], np.tile(["#0", "#1"], n)),
+        clip=clip[rows],
+        group=clip[rows],
+        label=label[rows],
+        method=np.where(label, "g", "")[rows],
+        score=score[rows] + np.tile([-0.5, 0.5], n),
+        header={"split": "left_out", "dataset": "demo", "left_out_by": "domain"} | header,
+        domain=names[rows],
+    )
+
+
+def test_a_threshold_of_left_out_domains_weighs_them_alike_and_says_what_a_new_one_may_expect(tmp_path):
+    scores = make()
+    decision = decide(scores)
+    write_decision(tmp_path / "decision.json", decision)
+    assert read_decision(tmp_path / "decision.json") == decision == json.loads(json.dumps(decision, allow_nan=False))
+    clips = score_file.by_clip(scores)
+    chosen = thresholds.search(clips.score, clips.label, "balanced_accuracy", weights=domains.equal_weights(clips))
+    assert (decision["criterion"], decision["split"]) == ("balanced_accuracy", "left_out")
+    assert decision["threshold"] == chosen.value and decision["value"] == chosen.score
+    at = metrics.at_threshold(clips.score, clips.label, chosen.value)
+    assert decision["counts"] == {name: at[name] for name in ("tp", "fp", "fn", "tn")}  # clips as they are
+    found = decision["domains"]
+    assert found["count"] == 7 and [row["domain"] for row in found["rows"]] == [f"source_{k}" for k in range(7)]
+    alarms = [row["false_alarms"]["value"] for row in found["rows"]]
+    assert found["false_alarms"]["mean"] == pytest.approx(np.mean(alarms))
+    assert (found["false_alarms"]["low"], found["false_alarms"]["high"]) == (min(alarms), max(alarms))
+    assert found["words"] == domains.words(found["rows"], "sources") and "over seven sources" in found["words"]
+    balanced = 1 - (found["false_alarms"]["mean"] + found["misses"]["mean"]) / 2
+    assert decision["value"] == pytest.approx(balanced)  # the mean over domains is what was maximised
+    worth = domains.travel(clips, "balanced_accuracy", n=100)
+    assert decision["corrected_value"] == pytest.approx(worth.corrected) and worth.corrected < decision["value"]
+    assert "7 sources and, in each, 840 clips" in decision["bootstrap"]["unit"]
+    assert {row["domain"]: row["threshold_without"] for row in found["rows"]} == worth.thresholds
+    certificate = domains.certify(clips, threshold=worth.thresholds)
+    assert found["certificate"] == certificate.to_json() and certificate.max_fpr > max(alarms)
+
+
+def test_the_calibration_knows_how_domains_differ():
+    near, far = decide(make(sd=0.0))["calibration"], decide(make(sd=2.0))["calibration"]
+    assert near["domain_sd"] < 0.5 < far["domain_sd"] and far["domains"] == 7
+    llr = np.array([3.0])
+    even = [
+        calibration.logits(llr, {"slope": 1.0, "intercept": 0.0, "prior": 0.5, "domain_sd": c["domain_sd"]})
+        for c in (near, far)
+    ]
+    assert 0 < even[1][0] < even[0][0] <= 3.0
+    assert "domain_sd" not in decide(dataclasses.replace(make(), header={"split": "validation"}))["calibration"]
+
+
+@pytest.mark.parametrize("missing", ["column", "split"])
+def test_without_domains_or_another_split_the_decision_is_the_old_one(missing):
+    scores = make()
+    plain = dataclasses.replace(scores, domain=None, header=scores.header | {"split": "validation"})
+    if missing == "column":
+        scores = dataclasses.replace(scores, domain=None)
+    else:
+        scores = dataclasses.replace(scores, header=scores.header | {"split": "validation"})
+    decision = decide(scores)
+    assert decision | {"split": "validation"} == decide(plain) and "domains" not in decision
+    assert decision["criterion"] == "f1"
+
+
+@pytest.mark.parametrize("split", ["test", "train"])
+def test_domains_do_not_open_the_test_split(split):
+    with pytest.raises(InputError, match=f"split '{split}'"):
+        decide(make(split=split))
+
+
+@pytest.mark.parametrize(
+    "criterion, constraint", [("f1", {}), ("cost", {"c_fp": 5, "c_fn": 1}), ("recall_at_fpr", {"max_fpr": 0.1})]
+)
+def test_every_criterion_travels(criterion, constraint):
+    decision = decide(make(), criterion, **constraint)
+    low, high = decision["confidence_interval"]
+    assert decision["status"] == "ok" and low <= decision["corrected_value"] <= high
+    if criterion == "recall_at_fpr":
+        assert decision["domains"]["false_alarms"]["mean"] <= 0.1
+    hard = decide(make(sd=9.0), "recall_at_precision", min_precision=0.999)
+    assert hard["status"] in ("ok", "infeasible") and json.dumps(hard, allow_nan=False)
+
+
+def test_a_threshold_is_certified_for_a_new_domain():
+    decision = decide(make(clips=300), certified=0.8, by_domain=True, max_fpr=0.1)
+    assert decision["criterion"] == "certified_domain_fpr" and decision["domains"]["false_alarms"]["high"] < 0.1
+    assert "at most 10 % false alarms on a new source" in decision["message"]
+    assert decision["domains"]["certificate"]["statement"] == decision["message"]
+    short = decide(make(), certified=0.95, by_domain=True, max_fpr=0.1)
+    assert short["threshold"] is None and short["status"] == "infeasible" and "needs 24 sources" in short["message"]
+    assert short["domains"]["false_alarms"]["mean"] is None
+    by_clip = decide(make(), certified=0.95, max_fpr=0.1)
+    assert by_clip["criterion"] == "certified_fpr" and by_clip["domains"]["certificate"] is None
+
+
+@pytest.mark.parametrize("how", [{}, {"certified": 0.8, "min_recall": 0.9}, {"certified": 0.8}])
+def test_a_promise_for_new_domains_needs_what_it_needs(how):
+    with pytest.raises(InputError, match="a guarantee for a new domain takes"):
+        decide(make(), by_domain=True, **how)
+    with pytest.raises(InputError, match="crossval"):
+        decide(make(split="validation"), by_domain=True, certified=0.8, max_fpr=0.1)
+
+
+def test_one_domain_and_methods_promise_nothing():
+    alone = decide(make(1))
+    assert alone["corrected_value"] is None and "needs 6 sources" in alone["domains"]["certificate"]["statement"]
+    assert alone["calibration"]["domain_sd"] is None
+    methods = decide(make(left_out_by="method"))
+    assert methods["domains"]["certificate"] is None and "over seven methods" in methods["domains"]["words"]
