@@ -3,6 +3,9 @@
 python -m dfjax.tune --workdir runs/audio_focal --criterion recall_at_precision --min_precision 0.95
 python -m dfjax.tune --scores validation.csv --criterion youden
 python -m dfjax.tune --workdir runs/audio_focal --certify --max_fpr 0.01
+python -m dfjax.tune --workdir runs/audio_focal-without-domain --split left_out --certify --by_domain --max_fpr 0.1
+
+A run of dfjax.crossval has scores of left-out sources too: a threshold for places where the detector has never been.
 """
 
 import argparse
@@ -15,7 +18,7 @@ from typing import Any
 
 from etils import epath
 
-from dfjax.decide import metrics, score_file, thresholds
+from dfjax.decide import domains, metrics, score_file, thresholds
 from dfjax.decide.decision import decide, write_decision
 from dfjax.decide.decision import read_decision as read_decision
 from dfjax.decide.score_file import Scores
@@ -23,6 +26,7 @@ from dfjax.records import InputError
 from dfjax.reporting import report
 from dfjax.runtime import cli
 
+VALIDATION = "validation"
 SHOWN = ("accuracy", "precision", "recall", "f1", "balanced_accuracy")
 CONSTRAINTS = {
     "beta": "of f_beta: how many times recall counts as much as precision",
@@ -47,11 +51,16 @@ def table(decision: Mapping[str, Any], test: Scores | None = None) -> str:
         lines.append(_row(decision["criterion"], float(decision["threshold"]), decision["tuned"]))
     if decision["corrected_value"] is not None:
         low, high = decision["confidence_interval"]
+        new = f"a new {decision['domains']['noun']}" if "domains" in decision else "new data"
         lines.append(
-            f"{decision['criterion']} {decision['value']:.4f} here; on new data expect "
+            f"{decision['criterion']} {decision['value']:.4f} here; on {new} expect "
             f"{decision['corrected_value']:.4f} [{low:.4f}, {high:.4f}] (optimism removed, 95 %, "
             f"over {decision['bootstrap']['unit']})"
         )
+    if found := decision.get("domains"):
+        lines += [f"at this threshold: {found['words']}", *_by_domain(found)]
+        if (certificate := found["certificate"]) and certificate["statement"] != decision["message"]:
+            lines.append(certificate["statement"])
     if band := decision["band"]:
         lines.append(
             f"no verdict from {float(band['real_below']):.4f} to {float(band['fake_from']):.4f}: "
@@ -74,8 +83,22 @@ def _row(name, threshold, found):
     return f"{name:22}{threshold:12.4f}" + "".join(f"{cell:>11}" for cell in cells)
 
 
+def _by_domain(found):
+    """A line for each domain: its clips, AUC and EER, and both errors at the threshold."""
+    cell = lambda value: "-" if value is None else f"{value:.4f}"  # noqa: E731
+    heads = ("real", "fake", "AUC", "EER", "alarms", "misses")
+    lines = [f"{found['noun']:22}" + "".join(f"{head:>11}" for head in heads)]
+    for row in found["rows"]:
+        values = [row["auc"], row["eer"], row["false_alarms"]["value"], row["misses"]["value"]]
+        cells = [str(row["real"]), str(row["fake"]), *map(cell, values)]
+        lines.append(f"{row['domain'] or '(unnamed)':22}" + "".join(f"{text:>11}" for text in cells))
+    return lines
+
+
 def find_scores(workdir: str | os.PathLike, split: str, dataset: str | None = None) -> epath.Path | None:
     """The score file of a run for a split of a data set, the one it was trained on if None; None if there is none.
+
+    The split 'left_out' is of all data sets that dfjax.crossval trained on.
 
     Raises:
       InputError: the folder is no run.
@@ -87,8 +110,26 @@ def find_scores(workdir: str | os.PathLike, split: str, dataset: str | None = No
         raise InputError(
             f"{workdir} holds no run (no readable config.json); give the workdir of a dfjax.run"
         ) from error
-    found = path.parent / "scores" / f"{(dataset or trained_on).replace('/', '-')}.{split}.csv"
+    stem = "" if split == score_file.LEFT_OUT else f"{(dataset or trained_on).replace('/', '-')}."
+    found = path.parent / "scores" / f"{stem}{split}.csv"
     return found if found.exists() else None
+
+
+def choose_split(workdir: str | os.PathLike, dataset: str | None = None) -> str:
+    """The split whose scores a run's threshold is to be chosen on: that of its decision, 'left_out' or 'validation'.
+
+    Without a decision: 'left_out' where only those scores are there. Of another data set: 'validation'.
+
+    Raises:
+      InputError: the folder is no run.
+    """
+    if dataset or not find_scores(workdir, score_file.LEFT_OUT):
+        return VALIDATION
+    try:
+        chosen = read_decision(epath.Path(workdir) / "decision.json").get("split")
+    except InputError:
+        chosen = None
+    return score_file.LEFT_OUT if chosen == score_file.LEFT_OUT or not find_scores(workdir, VALIDATION) else VALIDATION
 
 
 def renew_report(workdir: str | os.PathLike, decision: dict[str, Any], validation: Scores, test: Scores | None) -> str:
@@ -114,16 +155,29 @@ def parser() -> argparse.ArgumentParser:
         "--dataset",
         help="of --workdir: tune on the validation scores of this dataset, not of the one trained on",
     )
-    result.add_argument("--criterion", default="f1", help=f"one of {', '.join(thresholds.CRITERIA)}")
+    result.add_argument(
+        "--split",
+        choices=[VALIDATION, score_file.LEFT_OUT],
+        help="of --workdir: choose on validation scores or on those of left-out sources (default: as its decision did)",
+    )
+    result.add_argument(
+        "--criterion",
+        help=f"one of {', '.join(thresholds.CRITERIA)} (default: f1; on left-out sources balanced_accuracy)",
+    )
     for name, text in CONSTRAINTS.items():
         result.add_argument(f"--{name}", type=float, help=text)
     result.add_argument(
         "--certify",
         type=float,
         nargs="?",
-        const=0.95,
+        const=math.nan,
         metavar="CONFIDENCE",
-        help="guarantee --min_recall or --max_fpr on new clips, instead of a criterion",
+        help="guarantee --min_recall or --max_fpr on new clips, instead of a criterion (default 0.95)",
+    )
+    result.add_argument(
+        "--by_domain",
+        action="store_true",
+        help=f"with --certify: guarantee --max_fpr on a new source (default {domains.CONFIDENCE})",
     )
     result.add_argument("--abstain", type=float, metavar="RATE", help="add a band without verdict")
     result.add_argument("--deploy_prior", type=float, metavar="P", help="share of fakes where it will be used")
@@ -137,19 +191,25 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Reads scores, decides, writes the decision, prints a table."""
     flags = parser().parse_args()
-    path = flags.scores or find_scores(flags.workdir, "validation", flags.dataset)
+    split = flags.split or (choose_split(flags.workdir, flags.dataset) if flags.workdir else VALIDATION)
+    path = flags.scores or find_scores(flags.workdir, split, flags.dataset)
+    if path is None and split == score_file.LEFT_OUT:
+        raise InputError(f"{flags.workdir} has no scores of left-out sources; make some with python -m dfjax.crossval")
     if path is None:
         raise InputError(
-            f"{flags.workdir} has no validation scores{f' of {flags.dataset}' if flags.dataset else ''} yet; let "
-            "dfjax.run "
-            f"finish, make some with python -m dfjax.evaluate --split validation, or give --scores"
+            f"{flags.workdir} has no validation scores{f' of {flags.dataset}' if flags.dataset else ''} yet; "
+            "let dfjax.run finish, make some with python -m dfjax.evaluate --split validation, or give --scores"
         )
     constraint = {name: getattr(flags, name) for name in CONSTRAINTS if getattr(flags, name) is not None}
+    certified = flags.certify
+    if certified is not None and math.isnan(certified):
+        certified = domains.CONFIDENCE if flags.by_domain else 0.95
     scores = score_file.read(path)
     decision = decide(
         scores,
         flags.criterion,
-        certified=flags.certify,
+        certified=certified,
+        by_domain=flags.by_domain,
         abstain=flags.abstain,
         deploy_prior=flags.deploy_prior,
         **constraint,
@@ -161,7 +221,8 @@ def main() -> None:
     test = score_file.read(found) if found else None
     note = None
     if flags.workdir and not flags.out:
-        note = renew_report(flags.workdir, decision, scores, test)
+        own = find_scores(flags.workdir, VALIDATION) if split == score_file.LEFT_OUT else None
+        note = renew_report(flags.workdir, decision, score_file.read(own) if own else scores, test)
     print(json.dumps(decision, allow_nan=False) if flags.json else table(decision, test))
     if note:
         print(note, file=sys.stderr if flags.json else sys.stdout)

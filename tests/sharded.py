@@ -66,10 +66,8 @@ def bytes_each(state):
 
 def reloaded(folder, state, place):
     """Whether a checkpoint of `state` comes back bit for bit to where `place` says."""
-    _, like = train_step.create(
-        lambda rngs: Small(rngs=rngs), optax.adamw(1e-3), jax.random.key(0),
-        ema=True, sharding=place, shapes_only=True,
-    )  # fmt: skip
+    words = {"ema": True, "sharding": place, "shapes_only": True}
+    _, like = train_step.create(lambda rngs: Small(rngs=rngs), optax.adamw(1e-3), jax.random.key(0), **words)
     with checkpoint.manager(folder) as checkpoints:
         checkpoint.save(checkpoints, state, {"average_precision": 0.5})
         back = checkpoint.restore(checkpoints, STEPS, like)

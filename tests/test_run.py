@@ -180,24 +180,28 @@ def command(*words, timeout=120):
     )
 
 
+FOCAL = ["dfjax.run", "--config", "experiments/audio_focal.py"]
+FOLDER = ["dfjax.run", "--config", "experiments/audio_focal.py:folder_audio"]
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
         (["dfjax.run"], "--config is missing"),
         (["dfjax.run", "--config", "experiments/none.py"], "experiments/none.py"),
         (["dfjax.run", "--config", "experiments/audio_focal.py:nowhere"], "Unknown dataset 'nowhere'; expected one of"),
-        (["dfjax.run", "--config", "experiments/audio_focal.py", "--config.model.name=resnet_big"], "Unknown model 'resnet_big'; expected one of"),
-        (["dfjax.run", "--config", "experiments/audio_focal.py", "--config.decision.criterion=f3"], "f3"),
-        (["dfjax.run", "--config", "experiments/audio_focal.py", "--config.loss.name=hinge"], "hinge"),
-        (["dfjax.run", "--config", "experiments/audio_focal.py", "--config.train.batch=many"], "many"),
-        (["dfjax.run", "--config", "experiments/audio_focal.py", "--config.train.stepz=3"], "stepz"),
-        (["dfjax.run", "--config", "experiments/audio_focal.py:folder_audio"], "needs --source"),
-        (["dfjax.run", "--config", "experiments/audio_focal.py:folder_audio", "--source", "/nowhere/at/all"], "/nowhere/at/all is not a folder"),
+        ([*FOCAL, "--config.model.name=resnet_big"], "Unknown model 'resnet_big'; expected one of"),
+        ([*FOCAL, "--config.decision.criterion=f3"], "f3"),
+        ([*FOCAL, "--config.loss.name=hinge"], "hinge"),
+        ([*FOCAL, "--config.train.batch=many"], "many"),
+        ([*FOCAL, "--config.train.stepz=3"], "stepz"),
+        (FOLDER, "needs --source"),
+        ([*FOLDER, "--source", "/nowhere/at/all"], "/nowhere/at/all is not a folder"),
         (["dfjax.predict", "--workdir", "/nowhere/at/all", "pyproject.toml"], "holds no run"),
         (["dfjax.tune", "--scores", "/nowhere.csv", "--criterion", "f1"], "/nowhere.csv"),
         (["dfjax.prepare", "no_such_dataset"], "Unknown dataset 'no_such_dataset'"),
     ],
-)  # fmt: skip
+)
 def test_a_users_mistake_is_one_line_and_exit_code_2(words, expected, tmp_path):
     if words[0] == "dfjax.run" and len(words) > 1:
         words = [*words, "--workdir", tmp_path / "w", "--data_dir", tmp_path / "d"]
@@ -224,9 +228,7 @@ def test_a_source_that_cannot_be_trained_on_leaves_nothing(tree, expected, recor
     if tree == "one class":
         (source / "real").mkdir()
         (source / "real" / "a.wav").write_bytes((recordings / "test/real/clip 1.wav").read_bytes())
-    result = command(
-        "dfjax.run", "--config", "experiments/audio_focal.py:folder_audio", "--source", source, "--workdir", tmp_path / "w", "--data_dir", tmp_path / "d"
-    )  # fmt: skip
+    result = command(*FOLDER, "--source", source, "--workdir", tmp_path / "w", "--data_dir", tmp_path / "d")
     assert result.returncode == 2 and "Traceback" not in result.stderr
     assert expected in result.stderr
     assert not (tmp_path / "w").exists()

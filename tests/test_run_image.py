@@ -43,9 +43,8 @@ def pictures(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(pictures, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "pictures"
-    report = run.run(
-        experiment(), folder, name="small", data_dir=tmp_path_factory.mktemp("data"), source=pictures, progress=False
-    )  # fmt: skip
+    data = tmp_path_factory.mktemp("data")
+    report = run.run(experiment(), folder, name="small", data_dir=data, source=pictures, progress=False)
     return folder, report
 
 
@@ -71,9 +70,8 @@ def test_predict_agrees_with_the_score_file_and_draws_a_heat_map(finished, pictu
 
 @pytest.mark.slow
 def test_training_on_made_fakes_runs_end_to_end(pictures, tmp_path):
-    report = run.run(
-        experiment(image_self_blended), tmp_path / "w", name="made", data_dir=tmp_path / "d", source=pictures, progress=False
-    )  # fmt: skip
+    words = {"data_dir": tmp_path / "d", "source": pictures, "progress": False}
+    report = run.run(experiment(image_self_blended), tmp_path / "w", name="made", **words)
     assert report["counts"]["test"]["fake"] == COUNTS["test"][1]
 
 
@@ -85,9 +83,8 @@ def test_videos_are_counted_and_judged_as_clips(tmp_path):
             for i in range(min(counts[label], 4)):
                 identity += 1
                 fixtures.video(root / split / name / f"clip{i}.mp4", pictures=_talking(identity))
-    report = run.run(
-        experiment(config_name="folder-crops"), tmp_path / "w", name="videos", data_dir=tmp_path / "d", source=root, progress=False
-    )  # fmt: skip
+    words = {"data_dir": tmp_path / "d", "source": root, "progress": False}
+    report = run.run(experiment(config_name="folder-crops"), tmp_path / "w", name="videos", **words)
     scores = score_file.read(next((tmp_path / "w" / "scores").glob("*.test.csv")))
     clips = score_file.by_clip(scores)
     assert len(scores) > len(clips) == report["counts"]["test"]["real"] + report["counts"]["test"]["fake"]

@@ -127,10 +127,15 @@ def reported(workdir):
     validation, test = (score_file.read(workdir / f"scores/demo.{split}.csv") for split in ("validation", "test"))
     subgroups = {"gender": {clip: ("f", "m")[int(clip) % 2] for clip in set(test.clip.tolist())}}
     made = report.build(
-        validation=validation, test=test, decision=decide(validation), subgroups=subgroups,
-        train_counts={"real": 5000, "fake": 500, "groups": 60}, train_methods={"other"},
-        ledger=Ledger(sampling=1.5).to_json(), run={"name": "trial", "dataset": "demo"},
-    )  # fmt: skip
+        validation=validation,
+        test=test,
+        decision=decide(validation),
+        train_counts={"real": 5000, "fake": 500, "groups": 60},
+        ledger=Ledger(sampling=1.5).to_json(),
+        run={"name": "trial", "dataset": "demo"},
+        train_methods={"other"},
+        subgroups=subgroups,
+    )
     report.write(workdir, made, validation, test, subgroups)
     return workdir
 
@@ -189,10 +194,8 @@ def test_a_plain_csv_is_enough_and_json_is_one_line(tmp_path, monkeypatch, capsy
     scores = make()
     rows = (f"{y},{float(s)!r}\n" for y, s in zip(scores.label, scores.score, strict=True))
     (tmp_path / "plain.csv").write_text("label,score\n" + "".join(rows))
-    code, out, _ = run(
-        monkeypatch, capsys, "--scores", tmp_path / "plain.csv", "--criterion", "youden", "--json",
-        "--out", tmp_path / "new/decision.json",
-    )  # fmt: skip
+    words = ["--scores", tmp_path / "plain.csv", "--criterion", "youden", "--out", tmp_path / "new/decision.json"]
+    code, out, _ = run(monkeypatch, capsys, *words, "--json")
     assert code == 0 and out.count("\n") == 1
     assert strict(out) == read_decision(tmp_path / "new/decision.json")
     assert strict(out)["clips"] == {"fake": 110, "real": 1090}  # rows are clips

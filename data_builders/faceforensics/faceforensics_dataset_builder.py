@@ -22,12 +22,13 @@ LISTS = {"train.json": ("train", 360), "val.json": ("validation", 70), "test.jso
 LISTS_FROM = "dataset/splits/ of github.com/ondyari/FaceForensics"
 
 # Clips cut from the same YouTube video (by the authors' conversion_dict.json): 22 videos give 45 clips.
-SAME_SOURCE = (
-    ("331", "332"), ("524", "525"), ("566", "567"), ("605", "606"), ("614", "615"), ("618", "619"),
-    ("639", "640"), ("685", "686", "687"), ("755", "756"), ("766", "767"), ("769", "770"), ("787", "788"),
-    ("837", "838"), ("875", "876"), ("883", "884"), ("937", "938"), ("942", "943"), ("954", "955"),
-    ("967", "968"), ("973", "974"), ("982", "983"), ("993", "994"),
-)  # fmt: skip
+SAME_SOURCE = tuple(
+    tuple(clips.split("+"))
+    for clips in """
+    331+332 524+525 566+567 605+606 614+615 618+619 639+640 685+686+687 755+756 766+767 769+770
+    787+788 837+838 875+876 883+884 937+938 942+943 954+955 967+968 973+974 982+983 993+994
+    """.split()
+)
 # Seven of these videos give a clip to train and one to val or test; without the latter nothing is shared.
 SHARED_WITH_TRAIN = ("606", "640", "755", "837", "875", "955", "982")
 

@@ -170,10 +170,9 @@ def _run(program: bytes, storages: _Storages, path: pathlib.Path) -> Any:
                     stack.append(None)
                 case "NEWTRUE" | "NEWFALSE":
                     stack.append(opcode.name == "NEWTRUE")
-                case (
-                    "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT"
-                    | "BINUNICODE" | "SHORT_BINUNICODE" | "BINUNICODE8"
-                ):  # fmt: skip
+                case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT":
+                    stack.append(arg)
+                case "BINUNICODE" | "SHORT_BINUNICODE" | "BINUNICODE8":
                     stack.append(arg)
                 case "EMPTY_DICT":
                     stack.append({})

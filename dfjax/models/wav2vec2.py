@@ -54,10 +54,8 @@ class FeatureLayer(nnx.Module):
     """One strided convolution of the feature encoder, its norm if it has one, GELU."""
 
     def __init__(self, i: int, size: Size, *, dtype, rngs: nnx.Rngs):
-        self.conv = nnx.Conv(
-            size.conv_dim if i else 1, size.conv_dim, KERNELS[i], STRIDES[i],
-            padding="VALID", use_bias=size.conv_bias, dtype=dtype, rngs=rngs,
-        )  # fmt: skip
+        words = {"padding": "VALID", "use_bias": size.conv_bias, "dtype": dtype, "rngs": rngs}
+        self.conv = nnx.Conv(size.conv_dim if i else 1, size.conv_dim, KERNELS[i], STRIDES[i], **words)
         if size.group_norm:
             groups = {"num_groups": size.conv_dim, "epsilon": 1e-5, "dtype": dtype, "rngs": rngs}
             self.layer_norm = None if i else nnx.GroupNorm(size.conv_dim, **groups)
@@ -85,10 +83,9 @@ class Positions(nnx.Module):
         kernel = self.kernel[...]
         kernel = self.scale[...] * kernel / jnp.sqrt((kernel**2).sum((1, 2), keepdims=True))
         half, even = len(kernel) // 2, 1 - len(kernel) % 2
-        y = jax.lax.conv_general_dilated(
-            x.astype(self.dtype), kernel.astype(self.dtype), (1,), [(half, half - even)],
-            dimension_numbers=("NWC", "WIO", "NWC"), feature_group_count=self.groups,
-        )  # fmt: skip
+        layout = {"dimension_numbers": ("NWC", "WIO", "NWC"), "feature_group_count": self.groups}
+        x, kernel, padding = x.astype(self.dtype), kernel.astype(self.dtype), [(half, half - even)]
+        y = jax.lax.conv_general_dilated(x, kernel, (1,), padding, **layout)
         return jax.nn.gelu(y + self.bias[...].astype(self.dtype)[None, None], approximate=False)
 
 

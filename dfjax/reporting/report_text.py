@@ -221,14 +221,12 @@ def _ranking(ranking: dict) -> str:
 
 
 def _methods(methods: list[dict]) -> str:
-    rows = [
-        [
-            (escape(m["method"]) or "(unnamed)") + (" (unseen)" if m["unseen"] else ""), f"{m['clips']:,}",
-            percent(m["recall_half"], False), percent(m["recall"]) if m["recall"] else "",
-            "undefined" if m["eer"] is None else f"{100 * m['eer']:.1f} %",
-        ]
-        for m in methods
-    ]  # fmt: skip
+    rows = []
+    for m in methods:
+        name = (escape(m["method"]) or "(unnamed)") + (" (unseen)" if m["unseen"] else "")
+        tuned = percent(m["recall"]) if m["recall"] else ""
+        eer = "undefined" if m["eer"] is None else f"{100 * m['eer']:.1f} %"
+        rows.append([name, f"{m['clips']:,}", percent(m["recall_half"], False), tuned, eer])
     note = "Recall of the fake class; intervals are Wilson's over clips; EER against all real clips."
     note += " Unseen: not in training." if any(m["unseen"] for m in methods) else ""
     return table(["generator", "clips", "recall at 0.5", "recall tuned", "EER"], rows) + f"\n\n{note}"

@@ -146,8 +146,8 @@ def main():
         for row in rows:
             if args.peak:
                 row["share_of_peak"] = row["score"] * rows[0]["gflop"] / 1e3 / args.peak
-            row = {key: np.format_float_positional(v, 4, fractional=False) if isinstance(v, float) else v
-                   for key, v in row.items()}  # fmt: skip
+            numbers = {key: value for key, value in row.items() if isinstance(value, float)}
+            row |= {key: np.format_float_positional(v, 4, fractional=False) for key, v in numbers.items()}
             setting = {"batch": args.batch, "dtype": args.dtype, "device": device}
             print(json.dumps({"model": name, **setting, **row}), flush=True)
 

@@ -194,10 +194,8 @@ def our_epochs(build, clips: np.ndarray, labels: np.ndarray) -> float:
             sampling.draw(keys[0], data["strata"], BATCH), devices.split_batch(mesh)
         )
         x = audio.random_cut(keys[1], data["audio"][rows], data["length"][rows], int(RATE * SECONDS))
-        return train_step.update(
-            state, x, data["label"][rows], keys[2], graphdef=graphdef, tx=tx,
-            loss=lambda logits, y, step: losses.focal(logits, y, gamma=2.0),
-        )  # fmt: skip
+        loss = lambda logits, y, step: losses.focal(logits, y, gamma=2.0)
+        return train_step.update(state, x, data["label"][rows], keys[2], graphdef=graphdef, tx=tx, loss=loss)
 
     run = train_step.compile_steps(one_step, 1, everywhere)
 

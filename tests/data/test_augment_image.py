@@ -154,9 +154,7 @@ def test_jpeg_again_changes_next_to_nothing(images):
 def test_the_chain_is_the_identity_without_options_and_jits_with_all(images):
     key = jax.random.key(0)
     np.testing.assert_array_equal(aug.augment(key, images, flip_rate=0.0), images)
-    chain = functools.partial(
-        aug.augment, size=32, degrees=5.0, brightness=0.1, blur_sigma=1.0, factor=2.0, noise_std=0.05,
-        jpeg_rate=1.0, cut_out_side=0.2,
-    )  # fmt: skip
+    words = {"degrees": 5.0, "brightness": 0.1, "blur_sigma": 1.0, "factor": 2.0, "noise_std": 0.05}
+    chain = functools.partial(aug.augment, size=32, **words, jpeg_rate=1.0, cut_out_side=0.2)
     out = jax.jit(chain)(key, images)
     assert out.shape == (4, 32, 32, 3) and out.min() >= 0 and out.max() <= 1

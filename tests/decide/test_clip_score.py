@@ -119,10 +119,8 @@ def test_tune_report_evaluate_and_predict_judge_by_the_same_rule(few_replicates,
         assert decision["clip_score"] == rule
         test = make("test", rule, seed=1)
         row = evaluate.row("demo", test, decision, trained=True)
-        whole = report.build(
-            validation=make(rule=rule), test=test, decision=decision, train_counts={"real": 3, "fake": 1},
-            ledger=None, audit=None, run={"name": "x", "dataset": "demo"},
-        )  # fmt: skip
+        about = {"run": {"name": "x", "dataset": "demo"}, "train_counts": {"real": 3, "fake": 1}}
+        whole = report.build(validation=make(rule=rule), test=test, decision=decision, ledger=None, audit=None, **about)
         assert whole["clip_score"] == rule and f"({rule} of windows or frames)" in report.markdown(whole)
         found = 0
         for name in np.unique(test.clip[test.label == 1]):

@@ -139,9 +139,8 @@ def taken(split, kind, mode, steps, batch=32):
     plan = recipe.make_plan(config, *recipe.tally(split))
     marked = dataclasses.replace(split, label=split.label + 2 * np.arange(len(split), dtype=np.int32))
     strata = recipe.make_strata(config, plan, split)  # of the true labels; the feed hands over marked ones
-    feed = feeds.make(
-        kind, marked, strata, batch, model=Ears, mesh=devices.make_mesh(batch), seed=0, first=0
-    )  # fmt: skip
+    mesh = devices.make_mesh(batch)
+    feed = feeds.make(kind, marked, strata, batch, model=Ears, mesh=mesh, seed=0, first=0)
     take = jax.jit(lambda key, data: feed.examples(key, data)["label"])
     found = np.stack([take(jax.random.fold_in(jax.random.key(0), step), feed.take(step)) for step in range(steps)])
     return found // 2, found % 2

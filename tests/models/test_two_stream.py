@@ -162,10 +162,10 @@ def test_a_batch_in_parts_is_the_batch():
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(16, 4)), jnp.float32)
     labels = jnp.asarray(rng.integers(0, 2, (16, 3)), jnp.int32).at[:5, 1].set(UNKNOWN)
+    words = {"graphdef": graphdef, "tx": tx, "loss": bce}
     whole, parts = (
-        train_step.update(state, x, labels, jax.random.key(1), graphdef=graphdef, tx=tx, loss=bce, accumulate=n)[0].params
-        for n in (1, 4)
-    )  # fmt: skip
+        train_step.update(state, x, labels, jax.random.key(1), accumulate=n, **words)[0].params for n in (1, 4)
+    )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), whole, parts)
 
 
@@ -215,11 +215,9 @@ def test_both_feeds_give_the_same_examples(made):
 
 def test_records_without_sound_are_refused(tmp_path):
     split = sources.open_split(prepared.make(tmp_path, modality="image", counts={"train": (3, 2)}), "train")
+    strata, takes = sampling.strata(split.label, {0: 0.5, 1: 0.5}), models.Input("av", 32, None)
     with pytest.raises(InputError, match="made holds no audio, which is what this detector judges"):
-        feeds.make(
-            "auto", split, sampling.strata(split.label, {0: 0.5, 1: 0.5}), 4,
-            model=models.Input("av", 32, None), mesh=devices.make_mesh(4), seed=0, first=0,
-        )  # fmt: skip
+        feeds.make("auto", split, strata, 4, model=takes, mesh=devices.make_mesh(4), seed=0, first=0)
 
 
 def test_the_input_is_both_augmented_and_made_fakes_are_refused(made):

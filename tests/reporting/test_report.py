@@ -141,10 +141,8 @@ def test_windows_are_averaged_to_clips():
     clips = make_scores()
     rows = np.repeat(np.arange(len(clips)), 3)
     shift = np.tile([-1.0, 0.0, 1.0], len(clips)).astype(np.float32)
-    windows = Scores(
-        np.arange(len(rows)).astype(str), clips.clip[rows], clips.group[rows], clips.label[rows],
-        clips.method[rows], clips.score[rows] + shift, header=clips.header,
-    )  # fmt: skip
+    columns = (column[rows] for column in (clips.clip, clips.group, clips.label, clips.method))
+    windows = Scores(np.arange(len(rows)).astype(str), *columns, clips.score[rows] + shift, header=clips.header)
     a, b = build(), build(test=windows)
     assert a["counts"]["test"] == b["counts"]["test"]
     assert a["operating"]["test"]["tuned"]["f1"]["value"] == b["operating"]["test"]["tuned"]["f1"]["value"]

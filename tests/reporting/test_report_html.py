@@ -38,24 +38,21 @@ def make_page(n=1100, evil=False):
     validation, test = make_scores("validation", n, 1, evil), make_scores("test", n, 0, evil)
     name = EVIL if evil else "trial"
     gender = {clip: EVIL if evil else ("female", "male")[i % 2] for i, clip in enumerate(test.clip.tolist())}
-    audit = {
-        "features": {name: {"auc": 0.66, "error": 0.02, "missing": 0.0}}, "all": {"auc": 0.7, "error": 0.02},
-        "warnings": [name], "notes": [],
-    }  # fmt: skip
+    audit = {"features": {name: {"auc": 0.66, "error": 0.02, "missing": 0.0}}, "all": {"auc": 0.7, "error": 0.02}}
+    audit |= {"warnings": [name], "notes": []}
+    calibration = {"method": "platt", "slope": 1.2, "intercept": 0.3, "prior": 0.09, "clips": 1100}
+    decision = {"threshold": -1.5, "status": "ok", "criterion": "f1", "split": "validation", "calibration": calibration}
     ledger = {"sampling": 2.3, "class_weights": 0.0, "alpha": 0.0, "logit_adjustment": 0.0, "total": 2.3}
     made = report.build(
         validation=validation,
         test=test,
-        decision={
-            "threshold": -1.5, "status": "ok", "criterion": "f1", "split": "validation",
-            "calibration": {"method": "platt", "slope": 1.2, "intercept": 0.3, "prior": 0.09, "clips": 1100},
-        },
+        decision=decision,
         train_counts={"real": 5000, "fake": 500, "groups": 60},
         ledger=ledger | {"implied_threshold": 0.0909},
         audit=audit,
         run={"name": name, "dataset": name, "synthetic": True, "hardware": name, "seconds": 20.0},
         subgroups={"gender": gender},
-    )  # fmt: skip
+    )
     return report_html.page(made, validation, test, {"gender": gender}), test
 
 
@@ -367,8 +364,8 @@ def test_the_keyboard_alone_reaches_the_threshold(browser, opened):
     body = next(iter(browser.call("POST", "/element", {"using": "css selector", "value": "body"}).values()))
     browser.call("POST", f"/element/{body}/value", {"text": "\ue004"})  # Tab: the link over the head of the page
     assert browser.run("document.activeElement.className") == "skip"
-    browser.call("POST", "/actions", {"actions": [{"type": "key", "id": "keys", "actions": [
-        {"type": action, "value": key} for key in ("\ue007", "\ue014") for action in ("keyDown", "keyUp")]}]})  # fmt: skip
+    keys = [{"type": action, "value": key} for key in ("\ue007", "\ue014") for action in ("keyDown", "keyUp")]
+    browser.call("POST", "/actions", {"actions": [{"type": "key", "id": "keys", "actions": keys}]})
     browser.settle()
     assert browser.run("document.activeElement.id") == "threshold"
     assert float(browser.run("document.getElementById('value').value")) > -1.5

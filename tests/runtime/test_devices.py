@@ -177,12 +177,9 @@ def test_every_detector_has_the_same_loss_and_gradient_on_two_devices(name):
         graphdef, state = train_step.create(
             build, tx := optax.sgd(1.0), jax.random.key(0), ema=False, sharding=everywhere
         )
-        step = jax.jit(
-            lambda state, x, labels, key: train_step.update(
-                state, x, labels, key, graphdef=graphdef, tx=tx,
-                loss=lambda logits, labels, step: losses.focal(logits, labels, gamma=2.0),
-            )[1]
-        )  # fmt: skip
+        loss = lambda logits, labels, step: losses.focal(logits, labels, gamma=2.0)
+        words = {"graphdef": graphdef, "tx": tx, "loss": loss}
+        step = jax.jit(lambda state, x, labels, key: train_step.update(state, x, labels, key, **words)[1])
         split = devices.split_batch(mesh)
         key = jax.device_put(jax.random.key(1), everywhere)
         found.append(step(state, jax.device_put(x, split), jax.device_put(labels, split), key))

@@ -47,11 +47,8 @@ def bucket(monkeypatch, tmp_path):
 
 
 def scores():
-    return score_file.Scores(
-        id=np.array(["a", "b"]), clip=np.array(["a", "b"]), group=np.array(["a", "b"]),
-        label=np.array([0, 1], np.int32), method=np.array(["", "x"]),
-        score=np.array([-1.5, 0.1], np.float32), header={"step": 3},
-    )  # fmt: skip
+    names, label, method = np.array(["a", "b"]), np.array([0, 1], np.int32), np.array(["", "x"])
+    return score_file.Scores(names, names, names, label, method, np.array([-1.5, 0.1], np.float32), {"step": 3})
 
 
 def test_a_run_s_files_in_a_bucket(bucket):

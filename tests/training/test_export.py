@@ -61,10 +61,9 @@ def test_training_and_scoring_lower_for_accelerators(name):
 
     def step(state, batch, labels, seed):
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        return train_step.update(
-            state, training_input(key, batch), labels, key, graphdef=graphdef, tx=tx, ema=0.99,
-            loss=lambda logits, labels, step: losses.focal(logits, labels, gamma=2.0),
-        )  # fmt: skip
+        loss = lambda logits, labels, step: losses.focal(logits, labels, gamma=2.0)
+        words = {"graphdef": graphdef, "tx": tx, "ema": 0.99, "loss": loss}
+        return train_step.update(state, training_input(key, batch), labels, key, **words)
 
     labels = jax.ShapeDtypeStruct((BATCH, 3) if model.modality == "av" else (BATCH,), jnp.int32)
     seed = jax.ShapeDtypeStruct((), jnp.uint32)
@@ -72,9 +71,8 @@ def test_training_and_scoring_lower_for_accelerators(name):
     assert trained.platforms == PLATFORMS
     assert [x.shape for x in jax.tree.leaves(trained.out_avals)][-1] == ()  # loss and gradient norm are numbers
     new_state = jax.tree.unflatten(trained.out_tree, trained.out_avals)[0]
-    assert all(a.shape == b.shape and a.dtype == b.dtype for a, b in zip(
-        jax.tree.leaves(new_state), jax.tree.leaves(state), strict=True
-    ))  # fmt: skip
+    pairs = zip(jax.tree.leaves(new_state), jax.tree.leaves(state), strict=True)
+    assert all(a.shape == b.shape and a.dtype == b.dtype for a, b in pairs)
 
     scorer = scoring.make_scorer(graphdef, model.modality)
     scored = jax.export.export(scorer, platforms=PLATFORMS)(params, model_state, examples(model))

@@ -62,12 +62,9 @@ def test_a_step_in_bfloat16_is_the_step_in_float32_up_to_rounding(batch, name):
     def after(dtype):
         build = functional.make_builder(settings(dtype, name), training=True)
         graphdef, state = train_step.create(build, tx, jax.random.key(0), ema=True)
-        new, values = jax.jit(
-            lambda state: train_step.update(
-                state, *batch, jax.random.key(1), graphdef=graphdef, tx=tx, ema=0.9,
-                loss=lambda logits, labels, step: losses.binary_cross_entropy(logits, labels),
-            )
-        )(state)  # fmt: skip
+        loss = lambda logits, labels, step: losses.binary_cross_entropy(logits, labels)
+        words = {"graphdef": graphdef, "tx": tx, "ema": 0.9, "loss": loss}
+        new, values = jax.jit(lambda state: train_step.update(state, *batch, jax.random.key(1), **words))(state)
         assert {x.dtype for x in jax.tree.leaves(new)} == {jnp.dtype(jnp.float32), jnp.dtype(jnp.int32)}
         gradient = jax.tree.map(lambda a, b: np.asarray(a - b).ravel(), state.params, new.params)
         return float(values["loss"]), np.concatenate(jax.tree.leaves(gradient)), new.model_state

@@ -101,7 +101,9 @@ def test_a_disk_that_really_is_full(directory, tmp_path):
         mounted = False
     if not mounted:
         pytest.skip("mounting a small disk needs root")
-    script = "from dfjax.runtime import cli; from tests import job; import sys; cli.main(lambda: job.job(*sys.argv[1:]))"
+    script = (
+        "from dfjax.runtime import cli; from tests import job; import sys; cli.main(lambda: job.job(*sys.argv[1:]))"
+    )
     try:
         words = [sys.executable, "-c", script, str(tmp_path / "w"), str(directory)]
         ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
