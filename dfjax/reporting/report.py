@@ -14,6 +14,7 @@ from etils import epath
 from dfjax.decide import calibration, metrics, operating_points
 from dfjax.decide.score_file import Scores, by_clip, known, rule_of
 from dfjax.records import FAKE, REAL, InputError
+from dfjax.reporting import domains_view
 from dfjax.reporting.report_text import markdown, verdict
 from dfjax.runtime import files
 from dfjax.runtime.strict_json import plain
@@ -43,7 +44,8 @@ def build(
     """Everything a report says, as plain Python that strict JSON can hold (undefined numbers are None).
 
     Args:
-      validation: scores of the split the threshold was tuned on; rows or clips.
+      validation: scores of the split the threshold was tuned on; rows or clips. Of a decision on left-out domains:
+        the run's own validation split, or the left-out scores.
       test: scores of the split to report.
       decision: what `dfjax.tune.decide` returned.
       train_counts: of the training split, in clips: `real`, `fake`, and `groups` where known.
@@ -89,6 +91,10 @@ def build(
         "audit": audit,
         "train_methods": sorted(train_methods),
     }
+    if decision.get("domains"):  # chosen on left-out domains
+        report["threshold"]["split"] = decision["split"]
+        tuned_counts = report["operating"][shown]["tuned"]
+        report["left_out"] = domains_view.beside(decision, shown, report["ranking"][shown], tuned_counts)
     report = plain(report)  # before any words: what is undefined is None from here on
     return report | {"verdict": verdict(report)}
 

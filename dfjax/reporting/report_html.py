@@ -36,7 +36,7 @@ def page(report: dict, validation: Scores, test: Scores, subgroups: Subgroups | 
       test: clip scores of the split reported.
       subgroups: field (gender, language, ...) -> clip -> value; clips that are missing there are 'unknown'.
     """
-    splits = {report["split"]: test, report["threshold"]["split"]: validation}
+    splits = {report["split"]: test, validation.header.get("split", "validation"): validation}
     methods = sorted({str(m) for s in splits.values() for m in s.method[s.label == FAKE]})
     tuned, fitted = report["threshold"]["value"], report["calibration"]["fitted"]
     every = np.concatenate([validation.score, test.score])
@@ -50,7 +50,9 @@ def page(report: dict, validation: Scores, test: Scores, subgroups: Subgroups | 
         "splits": {name: points(scores, methods, subgroups or {}) for name, scores in splits.items()},
     }
     style = (PAGE / "page.css").read_text(encoding="utf-8")
-    script = "".join((PAGE / name).read_text(encoding="utf-8") for name in ("plots.js", "page.js"))
+    left_out = "left_out" in report
+    scripts = ("plots.js", "page.js", *(["left_out.js"] if left_out else []))
+    script = "".join((PAGE / name).read_text(encoding="utf-8") for name in scripts)
     script = f'"use strict";\n{script}'
     parts = {
         "TITLE": html.escape(str(report["run"]["name"])),
@@ -59,6 +61,7 @@ def page(report: dict, validation: Scores, test: Scores, subgroups: Subgroups | 
         "SCRIPT": script,
         "SCRIPT_HASH": _hash(script),
         "DATA": embed(payload),
+        "LEFT_OUT": (PAGE / "left_out.html").read_text(encoding="utf-8") if left_out else "",
     }
     # one pass, so that a part which happens to contain '@DATA@' is left alone
     template = (PAGE / "page.html").read_text(encoding="utf-8")

@@ -1,5 +1,7 @@
 """The report in words: verdict lines that a person can act on, and Markdown with the before/after table."""
 
+from dfjax.decide.calibration import spread
+
 SYNTHETIC = (
     "The corpus of this run is synthetic: the program made both its real and its fake clips. These numbers "
     "show that the pipeline works; they prove nothing about real deepfakes."
@@ -11,6 +13,7 @@ LABELS = {
     "recall": "Recall (fake)",
     "f1": "F1 (fake)",
 }
+SHARES = ("eer", "false_alarms", "misses")  # columns of left-out domains, beside the AUC
 IN_USE = 0.01  # share of fakes for which the verdict states the precision: most media in use are real
 SHORTCUT = 0.7  # AUC of mere file properties from which the verdict warns
 
@@ -19,12 +22,13 @@ def verdict(report: dict) -> list[str]:
     """What the numbers say, one sentence or two per line, the most important first."""
     split, threshold = report["split"], report["threshold"]
     half, tuned = (report["operating"][split][key] for key in ("half", "tuned"))
-    lines = [_finds(half, tuned, threshold)]
+    chosen_on = _chosen_on(report)
+    lines = [_finds(half, tuned, threshold | {"split": chosen_on})]
     if tuned:
         lines.append(_difference(report["operating"][split]["difference"]["f1"], half, tuned))
-    lines += _luck(report["decision"], threshold["split"])
+    lines += _never_heard(report.get("left_out")) + _luck(report["decision"], chosen_on)
     if threshold["message"]:
-        lines.append(f"Tuning on {threshold['split']} says: {threshold['message']}.")
+        lines.append(f"Tuning on {chosen_on} says: {threshold['message']}.")
     auc, precision, eer = (report["ranking"][split][key] for key in ("auc", "average_precision", "eer"))
     lines.append(
         f"Whatever the threshold: AUC {number(auc)}, average precision {number(precision)}, "
@@ -53,6 +57,21 @@ def _difference(change: dict, half: dict, tuned: dict) -> str:
     if change["low"] <= 0 <= change["high"]:
         return f"{values}: {interval}. The interval holds 0, so this run shows no difference."
     return f"{values}: {interval}."
+
+
+def _chosen_on(report: dict) -> str:
+    """The split of the threshold, in words."""
+    return f"left-out {report['left_out']['noun']}s" if "left_out" in report else report["threshold"]["split"]
+
+
+def _never_heard(found: dict | None) -> list[str]:
+    """What left-out domains show of a new one."""
+    if not found:
+        return []
+    line = f"On a {found['noun']} that it has never heard: "
+    if found["mean"]["auc"] is not None:
+        line += f"AUC {found['mean']['auc']:.3f} on the mean, {found['worst']['auc']:.3f} on the worst; "
+    return [f"{line}{found['words']}." + (f" Promise: {found['certificate']}." if found["certificate"] else "")]
 
 
 def _luck(decision: dict, split: str) -> list[str]:
@@ -133,7 +152,7 @@ def points(change: float) -> str:
 def markdown(report: dict) -> str:
     """report.md: verdict, the before/after table ready to paste, and every table behind them."""
     run, split, bootstrap = report["run"], report["split"], report["bootstrap"]
-    chosen = escape(report["threshold"]["split"])
+    chosen = escape(_chosen_on(report))
     parts = [f"# {escape(run['name'])}", _facts(run)]
     if run["synthetic"]:
         parts.append(f"> **Synthetic data.** {SYNTHETIC}")
@@ -148,6 +167,8 @@ def markdown(report: dict) -> str:
         f"interval of {bootstrap['replicates']:,} bootstrap replicates over {bootstrap['unit']}. "
         "The difference is paired."
     )
+    if found := report.get("left_out"):
+        parts += [f"## On a {found['noun']} that it has never heard", _left_out(found)]
     parts += ["## Data", _counts(report["counts"]), "## Ranking", _ranking(report["ranking"])]
     parts += ["## By generator", _methods(report["methods"][split])]
     for field, rows in report["subgroups"].items():
@@ -196,6 +217,27 @@ def _before_after(report: dict) -> str:
     for key, name in (("tp", "Fakes found"), ("fn", "Fakes missed"), ("fp", "False alarms")):
         rows.append([name, f"{half[key]:,}", f"{tuned[key]:,}", f"{tuned[key] - half[key]:+,}"])
     return table(["", "at 0.5", f"tuned ({report['threshold']['value']:.4g})", "difference, points"], rows)
+
+
+def _left_out(found: dict) -> str:
+    def cells(row):
+        auc = "" if row["auc"] is None else f"{row['auc']:.3f}"
+        shares = (row[key] if isinstance(row[key], dict) else {"value": row[key], "low": None} for key in SHARES)
+        return [auc, *("" if share["value"] is None else percent(share) for share in shares)]
+
+    rows = [
+        [escape(row["domain"]) or "(unnamed)", f"{row['real']:,}", f"{row['fake']:,}", *cells(row)]
+        for row in found["rows"]
+    ]
+    rows += [["**mean**", "", "", *cells(found["mean"])], ["**worst**", "", "", *cells(found["worst"])]]
+    rows.append([f"{escape(found['in_domain']['split'])}, known to training", "", "", *cells(found["in_domain"])])
+    words = [found["words"], *([found["certificate"]] if found["certificate"] else [])]
+    note = (
+        f"Each {found['noun']} was scored by networks trained without it; the threshold weighs every {found['noun']} "
+        "alike. In brackets 95 % intervals over clips, or over groups of clips."
+    )
+    text = " ".join(f"{escape(line[0].upper() + line[1:])}." for line in words)
+    return f"{text}\n\n{table([found['noun'], 'real', 'fake', 'AUC', 'EER', 'false alarms', 'misses'], rows)}\n\n{note}"
 
 
 def _change(change: dict) -> str:
@@ -252,10 +294,17 @@ def _calibration(calibration: dict) -> str:
 def formula(fitted: dict) -> str:
     """What the calibration does to a score, and what it was fitted on."""
     z = "the score with the corrections of the ledger undone" if fitted.get("ledger") else "the score"
-    return (
+    text = (
         f"Calibrated logit = {fitted['slope']:.3f} z {fitted['intercept']:+.3f}, z being {z}; "
         f"fitted on {fitted['clips']:,} clips of which {100 * fitted['prior']:.1f} % are fake."
     )
+    if fitted.get("domain_sd"):
+        sources, sd = fitted["domains"], fitted["domain_sd"]
+        text += (
+            f" Over its {sources} sources the intercept has a standard deviation of {sd:.2f}; so of an unknown source "
+            f"what a score adds to the prior is divided by {spread(sd):.2f}."
+        )
+    return text
 
 
 def _plain(value: float | None) -> str:

@@ -4,6 +4,7 @@ The second half drives headless Chromium through chromedriver's HTTP interface.
 """
 
 import base64
+import dataclasses
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 
 from dfjax.decide import metrics
+from dfjax.decide.decision import decide
 from dfjax.decide.score_file import Scores
 from dfjax.reporting import report, report_html
 
@@ -369,6 +371,39 @@ def test_the_keyboard_alone_reaches_the_threshold(browser, opened):
     browser.settle()
     assert browser.run("document.activeElement.id") == "threshold"
     assert float(browser.run("document.getElementById('value').value")) > -1.5
+
+
+@pytest.fixture(scope="module")
+def travelled(tmp_path_factory):
+    """A page of a decision on left-out sources, one of them with an evil name."""
+    validation, test = make_scores("validation", 550, 1), make_scores("test", 550)
+    domain = np.repeat([EVIL, *(f"source {k}" for k in range(1, 5))], 110)
+    left_out = dataclasses.replace(make_scores("left_out", 550, 2), domain=domain)
+    decision = decide(left_out)
+    made = report.build(
+        validation=validation,
+        test=test,
+        decision=decision,
+        train_counts={"real": 500, "fake": 50},
+        run={"name": "trial"},
+    )
+    path = tmp_path_factory.mktemp("left_out") / "report.html"
+    path.write_text(report_html.page(made, validation, test), encoding="utf-8")
+    return path, decision["domains"]
+
+
+@pytest.mark.parametrize("pixels", [360, 1280])
+def test_left_out_sources_stand_beside_what_training_knew(browser, travelled, pixels):
+    path, found = travelled
+    browser.width(pixels)
+    browser.open(path)
+    assert browser.log() == [] and browser.text("h-left-out") == "On a source that it has never heard"
+    assert found["words"][1:] in browser.text("left-out-words")
+    assert found["certificate"]["statement"][1:] in browser.text("left-out-words")
+    rows = browser.text("left-out").replace("\n", " ").replace("\t", " ")
+    assert f"{100 * found['rows'][3]['false_alarms']['value']:.1f} %" in rows and "test, known to training" in rows
+    assert f"{found['auc']['mean']:.3f}" in rows and "</script>" in rows and "NaN" not in rows
+    assert browser.run("document.documentElement.scrollWidth") <= pixels
 
 
 @pytest.mark.parametrize("pixels", [360, 768, 1280])

@@ -1,0 +1,76 @@
+"""Left-out domains beside the in-domain figures: for the report, and the summary of `dfjax.crossval` as Markdown."""
+
+from typing import Any
+
+from dfjax.decide import operating_points
+from dfjax.reporting.report_text import escape, number, percent, table
+
+METRICS = ("auc", "eer", "false_alarms", "misses")
+
+
+def beside(decision: dict[str, Any], split: str, ranking: dict[str, Any], tuned: dict[str, Any] | None) -> dict:
+    """The report's section: what the detector does on domains it was trained without, and on the split reported.
+
+    Args:
+      decision: with `domains`, as `decide` makes it of left-out scores.
+      split: the name of the split that is reported.
+      ranking: its auc and eer, {value, low, high} each.
+      tuned: its counts tp, fp, fn, tn at the decision's threshold; None without one.
+
+    Returns:
+      noun, rows (per domain: domain, real, fake and METRICS), in_domain (split, and the METRICS there), mean and worst
+      (METRICS over domains), words, certificate (a sentence or None). auc and eer are numbers, false_alarms and misses
+      {value, low, high}; over domains all are numbers; None where undefined.
+    """
+    found = decision["domains"]
+    here = {name: ranking[name]["value"] for name in ("auc", "eer")}
+    shares = (("false_alarms", "fp", "tn"), ("misses", "fn", "tp"))
+    for name, wrong, right in shares:
+        here[name] = operating_points.wilson(*((tuned[wrong], tuned[wrong] + tuned[right]) if tuned else (0, 0)))
+    certificate = found["certificate"]
+    return {
+        "noun": found["noun"],
+        "rows": [{key: row[key] for key in ("domain", "real", "fake", *METRICS)} for row in found["rows"]],
+        "in_domain": {"split": split} | here,
+        "mean": {name: found[name]["mean"] for name in METRICS},
+        "worst": {name: found[name]["low" if name == "auc" else "high"] for name in METRICS},
+        "words": found["words"],
+        "certificate": certificate and certificate["statement"],
+    }
+
+
+def markdown(summary: dict[str, Any]) -> str:
+    """The summary of left-out scores as Markdown.
+
+    Args:
+      summary: what `decide.domains.summary` returned; `name` and `by`, where given, stand in the heading.
+    """
+    seeds, noun = summary["seeds"], summary["noun"]
+    name = f"{escape(summary['name'])}: " if summary.get("name") else ""
+    rows = [
+        [
+            escape(row["domain"]) or "(unnamed)",
+            f"{row['real']:,}",
+            f"{row['fake']:,}",
+            number(row["auc"]),
+            percent(row["eer"]),
+        ]
+        for row in summary["rows"]
+    ]
+    rows += [
+        ["**mean**", "", "", number(summary["mean_auc"]), percent(summary["mean_eer"])],
+        ["**worst**", "", "", number(summary["worst_auc"]), percent(summary["worst_eer"])],
+        ["all together", f"{summary['real']:,}", f"{summary['fake']:,}", *_pooled(summary["pooled"])],
+    ]
+    parts = [
+        f"# {name}each {noun} judged by a training without it",
+        f"{escape(summary['words'])}.",
+        table([noun, "real", "fake", "AUC", "EER"], rows),
+        f"{seeds} seed{'s' * (seeds > 1)}; in brackets 95 % intervals of {summary['replicates']:,} bootstrap draws of "
+        f"{summary['unit']}" + (" and of seeds." if seeds > 1 else "."),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _pooled(pooled: dict[str, Any]) -> list[str]:
+    return [number(pooled["auc"]), percent(pooled["eer"])]
