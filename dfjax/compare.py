@@ -150,10 +150,8 @@ def main() -> None:
         raise InputError(f"--seeds must be at least 1, got {args.seeds}")
     process.use_all_cores()
     process.connect()
-    result = compare(
-        experiments(args.configs.split(",")), args.seeds, args.workdir,
-        data_dir=args.data_dir, source=args.source, progress=not args.json,
-    )  # fmt: skip
+    words = {"data_dir": args.data_dir, "source": args.source, "progress": not args.json}
+    result = compare(experiments(args.configs.split(",")), args.seeds, args.workdir, **words)
     if process.first_process():
         print(json.dumps(result, allow_nan=False) if args.json else comparison.markdown(result))
 

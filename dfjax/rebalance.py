@@ -52,10 +52,9 @@ def rebalance(
     split = sources.open_data(config.data, directory, "train")
     model = models.input_of(config.model.name, config.model.kwargs)
     mesh = devices.make_mesh()
-    embeddings = scoring.score_split(
-        scoring.make_embedder(graphdef, model.modality), params, model_state, split,
-        model=model, batch=config.train.batch, mesh=mesh,
-    )  # fmt: skip
+    embed = scoring.make_embedder(graphdef, model.modality)
+    words = {"model": model, "batch": config.train.batch, "mesh": mesh}
+    embeddings = scoring.score_split(embed, params, model_state, split, **words)
     rows = sources.known_rows(split)
     resampled = smote.resample(embeddings[rows], split.label[rows], config.balance.head, seed=config.seed)
     head = smote.fit_head(resampled.embeddings, resampled.labels)

@@ -144,10 +144,9 @@ def make(
 
         return Feed(kind, lambda step: data, examples)
 
-    source = streaming.batches(
-        split, strata, batch, size=size, modality=model.modality, seed=seed, first=first,
-        process=jax.process_index(), processes=jax.process_count(), codec_rate=codec_rate,
-    )  # fmt: skip
+    place = {"process": jax.process_index(), "processes": jax.process_count()}
+    words = {"size": size, "modality": model.modality, "seed": seed, "first": first, "codec_rate": codec_rate}
+    source = streaming.batches(split, strata, batch, **words, **place)
     following = [first]
 
     def take(step: int) -> PyTree:
