@@ -24,6 +24,7 @@ from dfjax.inference import detector, scoring
 from dfjax.records import InputError
 from dfjax.reporting import report
 from dfjax.runtime import checkpoint, cli, devices, process, workdir
+from dfjax.training import linear_head
 
 
 def rebalance(
@@ -57,7 +58,7 @@ def rebalance(
     embeddings = scoring.score_split(embed, params, model_state, split, **words)
     rows = sources.known_rows(split)
     resampled = smote.resample(embeddings[rows], split.label[rows], config.balance.head, seed=config.seed)
-    head = smote.fit_head(resampled.embeddings, resampled.labels)
+    head = linear_head.fit(resampled.embeddings, resampled.labels)
     params = params | {"head": devices.put(head, devices.replicated(mesh))}
     average = params if config.optim.ema > 0 else None
     state = checkpoint.State(np.int32(step), params, model_state, None, average)

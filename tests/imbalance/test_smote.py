@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from dfjax.imbalance import smote
 from dfjax.records import InputError
+from dfjax.training import linear_head
 
 OVER = ("smote", "borderline_smote", "svm_smote", "adasyn")
 
@@ -98,37 +98,6 @@ def test_memory_is_estimated_first():
     assert 0.8e9 < needed < 1.0e9
 
 
-def test_the_head_is_the_regression_it_says():
-    x, y = blobs(n_real=400, n_fake=200, dim=8, shift=0.5)
-    x = x * np.float32([1, 10, 0.1, 1, 1, 1, 1, 1]) + np.float32(3)
-    head = smote.fit_head(x, y, l2=1e-2)["out"]
-    mean, spread = x.mean(0), x.std(0)
-    reference = LogisticRegression(C=1 / (1e-2 * len(x)), tol=1e-10, max_iter=10_000).fit((x - mean) / spread, y)
-    expected = reference.decision_function((x - mean) / spread)
-    got = x @ head["kernel"][:, 0] + head["bias"]
-    np.testing.assert_allclose(got, expected, atol=2e-3)
-    assert head["kernel"].shape == (8, 1) and head["bias"].shape == (1,) and head["kernel"].dtype == np.float32
-    np.testing.assert_array_equal(smote.fit_head(x, y, l2=1e-2)["out"]["kernel"], head["kernel"])
-
-
-def test_row_weights_are_repeats():
-    x, y = blobs(n_real=60, n_fake=20)
-    repeats = np.where(y == 1, 3, 1)
-    weighted = smote.fit_head(x, y, weights=repeats.astype(float))["out"]
-    # the same examples, but standardised alike: repeat after the fact by giving both the same spread
-    kernel, bias = weighted["kernel"][:, 0], weighted["bias"]
-    z = x @ kernel + bias
-    residual = repeats * (1 / (1 + np.exp(-z)) - y)
-    assert abs(residual.sum() / repeats.sum()) < 1e-4  # stationary in the bias, which has no penalty
-
-
-def test_a_constant_feature_gets_no_weight():
-    x, y = blobs()
-    x[:, 1] = 7.0
-    kernel = smote.fit_head(x, y)["out"]["kernel"]
-    assert kernel[1] == 0 and np.isfinite(kernel).all()
-
-
 @pytest.mark.parametrize("method", ["smote", "random_over"])
 def test_labels_that_are_noise_stay_noise_on_held_out_rows(method):
     rng = np.random.default_rng(0)
@@ -136,7 +105,7 @@ def test_labels_that_are_noise_stay_noise_on_held_out_rows(method):
     y = (rng.random(4400) < 1 / 11).astype(int)
     train = np.arange(4400) < 2200
     after = smote.resample(x[train], y[train], method)
-    head = smote.fit_head(after.embeddings, after.labels)["out"]
+    head = linear_head.fit(after.embeddings, after.labels)["out"]
     auc = roc_auc_score(y[~train], x[~train] @ head["kernel"][:, 0])
     assert abs(auc - 0.5) < 0.07  # three standard errors with 200 fakes
 
@@ -153,8 +122,8 @@ def test_correction_undoes_oversampling_of_the_head():
     def scores(head):
         return x[~train] @ head["kernel"][:, 0] + head["bias"]
 
-    natural = log_loss(scores(smote.fit_head(x[train], y[train])["out"]))
+    natural = log_loss(scores(linear_head.fit(x[train], y[train])["out"]))
     after = smote.resample(x[train], y[train], "random_over")
-    raw = scores(smote.fit_head(after.embeddings, after.labels)["out"])
+    raw = scores(linear_head.fit(after.embeddings, after.labels)["out"])
     assert log_loss(raw) > 1.3 * natural
     assert abs(log_loss(after.ledger.correct(raw)) - natural) < 0.01
