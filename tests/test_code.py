@@ -2,8 +2,12 @@
 
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
+
+import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TRACKED = [
@@ -13,8 +17,25 @@ TRACKED = [
 ]
 
 
-def run(*words):
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
+LINT_IMPORTS = pathlib.Path(sys.executable).with_name("lint-imports"), "--no-cache"
+FORBIDDEN = {  # contract -> files with imports that it must find
+    "a package imports only from layers below it": [{"dfjax/media/new.py": "from dfjax.data import sources"}],
+    "and none is left out": [{"dfjax/new/__init__.py": ""}],
+    "no circle of imports": [
+        {"dfjax/media/new.py": "from dfjax.media import other", "dfjax/media/other.py": "from dfjax.media import new"}
+    ],
+    "decisions need no jax": [
+        {"dfjax/decide/new.py": "import jax"},
+        {"dfjax/imbalance/new.py": "from dfjax.runtime import devices"},  # which imports it
+    ],
+    "only runtime.checkpoint imports orbax": [{"dfjax/training/new.py": "import orbax.checkpoint"}],
+    "builders know media, runtime.files and records": [{"data_builders/new.py": "from dfjax.decide import metrics"}],
+    "experiments import ml_collections only": [{"experiments/new.py": "import numpy"}],
+}
+
+
+def run(*words, cwd=ROOT):
+    return subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
 def test_ruff_finds_nothing():
@@ -22,9 +43,47 @@ def test_ruff_finds_nothing():
     assert result.returncode == 0, result.stdout
 
 
-def test_a_module_imports_only_from_layers_below_it():
-    result = run(pathlib.Path(sys.executable).with_name("lint-imports"), "--no-cache")
+def test_the_formatter_changes_nothing():
+    result = run(sys.executable, "-m", "ruff", "format", "--check", "--no-cache", ".")
     assert result.returncode == 0, result.stdout
+    assert not [p for p in TRACKED if p.suffix == ".py" and p.exists() and "fmt: " + "skip" in p.read_text()]
+
+
+def test_imports_keep_to_the_layers():
+    result = run(*LINT_IMPORTS)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The code and its rules where they may be broken."""
+    for name in ("dfjax", "data_builders", "experiments"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=lambda folder, names: {n for n in names if _no_code(n)})
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def _no_code(name):
+    return name == "__pycache__" or ("." in name and not name.endswith(".py"))
+
+
+@pytest.mark.parametrize(("contract", "files"), [(name, files) for name, cases in FORBIDDEN.items() for files in cases])
+def test_a_forbidden_import_is_found(contract, files, copy):
+    for name, words in files.items():
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).write_text(words + "\n")
+    result = run(*LINT_IMPORTS, cwd=copy)
+    broken = [line for line in result.stdout.splitlines() if contract in line and " BROKEN" in line]
+    assert result.returncode != 0 and broken, result.stdout
+
+
+def test_builders_are_forbidden_whatever_they_need_not_know():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (contract,) = (c for c in settings["contracts"] if c["name"].startswith("builders"))
+    inside = {name: {p.stem for p in (ROOT / name).glob("[!_.]*")} for name in ("dfjax", "dfjax/runtime")}
+    wanted = {f"dfjax.{name}" for name in inside["dfjax"] - {"media", "records", "runtime"}}
+    wanted |= {f"dfjax.runtime.{name}" for name in inside["dfjax/runtime"] - {"files"}}
+    assert wanted | {"jax", "flax"} == set(contract["forbidden_modules"])
 
 
 def test_types_hold():

@@ -54,9 +54,9 @@ def certify(
     Raises:
       InputError: not exactly one of the two, or a number outside (0, 1).
     """
-    if (min_recall is None) == (max_fpr is None):
-        raise InputError(f"certify takes one of min_recall and max_fpr, got {min_recall} and {max_fpr}")
     name, wanted = ("recall", min_recall) if max_fpr is None else ("FPR", max_fpr)
+    if wanted is None or not (min_recall is None or max_fpr is None):
+        raise InputError(f"certify takes one of min_recall and max_fpr, got {min_recall} and {max_fpr}")
     if not (0 < wanted < 1 and 0 < confidence < 1):
         raise InputError(f"{name} and confidence must lie between 0 and 1, got {wanted} and {confidence}")
     both = cuts.classes(scores, labels)

@@ -79,10 +79,10 @@ def bootstrap(
     else:
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             rows = list(pool.map(run, seeds))
-    rows = np.array([row for row in rows if row is not None], np.float64).reshape(-1, 5)
-    if not len(rows):
+    found = np.array([row for row in rows if row is not None], np.float64).reshape(-1, 5)
+    if not len(found):
         return None
-    threshold, own, original, own_held, original_held = rows.T
+    threshold, own, original, own_held, original_held = found.T
     apparent, optimism = search.chosen.score, float(np.mean(own - original))
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     low, high = np.quantile(own, tails)
@@ -95,7 +95,7 @@ def bootstrap(
         threshold_interval=(float(lowest), float(highest)),
         constrained=None if math.isnan(held) else held,
         constrained_corrected=None if math.isnan(held) else held - float(np.mean(own_held - original_held)),
-        replicates=len(rows),
+        replicates=len(found),
     )
 
 
