@@ -420,7 +420,7 @@ def summary(runs: Sequence[Scores], *, seed: int = 0) -> dict[str, Any]:
     for other in clips[1:]:
         if not all(np.array_equal(getattr(first, name), getattr(other, name)) for name in ("clip", "label", "domain")):
             raise InputError("the seeds scored different clips; a summary needs one file per seed, of the same records")
-    replicates = min(REPLICATES, operating_points.replicates(len(first)))
+    replicates = max(200, min(REPLICATES, operating_points.replicates(len(first) * len(runs))))
     rng = np.random.default_rng(seed)
     names, index = _numbered(first)
     count = len(names)

@@ -60,11 +60,20 @@ def ranking(
 
 def _eer(tp, fp, p, n) -> Float[np.ndarray, " draws"]:
     """Mean error where miss and false alarm differ least, going trial by trial."""
-    before = np.pad(tp, ((0, 0), (1, 0)))[:, :-1], np.pad(fp, ((0, 0), (1, 0)))[:, :-1]
+    # their difference only rises: the least lies where it changes sign, between two cuts or one further up
+    crossing = np.count_nonzero(fp * p < (p - tp) * n, axis=1)
+    cut = np.clip(crossing[:, None] + (-1, 0), 0, tp.shape[1] - 1)
+    after = [np.take_along_axis(count, cut, 1) for count in (tp, fp)]
+    before = [np.where(cut > 0, np.take_along_axis(count, np.maximum(cut - 1, 0), 1), 0) for count in (tp, fp)]
     # while reals of a tie are rejected the misses stand still, then the other way round
-    alarm = np.clip(np.rint((1 - before[0] / p) * n), before[1], fp) / n
-    miss = 1 - np.clip(p - np.rint(fp / n * p), before[0], tp) / p
-    pairs = np.stack([np.stack([1 - before[0] / p, alarm], -1), np.stack([miss, fp / n], -1)], 2)
+    alarm = np.clip(_nearest((p - before[0]) * n, p), before[1], after[1]) / n
+    miss = (p - np.clip(_nearest((n - after[1]) * p, n), before[0], after[0])) / p
+    pairs = np.stack([np.stack([(p - before[0]) / p, alarm], -1), np.stack([miss, after[1] / n], -1)], 2)
     pairs = pairs.reshape(len(tp), -1, 2)
     best = np.argmin(np.abs(pairs[..., 0] - pairs[..., 1]), 1)
     return np.take_along_axis(pairs.mean(-1), best[:, None], 1)[:, 0]
+
+
+def _nearest(numerator, denominator):
+    """The integer nearest to a fraction of integers; of two as near the lower, which the trials reach first."""
+    return -((denominator - 2 * numerator) // (2 * denominator))
