@@ -22,7 +22,7 @@ from dfjax.decide.score_file import Scores
 from dfjax.inference import detector
 from dfjax.records import FAKE, REAL, InputError
 from dfjax.reporting import report
-from dfjax.reporting.report_text import escape, number, percent, table
+from dfjax.reporting.markdown import escape, number, percent, table
 from dfjax.runtime import cli, files, process, workdir
 from dfjax.runtime.strict_json import plain
 

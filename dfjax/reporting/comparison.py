@@ -16,6 +16,7 @@ from dfjax.decide.redrawn import draws, ranking
 from dfjax.decide.score_file import Scores
 from dfjax.imbalance.ledger import Ledger
 from dfjax.records import FAKE, InputError
+from dfjax.reporting.markdown import aligned_table
 from dfjax.runtime.strict_json import plain
 
 AT = (
@@ -167,16 +168,16 @@ def markdown(result: dict[str, Any]) -> str:
         f"{result['unit']} and of seeds, the same draws for all. Fake is the positive class. Tuned thresholds "
         "come from validation data; corrected: scores moved back to the natural prior by the ledger.",
         "",
-        *_table(result, [*RANKING, *PROBABILITY], _value, cost=True),
+        _table(result, [*RANKING, *PROBABILITY], _value, cost=True),
         "",
-        *_table(result, half, _value),
+        _table(result, half, _value),
         "",
-        *_table(result, tuned, _value),
+        _table(result, tuned, _value),
         "",
     ]
     if len(result["experiments"]) > 1:
         lines += [f"Differences from {result['baseline']}; **bold** where the interval leaves out 0:", ""]
-        lines += _table(result, TOLD, _change)
+        lines += [_table(result, TOLD, _change)]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -201,16 +202,14 @@ def words(result: dict[str, Any]) -> list[str]:
     return [f"Against {result['baseline']}:", "", *sentences, "", chance]
 
 
-def _table(result: dict[str, Any], names, cell, *, cost: bool = False) -> list[str]:
-    rows = [["experiment", *(TITLES[name] for name in names), *(["seconds"] if cost else [])]]
+def _table(result: dict[str, Any], names, cell, *, cost: bool = False) -> str:
+    heads, rows = ["experiment", *(TITLES[name] for name in names), *(["seconds"] if cost else [])], []
     for name, of in result["experiments"].items():
         if cell is _change and of["difference"] is None:
             continue
         seconds = [f"{of['seconds']:.0f}"] if cost else []
         rows.append([name, *(cell(of, metric) for metric in names), *seconds])
-    width = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, [":" + "-" * (width[0] - 1), *("-" * (w - 1) + ":" for w in width[1:])])
-    return ["| " + " | ".join([row[0].ljust(width[0]), *map(str.rjust, row[1:], width[1:])]) + " |" for row in rows]
+    return aligned_table(heads, rows)
 
 
 def _value(of: dict[str, Any], name: str) -> str:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from dfjax.decide import operating_points
-from dfjax.reporting.report_text import escape, number, percent, table
+from dfjax.reporting.markdown import escape, number, percent, table
 
 METRICS = ("auc", "eer", "false_alarms", "misses")
 

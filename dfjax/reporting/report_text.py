@@ -1,6 +1,7 @@
 """The report in words: verdict lines that a person can act on, and Markdown with the before/after table."""
 
 from dfjax.decide.calibration import spread
+from dfjax.reporting.markdown import escape, number, percent, points, table
 
 SYNTHETIC = (
     "The corpus of this run is synthetic: the program made both its real and its fake clips. These numbers "
@@ -124,31 +125,6 @@ def _shortcut(audit: dict | None) -> list[str]:
     ]
 
 
-def percent(estimate: dict | None, interval: bool = True) -> str:
-    """'71.2 % (65.0 to 77.1)' of an estimate {value, low, high}."""
-    if not estimate or estimate["value"] is None:
-        return "undefined"
-    text = f"{100 * estimate['value']:.1f} %"
-    return (
-        f"{text} ({100 * estimate['low']:.1f} to {100 * estimate['high']:.1f})"
-        if interval and estimate["low"] is not None
-        else text
-    )
-
-
-def number(estimate: dict) -> str:
-    """'0.912 (0.890 to 0.931)' of an estimate."""
-    if estimate["value"] is None:
-        return "undefined"
-    text = f"{estimate['value']:.3f}"
-    return f"{text} ({estimate['low']:.3f} to {estimate['high']:.3f})" if estimate["low"] is not None else text
-
-
-def points(change: float) -> str:
-    """A difference of shares in percentage points, signed."""
-    return f"{100 * change:+.1f}"
-
-
 def markdown(report: dict) -> str:
     """report.md: verdict, the before/after table ready to paste, and every table behind them."""
     run, split, bootstrap = report["run"], report["split"], report["bootstrap"]
@@ -179,22 +155,6 @@ def markdown(report: dict) -> str:
     names = ("scores", "thresholds", "precision_recall", "roc", "det", "reliability")
     parts += ["## Figures", "\n".join(f"![{name.replace('_', ' ')}](figures/{name}.png)" for name in names)]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def escape(value: object) -> str:
-    """A user's text inside Markdown: one line, no table, tag, link or emphasis of its own."""
-    line = " ".join(str(value).split()).replace("\\", "\\\\")
-    for character in "|*`[]<>":
-        line = line.replace(
-            character, f"\\{character}" if character not in "<>" else {"<": "&lt;", ">": "&gt;"}[character]
-        )
-    return line
-
-
-def table(heads: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table: the first column to the left, the others to the right."""
-    lines = [heads, [":--"] + ["--:"] * (len(heads) - 1), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _facts(run: dict) -> str:

@@ -10,7 +10,7 @@ from dfjax.decide import metrics, operating_points
 from dfjax.decide.decision import decide
 from dfjax.decide.score_file import Scores
 from dfjax.records import InputError
-from dfjax.reporting import report, report_text
+from dfjax.reporting import markdown, report
 
 
 @pytest.fixture(autouse=True)
@@ -249,7 +249,7 @@ def test_plain_numbers_only():
 
 
 def test_percent_of_nothing():
-    assert report_text.percent({"value": None, "low": None, "high": None}) == "undefined"
+    assert markdown.percent({"value": None, "low": None, "high": None}) == "undefined"
 
 
 def test_everything_is_written(tmp_path):
