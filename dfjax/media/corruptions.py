@@ -6,9 +6,10 @@ compared, and in every call.
 """
 
 import dataclasses
+import difflib
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import av
@@ -19,7 +20,7 @@ import soxr
 from jaxtyping import Float, Int16, Shaped, UInt8
 
 from dfjax.media import codecs, images
-from dfjax.records import MEDIA, SAMPLE_RATE
+from dfjax.records import MEDIA, SAMPLE_RATE, InputError
 
 STRENGTHS = (1, 2, 3, 4, 5)
 Samples = Int16[np.ndarray, " samples"]  # 16 kHz mono
@@ -246,3 +247,36 @@ PICTURE = {
     "noise": Corruption(_grainy, (4, 8, 16, 32, 64), "deviation {} of 255"),
 }
 TABLES = {"audio": SOUND, "image": PICTURE}
+MEDIUM_NAMES = {"audio": "sound", "image": "pictures"}
+
+
+def named(words: Sequence[str], modality: str) -> tuple[dict[str, Corruption], list[str]]:
+    """The kinds asked for, and what is left out because this FFmpeg cannot encode it, a line each.
+
+    Args:
+      words: names of kinds; or 'all', for which a kind without encoder is left out.
+      modality: of the detector: 'audio', 'image' or 'av'.
+
+    Raises:
+      InputError: an unknown kind, one of the other modality, or one without encoder.
+    """
+    known = kinds(modality)
+    absent = {kind: found.encoder for kind, found in known.items() if missing(found)}
+    if list(words) == ["all"]:
+        lines = [f"{kind} is left out: this PyAV has no encoder {encoder}" for kind, encoder in absent.items()]
+        return {kind: found for kind, found in known.items() if kind not in absent}, lines
+    names = ", ".join(["all", *known])
+    for word in words:
+        if word in known and word not in absent:
+            continue
+        if word in absent:
+            raise InputError(f"{word} needs the encoder {absent[word]}, which this PyAV lacks; expected one of {names}")
+        if any(word in table for table in TABLES.values()):
+            takes = " and ".join(MEDIUM_NAMES[medium] for medium in MEDIA[modality])
+            raise InputError(f"{word} is no corruption of {takes}, which this detector judges; expected one of {names}")
+        near = difflib.get_close_matches(word, known, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise InputError(f"Unknown corruption {word!r}{hint}; expected one of {names}")
+    if not words:
+        raise InputError(f"no corruption is named; expected some of {names}")
+    return {word: known[word] for word in words}, []

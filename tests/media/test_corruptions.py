@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dfjax.media import codecs, corruptions, images
+from dfjax.records import InputError
 from tests.media.test_codecs import clip
 
 # how far decoded sound lies from what it was does not follow the bit rate where a codec models speech
@@ -123,3 +124,24 @@ def test_silence_and_single_samples_pass(kind):
     skip_if_missing("audio", kind)
     for x in (np.zeros(3000, np.int16), np.array([5], np.int16)):
         assert corruptions.SOUND[kind](x, 5, corruptions.generator(kind, "a")).shape == x.shape
+
+
+def test_a_kind_without_encoder_is_left_out_or_refused(monkeypatch):
+    monkeypatch.setattr(codecs, "has", lambda name, mode: name != "libopus")
+    found, lines = corruptions.named(["all"], "audio")
+    assert "opus" not in found and "mp3" in found
+    assert lines == ["opus is left out: this PyAV has no encoder libopus"]
+    with pytest.raises(InputError, match="opus needs the encoder libopus"):
+        corruptions.named(["opus"], "audio")
+
+
+def test_kinds_are_named_or_refused():
+    assert list(corruptions.named(["blur", "jpeg"], "image")[0]) == ["blur", "jpeg"]
+    for words, modality, message in (
+        (["reverberation"], "image", "is no corruption of pictures"),
+        (["blurr"], "image", "did you mean blur"),
+        (["zzz"], "av", "Unknown corruption 'zzz'; expected one of all, jpeg"),
+        ([], "audio", "no corruption is named"),
+    ):
+        with pytest.raises(InputError, match=message):
+            corruptions.named(words, modality)

@@ -1,0 +1,49 @@
+"""A corrupted view of a split: same rows, corrupted each by itself; and the fixed choice of clips."""
+
+import concurrent.futures
+
+import numpy as np
+import pytest
+
+from dfjax.data import corrupted, sources
+from dfjax.media import corruptions
+from tests import prepared
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    return sources.open_split(prepared.make(tmp_path_factory.mktemp("prepared")), "train")
+
+
+def test_a_view_holds_every_record_corrupted_by_itself_in_any_order(split):
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        view = corrupted.view(split, "noise", 4, pool)
+        found = view.records.__getitems__([0, 1, 2, 3]) + view.records.__getitems__([4, 5, 6])
+        for row, record in enumerate(found):
+            alone = corruptions.corrupt(split.records[row], "noise", 4, str(split.id[row]))
+            np.testing.assert_array_equal(record["audio"], alone["audio"])
+            assert record["label"] == split.label[row]
+        last = len(split) - 1
+        np.testing.assert_array_equal(
+            view.records[last]["audio"], corrupted.view(split, "noise", 4, pool).records[last]["audio"]
+        )
+        assert len(view) == len(split) and len(view.records) == len(split)
+
+
+def test_the_choice_is_half_fake_while_there_are_and_nests(split):
+    chosen = corrupted.choose(split, 16)
+    assert chosen.sum() == 16 and (split.label[chosen] == 1).sum() == 8
+    more = corrupted.choose(split, 30)
+    assert more.sum() == 30 and (split.label[more] == 1).sum() == 10  # all there are
+    assert more[chosen].all()
+    assert corrupted.choose(split, 0).all() and corrupted.choose(split, 999).all()
+    np.testing.assert_array_equal(chosen, corrupted.choose(split, 16))
+
+
+def test_clips_are_chosen_whole_and_unknown_labels_never(split):
+    clip = np.array([f"c{i // 2}" for i in range(len(split))])
+    label = np.where(np.arange(len(split)) < 4, -1, split.label)
+    two = sources.dataclasses.replace(split, clip=clip, label=label.astype(np.int32))
+    chosen = corrupted.choose(two, 8)
+    assert chosen.sum() == 16 and not chosen[:4].any()
+    assert np.array_equal(chosen[::2], chosen[1::2])
