@@ -4,10 +4,17 @@
 
 Thresholds and calibration rarely travel as well as ranking does; the table shows both. With `--split validation`
 the scores can be tuned on: python -m dfjax.tune --workdir runs/audio_focal --dataset fake_or_real
+
+    python -m dfjax.evaluate --workdir runs/audio_focal --datasets fake_or_real --corruptions all
+
+The robustness table: the same clips after codecs, telephone lines, noise, rooms (or JPEG, H.264, blur, ...).
 """
 
 import argparse
+import functools
 import json
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +27,11 @@ from dfjax.decide import operating_points, score_file
 from dfjax.decide.decision import read_decision
 from dfjax.decide.score_file import Scores
 from dfjax.inference import detector
+from dfjax.inference import robustness as grid
+from dfjax.media import corruptions
 from dfjax.records import FAKE, REAL, InputError
-from dfjax.reporting import report
+from dfjax.reporting import figures, report
+from dfjax.reporting import robustness as robustness_report
 from dfjax.reporting.markdown import escape, number, percent, table
 from dfjax.runtime import cli, files, process, workdir
 from dfjax.runtime.strict_json import plain
@@ -38,6 +48,7 @@ HEADS = [
     "precision",
     "F1",
 ]
+CLIPS = 400  # of each dataset under a corruption
 
 
 def evaluate(
@@ -132,6 +143,85 @@ def markdown(rows: list[dict[str, Any]], decision: dict[str, Any], split: str = 
     )
 
 
+def robustness(
+    folder: epath.PathLike,
+    datasets: Sequence[str],
+    kinds: Sequence[str] = ("all",),
+    *,
+    strengths: Sequence[int] = corruptions.STRENGTHS,
+    clips: int = CLIPS,
+    data_dir: epath.PathLike | None = None,
+    split: str = "test",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """The robustness table: what the run's threshold is worth after corruptions that it has not been chosen on.
+
+    Leaves robustness.json, robustness.md, figures/robustness.png and a score file per kind and strength in the workdir;
+    the same call continues one that was killed.
+
+    Args:
+      folder: a finished run.
+      datasets: names of prepared datasets, or name/config.
+      kinds: names in `dfjax.media.corruptions`, or 'all' for those of the detector's modality.
+      strengths: out of 1 to 5.
+      clips: a random but fixed choice of so many clips of each dataset, half of them fake if there are; 0 for all.
+      data_dir: where prepared datasets lie.
+      split: which split of each; the one that the threshold was tuned on is refused.
+      progress: whether to show progress.
+
+    Returns:
+      threshold, split, clips (as asked for), left_out (lines), kinds (kind -> strength -> level) and datasets, each
+      with dataset, trained, clean and kinds (kind -> strength), of what `reporting.robustness.judge` returns.
+
+    Raises:
+      InputError: no finished run or no threshold, an unknown dataset, kind or strength, one of the other modality.
+    """
+    config: Any = workdir.read_config(folder)
+    folder, progress = epath.Path(folder), progress and process.first_process()
+    decision = read_decision(folder / "decision.json")
+    if report.threshold(decision) is None:
+        raise InputError(
+            f"{folder} has no usable threshold ({decision['status']}); "
+            f"tune one: python -m dfjax.tune --workdir {folder}"
+        )
+    if wrong := [k for k in strengths if k not in corruptions.STRENGTHS]:
+        raise InputError(f"strength {wrong[0]} does not exist; expected some of {list(corruptions.STRENGTHS)}")
+    if clips < 0 or clips == 1:
+        raise InputError(f"{clips} clips show nothing; expected two or more, or 0 for all")
+    table, left_out = corruptions.named(kinds, models.input_of(config.model.name, config.model.kwargs).modality)
+    every, found = grid.cases(table, sorted(set(strengths))), []
+    with tqdm.tqdm(total=len(datasets) * len(every), unit="case", desc="evaluate", disable=not progress) as bar:
+        for name in datasets:
+            cells: dict[str, dict[str, Any]] = {}
+            scored = grid.score(
+                config,
+                folder,
+                name,
+                every,
+                step=decision["step"],
+                rule=_rule(decision),
+                clips=clips,
+                split_name=split,
+                open_split=functools.partial(_open, config, name, split, data_dir),
+            )
+            for case, scores in scored:
+                cells.setdefault(case.kind, {})[str(case.strength)] = robustness_report.judge(scores, decision)
+                bar.update()
+            clean = cells.pop("")["0"]
+            trained = name.split("/")[0] == config.data.dataset
+            found.append({"dataset": name, "trained": trained, "clean": clean, "kinds": cells})
+    levels = {kind: {str(k): what.level(k) for k in sorted(set(strengths))} for kind, what in table.items()}
+    about = {"threshold": report.threshold(decision), "split": split, "clips": clips, "left_out": left_out}
+    result = plain(about | {"kinds": levels, "datasets": found})
+    workdir.write_json(folder / "robustness.json", result)
+    if process.first_process():
+        files.write(folder / "robustness.md", robustness_report.markdown(result))
+        picture = figures.png(functools.partial(robustness_report.figure, result))
+        files.write(folder / "figures" / "robustness.png", picture)
+    process.barrier("evaluated")
+    return result
+
+
 def _stored(path: epath.Path, decision: dict[str, Any]) -> Scores | None:
     """The scores of an earlier call, if the same checkpoint made them for the same clip scores."""
     if not path.exists():
@@ -149,6 +239,11 @@ def _rule(decision: dict[str, Any]) -> str:
 def _score(
     config: Any, restored: tuple, name: str, split_name: str, data_dir: epath.PathLike | None, rule: str
 ) -> Scores:
+    return detector.score_split(config, restored, _open(config, name, split_name, data_dir), {"clip_score": rule})
+
+
+def _open(config: Any, name: str, split_name: str, data_dir: epath.PathLike | None) -> sources.Split:
+    """The split of a prepared dataset, with the media that the detector judges."""
     dataset, _, config_name = name.partition("/")
     words = (dataset, None, data_dir, config_name or None)
     directory = process.in_turn("prepared", lambda: prepare.prepare(*words))
@@ -156,7 +251,7 @@ def _score(
         raise InputError(f"{name} has no {split_name} split, only {names}")
     split = sources.open_split(directory, split_name)
     sources.check_media(split, models.input_of(config.model.name, config.model.kwargs).modality)
-    return detector.score_split(config, restored, split, {"clip_score": rule})
+    return split
 
 
 def parser() -> argparse.ArgumentParser:
@@ -168,6 +263,14 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--split", default="test", choices=("test", "validation"), help="of each dataset (default test)"
     )
+    result.add_argument("--corruptions", help="make the robustness table: all, or kinds separated by commas")
+    result.add_argument("--strengths", default="1,2,3,4,5", help="of the corruptions (default 1,2,3,4,5)")
+    result.add_argument(
+        "--clips",
+        type=int,
+        default=CLIPS,
+        help=f"how many of each dataset are corrupted, half of them fake if there are (default {CLIPS}; 0 for all)",
+    )
     result.add_argument("--json", action="store_true", help="print one JSON line per dataset")
     return result
 
@@ -177,9 +280,12 @@ def main() -> None:
     flags = parser().parse_args()
     process.use_all_cores()
     process.connect()
-    names = [name.strip() for name in flags.datasets.split(",") if name.strip()]
+    names = _words(flags.datasets)
     if not names:
         raise InputError("--datasets names nothing; give names separated by commas")
+    if flags.corruptions is not None:
+        _robustness(flags, names)
+        return
     rows = evaluate(flags.workdir, names, data_dir=flags.data_dir, split=flags.split, progress=not flags.json)
     if not process.first_process():
         return
@@ -188,6 +294,37 @@ def main() -> None:
             print(json.dumps(line, allow_nan=False))
     else:
         print((epath.Path(flags.workdir) / "evaluation.md").read_bytes().decode(), end="")
+
+
+def _robustness(flags: argparse.Namespace, names: list[str]) -> None:
+    """Makes the robustness table and prints it."""
+    strengths = _words(flags.strengths)
+    if not strengths or not all(word.isdecimal() for word in strengths):
+        raise InputError(f"--strengths {flags.strengths!r} are no numbers; expected some of 1,2,3,4,5")
+    found = robustness(
+        flags.workdir,
+        names,
+        _words(flags.corruptions),
+        strengths=[int(word) for word in strengths],
+        clips=flags.clips,
+        data_dir=flags.data_dir,
+        split=flags.split,
+        progress=not flags.json,
+    )
+    if not process.first_process():
+        return
+    for line in found["left_out"]:
+        print(line, file=sys.stderr)
+    if flags.json:
+        about = {key: value for key, value in found.items() if key != "datasets"}
+        for one in found["datasets"]:
+            print(json.dumps(about | one | {"levels": found["kinds"]}, allow_nan=False))
+    else:
+        print((epath.Path(flags.workdir) / "robustness.md").read_bytes().decode(), end="")
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 if __name__ == "__main__":

@@ -113,6 +113,57 @@ def test_another_dataset_is_scored_and_the_table_written(finished):
 
 
 @pytest.mark.slow
+def test_the_robustness_table_is_made_once_and_read_back(finished):
+    folder, data_dir, other = finished
+    words = {"strengths": [5, 1], "clips": 6, "data_dir": data_dir, "progress": False}
+    found = evaluate.robustness(folder, [other], ["noise", "mp3"], **words)
+    (one,) = found["datasets"]
+    assert list(one["kinds"]) == ["noise", "mp3"] and list(one["kinds"]["mp3"]) == ["1", "5"]
+    assert one["clean"]["real"] == one["clean"]["fake"] == one["kinds"]["mp3"]["5"]["fake"] == 3
+    assert json.loads((folder / "robustness.json").read_text()) == found
+    assert "| mp3 | 64 kbit/s | 16 kbit/s |" in (folder / "robustness.md").read_text()
+    assert (folder / "figures" / "robustness.png").read_bytes()[:4] == b"\x89PNG"
+    paths = sorted((folder / "scores").glob("*.test.*-?.csv"))
+    assert [path.name.split(".")[-2] for path in paths] == ["mp3-1", "mp3-5", "noise-1", "noise-5"]
+    clean, noisy = (
+        score_file.read(paths[0].with_name(f"{other.replace('/', '-')}.test.{case}.csv"))
+        for case in ("clean", "noise-5")
+    )
+    whole = score_file.read(folder / "scores" / f"{other.replace('/', '-')}.test.csv")
+    scores = dict(zip(whole.id.tolist(), whole.score.tolist(), strict=True))
+    np.testing.assert_allclose(clean.score, [scores[name] for name in clean.id.tolist()], rtol=1e-6)
+    assert not np.allclose(clean.score, noisy.score) and noisy.header["level"] == "SNR 0 dB"
+    # what is there is read back; what is missing, or was made of another choice of clips, is made again
+    assert evaluate.robustness(folder, [other], ["noise", "mp3"], **words | {"data_dir": "/nowhere"}) == found
+    paths[0].unlink()
+    assert evaluate.robustness(folder, [other], ["noise", "mp3"], **words) == found
+    fewer = evaluate.robustness(folder, [other], ["noise"], **words | {"clips": 4})
+    assert fewer["datasets"][0]["clean"]["real"] == 2
+
+
+@pytest.mark.slow
+def test_corruptions_that_do_not_fit_are_refused(finished):
+    folder, data_dir, other = finished
+    words = {"data_dir": data_dir, "progress": False}
+    with pytest.raises(InputError, match="did you mean noise.*all, mp3"):
+        evaluate.robustness(folder, [other], ["nois"], **words)
+    with pytest.raises(InputError, match="h264 is no corruption of sound"):
+        evaluate.robustness(folder, [other], ["mp3", "h264"], **words)
+    with pytest.raises(InputError, match="strength 6"):
+        evaluate.robustness(folder, [other], strengths=[6], **words)
+    with pytest.raises(InputError, match="1 clips"):
+        evaluate.robustness(folder, [other], clips=1, **words)
+    path = folder / "decision.json"
+    kept = path.read_text()
+    path.write_text(json.dumps(json.loads(kept) | {"threshold": None, "status": "undefined"}))
+    try:
+        with pytest.raises(InputError, match="no usable threshold"):
+            evaluate.robustness(folder, [other], **words)
+    finally:
+        path.write_text(kept)
+
+
+@pytest.mark.slow
 def test_mistakes_are_one_line(finished, tmp_path):
     folder, data_dir, _ = finished
     with pytest.raises(InputError, match="holds no run"):

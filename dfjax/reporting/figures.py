@@ -203,12 +203,12 @@ def write(
     paths = []
     for name, drawing in drawings.items():
         paths.append(directory / f"{name}.png")
-        files.write(paths[-1], _png(drawing))
+        files.write(paths[-1], png(drawing))
     return paths
 
 
-def _png(drawing: Callable[[], Figure]) -> bytes:
-    """The same bytes for the same numbers: no date or version goes into the file."""
+def png(drawing: Callable[[], Figure]) -> bytes:
+    """A figure in the report's style as a PNG file: the same bytes for the same numbers, without date or version."""
     buffer = io.BytesIO()
     with mpl.rc_context(STYLE):
         drawing().savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})

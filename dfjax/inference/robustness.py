@@ -1,0 +1,89 @@
+"""A split scored as it is and under every corruption: score files in the workdir, each made once.
+
+A call that was killed goes on with the first file that is missing.
+"""
+
+import concurrent.futures
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from etils import epath
+
+from dfjax.data import corrupted, sources
+from dfjax.decide import score_file
+from dfjax.decide.score_file import Scores
+from dfjax.inference import detector
+from dfjax.media.corruptions import Corruption
+from dfjax.runtime import process
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A corruption at a strength; of the records as they are, `kind` is '' and `strength` 0."""
+
+    kind: str = ""
+    strength: int = 0
+    level: str = ""
+
+    @property
+    def name(self) -> str:
+        """As in the names of files: 'mp3-3', or 'clean'."""
+        return f"{self.kind}-{self.strength}" if self.kind else "clean"
+
+
+def cases(kinds: Mapping[str, Corruption], strengths: Sequence[int]) -> list[Case]:
+    """The records as they are, then every kind at every strength."""
+    return [Case(), *(Case(kind, k, found.level(k)) for kind, found in kinds.items() for k in strengths)]
+
+
+def score(
+    config: Any,
+    folder: epath.Path,
+    name: str,
+    every: Sequence[Case],
+    *,
+    step: int,
+    rule: str,
+    clips: int,
+    split_name: str,
+    open_split: Callable[[], sources.Split],
+) -> Iterator[tuple[Case, Scores]]:
+    """The scores of each case, in order, read back where the same checkpoint has scored the same choice of clips.
+
+    Args:
+      config: the experiment.
+      folder: the workdir; files go to `scores/NAME.SPLIT.CASE.csv`.
+      name: of the dataset.
+      every: from `cases`.
+      step: of the checkpoint that the decision is of.
+      rule: how a clip's score is made, as in the decision.
+      clips: how many are chosen, see `corrupted.choose`.
+      split_name: of the split.
+      open_split: opens it; called when something is to be scored.
+    """
+    restored, split = None, None
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for case in every:
+            header = {"clip_score": rule, "corruption": case.name, "level": case.level, "clips": clips}
+            path = folder / "scores" / f"{name.replace('/', '-')}.{split_name}.{case.name}.csv"
+            found = _stored(path, {"step": step, **header})
+            if found is None:
+                if split is None:
+                    split = open_split()
+                    split = sources.select(split, corrupted.choose(split, clips))
+                    restored = detector.restore(config, folder, step)
+                shown = corrupted.view(split, case.kind, case.strength, pool) if case.kind else split
+                found = detector.score_split(config, restored, shown, header)
+                if process.first_process():
+                    score_file.write(path, found)
+                process.barrier("scored")  # the others look for this file only when it is whole
+            yield case, found
+
+
+def _stored(path: epath.Path, header: Mapping[str, Any]) -> Scores | None:
+    if not path.exists():
+        return None
+    scores = score_file.read(path)
+    return scores if all(scores.header.get(key) == value for key, value in header.items()) else None
