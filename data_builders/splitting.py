@@ -21,7 +21,7 @@ Skipped = list[tuple[str, str]]  # (id, reason)
 WITHOUT_MEDIA = {"": "", "-index": "; paths and metadata only"}  # suffix of a config -> what it says
 
 
-def one_of(what: str, given: str, names: Sequence[str]) -> str:
+def check_one_of(what: str, given: str, names: Sequence[str]) -> str:
     """`given`, which must be one of `names`."""
     if given not in names:
         raise InputError(f"Unknown {what} {given!r}; expected one of {list(names)}")

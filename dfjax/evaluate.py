@@ -104,7 +104,7 @@ def row(name: str, scores: Scores, decision: dict[str, Any], *, trained: bool) -
       bootstrap redraws), auc, average_precision, eer, `half` and `tuned` (see `operating_points.points`; tuned is
       None without a threshold) each with `false_alarms`. Undefined numbers are NaN.
     """
-    report.refuse_same_split(decision, scores)
+    report.check_other_split(decision, scores)
     clips = score_file.by_clip(score_file.known(scores))
     if not len(clips):
         raise InputError(f"{name} has no clip with a known label; expected labelled clips")

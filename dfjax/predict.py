@@ -120,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Prints one verdict per file; exits 2 when none could be judged."""
     flags = parser().parse_args()
-    process.alone("dfjax.predict")
+    process.check_alone("dfjax.predict")
     process.use_all_cores()
     if not 0 <= flags.overlap <= 0.9:
         raise InputError(f"--overlap {flags.overlap}: expected a share from 0 to 0.9")

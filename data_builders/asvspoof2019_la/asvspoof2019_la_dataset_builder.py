@@ -33,7 +33,7 @@ def index(source: epath.PathLike, *, protocol: str = "official") -> Index:
     Raises:
       InputError: no such layout, a missing protocol, or one of another ASVspoof.
     """
-    splitting.one_of("protocol", protocol, PROTOCOLS)
+    splitting.check_one_of("protocol", protocol, PROTOCOLS)
     names = {folder.lower() for folder, _, _ in PARTS.values()}
     root = indexing.find_root(source, lambda inside: bool(names & set(inside)))
     if root is None:

@@ -35,7 +35,7 @@ def index(source: epath.PathLike, *, protocol: str = "official") -> Index:
     Raises:
       InputError: no such layout, or under 'official' no test list.
     """
-    splitting.one_of("protocol", protocol, PROTOCOLS)
+    splitting.check_one_of("protocol", protocol, PROTOCOLS)
     root = indexing.find_root(source, lambda inside: {"celeb-real", "celeb-synthesis"} <= set(inside))
     if root is None:
         raise InputError(f"no Celeb-DF v2 in {source}: expected Celeb-real/ and Celeb-synthesis/, 3 down at most")

@@ -40,7 +40,7 @@ def index(source: epath.PathLike, *, protocol: str = "official") -> Index:
     Raises:
       InputError: no such layout.
     """
-    splitting.one_of("protocol", protocol, PROTOCOLS)
+    splitting.check_one_of("protocol", protocol, PROTOCOLS)
     root = indexing.find_root(source, lambda inside: _is_faces(inside) or _is_pictures(inside))
     if root is None:
         raise InputError(

@@ -34,8 +34,8 @@ def index(source: epath.PathLike, *, protocol: str = "disjoint", compression: st
     Raises:
       InputError: no such layout, or no originals.
     """
-    splitting.one_of("protocol", protocol, PROTOCOLS)
-    splitting.one_of("compression", compression, tuple(COMPRESSIONS))
+    splitting.check_one_of("protocol", protocol, PROTOCOLS)
+    splitting.check_one_of("compression", compression, tuple(COMPRESSIONS))
     root = indexing.find_root(source, lambda inside: _official(inside) or _kaggle(inside))
     if root is None:
         raise InputError(

@@ -55,9 +55,9 @@ def index(
     Raises:
       InputError: no such layout, no originals, a missing or contradictory list, an unknown name.
     """
-    splitting.one_of("protocol", protocol, PROTOCOLS)
-    splitting.one_of("compression", compression, tuple(COMPRESSIONS))
-    splitting.one_of("methods", methods, tuple(METHOD_SETS))
+    splitting.check_one_of("protocol", protocol, PROTOCOLS)
+    splitting.check_one_of("compression", compression, tuple(COMPRESSIONS))
+    splitting.check_one_of("methods", methods, tuple(METHOD_SETS))
     source = epath.Path(source)
     root = indexing.find_root(source, _is_root)
     if root is None:

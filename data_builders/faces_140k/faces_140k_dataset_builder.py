@@ -30,7 +30,7 @@ def index(source: epath.PathLike, *, protocol: str = "official") -> Index:
     Raises:
       InputError: no such layout.
     """
-    splitting.one_of("protocol", protocol, PROTOCOLS)
+    splitting.check_one_of("protocol", protocol, PROTOCOLS)
     source = epath.Path(source)
     root = indexing.find_root(source, lambda inside: {"train", "valid", "test"} <= set(inside))
     if root is None:

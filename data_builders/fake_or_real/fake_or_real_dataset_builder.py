@@ -42,8 +42,8 @@ def index(source: epath.PathLike, *, protocol: str = "official", version: str = 
     Raises:
       InputError: the version is not there.
     """
-    splitting.one_of("protocol", protocol, PROTOCOLS)
-    splitting.one_of("version", version, tuple(VERSIONS))
+    splitting.check_one_of("protocol", protocol, PROTOCOLS)
+    splitting.check_one_of("version", version, tuple(VERSIONS))
     root = _root(epath.Path(source), version)
     inside = indexing.folders(root)
     split_here = bool(set(SPLIT_FOLDERS) & set(inside))

@@ -49,8 +49,8 @@ def index(source: epath.PathLike, *, protocol: str = "disjoint", label: str = "a
     Raises:
       InputError: no such layout; no meta_data.csv under 'people'.
     """
-    splitting.one_of("protocol", protocol, PROTOCOLS)
-    splitting.one_of("label", label, LABELS)
+    splitting.check_one_of("protocol", protocol, PROTOCOLS)
+    splitting.check_one_of("label", label, LABELS)
     root = indexing.find_root(source, lambda inside: "realvideo-realaudio" in inside)
     if root is None:
         raise InputError(f"no FakeAVCeleb in {source}: expected RealVideo-RealAudio/ and its three siblings")

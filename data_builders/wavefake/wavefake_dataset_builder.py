@@ -43,7 +43,7 @@ def index(source: epath.PathLike, *, protocol: str = "disjoint") -> Index:
     Raises:
       InputError: no such layout, or no real corpus.
     """
-    splitting.one_of("protocol", protocol, PROTOCOLS)
+    splitting.check_one_of("protocol", protocol, PROTOCOLS)
     source = epath.Path(source)
     root = indexing.find_root(source, lambda inside: "generated_audio" in inside or _vocoders(inside))
     if root is None:

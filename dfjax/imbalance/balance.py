@@ -141,7 +141,7 @@ def plan(
     if loss == "am_softmax":
         terms |= {"margins": (kwargs.get("margin", 0.9),) * 2, "scale": float(kwargs.get("scale", 20.0))}
     ledger = Ledger(**terms, gamma=float(kwargs.get("gamma", 0.0)))
-    ledger.refuse_stacking(allow_stacking)
+    ledger.check_stacking(allow_stacking)
     return Plan(sampling, rates, loss, kwargs, ledger, ledger.initial_bias(counts), deferred, reweight_from)
 
 

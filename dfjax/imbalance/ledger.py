@@ -93,7 +93,7 @@ class Ledger:
                 high = middle
         return (low + high) / 2
 
-    def refuse_stacking(self, allow_stacking: bool) -> None:
+    def check_stacking(self, allow_stacking: bool) -> None:
         """Raises InputError when more than one term is active and that was not allowed."""
         if len(self.active()) > 1 and not allow_stacking:
             listed = ", ".join(f"{name} {self.terms()[name]:+.2f}" for name in self.active())

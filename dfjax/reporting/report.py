@@ -59,7 +59,7 @@ def build(
     Raises:
       InputError: the threshold was tuned on the split to be reported, or a split lacks a class.
     """
-    refuse_same_split(decision, test)
+    check_other_split(decision, test)
     validation, test = (_clips(scores) for scores in (validation, test))
     shown, chosen = test.header.get("split", "test"), validation.header.get("split", "validation")
     splits, tuned = {chosen: validation, shown: test}, threshold(decision)
@@ -99,7 +99,7 @@ def build(
     return report | {"verdict": verdict(report)}
 
 
-def refuse_same_split(decision: Mapping[str, Any], scores: Scores) -> None:
+def check_other_split(decision: Mapping[str, Any], scores: Scores) -> None:
     """Raises InputError when the decision was made on the very split of these scores."""
     chosen, shown = decision.get("split"), scores.header.get("split")
     datasets = {decision.get("dataset"), scores.header.get("dataset")} - {None}

@@ -55,7 +55,7 @@ def connect() -> None:
         raise InputError(f"{asked[0]} is set, but jax cannot join the other processes: {error}") from error
 
 
-def alone(command: str) -> None:
+def check_alone(command: str) -> None:
     """Raises InputError where the environment asks for several processes, which `command` has no use for."""
     if asked := _asked():
         raise InputError(
@@ -150,7 +150,7 @@ def compiler_options() -> dict[str, str]:
     return {"xla_disable_hlo_passes": "cse_barrier_expander"} if jax.default_backend() == "cpu" else {}
 
 
-def require(compiled: jax.stages.Compiled, what: str) -> None:
+def check_memory(compiled: jax.stages.Compiled, what: str) -> None:
     """Compares what a compiled function will allocate with what is free, before it is called.
 
     Args:

@@ -222,5 +222,5 @@ def _compile(one_step: Callable, count: int, state, data, root: jax.Array, batch
     placed = jax.tree.map(lambda leaf: leaf.sharding, state), everywhere
     program = train_step.compile_steps(one_step, count, placed).lower(state, data, root)
     program = program.compile(process.compiler_options())
-    process.require(program, f"config.train.batch={batch}")
+    process.check_memory(program, f"config.train.batch={batch}")
     return program

@@ -197,7 +197,7 @@ def test_a_command_for_one_process_says_so_in_one_line(monkeypatch, capsys):
     from dfjax import predict
     from dfjax.runtime import cli
 
-    process.alone("dfjax.predict")
+    process.check_alone("dfjax.predict")
     monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "127.0.0.1:9")
     monkeypatch.setattr(sys, "argv", ["predict", "--workdir", "w", "a.wav"])
     with pytest.raises(SystemExit) as ended:
@@ -226,10 +226,10 @@ def test_a_cluster_variable_that_is_no_number_is_refused(monkeypatch, name):
 
 def test_more_memory_than_there_is_is_refused_in_one_line(monkeypatch):
     large = jax.jit(lambda x: (x[:, None] * x[None]).sum()).lower(jax.ShapeDtypeStruct((1000,), np.float32)).compile()
-    process.require(large, "config.train.batch=8")
+    process.check_memory(large, "config.train.batch=8")
     monkeypatch.setattr(process, "free_memory", lambda: -1)
     with pytest.raises(InputError, match=r"config.train.batch=8 needs .* GiB on each device, .* are free; lower it"):
-        process.require(large, "config.train.batch=8")
+        process.check_memory(large, "config.train.batch=8")
 
 
 class Accelerator:
