@@ -9,12 +9,9 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
-from dfjax.features import jpeg_like
-
-GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luma of RGB, ITU-R BT.601
+from dfjax.features import jpeg_like, pixels
 
 
 def to_float(images: UInt8[Array, "*b h w 3"] | Float[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
@@ -37,12 +34,6 @@ def _choose(key, rate, new, old):
 def flip(key: Key[Array, ""], images: Float[Array, "b h w c"], *, rate: float = 0.5) -> Float[Array, "b h w c"]:
     """Mirrors a share `rate` of the images left to right."""
     return _choose(key, rate, images[:, :, ::-1], images)
-
-
-def centre_crop(images: Array, *, size: int) -> Array:
-    """The central size x size pixels, as used for scoring."""
-    top, left = (images.shape[-3] - size) // 2, (images.shape[-2] - size) // 2
-    return images[..., top : top + size, left : left + size, :]
 
 
 def crop(key: Key[Array, ""], images: Array, *, size: int, step: int = 1) -> Array:
@@ -110,7 +101,7 @@ def colour(
     keys = jax.random.split(key, 4)
     mean = images.mean(axis=(1, 2, 3), keepdims=True)
     images = mean + (images - mean) * _uniform(keys[0], images, 1 - contrast, 1 + contrast)
-    grey = (images @ GREY)[..., None]
+    grey = (images @ pixels.GREY)[..., None]
     images = grey + (images - grey) * _uniform(keys[1], images, 1 - saturation, 1 + saturation)
     images += _uniform(keys[2], images, -brightness, brightness) + _uniform(keys[3], images, -tint, tint, 1, 1, 3)
     return jnp.clip(images, 0, 1)

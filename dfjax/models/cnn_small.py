@@ -22,9 +22,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from dfjax.data import augment_image
-from dfjax.features import jpeg_like
-from dfjax.models import heads, standardise
+from dfjax.features import jpeg_like, pixels
+from dfjax.models import heads, normalisation
 
 SIDE, STRIDE = 8, 4  # pixels, of the filters
 RINGS = (0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 12.0)  # edges, in half periods per SIDE pixels
@@ -51,7 +50,7 @@ def _windows(x: Float[Array, "... n"]) -> Float[Array, "... m 8"]:
 
 def magnitudes(x: Float[Array, "batch height width 3"]) -> Float[Array, "batch h w rings"]:
     """Mean magnitude of the cosine responses in each ring at every fourth pixel, in grey levels of 255."""
-    grey = 255 * (x @ augment_image.GREY)
+    grey = 255 * (x @ pixels.GREY)
     both = _windows(_windows(grey).transpose(0, 2, 3, 1))  # (batch, across, horizontal, down, vertical)
     both = jnp.abs(both).transpose(0, 3, 1, 4, 2)
     return both.reshape(*both.shape[:3], -1) @ ring_weights()
@@ -115,7 +114,7 @@ class CNNSmall(nnx.Module):
     ):
         self.size, self.window, self.dtype = size, window, dtype
         inputs = GRID * GRID * (len(RINGS) - 2)
-        self.norm = standardise.standardise(inputs, momentum=0.95, rngs=rngs)
+        self.norm = normalisation.standardise(inputs, momentum=0.95, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
         self.embedding = nnx.Linear(inputs, width, dtype=dtype, rngs=rngs)
         self.head = heads.Linear(width, rngs=rngs)
@@ -123,7 +122,7 @@ class CNNSmall(nnx.Module):
     def features(self, x: Float[Array, "batch height width 3"]) -> Float[Array, "batch rows columns steps"]:
         """The fall-off of detail by region, against its mean and spread over training, then over the picture."""
         if 0 < self.window < min(x.shape[1:3]):
-            x = augment_image.centre_crop(x, size=self.window)
+            x = pixels.centre_crop(x, size=self.window)
         y = jax.lax.stop_gradient(fall_off(x.astype(jnp.float32)))  # nothing is trained before it
         return within(self.norm(y.reshape(len(y), -1)).reshape(y.shape))
 

@@ -20,6 +20,17 @@ class Linear(nnx.Module):
         return self.out(x.astype(jnp.float32))[:, 0]
 
 
+class TwoLogits(nnx.Module):
+    """Logits of fake and real, as published networks have them; ours is their difference, the log-odds."""
+
+    def __init__(self, dim: int, *, rngs: nnx.Rngs):
+        self.out = nnx.Linear(dim, 2, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b dim"]) -> Float[Array, " b"]:
+        fake, real = jnp.moveaxis(self.out(x.astype(jnp.float32)), -1, 0)
+        return fake - real
+
+
 class Cosine(nnx.Module):
     """Cosines of the embedding to learnt directions; neither its length nor theirs counts, and there is no bias.
 

@@ -15,8 +15,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dfjax.features import sinc
-from dfjax.models import pooling, recurrent, torch_file, weights
-from dfjax.models.aasist import Head, batch_norm
+from dfjax.models import heads, pooling, recurrent, torch_file, weights
+from dfjax.models.normalisation import like_pytorch
 from dfjax.records import MAX_SAMPLES, InputError
 
 FILTERS, TAPS = 20, 1025
@@ -34,9 +34,9 @@ class Block(nnx.Module):
     """
 
     def __init__(self, inputs: int, outputs: int, first: bool, *, dtype, rngs: nnx.Rngs):
-        self.bn1 = None if first else batch_norm(inputs, rngs)  # unused, see the top
+        self.bn1 = None if first else like_pytorch(inputs, rngs)  # unused, see the top
         self.conv1 = nnx.Conv(inputs, outputs, 3, padding=1, dtype=dtype, rngs=rngs)
-        self.bn2 = batch_norm(outputs, rngs)
+        self.bn2 = like_pytorch(outputs, rngs)
         self.conv2 = nnx.Conv(outputs, outputs, 3, padding=1, dtype=dtype, rngs=rngs)
         self.skip = nnx.Linear(inputs, outputs, dtype=dtype, rngs=rngs) if inputs != outputs else None
         self.scale = nnx.Linear(outputs, outputs, dtype=dtype, rngs=rngs)
@@ -56,17 +56,17 @@ class RawNet2(nnx.Module):
     samples = MAX_SAMPLES  # length of the published training and test clips; others work
 
     def __init__(self, *, rngs: nnx.Rngs, dtype=jnp.float32):
-        self.first_bn = batch_norm(FILTERS, rngs)
+        self.first_bn = like_pytorch(FILTERS, rngs)
         self.blocks = nnx.List(
             Block(inputs, outputs, i == 0, dtype=dtype, rngs=rngs)
             for i, (inputs, outputs) in enumerate(zip((FILTERS, *CHANNELS), CHANNELS, strict=False))
         )
-        self.bn_before_gru = batch_norm(CHANNELS[-1], rngs)
+        self.bn_before_gru = like_pytorch(CHANNELS[-1], rngs)
         self.gru = nnx.List(
             recurrent.GRU(HIDDEN if i else CHANNELS[-1], HIDDEN, dtype=dtype, rngs=rngs) for i in range(LAYERS)
         )
         self.embedding = nnx.Linear(HIDDEN, HIDDEN, rngs=rngs)
-        self.head = Head(HIDDEN, rngs=rngs)
+        self.head = heads.TwoLogits(HIDDEN, rngs=rngs)
 
     def embed(self, x: Float[Array, "b t"], *, rngs=None) -> Float[Array, "b dim"]:
         """The embedding; needs at least SHORTEST samples."""

@@ -6,7 +6,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dfjax.features import masking, spectrum
-from dfjax.models import heads, standardise
+from dfjax.models import heads, normalisation
 
 
 class Block(nnx.Module):
@@ -47,7 +47,7 @@ class ResNetSmall(nnx.Module):
     ):
         self.bins = bins
         self.mask = masking.Masking(time=masks[0], frequency=masks[1])
-        self.norm = standardise.standardise(bins, momentum=0.99, rngs=rngs)
+        self.norm = normalisation.standardise(bins, momentum=0.99, rngs=rngs)
         widths = (1, *dims)
         self.blocks = nnx.List([Block(a, b, 2, dtype=dtype, rngs=rngs) for a, b in zip(widths[:-1], dims, strict=True)])
         self.embedding = nnx.Linear(2 * dims[-1] * -(-bins // 2 ** len(dims)), embedding, rngs=rngs)

@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dfjax.features import spectrum, texture
-from dfjax.models import heads, standardise
+from dfjax.models import heads, normalisation
 from dfjax.records import InputError
 
 WINDOW = 2048  # samples, 128 ms; the hop is an eighth
@@ -43,7 +43,7 @@ class Texture(nnx.Module):
             raise InputError(f"embedding={embedding}; expected a multiple of members={members}")
         inputs = texture.STATISTICS * (WINDOW // 2 - 1)
         self.members = members
-        self.norm = standardise.standardise(inputs, momentum=0.95, rngs=rngs)
+        self.norm = normalisation.standardise(inputs, momentum=0.95, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
         self.embedding = nnx.Linear(inputs, embedding, dtype=dtype, rngs=rngs)
         self.head = heads.Linear(embedding, rngs=rngs)

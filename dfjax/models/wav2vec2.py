@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from dfjax.models import aasist, heads, pooling, published, weights
+from dfjax.models import graph_attention, heads, normalisation, pooling, published, weights
 from dfjax.records import MAX_SAMPLES, InputError
 
 KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)  # of the feature encoder
@@ -170,12 +170,12 @@ class GraphBackEnd(nnx.Module):
 
     def __init__(self, dim: int, *, rngs: nnx.Rngs):
         self.projection = nnx.Linear(dim, self.bins, rngs=rngs)
-        self.bn = aasist.batch_norm(1, rngs)
+        self.bn = normalisation.like_pytorch(1, rngs)
         self.blocks = nnx.List(
-            aasist.Block(inputs, outputs, i == 0, pool=False, dtype=jnp.float32, rngs=rngs)
+            graph_attention.Block(inputs, outputs, i == 0, pool=False, dtype=jnp.float32, rngs=rngs)
             for i, (inputs, outputs) in enumerate(zip((1, *self.channels), self.channels, strict=False))
         )
-        self.graphs = aasist.Graphs(self.channels[-1], 64, (0.5, 0.5, 0.5), self.bins // 3, rngs=rngs)
+        self.graphs = graph_attention.Graphs(self.channels[-1], 64, (0.5, 0.5, 0.5), self.bins // 3, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b t dim"], *, rngs=None) -> Float[Array, "b out"]:
         h = jnp.swapaxes(self.projection(x), 1, 2)[..., None]
@@ -219,7 +219,7 @@ class Wav2Vec2(nnx.Module):
         self.encoder = Encoder(shape, dropout=0.0 if self.frozen else dropout, remat=remat, dtype=dtype, rngs=rngs)
         self.layer_weights = nnx.Param(jnp.zeros(shape.layers + 1)) if weighted else None
         self.back_end = GraphBackEnd(shape.hidden, rngs=rngs) if back_end == "aasist" else None
-        self.head = aasist.Head(160, rngs=rngs) if back_end == "aasist" else heads.Linear(shape.hidden, rngs=rngs)
+        self.head = heads.TwoLogits(160, rngs=rngs) if back_end == "aasist" else heads.Linear(shape.hidden, rngs=rngs)
 
     def embed(self, x: Float[Array, "b t"], *, rngs=None) -> Float[Array, "b dim"]:
         """The embedding; each clip is first brought to mean 0 and variance 1, as in pre-training."""

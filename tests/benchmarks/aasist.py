@@ -7,7 +7,7 @@ needs PyTorch (the extra 'parity'); without `--reference` only ours is measured.
 runs it, the batch spread over one virtual device per core, and PyTorch on as many threads. The two take turns,
 so that whatever else the machine does falls on both. Printed are the median of the seconds per clip and, because
 other work moves those, of the process's CPU seconds. Clips have 64,600 samples; a training step is forward,
-backward and Adam. `plain` is our training step with XLA's own convolutions, see `dfjax.models.thirds`.
+backward and Adam. `plain` is our training step with XLA's own convolutions, see `dfjax.models.winograd`.
 
 The line `floor` says what a clip costs at least: the operations of the plain program, at the rate of a large matrix
 product that is measured beside it, and the bytes that the first block's feature maps have, each written once and
@@ -28,7 +28,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from dfjax.models import aasist
+from dfjax.models import aasist, graph_attention
 from dfjax.records import MAX_SAMPLES
 from dfjax.runtime import devices, process
 
@@ -73,7 +73,7 @@ def ours(variant: str, x: np.ndarray, labels: np.ndarray, plain: bool) -> dict:
 
     def switched(call):
         def run():
-            with mock.patch.object(aasist.Block, "by_thirds", not plain):
+            with mock.patch.object(graph_attention.Block, "by_winograd", not plain):
                 return call()
 
         return run

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from dfjax.features import sinc
-from dfjax.models import aasist, torch_file
+from dfjax.models import aasist, graph_attention, torch_file
 from dfjax.records import InputError
 
 RELEASED = pathlib.Path(__file__).resolve().parents[2] / "../shared/data/aasist"
@@ -91,7 +91,7 @@ def test_bank_is_symmetric_and_passes_its_band():
 
 
 def test_pool_keeps_the_best_in_falling_order():
-    pool = evaluating(aasist.Pool(1, 0.5, rngs=nnx.Rngs(0)))
+    pool = evaluating(graph_attention.Pool(1, 0.5, rngs=nnx.Rngs(0)))
     pool.proj.kernel.set_value(jnp.ones((1, 1)))
     x = jnp.array([[[-1.0], [3.0], [0.5], [2.0], [1.0]]])
     expected = np.array([3.0, 2.0]) / (1 + np.exp([-3.0, -2.0]))
@@ -153,7 +153,7 @@ def test_too_short_a_clip_is_named():
 def graph_slopes(x, **options):
     """The gradient of the graphs of an AASIST with dropout, compiled with XLA's `options`."""
     channels, width, keep = aasist.CHANNELS["full"][-1], aasist.GRAPH["full"], aasist.KEEP["full"]
-    model = aasist.Graphs(channels, width, keep, aasist.BANDS, rngs=nnx.Rngs(0))
+    model = graph_attention.Graphs(channels, width, keep, aasist.BANDS, rngs=nnx.Rngs(0))
     graph, params, rest = nnx.split(model, nnx.Param, ...)
 
     def loss(params):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dfjax.models import aasist, functional, heads
+from dfjax.models import functional, heads
 from dfjax.records import InputError
 from dfjax.training import losses, train, train_step
 from experiments import loss_study, sampling_study
@@ -57,7 +57,7 @@ def test_lengths_do_not_count_and_nothing_is_nan_at_zero(embeddings, directions)
     assert np.isfinite(np.asarray(slope)).all()
 
 
-@pytest.mark.parametrize("made", [heads.Linear, aasist.Head])
+@pytest.mark.parametrize("made", [heads.Linear, heads.TwoLogits])
 def test_the_bias_is_the_logit_of_an_empty_embedding(made):
     head = made(4, rngs=nnx.Rngs(0))
     heads.start_at(head, -2.3)

@@ -1,7 +1,7 @@
-"""AASIST's residual block in training on CPU: time split in three, convolutions as five products per three outputs.
+"""AASIST's residual block in training on CPU, by Winograd's fast convolutions: five products for three outputs.
 
 XLA's CPU backend runs narrow two-dimensional convolutions below the speed of its matrix products, their gradients
-far below. Here a signal is three arrays, samples 3i, 3i + 1 and 3i + 2, so that
+far below. Here a signal is three arrays, its phases: samples 3i, 3i + 1 and 3i + 2, so that
 
 * three neighbouring outputs of a convolution of width three are formed from five products instead of nine
   (Winograd's F(3, 3); Lavin and Gray, CVPR 2016), each a plain matrix product over the channels of both rows of
@@ -37,10 +37,10 @@ def of(axes: str):
     return tuple[Float[Array, axes], Float[Array, axes], Float[Array, axes]]
 
 
-Thirds = of("b f n c")
+Phases = of("b f n c")
 
 
-def split(x: Float[Array, "b f t c"]) -> Thirds:
+def split(x: Float[Array, "b f t c"]) -> Phases:
     """Samples 3i, 3i + 1 and 3i + 2, with zeros beyond the end."""
     x = jnp.pad(x, ((0, 0), (0, 0), (0, -x.shape[2] % 3), (0, 0)))
     x = x.reshape(*x.shape[:2], -1, 3, x.shape[3])
@@ -53,14 +53,14 @@ def _weighted(weights: np.ndarray, terms) -> Array:
     return functools.reduce(jnp.add, used)
 
 
-def _neighbours(x: Thirds) -> tuple[Array, ...]:
+def _neighbours(x: Phases) -> tuple[Array, ...]:
     """Samples 3i - 1 to 3i + 3, zero beyond either end."""
     before = jnp.pad(x[2], ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, :-1]
     after = jnp.pad(x[0], ((0, 0), (0, 0), (0, 1), (0, 0)))[:, :, 1:]
     return (before, *x, after)
 
 
-def conv(x: Thirds, kernel: Float[Array, "height 3 c d"]) -> of("b rows n d"):
+def conv(x: Phases, kernel: Float[Array, "height 3 c d"]) -> of("b rows n d"):
     """Convolution of width three over time, zero padded, and of the kernel's height over bands."""
     height, _, inputs, outputs = kernel.shape
     five = _neighbours(x)
@@ -92,7 +92,7 @@ def stored(x: Array) -> Array:
     return x / jax.lax.optimization_barrier(jnp.ones((), x.dtype))
 
 
-def moments(x: Thirds, length: int) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+def moments(x: Phases, length: int) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
     """Mean and variance of each channel over batch, bands and the first `length` samples."""
     x = zero_beyond(x, 0, length)
     count = x[0].shape[0] * x[0].shape[1] * length
@@ -101,7 +101,7 @@ def moments(x: Thirds, length: int) -> tuple[Float[Array, " c"], Float[Array, " 
 
 
 def moments_of_conv(
-    x: Thirds, kernel: Float[Array, "height 3 1 d"], length: int
+    x: Phases, kernel: Float[Array, "height 3 1 d"], length: int
 ) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
     """The moments of `conv(x, kernel)` from those of its taps, not computing it; for one input channel."""
     height = kernel.shape[0]
@@ -119,7 +119,7 @@ def moments_of_conv(
     return mean @ w, jax.nn.relu(jnp.einsum("kd,kl,ld->d", w, covariance, w))
 
 
-def zero_beyond(x: Thirds, start: int | Int[Array, ""], length: int) -> Thirds:
+def zero_beyond(x: Phases, start: int | Int[Array, ""], length: int) -> Phases:
     """Zeroes samples before 0 and from `length` on, where the arrays begin at sample 3 x start."""
     index = 3 * (start + jnp.arange(x[0].shape[2])[None, None, :, None])
     return tuple(jnp.where((index + r >= 0) & (index + r < length), part, 0) for r, part in enumerate(x))
@@ -132,7 +132,7 @@ def selu(x: Array) -> Array:
 
 
 def second_half(
-    h: of("b above n d"), x: Thirds, start: int | Int[Array, ""], length: int, weights: dict
+    h: of("b above n d"), x: Phases, start: int | Int[Array, ""], length: int, weights: dict
 ) -> Float[Array, "b f n d"]:
     """What follows the first convolution: affine map, SELU, second convolution, skip, maximum over three.
 
@@ -155,7 +155,7 @@ def second_half(
     )
 
 
-def in_tiles(x: Thirds, conv1: Float[Array, "2 3 1 d"], length: int, weights: dict) -> Float[Array, "b bands n d"]:
+def in_tiles(x: Phases, conv1: Float[Array, "2 3 1 d"], length: int, weights: dict) -> Float[Array, "b bands n d"]:
     """Both halves of the first block, tile by tile; `x` has a row of zeros below and above its bands."""
     count = -(-x[0].shape[2] // TILE)
     padded = tuple(jnp.pad(p, ((0, 0), (0, 0), (1, count * TILE + 1 - p.shape[2]), (0, 0))) for p in x)

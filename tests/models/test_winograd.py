@@ -1,4 +1,4 @@
-"""Time split in three: each piece is what it stands for, and a residual block is the plain one with its slopes."""
+"""Fast convolutions of a signal in three phases: each piece is what it stands for, and a residual block is the plain one with its slopes."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dfjax.models import aasist, thirds
+from dfjax.models import graph_attention, winograd
 
 RNG = np.random.default_rng(0)
 
@@ -28,11 +28,11 @@ def plain_conv(x, kernel):
 def test_conv_and_moments(length, inputs):
     x, kernel = normal(2, 4, length, inputs), normal(2, 3, inputs, 5)
     expected = plain_conv(x, kernel)
-    found = thirds.conv(thirds.split(x), kernel)
+    found = winograd.conv(winograd.split(x), kernel)
     np.testing.assert_allclose(whole(found, length), expected, atol=1e-5)
-    moments = [thirds.moments(found, length)]
+    moments = [winograd.moments(found, length)]
     if inputs == 1:
-        moments.append(thirds.moments_of_conv(thirds.split(x), kernel, length))
+        moments.append(winograd.moments_of_conv(winograd.split(x), kernel, length))
     for mean, var in moments:
         np.testing.assert_allclose(mean, expected.mean((0, 1, 2)), atol=1e-5)
         np.testing.assert_allclose(var, expected.var((0, 1, 2)), rtol=1e-4)
@@ -40,11 +40,11 @@ def test_conv_and_moments(length, inputs):
 
 @pytest.mark.parametrize(
     ("inputs", "outputs", "length"),
-    [(1, 4, 3 * thirds.TILE + 20), (1, 4, 31), (4, 4, 31), (4, 6, 30), (4, 6, 32)],
+    [(1, 4, 3 * winograd.TILE + 20), (1, 4, 31), (4, 4, 31), (4, 6, 30), (4, 6, 32)],
 )
 def test_a_block_is_the_plain_one(inputs, outputs, length, monkeypatch):
     x, weight = normal(2, 5, length, inputs), normal(2, 5, length // 3, outputs)
-    block = aasist.Block(inputs, outputs, first=inputs == 1, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    block = graph_attention.Block(inputs, outputs, first=inputs == 1, dtype=jnp.float32, rngs=nnx.Rngs(0))
     block.bn2.scale[...], block.bn2.bias[...] = normal(outputs), normal(outputs)
     block.conv1.bias[...], block.conv2.bias[...] = normal(outputs), normal(outputs)
     graph, params, rest = nnx.split(block, nnx.Param, ...)
@@ -54,8 +54,8 @@ def test_a_block_is_the_plain_one(inputs, outputs, length, monkeypatch):
         y = block(x)
         return (y * weight).sum(), (y, nnx.to_pure_dict(nnx.state(block, nnx.BatchStat)))
 
-    def found(by_thirds):
-        monkeypatch.setattr(aasist.Block, "by_thirds", by_thirds)
+    def found(by_winograd):
+        monkeypatch.setattr(graph_attention.Block, "by_winograd", by_winograd)
         return jax.jit(lambda params, x: jax.grad(run, (0, 1), has_aux=True)(params, x))(params, x)
 
     (ours, slope), (y, statistics) = found(True)
@@ -66,11 +66,11 @@ def test_a_block_is_the_plain_one(inputs, outputs, length, monkeypatch):
         jax.tree.map(lambda p, q: np.testing.assert_allclose(p, q, atol=1e-3, rtol=1e-4), a, b)
 
 
-def test_only_training_on_cpu_goes_by_thirds(monkeypatch):
-    block = aasist.Block(4, 4, first=False, dtype=jnp.float32, rngs=nnx.Rngs(0))
+def test_only_training_on_cpu_goes_by_winograd(monkeypatch):
+    block = graph_attention.Block(4, 4, first=False, dtype=jnp.float32, rngs=nnx.Rngs(0))
     x = jnp.zeros((1, 5, 9, 4))
     calls = []
-    monkeypatch.setattr(aasist.Block, "_by_thirds", lambda self, x: calls.append(1) or x[:, :, ::3])
+    monkeypatch.setattr(graph_attention.Block, "_by_winograd", lambda self, x: calls.append(1) or x[:, :, ::3])
     nnx.view(block, use_running_average=True)(x)
     assert not calls
     nnx.view(block, use_running_average=False)(x)
