@@ -103,12 +103,9 @@ def image_features(encoded: bytes) -> dict[str, float | str]:
         with Image.open(io.BytesIO(encoded)) as image:
             width, height = image.size
             table = getattr(image, "quantization", None) or {}
-            return {
-                "file_size": float(len(encoded)), "width": float(width), "height": float(height),
-                "bits_per_pixel": 8.0 * len(encoded) / max(1, width * height),
-                "quantization": float(np.mean(table[0])) if table else float("nan"),
-                "codec": image.format or "", "mode": image.mode,
-            }  # fmt: skip
+            bits, coarse = 8.0 * len(encoded) / max(1, width * height), np.mean(table[0]) if table else np.nan
+            found = dict(zip(numbers, map(float, (width, height, bits, coarse)), strict=True))
+            return {"file_size": nothing["file_size"], **found, "codec": image.format or "", "mode": image.mode}
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return nothing | dict.fromkeys(numbers, float("nan"))
 

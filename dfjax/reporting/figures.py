@@ -27,15 +27,14 @@ INK, SOFT, RULE = "#1b1e22", "#5f666e", "#e3e5e4"
 REAL_COLOUR, FAKE_COLOUR, TUNED_COLOUR, HALF_COLOUR = "#0072B2", "#D55E00", "#007F5F", "#7d848b"
 WIDE, SQUARE = (7.0, 3.9), (4.7, 4.4)  # inches; at 200 dots per inch a wide one fills 700 pixels twice
 DPI = 200
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans", "font.size": 10.5, "axes.titlesize": 12, "axes.titleweight": "bold",
-    "axes.titlelocation": "left", "axes.titlepad": 12, "axes.labelsize": 10.5, "axes.edgecolor": SOFT,
-    "axes.labelcolor": SOFT, "axes.titlecolor": INK, "xtick.color": SOFT, "ytick.color": SOFT,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": RULE,
-    "grid.linewidth": 0.8, "axes.axisbelow": True, "lines.linewidth": 2, "lines.solid_joinstyle": "round",
-    "legend.frameon": False, "legend.fontsize": 9.5, "figure.facecolor": "white", "axes.facecolor": "white",
-    "figure.constrained_layout.w_pad": 0.1, "figure.constrained_layout.h_pad": 0.08,  # inches
-}  # fmt: skip
+STYLE: dict[Any, Any] = {"font.family": "DejaVu Sans", "font.size": 10.5, "axes.labelsize": 10.5}
+STYLE |= {"axes.titlesize": 12, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.titlepad": 12}
+STYLE |= dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), SOFT)
+STYLE |= {"axes.titlecolor": INK, "grid.color": RULE, "figure.facecolor": "white", "axes.facecolor": "white"}
+STYLE |= {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "legend.fontsize": 9.5}
+STYLE |= {"axes.grid": True, "axes.axisbelow": True, "grid.linewidth": 0.8}
+STYLE |= {"lines.linewidth": 2, "lines.solid_joinstyle": "round"}
+STYLE |= {f"figure.constrained_layout.{side}_pad": inches for side, inches in (("w", 0.1), ("h", 0.08))}
 DET_TICKS = (0.001, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8)
 DET_EDGE = (0.0005, 0.9)
 RELIABILITY_TICKS = (0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99)
@@ -236,10 +235,8 @@ def _threshold_lines(axes: Axes, tuned: float | None, *, labelled: bool) -> None
             others = [m[0] for m in marks if m[1] != name]
             left = at < others[0] if others else at > middle
             offset, side = (-5, "right") if left else (5, "left")
-            axes.annotate(
-                name, (at, 1.0), xycoords=("data", "axes fraction"), xytext=(offset, -11),
-                textcoords="offset points", color=colour, ha=side, fontweight="bold", fontsize=9.5,
-            )  # fmt: skip
+            place = {"xycoords": ("data", "axes fraction"), "xytext": (offset, -11), "textcoords": "offset points"}
+            axes.annotate(name, (at, 1.0), **place, color=colour, ha=side, fontweight="bold", fontsize=9.5)
 
 
 def _rate_plot(

@@ -108,9 +108,8 @@ def test_the_spread_in_words():
     assert domains.words(rows) == (
         "false alarms 2 to 14 % over seven sources, 6 % on the mean; misses 0 % over six sources, 0 % on the mean"
     )
-    assert domains.spread(rows, "false_alarms") == {
-        "mean": pytest.approx(0.06), "low": 0.02, "high": 0.14, "worst": "d1", "domains": 7,
-    }  # fmt: skip
+    found = domains.spread(rows, "false_alarms")
+    assert found == {"mean": pytest.approx(0.06), "low": 0.02, "high": 0.14, "worst": "d1", "domains": 7}
     one = [{"domain": "a", "false_alarms": {"value": 0.0312}, "misses": {"value": None}}]
     assert domains.words(one) == "false alarms 3.1 % over one source, 3.1 % on the mean; misses unknown"
 
