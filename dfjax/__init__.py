@@ -1,7 +1,10 @@
 """dfjax: deepfake detection in JAX, from raw media to a calibrated verdict.
 
-Attributes are imported on first use, so `import dfjax` costs nothing: `thresholds`, `metrics`, `calibration`,
-`score_file` (NumPy only), `losses` and `models`.
+    detector = dfjax.load("runs/audio_focal")
+    detector("voicemail.mp3")["verdict"]
+
+Attributes are imported on first use, so `import dfjax` costs nothing: `load`; the modules `thresholds`, `metrics`,
+`calibration` and `score_file` (NumPy only), `losses` and `models`.
 """
 
 import importlib
@@ -19,10 +22,12 @@ _MODULES = {
 
 
 def __getattr__(name: str):
+    if name == "load":
+        return importlib.import_module("dfjax.inference.detector").load
     if name in _MODULES:
         return importlib.import_module(_MODULES[name])
     raise AttributeError(f"module 'dfjax' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_MODULES])
+    return sorted([*globals(), "load", *_MODULES])

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 from flax import nnx
 
+import dfjax
 from dfjax import evaluate, import_weights, models, tune
 from dfjax.data import sources
 from dfjax.decide import metrics, score_file
@@ -47,7 +48,7 @@ def test_it_is_predicted_with_evaluated_and_tuned(published, tmp_path, monkeypat
     folder, _ = published
     x = 0.1 * np.random.default_rng(0).standard_normal(16_000)
     soundfile.write(tmp_path / "x.wav", x, 16_000)
-    found = detector.load(folder)(tmp_path / "x.wav")
+    found = dfjax.load(folder)(tmp_path / "x.wav")
     assert found["threshold"] == 0 and found["verdict"] == ("fake" if found["score"] >= 0 else "real")
     assert found["probability"] == pytest.approx(1 / (1 + np.exp(-found["score"])))
 
