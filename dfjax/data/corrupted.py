@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,16 @@ from dfjax.data.sources import Split
 from dfjax.media import corruptions
 from dfjax.records import FAKE, REAL, UNKNOWN
 
+KEPT = 2_000  # records; a view of no more holds what it has made, for a second look
+
 
 class Corrupted:
     """Records that have passed through a kind of corruption; made in threads, a block ahead of the one asked for."""
 
     def __init__(self, split: Split, kind: str, strength: int, pool: concurrent.futures.Executor):
         self._split, self._kind, self._strength, self._pool = split, kind, strength, pool
-        self._ahead: dict[int, concurrent.futures.Future] = {}
+        self._started: dict[int, concurrent.futures.Future] = {}
+        self._keep = len(split) <= KEPT
 
     def __len__(self) -> int:
         return len(self._split)
@@ -27,16 +31,17 @@ class Corrupted:
         return self.__getitems__([row])[0]
 
     def __getitems__(self, rows: list[int]) -> list[dict]:
-        self._start([row for row in rows if row not in self._ahead])
-        wanted = [self._ahead.pop(row) for row in rows]
-        self._start([row for row in range(rows[-1] + 1, rows[-1] + 1 + len(rows)) if row < len(self)])
+        self._start(rows)
+        wanted = [self._started[row] if self._keep else self._started.pop(row) for row in rows]
+        self._start(range(rows[-1] + 1, min(rows[-1] + 1 + len(rows), len(self))))
         return [future.result() for future in wanted]
 
-    def _start(self, rows: list[int]) -> None:
+    def _start(self, rows: Sequence[int]) -> None:
         """FFmpeg, soxr, OpenCV and SciPy let go of the interpreter, so threads keep all cores busy."""
+        rows = [row for row in rows if row not in self._started]
         for row, record in zip(rows, self._split.records.__getitems__(rows) if rows else [], strict=True):
             name = str(self._split.id[row])
-            self._ahead[row] = self._pool.submit(corruptions.corrupt, record, self._kind, self._strength, name)
+            self._started[row] = self._pool.submit(corruptions.corrupt, record, self._kind, self._strength, name)
 
 
 def view(split: Split, kind: str, strength: int, pool: concurrent.futures.Executor) -> Split:

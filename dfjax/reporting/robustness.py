@@ -22,27 +22,29 @@ MEASURES = {
     "false_alarms": "false alarms: real clips called fake",
     "misses": "misses: fake clips called real",
     "uncertain": "share of `uncertain`",
+    "wrong": "wrong verdicts: of all clips, `uncertain` being no verdict",
 }
 REPLICATES = 200  # of the bootstrap of an AUC
 COLOURS = ("#0072B2", "#D55E00", "#007F5F", "#CC79A7", "#56B4E9", "#E69F00")  # Okabe and Ito's
 DASHES = ("-", "--", ":")
 MARKERS = "osD^vPX*h<>"
-PANEL = (3.3, 3.5)  # inches
+PANEL = (3.0, 3.3)  # inches
 LEGEND = 1.7  # inches
 
 
-def judge(scores: Scores, decision: Mapping[str, Any], uncertain: Bool[np.ndarray, " clips"] | None = None) -> dict:
+def judge(scores: Scores, decision: Mapping[str, Any]) -> dict:
     """What the decision is worth on these scores, clip by clip.
 
     Args:
-      scores: rows of records with known labels.
-      decision: with a threshold.
-      uncertain: the clips without verdict, in order of appearance; by default those in the decision's band.
+      scores: rows of records with known labels; the header's `untypical` may list clips by their number, in order of
+        appearance, that are unlike the training data.
+      decision: with a threshold, and perhaps a band without verdict.
 
     Returns:
       real and fake (clips), auc, false_alarms and misses at the threshold (all clips, whether uncertain or not),
-      uncertain (None where the detector always gives a verdict), and wrong: the share of all clips that get a wrong
-      verdict, `uncertain` being none. Each is {value, low, high}, a 95 % interval; an AUC of one class is NaN.
+      uncertain, and wrong: the share of all clips that get a wrong verdict, `uncertain` being none; these two are None
+      where the detector always gives a verdict. Each is {value, low, high}, a 95 % interval; one class alone has no AUC
+      (NaN).
 
     Raises:
       InputError: the threshold was tuned on these clips, or no clip has a label.
@@ -51,8 +53,7 @@ def judge(scores: Scores, decision: Mapping[str, Any], uncertain: Bool[np.ndarra
     clips = score_file.by_clip(score_file.known(scores))
     if not len(clips):
         raise InputError(f"{scores.header.get('dataset')} has no clip with a known label; expected labelled clips")
-    if uncertain is None:
-        uncertain = in_band(clips, decision)
+    uncertain = uncertain_clips(clips, decision)
     threshold = report.threshold(decision)
     assert threshold is not None
     at = metrics.at_threshold(clips.score, clips.label, threshold)
@@ -62,23 +63,30 @@ def judge(scores: Scores, decision: Mapping[str, Any], uncertain: Bool[np.ndarra
         found = metrics.bootstrap(metrics.roc_auc, clips.score, clips.label, groups, REPLICATES)
         auc = dict(zip(auc, found, strict=True))
     wrong = (clips.score >= np.float32(threshold)) != (clips.label == FAKE)
-    decided = wrong if uncertain is None else wrong & ~uncertain
-    return {
+    cell = {
         "real": int((clips.label == REAL).sum()),
         "fake": int((clips.label == FAKE).sum()),
         "auc": auc,
         "false_alarms": operating_points.wilson(at["fp"], at["fp"] + at["tn"]),
         "misses": operating_points.wilson(at["fn"], at["fn"] + at["tp"]),
-        "uncertain": None if uncertain is None else operating_points.wilson(int(uncertain.sum()), len(clips)),
-        "wrong": operating_points.wilson(int(decided.sum()), len(clips)),
+        "uncertain": None,
+        "wrong": None,
     }
+    if uncertain is not None:
+        cell["uncertain"] = operating_points.wilson(int(uncertain.sum()), len(clips))
+        cell["wrong"] = operating_points.wilson(int((wrong & ~uncertain).sum()), len(clips))
+    return cell
 
 
-def in_band(clips: Scores, decision: Mapping[str, Any]) -> Bool[np.ndarray, " clips"] | None:
-    """Which clips lie in the band without verdict; None where the decision has none."""
-    if not (band := decision.get("band")):
+def uncertain_clips(clips: Scores, decision: Mapping[str, Any]) -> Bool[np.ndarray, " clips"] | None:
+    """Which clips get no verdict: untypical ones, and those in the decision's band; None if every clip gets one."""
+    untypical, band = clips.header.get("untypical"), decision.get("band")
+    if untypical is None and not band:
         return None
-    return (clips.score >= np.float32(band["real_below"])) & (clips.score < np.float32(band["fake_from"]))
+    found = np.isin(np.arange(len(clips)), untypical or [])
+    if band:
+        found |= (clips.score >= np.float32(band["real_below"])) & (clips.score < np.float32(band["fake_from"]))
+    return found
 
 
 def markdown(found: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ def test_a_cell_states_what_the_threshold_does():
     assert cell["real"] == 150 and cell["fake"] == 50
     assert cell["false_alarms"]["value"] == truth["fpr"] and cell["misses"]["value"] == truth["fn"] / 50
     assert cell["auc"]["low"] < cell["auc"]["value"] == metrics.roc_auc(scores.score, scores.label) < 1
-    assert cell["uncertain"] is None and cell["wrong"]["value"] == (truth["fp"] + truth["fn"]) / 200
+    assert cell["uncertain"] is None and cell["wrong"] is None  # every clip gets a verdict
 
 
 def test_clips_in_the_band_are_uncertain_and_not_wrong():
@@ -39,8 +39,17 @@ def test_clips_in_the_band_are_uncertain_and_not_wrong():
     assert cell["wrong"]["value"] == outside.mean()
     whole = robustness.judge(scores, DECISION | {"band": {"real_below": "-Infinity", "fake_from": "Infinity"}})
     assert whole["uncertain"]["value"] == 1 and whole["wrong"]["value"] == 0
-    given = robustness.judge(scores, DECISION, np.arange(200) < 20)
-    assert given["uncertain"]["value"] == 0.1
+
+
+def test_untypical_clips_are_uncertain_too():
+    scores = make_scores()
+    scores.header["untypical"] = list(range(20))
+    cell = robustness.judge(scores, DECISION)
+    assert cell["uncertain"]["value"] == 0.1
+    both = robustness.judge(scores, DECISION | {"band": {"real_below": -0.5, "fake_from": 1.5}})
+    assert 0.2 < both["uncertain"]["value"] < 1 and both["wrong"]["value"] < cell["wrong"]["value"]
+    scores.header["untypical"] = []
+    assert robustness.judge(scores, DECISION)["uncertain"]["value"] == 0
 
 
 def test_the_split_of_the_threshold_is_refused():
@@ -67,7 +76,7 @@ def test_tables_have_kinds_as_rows_and_strengths_as_columns():
     value = metrics.roc_auc(make_scores(0.5).score, make_scores().label)
     assert f" {value:.3f} |" in next(line for line in text.splitlines() if line.startswith("| mp3 |"))
     with_band = robustness.markdown(make_table(DECISION | {"band": {"real_below": 0.0, "fake_from": 1.0}}))
-    assert with_band.count("Share of `uncertain`") == 2
+    assert with_band.count("### Share of `uncertain`") == with_band.count("### Wrong verdicts") == 2
 
 
 def test_the_figure_has_a_panel_per_measure_and_a_line_per_kind():
