@@ -20,9 +20,8 @@ VERSIONS = {  # version -> names of its folder, outer and inner
 SPLIT_FOLDERS = {"training": "train", "validation": "validation", "testing": "test"}
 LABELS = {"real": REAL, "fake": FAKE}
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
-PUBLISHED = {
-    "norm": {"train": (26941, 26927), "validation": (5400, 5398), "test": (2264, 2370)},
-}  # those of the other versions are not certain
+# real and fake clips; those of the other versions are not certain
+PUBLISHED = {"norm": {"train": (26941, 26927), "validation": (5400, 5398), "test": (2264, 2370)}}
 METHOD = "tts"
 
 

@@ -19,14 +19,8 @@ CODECS = {
     "mp3": ("libmp3lame", "fltp", "mp3float", 16_000, 16_000, (24_000, 32_000, 48_000, 64_000)),
     "aac": ("aac", "fltp", "aac", 16_000, 16_000, (24_000, 32_000, 48_000, 64_000)),
     "opus": ("libopus", "flt", "opus", 16_000, 48_000, (8_000, 12_000, 16_000, 24_000)),
-    "amr": (
-        "libopencore_amrnb",
-        "s16",
-        "amrnb",
-        8_000,
-        8_000,
-        (4_750, 7_400, 12_200),
-    ),  # mobile telephony: GSM, 3GPP
+    # mobile telephony: GSM, 3GPP
+    "amr": ("libopencore_amrnb", "s16", "amrnb", 8_000, 8_000, (4_750, 7_400, 12_200)),
 }
 TAIL = SAMPLE_RATE // 4  # silence behind a clip that pushes its end out of the codec
 LONGEST_DELAY = TAIL // 2

@@ -35,13 +35,8 @@ STORAGES = {  # pickled global -> element type
 }
 MAX_PICKLE = 64 << 20  # bytes; the description of a checkpoint with 10,000 tensors takes about 2 MB
 DESCRIPTION = r"[^/\\]+/data\.pkl"
-WRAPPERS = (
-    "state_dict",
-    "model_state_dict",
-    "model",
-    "net",
-    "params",
-)  # keys under which training scripts nest the weights
+# keys under which training scripts nest the weights
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "params")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +61,7 @@ def read(path: str | pathlib.Path) -> Any:
     """The object in a zip-format `.pth`: dicts, lists, numbers, text, and a read-only array per tensor.
 
     Raises:
-      InputError: the file is missing, is not such an archive, is damaged, or its pickle does anything but
-        rebuild
+      InputError: the file is missing, is not such an archive, is damaged, or its pickle does anything but rebuild
         tensors and plain containers.
     """
     path = pathlib.Path(path)

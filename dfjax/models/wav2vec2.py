@@ -259,14 +259,8 @@ HUGGING_FACE = {  # first parts of our names -> theirs
     "layer_norm": "encoder.layer_norm",
     "layers": "encoder.layers",
 }
-OTHER = (
-    "quantizer.",
-    "project_",
-    "lm_head.",
-    "masked_spec_embed",
-    "classifier.",
-    "projector.",
-)  # not the encoder's
+# not the encoder's
+OTHER = ("quantizer.", "project_", "lm_head.", "masked_spec_embed", "classifier.", "projector.")
 
 
 def load(path: str | pathlib.Path, *, frozen: bool = False, **kwargs) -> Wav2Vec2:

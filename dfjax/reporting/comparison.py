@@ -19,12 +19,8 @@ from dfjax.records import FAKE, InputError
 from dfjax.reporting.markdown import aligned_table
 from dfjax.runtime.strict_json import plain
 
-AT = (
-    "accuracy",
-    "precision",
-    "recall",
-    "f1",
-)  # of the fake class, at probability 0.5 and at the tuned threshold
+# of the fake class, at probability 0.5 and at the tuned threshold
+AT = ("accuracy", "precision", "recall", "f1")
 SIDES = (("half", "{} at 0.5"), ("tuned", "tuned {}"))
 RANKING = ("average_precision", "auc", "eer")
 PROBABILITY = ("log_loss", "log_loss_corrected", "ece")

@@ -99,9 +99,8 @@ def save(checkpointer: ocp.training.Checkpointer, state: State, metrics: dict[st
 
     The feed has no state of its own: the step says which batch comes next.
     """
-    parts = {
-        name: getattr(state, name) for name in PARTS if jax.tree.leaves(getattr(state, name))
-    }  # orbax takes none empty
+    # orbax takes no empty part
+    parts = {name: getattr(state, name) for name in PARTS if jax.tree.leaves(getattr(state, name))}
     checkpointer.save_checkpointables(int(state.step), parts, metrics=metrics, force=True)
 
 
