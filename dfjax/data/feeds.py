@@ -28,9 +28,8 @@ class Feed:
 
     kind: str  # 'resident', 'streaming' or 'precomputed'
     take: Callable[[int], PyTree]  # step -> data on the devices, for the compiled step
-    examples: Callable[
-        [jax.Array, PyTree], dict
-    ]  # (key, data) -> {'audio', 'length'}, {'image'}, {'image', 'audio'} or {'statistics'}, and 'label'; (batch, ...)
+    # (key, data) -> {'audio', 'length'}, {'image'}, {'image', 'audio'} or {'statistics'}, and 'label'; (batch, ...)
+    examples: Callable[[jax.Array, PyTree], dict]
 
 
 def check(wanted: str) -> None:
