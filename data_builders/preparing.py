@@ -67,12 +67,7 @@ class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         if self.CONFIG_PER_SOURCE and self.source is not None:
             kwargs["config"] = configs.source_config(kwargs.get("config") or self.BUILDER_CONFIGS[0], self.source)
         super().__init__(**kwargs)
-        self._original_state |= {
-            "source": source,
-            "face_model": face_model,
-            "jobs": jobs,
-            "progress": progress,
-        }
+        self._original_state |= {"source": source, "face_model": face_model, "jobs": jobs, "progress": progress}
 
     def index(self, root: epath.Path) -> indexing.Index:
         """What is in the folder under this builder's config; reads names, lists and headers only."""
@@ -282,9 +277,6 @@ def write_index(builder: tfds.core.DatasetBuilder, split: str) -> dict[str, dict
     with epath.Path(builder.data_dir, f"index.{split}.npz").open("wb") as file:
         np.savez_compressed(file, labels=labels, **arrays)
     return {
-        class_name: {
-            "files": len(np.unique(arrays["clips"][labels == label])),
-            "records": int((labels == label).sum()),
-        }
+        class_name: {"files": len(np.unique(arrays["clips"][labels == label])), "records": int((labels == label).sum())}
         for label, class_name in enumerate(LABEL_NAMES)
     }

@@ -7,14 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from etils import epath
 
-from data_builders.indexing import (
-    IMAGE_SUFFIXES,
-    VIDEO_SUFFIXES,
-    Item,
-    folders,
-    grouped_split,
-    media_files,
-)
+from data_builders.indexing import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Item, folders, grouped_split, media_files
 from dfjax.records import FAKE, REAL, SPLITS, InputError
 
 Skipped = list[tuple[str, str]]  # (id, reason)

@@ -36,18 +36,7 @@ from dfjax.reporting.markdown import escape, number, percent, table
 from dfjax.runtime import cli, files, process, workdir
 from dfjax.runtime.strict_json import plain
 
-HEADS = [
-    "dataset",
-    "real",
-    "fake",
-    "AUC",
-    "EER",
-    "recall at 0.5",
-    "recall",
-    "false alarms",
-    "precision",
-    "F1",
-]
+HEADS = ["dataset", "real", "fake", "AUC", "EER", "recall at 0.5", "recall", "false alarms", "precision", "F1"]
 CLIPS = 400  # of each dataset under a corruption
 
 

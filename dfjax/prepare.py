@@ -80,12 +80,7 @@ def prepare(
             detector = None if face_model is None else "yunet"
             config = configs.with_options(config, detector=detector, **crop_options)
         builder = cls(
-            source=source,
-            data_dir=data_dir,
-            config=config,
-            face_model=face_model,
-            jobs=jobs,
-            progress=progress,
+            source=source, data_dir=data_dir, config=config, face_model=face_model, jobs=jobs, progress=progress
         )
         directory = epath.Path(builder.data_dir)
         if directory.exists():

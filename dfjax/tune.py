@@ -42,10 +42,7 @@ def table(decision: Mapping[str, Any], test: Scores | None = None) -> str:
     """A few lines for people: before and after on validation, the corrected value, and test if given."""
     lines = [decision["message"]] if decision["message"] else []
     clips = decision["clips"]
-    lines += [
-        f"{decision['split'] or 'scores'}: {clips['fake']} fake and {clips['real']} real clips",
-        _heading(),
-    ]
+    lines += [f"{decision['split'] or 'scores'}: {clips['fake']} fake and {clips['real']} real clips", _heading()]
     lines.append(_row("0.5", 0.0, decision["half"]))
     if decision["tuned"]:
         lines.append(_row(decision["criterion"], float(decision["threshold"]), decision["tuned"]))
@@ -152,8 +149,7 @@ def parser() -> argparse.ArgumentParser:
     source.add_argument("--workdir", help="a run; its decision.json and report are replaced")
     source.add_argument("--scores", help="any CSV with label (1 fake, 0 real) and score (higher = fake)")
     result.add_argument(
-        "--dataset",
-        help="of --workdir: tune on the validation scores of this dataset, not of the one trained on",
+        "--dataset", help="of --workdir: tune on the validation scores of this dataset, not of the one trained on"
     )
     result.add_argument(
         "--split",

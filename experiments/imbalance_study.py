@@ -13,13 +13,7 @@ study of 3 seeds trains 24 networks and may be stopped and continued.
 
 import ml_collections
 
-PLAIN = {
-    "loss": "binary_cross_entropy",
-    "kwargs": {},
-    "sampling": "natural",
-    "allow_stacking": False,
-    "head": "",
-}
+PLAIN = {"loss": "binary_cross_entropy", "kwargs": {}, "sampling": "natural", "allow_stacking": False, "head": ""}
 ARMS = {
     "plain": {},
     "class_weights": {"loss": "weighted", "kwargs": {"weights": "balanced"}},

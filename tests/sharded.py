@@ -86,10 +86,7 @@ def main(folder):
                 "losses": [one, other],
                 "bytes": [bytes_each(together), bytes_each(apart)],
                 "temporary": [s.memory_analysis().temp_size_in_bytes for s in (step, step_apart)],
-                "reloaded": [
-                    reloaded(f"{folder}/apart", apart, whole),
-                    reloaded(f"{folder}/together", together, part),
-                ],
+                "reloaded": [reloaded(f"{folder}/apart", apart, whole), reloaded(f"{folder}/together", together, part)],
             }
         )
     )

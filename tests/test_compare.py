@@ -53,10 +53,7 @@ def test_a_run_against_itself_differs_by_nothing():
 
 def test_a_better_run_is_found_and_an_equal_one_is_not():
     runs = {"plain": [run(noise=s) for s in (1, 2, 3)]}
-    runs |= {
-        "same": [run(noise=s) for s in (4, 5, 6)],
-        "better": [run(shift=2.5, noise=s) for s in (7, 8, 9)],
-    }
+    runs |= {"same": [run(noise=s) for s in (4, 5, 6)], "better": [run(shift=2.5, noise=s) for s in (7, 8, 9)]}
     result = comparison.compare(runs)
     same, better = (result["experiments"][name]["difference"] for name in ("same", "better"))
     assert better["average_precision"]["exceeds"] and better["average_precision"]["better"]

@@ -16,14 +16,7 @@ from dfjax.decide.score_file import Scores
 from dfjax.records import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-DECISION = {
-    "threshold": -1.5,
-    "status": "ok",
-    "criterion": "f1",
-    "split": "validation",
-    "dataset": "demo",
-    "step": 4,
-}
+DECISION = {"threshold": -1.5, "status": "ok", "criterion": "f1", "split": "validation", "dataset": "demo", "step": 4}
 
 
 def make_scores(n=440, label=None, split="test"):

@@ -54,12 +54,7 @@ def test_the_score_of_a_video_is_the_mean_over_its_frames(tmp_path, monkeypatch)
     def records(path, **options):
         faces = [np.full((40, 40, 3), value, np.uint8) for value in (40, 160, 220)]
         part = [
-            {
-                "position": str(k),
-                "frame": 5 * k,
-                "seconds": 0.2 * k,
-                "image": cv2.imencode(".png", face)[1].tobytes(),
-            }
+            {"position": str(k), "frame": 5 * k, "seconds": 0.2 * k, "image": cv2.imencode(".png", face)[1].tobytes()}
             for k, face in enumerate(faces)
         ]
         assert options == {"frames": 4, "face_model": None}
@@ -76,11 +71,7 @@ def test_the_score_of_a_video_is_the_mean_over_its_frames(tmp_path, monkeypatch)
     assert [frame["seconds"] for frame in result["frames"]] == [0.0, 0.2, 0.4]
 
     pair = cv2.imdecode(
-        np.frombuffer(
-            predict.heat_png(judge, pathlib.Path("a.mp4"), result),
-            np.uint8,
-        ),
-        cv2.IMREAD_COLOR,
+        np.frombuffer(predict.heat_png(judge, pathlib.Path("a.mp4"), result), np.uint8), cv2.IMREAD_COLOR
     )
     assert pair.shape == (SIZE, 2 * SIZE, 3)
     assert (pair[:, :SIZE] == 220).all(), "the most suspicious frame is shown"
@@ -91,10 +82,7 @@ def test_the_score_of_a_video_is_the_mean_over_its_frames(tmp_path, monkeypatch)
 def test_pictures_of_files_of_one_name_do_not_overwrite_each_other(tmp_path):
     for folder in ("a", "b"):
         predict._write_picture(tmp_path / "out", "heatmap", pathlib.Path(folder, "x.png"), b"png")
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "a_x.png.heatmap.png",
-        "b_x.png.heatmap.png",
-    ]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a_x.png.heatmap.png", "b_x.png.heatmap.png"]
 
 
 def test_bars_grow_with_the_score():

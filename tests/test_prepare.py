@@ -56,10 +56,7 @@ def test_records_hold_what_the_files_hold(source, tmp_path):
                 counted += 1
     assert counted == 3  # windows of 9.5 s
     facts = prepare.summary(directory)
-    assert facts["counts"]["train"] == {
-        "real": {"files": 3, "records": 3},
-        "fake": {"files": 4, "records": 6},
-    }
+    assert facts["counts"]["train"] == {"real": {"files": 3, "records": 3}, "fake": {"files": 4, "records": 6}}
     assert "train" in prepare.describe(facts, directory)
 
 

@@ -72,10 +72,7 @@ def test_names_folders_and_config(folder, prepared, tmp_path):
     trees.asvspoof(tmp_path / "asvspoof2019_la")
     trees.wavefake(tmp_path / "wavefake")
     found = stats.collect(str(tmp_path))
-    assert [(f["dataset"], f["config"]) for f in found] == [
-        ("asvspoof2019_la", "official"),
-        ("wavefake", "disjoint"),
-    ]
+    assert [(f["dataset"], f["config"]) for f in found] == [("asvspoof2019_la", "official"), ("wavefake", "disjoint")]
     (disjoint,) = stats.collect("asvspoof2019_la", tmp_path, tmp_path, "disjoint")
     assert disjoint["config"] == "disjoint"
 

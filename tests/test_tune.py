@@ -110,11 +110,7 @@ def test_a_reloaded_decision_reproduces_every_prediction_bit_for_bit(tmp_path, s
         # the number itself and every way a reader may compare with it
         assert np.float32(decision["threshold"]) == np.float32(chosen.value) == decision["threshold"]
         expected = before.score >= np.float32(chosen.value)
-        for threshold in (
-            decision["threshold"],
-            np.float32(decision["threshold"]),
-            np.float64(decision["threshold"]),
-        ):
+        for threshold in (decision["threshold"], np.float32(decision["threshold"]), np.float64(decision["threshold"])):
             np.testing.assert_array_equal(after.score >= threshold, expected, err_msg=criterion)
         fakes, called = after.label == 1, after.score >= decision["threshold"]
         counts = {"tp": fakes & called, "fp": ~fakes & called, "fn": fakes & ~called, "tn": ~fakes & ~called}
@@ -148,16 +144,7 @@ def test_tuning_renews_the_report_and_only_what_the_decision_changes(reported, m
     code, out, _ = run(monkeypatch, capsys, "--workdir", reported)
     assert code == 0 and f"report renewed: {reported / 'report.html'}" in out
     assert before == {name: (reported / name).read_bytes() for name in REPORT}
-    run(
-        monkeypatch,
-        capsys,
-        "--workdir",
-        reported,
-        "--criterion",
-        "precision_at_recall",
-        "--min_recall",
-        "0.95",
-    )
+    run(monkeypatch, capsys, "--workdir", reported, "--criterion", "precision_at_recall", "--min_recall", "0.95")
     decision = read_decision(reported / "decision.json")
     found = json.loads((reported / "report.json").read_text())
     assert (
@@ -204,14 +191,7 @@ def test_a_plain_csv_is_enough_and_json_is_one_line(tmp_path, monkeypatch, capsy
 def test_infeasible_exits_2_names_the_nearest_point_and_writes_strict_json(workdir, monkeypatch, capsys):
     score_file.write(workdir / "scores/demo.validation.csv", make(gap=-1))
     code, _, err = run(
-        monkeypatch,
-        capsys,
-        "--workdir",
-        workdir,
-        "--criterion",
-        "recall_at_precision",
-        "--min_precision",
-        "0.9",
+        monkeypatch, capsys, "--workdir", workdir, "--criterion", "recall_at_precision", "--min_precision", "0.9"
     )
     assert code == 2 and err.count("\n") == 1 and "the nearest" in err
     decision = strict((workdir / "decision.json").read_text())

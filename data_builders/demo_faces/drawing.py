@@ -140,10 +140,7 @@ def on_face(pose: Pose) -> tuple[Masks, Masks]:
     """Coordinates of every pixel in an upright face at the origin."""
     axis = (np.arange(SIZE, dtype=np.float32) + 0.5) / (SIZE / 2) - 1
     x, y = (axis[None, None, :] - pose.x) / pose.scale, (axis[None, :, None] - pose.y) / pose.scale
-    return (
-        np.cos(pose.roll) * x + np.sin(pose.roll) * y,
-        np.cos(pose.roll) * y - np.sin(pose.roll) * x,
-    )
+    return (np.cos(pose.roll) * x + np.sin(pose.roll) * y, np.cos(pose.roll) * y - np.sin(pose.roll) * x)
 
 
 def _draw_eye(image, look: Look, pose: Pose, u, v, shade) -> None:
@@ -173,11 +170,7 @@ def _draw_mouth(image, look: Look, pose: Pose, u, v, shade) -> None:
     bend = v + pose.smile * 0.9 * u * u
     width = look.mouth_width * (1 + 0.12 * pose.smile)
     _paint(image, ellipse(u, bend, 0, 0, width, look.lip), look.lips * shade)
-    _paint(
-        image,
-        ellipse(u, bend, 0, look.lip * 0.35, width * 0.7, look.lip * 0.3) * 0.3,
-        look.lips * 1.25 * shade,
-    )
+    _paint(image, ellipse(u, bend, 0, look.lip * 0.35, width * 0.7, look.lip * 0.3) * 0.3, look.lips * 1.25 * shade)
     _paint(image, ellipse(u, bend, 0, 0, width * 0.95, 0.012) * 0.8, look.lips * 0.4)
 
 

@@ -17,17 +17,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from data_builders.demo_faces.blending import BLENDS, match_colours, to_bytes
-from data_builders.demo_faces.drawing import (
-    SIZE,
-    Images,
-    Look,
-    Pose,
-    draw,
-    draw_look,
-    draw_pose,
-    ellipse,
-    on_face,
-)
+from data_builders.demo_faces.drawing import SIZE, Images, Look, Pose, draw, draw_look, draw_pose, ellipse, on_face
 from dfjax.records import FAKE, REAL
 
 # Difficulty of a blend. Less opacity, a wider feather, closer colours and resolution are harder.
@@ -149,12 +139,7 @@ def _mask(pose: Pose, rng: np.random.Generator) -> Float32[np.ndarray, "{SIZE} {
     """An ellipse from brows to chin, with a soft edge."""
     u, v = (c[0] for c in on_face(pose))
     mask = ellipse(
-        u,
-        v,
-        rng.uniform(-0.03, 0.03),
-        rng.uniform(0.02, 0.10),
-        rng.uniform(0.34, 0.44),
-        rng.uniform(0.38, 0.48),
+        u, v, rng.uniform(-0.03, 0.03), rng.uniform(0.02, 0.10), rng.uniform(0.34, 0.44), rng.uniform(0.38, 0.48)
     )
     return cv2.GaussianBlur(mask, (0, 0), rng.uniform(*FEATHER))
 
@@ -163,7 +148,5 @@ def _resample(image, rng: np.random.Generator):
     """Down and up again, as a generator of lower resolution leaves it."""
     small = int(SIZE * rng.uniform(*RESOLUTION))
     return cv2.resize(
-        cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA),
-        (SIZE, SIZE),
-        interpolation=cv2.INTER_CUBIC,
+        cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA), (SIZE, SIZE), interpolation=cv2.INTER_CUBIC
     )

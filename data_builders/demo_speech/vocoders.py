@@ -3,16 +3,7 @@
 import numpy as np
 import scipy.fft
 
-from data_builders.demo_speech.frames import (
-    FFT,
-    FRAMES,
-    FREQUENCY,
-    SAMPLES,
-    STFT_WINDOW,
-    istft,
-    per_sample,
-    stft,
-)
+from data_builders.demo_speech.frames import FFT, FRAMES, FREQUENCY, SAMPLES, STFT_WINDOW, istft, per_sample, stft
 from dfjax.records import SAMPLE_RATE
 
 GRIFFIN_LIM_ITERATIONS, MEL_BANDS, LPC_ORDER = 2, 32, 8  # coarser copies are easier to tell
@@ -82,9 +73,4 @@ def sinusoidal(spectrum, f0, voiced, rng, partials: int = 40):
     return stft(total)
 
 
-VOCODERS = {
-    "griffin_lim": griffin_lim,
-    "lpc": lpc,
-    "phase_random": phase_random,
-    "sinusoidal": sinusoidal,
-}
+VOCODERS = {"griffin_lim": griffin_lim, "lpc": lpc, "phase_random": phase_random, "sinusoidal": sinusoidal}

@@ -26,10 +26,7 @@ class Builder(preparing.MediaBuilder):
     BUILDER_CONFIGS = [
         preparing.MediaConfig(name="folder", protocol="folder", modality="image", description="Pictures as they are."),
         preparing.MediaConfig(
-            name="folder-crops",
-            protocol="folder",
-            modality="video",
-            description="Face crops of pictures too.",
+            name="folder-crops", protocol="folder", modality="video", description="Face crops of pictures too."
         ),
         preparing.MediaConfig(
             name="folder-whole",

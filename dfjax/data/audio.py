@@ -180,12 +180,7 @@ def augment(
 
 
 def gain_and_noise(
-    key: jax.Array,
-    x: Float[Array, "batch time"],
-    *,
-    gain_db: float | int,
-    noise_db: channel.Range,
-    rate: float | int,
+    key: jax.Array, x: Float[Array, "batch time"], *, gain_db: float | int, noise_db: channel.Range, rate: float | int
 ) -> Float[Array, "batch time"]:
     """Random gain within +-gain_db; then for a share `rate` of the clips white noise at a ratio from `noise_db`."""
     key_gain, key_noise, key_level, key_on, key_start = jax.random.split(key, 5)

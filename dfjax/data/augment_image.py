@@ -60,12 +60,7 @@ def sample(image: Float[Array, "h w c"], rows: Float[Array, "n m"], columns: Flo
 
 
 def affine(
-    key: Key[Array, ""],
-    images: Float[Array, "b h w c"],
-    *,
-    degrees: float = 0.0,
-    zoom: float = 0.0,
-    shift: float = 0.0,
+    key: Key[Array, ""], images: Float[Array, "b h w c"], *, degrees: float = 0.0, zoom: float = 0.0, shift: float = 0.0
 ) -> Float[Array, "b h w c"]:
     """Rotates by up to `degrees`, scales by up to 1 +- `zoom`, moves by up to `shift` of the side; bilinear.
 

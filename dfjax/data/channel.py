@@ -152,11 +152,7 @@ def reverb(
 
 
 def hide(
-    key: Key[Array, ""],
-    x: Float[Array, "batch time"],
-    *,
-    seconds: float | int = 0.0,
-    hertz: float | int = 0.0,
+    key: Key[Array, ""], x: Float[Array, "batch time"], *, seconds: float | int = 0.0, hertz: float | int = 0.0
 ) -> Float[Array, "batch time"]:
     """Silences one stretch of up to `seconds` and one band of up to `hertz` in every clip: SpecAugment for waveforms.
 

@@ -112,11 +112,7 @@ def impulsive(
 
 
 def stationary(
-    key: Key[Array, ""],
-    x: Float[Array, "batch time"],
-    *,
-    snr_db: Range = SNR_DB,
-    bands: int = BANDS,
+    key: Key[Array, ""], x: Float[Array, "batch time"], *, snr_db: Range = SNR_DB, bands: int = BANDS
 ) -> Float[Array, "batch time"]:
     """Stationary noise independent of the signal: white noise through a filter, at a ratio drawn from `snr_db`."""
     key_noise, key_start, key_filter, key_ratio = jax.random.split(key, 4)

@@ -71,12 +71,7 @@ def draws(
 
 
 def points(
-    scores: Scores,
-    thresholds: Sequence[float],
-    groups: np.ndarray | None = None,
-    *,
-    n: int = 1_000,
-    seed: int = 0,
+    scores: Scores, thresholds: Sequence[float], groups: np.ndarray | None = None, *, n: int = 1_000, seed: int = 0
 ) -> tuple[list[dict], list[dict]]:
     """Counts and metrics at each threshold, and the change of each metric from the first to every later one.
 

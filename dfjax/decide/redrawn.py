@@ -9,11 +9,7 @@ CELLS = 4_000_000  # replicates times clips held at a time
 
 
 def draws(
-    clips: int,
-    groups: np.ndarray | None,
-    replicates: int,
-    rng: np.random.Generator,
-    strata: np.ndarray | None = None,
+    clips: int, groups: np.ndarray | None, replicates: int, rng: np.random.Generator, strata: np.ndarray | None = None
 ) -> Iterator[tuple[slice, Int[np.ndarray, "draws clips"]]]:
     """Yields (rows of the result, copies of each clip): every clip once, then bootstrap draws.
 

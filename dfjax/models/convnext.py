@@ -59,13 +59,7 @@ class ConvNeXt(nnx.Module):
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
     def __init__(
-        self,
-        *,
-        rngs: nnx.Rngs,
-        drop_path: float = 0.1,
-        dropout: float = 0.0,
-        bias: float = 0.0,
-        dtype=jnp.float32,
+        self, *, rngs: nnx.Rngs, drop_path: float = 0.1, dropout: float = 0.0, bias: float = 0.0, dtype=jnp.float32
     ):
         self.stem_conv = nnx.Conv(3, WIDTHS[0], (4, 4), 4, padding="VALID", dtype=dtype, rngs=rngs)
         self.stem_norm = nnx.LayerNorm(WIDTHS[0], epsilon=EPSILON, dtype=dtype, rngs=rngs)

@@ -74,12 +74,7 @@ _shifted.defvjp(_shifted_forward, _shifted_backward)
 
 def _convolution(x: Array, kernel: Array, stride: int) -> Array:
     return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        "SAME",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=x.shape[-1],
+        x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=x.shape[-1]
     )
 
 
@@ -99,14 +94,7 @@ class Depthwise(nnx.Module):
     """A depthwise convolution with "SAME" padding; the variables are those of `nnx.Conv`."""
 
     def __init__(
-        self,
-        width: int,
-        k: int,
-        stride: int = 1,
-        *,
-        use_bias: bool = False,
-        dtype=jnp.float32,
-        rngs: nnx.Rngs,
+        self, width: int, k: int, stride: int = 1, *, use_bias: bool = False, dtype=jnp.float32, rngs: nnx.Rngs
     ):
         self.stride, self.dtype = stride, dtype
         self.kernel = nnx.Param(nnx.initializers.lecun_normal()(rngs.params(), (k, k, 1, width)))

@@ -26,14 +26,7 @@ def conv(inputs: int, outputs: int, kernel: int, stride: int, dtype, rngs: nnx.R
     """Convolution without bias; PyTorch's padding, which with stride two differs from 'SAME'."""
     pad = kernel // 2
     return nnx.Conv(
-        inputs,
-        outputs,
-        (kernel, kernel),
-        (stride, stride),
-        padding=pad,
-        use_bias=False,
-        dtype=dtype,
-        rngs=rngs,
+        inputs, outputs, (kernel, kernel), (stride, stride), padding=pad, use_bias=False, dtype=dtype, rngs=rngs
     )
 
 

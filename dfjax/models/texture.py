@@ -31,13 +31,7 @@ class Texture(nnx.Module):
     modality = "audio"
 
     def __init__(
-        self,
-        *,
-        rngs: nnx.Rngs,
-        dtype=jnp.float32,
-        embedding: int = 64,
-        members: int = 8,
-        dropout: float = 0.5,
+        self, *, rngs: nnx.Rngs, dtype=jnp.float32, embedding: int = 64, members: int = 8, dropout: float = 0.5
     ):
         if embedding % members:
             raise InputError(f"embedding={embedding}; expected a multiple of members={members}")

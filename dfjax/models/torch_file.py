@@ -267,10 +267,7 @@ def _storage(pid: Any, refuse) -> _Storage:
 def _rebuild_tensor(args: tuple, storages: _Storages) -> np.ndarray:
     """A read-only view: (storage, offset, shape, strides, ...). No copy, so many views cost nothing."""
     storage, offset, shape, strides = args[:4]
-    shape, strides = (
-        tuple(_of(int, n) for n in _of(tuple, shape)),
-        tuple(_of(int, n) for n in _of(tuple, strides)),
-    )
+    shape, strides = (tuple(_of(int, n) for n in _of(tuple, shape)), tuple(_of(int, n) for n in _of(tuple, strides)))
     if len(shape) != len(strides) or min((_of(int, offset), *shape, *strides), default=0) < 0:
         raise ValueError(f"shape {shape}, strides {strides}, offset {offset}")
     data = storages(_of(_Storage, storage))

@@ -90,14 +90,7 @@ class ViTBase(nnx.Module):
         width, patch = self.width, self.patch
         norm = functools.partial(nnx.LayerNorm, width, epsilon=self.epsilon, rngs=rngs)
         self.patches = nnx.Conv(
-            3,
-            width,
-            (patch, patch),
-            patch,
-            padding="VALID",
-            use_bias=not self.pre_norm,
-            dtype=dtype,
-            rngs=rngs,
+            3, width, (patch, patch), patch, padding="VALID", use_bias=not self.pre_norm, dtype=dtype, rngs=rngs
         )
         normal = nnx.initializers.normal(0.02)
         self.class_token = nnx.Param(normal(rngs.params(), (width,)))

@@ -158,14 +158,7 @@ def reliability(calibration: dict) -> Figure:
             bins = calibration[key]["bins"]
             x, y = (np.clip([b[field] for b in bins], *RELIABILITY_EDGE) for field in ("probability", "share"))
             axes.plot(
-                logit(x),
-                logit(y),
-                color=colour,
-                marker=marker,
-                markersize=5,
-                linewidth=1.4,
-                label=name,
-                clip_on=False,
+                logit(x), logit(y), color=colour, marker=marker, markersize=5, linewidth=1.4, label=name, clip_on=False
             )
     axes.set(xlim=edge, ylim=edge, xlabel="stated probability of fake, %", ylabel="share that is fake, %")
     ticks, names = logit(RELIABILITY_TICKS), [f"{100 * t:g}" for t in RELIABILITY_TICKS]

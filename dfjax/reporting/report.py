@@ -117,11 +117,7 @@ def threshold(decision: Mapping[str, Any]) -> float | None:
 
 
 def write(
-    workdir: epath.PathLike,
-    report: dict,
-    validation: Scores,
-    test: Scores,
-    subgroups: Subgroups | None = None,
+    workdir: epath.PathLike, report: dict, validation: Scores, test: Scores, subgroups: Subgroups | None = None
 ) -> list[epath.Path]:
     """Writes report.json, report.md, report.html and figures/*.png into `workdir`, each file replaced whole.
 
@@ -176,12 +172,7 @@ def refresh(workdir: epath.PathLike, decision: dict, validation: Scores, test: S
     path = workdir / "subgroups.json"
     subgroups = json.loads(path.read_text()) if path.exists() else None
     renewed = build(
-        validation=validation,
-        test=test,
-        decision=decision,
-        train_counts=trained,
-        subgroups=subgroups,
-        **facts,
+        validation=validation, test=test, decision=decision, train_counts=trained, subgroups=subgroups, **facts
     )
     return write(workdir, renewed, validation, test, subgroups)
 
@@ -234,11 +225,7 @@ def reliability(scores: Scores, fitted: Mapping[str, Any] | None) -> dict:
     if not fitted or fitted.get("method") == "none":
         return {"before": before, "after": None, "fitted": None}
     fitted = dict(fitted) | {"deploy_prior": None}  # judged at the share of fakes of these data
-    return {
-        "before": before,
-        "after": _calibration(calibration.logits(raw, fitted), scores.label),
-        "fitted": fitted,
-    }
+    return {"before": before, "after": _calibration(calibration.logits(raw, fitted), scores.label), "fitted": fitted}
 
 
 def _calibration(logits: np.ndarray, labels: np.ndarray) -> dict:

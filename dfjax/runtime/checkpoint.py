@@ -64,10 +64,7 @@ def manager(workdir: epath.PathLike) -> Iterator[ocp.training.Checkpointer]:
     keep = _POLICIES.AnyPreservationPolicy(
         [_POLICIES.LatestN(1), _POLICIES.BestN(get_metric_fn=_metric, reverse=False, n=1)]
     )
-    with (
-        _plain_words(directory),
-        ocp.training.Checkpointer(directory, preservation_policy=keep) as checkpointer,
-    ):
+    with _plain_words(directory), ocp.training.Checkpointer(directory, preservation_policy=keep) as checkpointer:
         yield checkpointer
 
 

@@ -137,11 +137,7 @@ def ldam(
 
 
 def am_softmax(
-    logits: Shaped[ArrayLike, "..."],
-    labels: Shaped[ArrayLike, "..."],
-    *,
-    scale: Number = 20.0,
-    margin: Number = 0.9,
+    logits: Shaped[ArrayLike, "..."], labels: Shaped[ArrayLike, "..."], *, scale: Number = 20.0, margin: Number = 0.9
 ) -> Float[Array, "..."]:
     """Additive-margin softmax over two class directions.
 

@@ -40,9 +40,7 @@ def ours(variant: str, x: np.ndarray, labels: np.ndarray, plain: bool) -> dict:
     mesh = devices.make_mesh(len(x))
     everywhere = devices.replicated(mesh)
     graph, params, rest = nnx.split(
-        jax.jit(lambda: aasist.AASIST(rngs=nnx.Rngs(0), variant=variant), out_shardings=everywhere)(),
-        nnx.Param,
-        ...,
+        jax.jit(lambda: aasist.AASIST(rngs=nnx.Rngs(0), variant=variant), out_shardings=everywhere)(), nnx.Param, ...
     )
     tx = optax.adam(1e-4)
     x, labels = jax.device_put((x, labels), devices.split_batch(mesh))

@@ -18,19 +18,10 @@ jax.config.update("jax_num_cpu_devices", 1)
 import jax.numpy as jnp
 import numpy as np
 
-from dfjax.data import (
-    audio,
-    channel,
-    rawboost,
-    vocode,
-)
+from dfjax.data import audio, channel, rawboost, vocode
 from dfjax.media import codecs
 from dfjax.models import build
-from dfjax.training import (
-    losses,
-    optim,
-    train_step,
-)
+from dfjax.training import losses, optim, train_step
 
 REPEATS = 5
 SAMPLES = 32_000

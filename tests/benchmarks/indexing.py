@@ -28,11 +28,7 @@ def faces_140k(root):
 
 def asvspoof2019_la(root):
     """The published protocols in number: 9 spoofed to 1."""
-    for part, letter, kind, share in (
-        ("train", "T", "trn", 0.2),
-        ("dev", "D", "trl", 0.2),
-        ("eval", "E", "trl", 0.6),
-    ):
+    for part, letter, kind, share in (("train", "T", "trn", 0.2), ("dev", "D", "trl", 0.2), ("eval", "E", "trl", 0.6)):
         names = [f"LA_{letter}_{1_000_000 + i}" for i in range(int(FILES * share))]
         lines = [
             f"LA_{letter}{i % 20:03d} {name} - " + ("- bonafide" if i % 10 == 0 else "A01 spoof")

@@ -33,14 +33,7 @@ def main() -> None:
         directory = prepared.make(folder / "data")
 
         def start(workdir):
-            words = [
-                sys.executable,
-                "-m",
-                "tests.job",
-                str(workdir),
-                str(directory),
-                f"data.feed={args.feed}",
-            ]
+            words = [sys.executable, "-m", "tests.job", str(workdir), str(directory), f"data.feed={args.feed}"]
             environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
             return subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
@@ -68,10 +61,7 @@ def main() -> None:
             same = process.returncode == 0 and job.results(workdir) == expected
             broken += process.returncode != 0
             differing += process.returncode == 0 and not same
-            print(
-                f"run {finished}: {killed - before} kills, {'the same bits' if same else 'NOT THE SAME'}",
-                flush=True,
-            )
+            print(f"run {finished}: {killed - before} kills, {'the same bits' if same else 'NOT THE SAME'}", flush=True)
             if process.returncode:
                 print(message)
         print(f"{killed} kills, {finished} runs finished, {broken} broken, {differing} differing ({args.feed} feed)")

@@ -49,10 +49,7 @@ def main() -> None:
             subprocess.run([sys.executable, "-c", CHILD, f"{folder}/{i}", str(directory)], check=True)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
-            print(
-                f"run {i + 1}: {time.perf_counter() - began:.1f} s to the first step, {cpu:.1f} s of CPU",
-                flush=True,
-            )
+            print(f"run {i + 1}: {time.perf_counter() - began:.1f} s to the first step, {cpu:.1f} s of CPU", flush=True)
     words = [sys.executable, "-X", "importtime", "-c", "import dfjax.run"]
     lines = subprocess.run(words, capture_output=True, text=True, check=True, env=os.environ).stderr.splitlines()
     found = [re.match(r"import time:\s+(\d+) \|\s+(\d+) \|(\s+)(\S+)", line) for line in lines]

@@ -34,20 +34,11 @@ import soundfile
 from flax import nnx
 
 from dfjax import models
-from dfjax.data import (
-    audio,
-    sampling,
-)
+from dfjax.data import audio, sampling
 from dfjax.features import spectrum
-from dfjax.models import (
-    heads,
-    pooling,
-)
+from dfjax.models import heads, pooling
 from dfjax.runtime import devices
-from dfjax.training import (
-    losses,
-    train_step,
-)
+from dfjax.training import losses, train_step
 
 RATE, SECONDS, BATCH, EPOCHS = 16_000, 2.0, 32, 3
 WIDTHS = (32, 64, 128)
@@ -107,12 +98,7 @@ def torch_rows(folder: pathlib.Path, labels: np.ndarray) -> dict[str, float]:
     def network():
         layers, before = [nn.BatchNorm2d(1)], 1
         for width in WIDTHS:
-            layers += [
-                nn.Conv2d(before, width, 3, padding=1),
-                nn.BatchNorm2d(width),
-                nn.ReLU(),
-                nn.MaxPool2d(2),
-            ]
+            layers += [nn.Conv2d(before, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2)]
             before = width
         layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 32), nn.ReLU(), nn.Dropout(0.3)]
         return nn.Sequential(*layers, nn.Linear(32, 1))

@@ -67,8 +67,7 @@ def test_trimmed_cuts_hold_no_silence_and_untrimmed_ones_are_random_cuts():
     cuts = audio.take(KEY, jnp.asarray(clips), length, 800, trim_rate=1.0)
     assert (np.asarray(cuts) == np.float32(1000 / 32768)).all()
     np.testing.assert_array_equal(
-        audio.take(KEY, jnp.asarray(clips), length, 800),
-        audio.random_cut(KEY, jnp.asarray(clips), length, 800),
+        audio.take(KEY, jnp.asarray(clips), length, 800), audio.random_cut(KEY, jnp.asarray(clips), length, 800)
     )
 
 

@@ -15,14 +15,7 @@ X = jnp.asarray(0.1 * RNG.standard_normal((4, 8000)).astype(np.float32))
 
 @pytest.mark.parametrize(
     ("order", "time", "rows", "lag"),
-    [
-        (1, 100, 2, 0),
-        (7, 100, 1, 3),
-        (64, 1000, 2, 63),
-        (511, 3000, 1, 0),
-        (511, 6000, 2, 255),
-        (200, 50, 2, 100),
-    ],
+    [(1, 100, 2, 0), (7, 100, 1, 3), (64, 1000, 2, 63), (511, 3000, 1, 0), (511, 6000, 2, 255), (200, 50, 2, 100)],
 )
 def test_convolution_is_scipys(order, time, rows, lag):
     x = RNG.standard_normal((2, time)).astype(np.float32)

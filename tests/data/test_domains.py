@@ -15,10 +15,7 @@ from tests import prepared
 def two(tmp_path_factory):
     root = tmp_path_factory.mktemp("domains")
     counts = {"train": (12, 6), "validation": (6, 3), "test": (6, 3)}
-    return {
-        "a": prepared.make(root / "a", counts=counts),
-        "b": prepared.make(root / "b", counts={"train": (9, 3)}),
-    }
+    return {"a": prepared.make(root / "a", counts=counts), "b": prepared.make(root / "b", counts={"train": (9, 3)})}
 
 
 def data(**words):

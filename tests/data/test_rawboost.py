@@ -78,8 +78,7 @@ def test_series_and_parallel_are_made_of_the_three():
 
 
 @pytest.mark.parametrize(
-    "algorithm",
-    [n if n == 4 else pytest.param(n, marks=pytest.mark.slow) for n in rawboost.ALGORITHMS],
+    "algorithm", [n if n == 4 else pytest.param(n, marks=pytest.mark.slow) for n in rawboost.ALGORITHMS]
 )
 def test_every_algorithm_is_finite_reproducible_and_different_per_clip(algorithm):
     boost = jax.jit(functools.partial(rawboost.rawboost, algorithm=algorithm))

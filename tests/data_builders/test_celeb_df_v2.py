@@ -14,13 +14,7 @@ def test_official(tmp_path, videos, youtube):
     index = celeb.index(tmp_path)
     test = {item.id.rpartition("/")[2]: item.label for item in index.items if item.split == "test"}
     # 1 is real in the list; the last line, which has no newline, counts
-    assert test == {
-        "00001.mp4": 0,
-        "id0_0000.mp4": 0,
-        "id0_id1_0000.mp4": 1,
-        "id7_id8_0000.mp4": 1,
-        "id7_0001.mp4": 0,
-    }
+    assert test == {"00001.mp4": 0, "id0_0000.mp4": 0, "id0_id1_0000.mp4": 1, "id7_id8_0000.mp4": 1, "id7_0001.mp4": 0}
     assert ("celeb-synthesis/id7_id8_0099", "in List_of_testing_videos.txt but not on disk") in index.skipped
     assert any("strange name" in id_ for id_, _ in index.skipped)
     assert any("1 of 2 test fakes are made from a clip outside test" in line for line in index.warnings)
@@ -44,9 +38,7 @@ def test_one_circle_falls_back_to_dropping(tmp_path):
     people = [f"id{i}" for i in range(15)]
     for a in people:
         trees.put(
-            tmp_path,
-            f"Celeb-real/{a}_0000.mp4",
-            *(f"Celeb-synthesis/{a}_{b}_0000.mp4" for b in people if b != a),
+            tmp_path, f"Celeb-real/{a}_0000.mp4", *(f"Celeb-synthesis/{a}_{b}_0000.mp4" for b in people if b != a)
         )
     index = celeb.index(tmp_path, protocol="disjoint")
     indexing.check_disjoint(index)

@@ -45,8 +45,7 @@ def test_no_split_folders(tmp_path):
 
 def test_renamed_or_absent(tmp_path):
     trees.put(
-        tmp_path,
-        *(f"x/{split}/{label}/a.wav" for split in ("training", "testing") for label in ("real", "fake")),
+        tmp_path, *(f"x/{split}/{label}/a.wav" for split in ("training", "testing") for label in ("real", "fake"))
     )
     assert len(fake_or_real.index(tmp_path).items) == 4
     with pytest.raises(InputError, match="no Fake-or-Real"):

@@ -9,34 +9,11 @@ from etils import epath
 from data_builders import decoding, workers
 from tests.data_builders import fixtures
 
-KINDS = (
-    "wav",
-    "flac",
-    "ogg",
-    "mp3",
-    "m4a",
-    "jpg",
-    "png",
-    "webp",
-    "bmp",
-    "mp4",
-    "mkv",
-    "avi",
-    "mpg",
-    "gif",
-    "mov",
-)
+KINDS = ("wav", "flac", "ogg", "mp3", "m4a", "jpg", "png", "webp", "bmp", "mp4", "mkv", "avi", "mpg", "gif", "mov")
 MODALITY = dict.fromkeys(("jpg", "png", "webp", "bmp"), "image") | dict.fromkeys(
     ("mp4", "mkv", "avi", "mpg", "gif", "mov"), "video"
 )
-OPTIONS = {
-    "frames": 4,
-    "size": 32,
-    "faces": "all",
-    "image_format": "jpeg",
-    "detector": "haar",
-    "face_model": None,
-}
+OPTIONS = {"frames": 4, "size": 32, "faces": "all", "image_format": "jpeg", "detector": "haar", "face_model": None}
 SECONDS = 60.0  # a file that takes longer counts as a hang
 
 

@@ -93,10 +93,7 @@ def faceforensics_kaggle(root, frames=False):
     """The flat copy: DeepFakeDetection/ and csv/ beside the classes."""
 
     def one(folder, stem):
-        put(
-            root,
-            *([f"{folder}/{stem}/{i:04d}.png" for i in range(2)] if frames else [f"{folder}/{stem}.mp4"]),
-        )
+        put(root, *([f"{folder}/{stem}/{i:04d}.png" for i in range(2)] if frames else [f"{folder}/{stem}.mp4"]))
 
     for a, b in (pair for pairs in FF_PAIRS.values() for pair in pairs):
         one("original", a), one("original", b)
@@ -119,11 +116,7 @@ def celeb_df(root, videos="", youtube="YouTube-real"):
     put(root, *(f"{youtube}/{videos}{i:05d}.mp4" for i in range(5)))
     put(root, f"Celeb-synthesis/{videos}strange name.mp4")
     lines = ["1 YouTube-real/00001.mp4", "1 Celeb-real/id0_0000.mp4", "0 Celeb-synthesis/id0_id1_0000.mp4"]
-    lines += [
-        "0 Celeb-synthesis/id7_id8_0000.mp4",
-        "0 Celeb-synthesis/id7_id8_0099.mp4",
-        "1 Celeb-real/id7_0001.mp4",
-    ]
+    lines += ["0 Celeb-synthesis/id7_id8_0000.mp4", "0 Celeb-synthesis/id7_id8_0099.mp4", "1 Celeb-real/id7_0001.mp4"]
     put(root, "List_of_testing_videos.txt", data="\n".join(lines).encode())
 
 
@@ -177,21 +170,9 @@ def fake_or_real(root):
                 put(root, f"{outer}/{inner}/{split}/real/file{i}.wav_16k.wav_norm.wav")
                 put(root, f"{outer}/{inner}/{split}/fake/file{i}.mp3.wav_16k.wav_norm.wav")
     put(root, "for-norm/for-norm/Training/fake/file9.wav", data=b"")
-    put(
-        root,
-        "for-original/for-original/training/fake/file1.mp3",
-        "for-original/for-original/training/real/file1.wav",
-    )
-    put(
-        root,
-        "for-original/for-original/testing/fake/file2.mp3",
-        "for-original/for-original/testing/real/file2.wav",
-    )
-    put(
-        root,
-        "for-original/for-original/training/fake/file3.mp3",
-        "for-original/for-original/training/real/file3.wav",
-    )
+    put(root, "for-original/for-original/training/fake/file1.mp3", "for-original/for-original/training/real/file1.wav")
+    put(root, "for-original/for-original/testing/fake/file2.mp3", "for-original/for-original/testing/real/file2.wav")
+    put(root, "for-original/for-original/training/fake/file3.mp3", "for-original/for-original/training/real/file3.wav")
 
 
 def faces_140k(root, wrapper="real_vs_fake/real-vs-fake/"):
@@ -208,11 +189,7 @@ def faces_140k(root, wrapper="real_vs_fake/real-vs-fake/"):
 
 def asvspoof(root):
     """Protocols, enrolment files that are in none of them."""
-    parts = {
-        "train": ("T", "trn", "A01 A06"),
-        "dev": ("D", "trl", "A01 A06"),
-        "eval": ("E", "trl", "A07 A19"),
-    }
+    parts = {"train": ("T", "trn", "A01 A06"), "dev": ("D", "trl", "A01 A06"), "eval": ("E", "trl", "A07 A19")}
     for n, (part, (letter, kind, systems)) in enumerate(parts.items()):
         lines = []
         for i in range(12):
@@ -221,11 +198,7 @@ def asvspoof(root):
             lines.append(
                 f"{speaker} {name} - - bonafide" if i < 4 else f"{speaker} {name} - {systems.split()[i % 2]} spoof"
             )
-        put(
-            root,
-            f"ASVspoof2019_LA_cm_protocols/ASVspoof2019.LA.cm.{part}.{kind}.txt",
-            data="\n".join(lines).encode(),
-        )
+        put(root, f"ASVspoof2019_LA_cm_protocols/ASVspoof2019.LA.cm.{part}.{kind}.txt", data="\n".join(lines).encode())
         if part != "train":
             put(root, *(f"ASVspoof2019_LA_{part}/flac/LA_{letter}_900000{i}.flac" for i in range(2)))
     put(root, "README.LA.txt")
@@ -242,11 +215,5 @@ def wavefake(root):
         put(root, f"jsut_ver1.1/basic5000/wav/BASIC5000_{i:04d}.wav")
         put(root, f"generated_audio/jsut_parallel_wavegan/BASIC5000_{i:04d}_gen.wav")
     tts = "generated_audio/common_voices_prompts_from_conformer_fastspeech2_pwg_ljspeech"
-    put(
-        root,
-        f"{tts}/gen_1.wav",
-        f"{tts}/gen_2.wav",
-        f"{tts}/generated/gen_1.wav",
-        f"{tts}/generated/gen_2.wav",
-    )
+    put(root, f"{tts}/gen_1.wav", f"{tts}/gen_2.wav", f"{tts}/generated/gen_1.wav", f"{tts}/generated/gen_2.wav")
     put(root, "LJSpeech-1.1/metadata.csv")

@@ -110,9 +110,7 @@ def test_curves_and_areas_equal_scikit_learn(seed):
     want = sklearn.metrics.average_precision_score(label, score)
     assert metrics.average_precision(score, label) == pytest.approx(want, abs=1e-12)
     for ours, theirs in zip(
-        metrics.roc_curve(score, label),
-        sklearn.metrics.roc_curve(label, score, drop_intermediate=False),
-        strict=True,
+        metrics.roc_curve(score, label), sklearn.metrics.roc_curve(label, score, drop_intermediate=False), strict=True
     ):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
     precision, recall, thresholds = sklearn.metrics.precision_recall_curve(label, score)
@@ -156,13 +154,7 @@ def test_actual_cost_is_the_minimum_for_calibrated_ratios_in_the_limit():
 
 def test_one_class_alone_is_nan_where_two_are_needed():
     score, label = np.arange(5.0), np.ones(5, int)
-    for metric in (
-        metrics.roc_auc,
-        metrics.min_dcf,
-        metrics.act_dcf,
-        metrics.cllr,
-        metrics.balanced_accuracy,
-    ):
+    for metric in (metrics.roc_auc, metrics.min_dcf, metrics.act_dcf, metrics.cllr, metrics.balanced_accuracy):
         assert math.isnan(metric(score, label)), metric
     assert math.isnan(metrics.eer(score, label)[0])
     assert math.isnan(metrics.average_precision(score, 1 - label)) and metrics.average_precision(score, label) == 1

@@ -109,10 +109,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             logits, expected = compare(name, pathlib.Path(folder))
         count = parameters(lambda name=name: models.build(name, rngs=nnx.Rngs(0)))
-        print(
-            f"| `{name}` | {count:,} | {abs(logits - expected).max():.1e} | {expected.std():.2f} |",
-            flush=True,
-        )
+        print(f"| `{name}` | {count:,} | {abs(logits - expected).max():.1e} | {expected.std():.2f} |", flush=True)
 
 
 if __name__ == "__main__":

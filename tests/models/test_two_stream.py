@@ -175,9 +175,7 @@ def test_a_batch_in_parts_is_the_batch():
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     return prepared.make(
-        tmp_path_factory.mktemp("av"),
-        modality="av",
-        counts={"train": (8, 4), "validation": (6, 4), "test": (6, 4)},
+        tmp_path_factory.mktemp("av"), modality="av", counts={"train": (8, 4), "validation": (6, 4), "test": (6, 4)}
     )
 
 

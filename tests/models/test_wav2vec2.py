@@ -17,16 +17,7 @@ from tests.models import seeded
 GOLDEN = json.loads((pathlib.Path(__file__).parent / "golden/wav2vec2.json").read_text())
 PARITY = 1e-4
 TINY = wav2vec2.Size(
-    32,
-    2,
-    4,
-    48,
-    group_norm=False,
-    conv_bias=True,
-    pre_norm=True,
-    conv_dim=16,
-    position_kernel=8,
-    position_groups=4,
+    32, 2, 4, 48, group_norm=False, conv_bias=True, pre_norm=True, conv_dim=16, position_kernel=8, position_groups=4
 )
 
 

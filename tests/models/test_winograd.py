@@ -39,8 +39,7 @@ def test_conv_and_moments(length, inputs):
 
 
 @pytest.mark.parametrize(
-    ("inputs", "outputs", "length"),
-    [(1, 4, 3 * winograd.TILE + 20), (1, 4, 31), (4, 4, 31), (4, 6, 30), (4, 6, 32)],
+    ("inputs", "outputs", "length"), [(1, 4, 3 * winograd.TILE + 20), (1, 4, 31), (4, 4, 31), (4, 6, 30), (4, 6, 32)]
 )
 def test_a_block_is_the_plain_one(inputs, outputs, length, monkeypatch):
     x, weight = normal(2, 5, length, inputs), normal(2, 5, length // 3, outputs)

@@ -31,13 +31,7 @@ def make_scores(split="test", n=1100, seed=0, methods=("griffin_lim", "lpc"), gr
 
 
 def decided(value=-1.5, **more):
-    return {
-        "threshold": value,
-        "status": "ok",
-        "criterion": "f1",
-        "split": "validation",
-        "dataset": "demo",
-    } | more
+    return {"threshold": value, "status": "ok", "criterion": "f1", "split": "validation", "dataset": "demo"} | more
 
 
 def build(**more):
@@ -58,12 +52,7 @@ def test_counts_and_metrics_of_a_hand_made_split():
     scores = Scores(names, names, names, label, np.where(label == 1, "g", ""), score)
     (half, tuned), (change,) = operating_points.points(scores, [0.0, -1.0], n=50)
     assert [half[k] for k in ("tp", "fp", "fn", "tn")] == [1, 1, 3, 5]
-    assert [tuned[k] for k in ("tp", "fp", "fn", "tn")] == [
-        3,
-        2,
-        1,
-        4,
-    ]  # a score equal to the threshold is fake
+    assert [tuned[k] for k in ("tp", "fp", "fn", "tn")] == [3, 2, 1, 4]  # a score equal to the threshold is fake
     assert half["precision"]["value"] == 0.5 and tuned["recall"]["value"] == 0.75
     assert tuned["f1"]["value"] == pytest.approx(6 / 9) and half["f1"]["value"] == pytest.approx(2 / 6)
     assert change["f1"]["value"] == pytest.approx(6 / 9 - 2 / 6)
@@ -94,11 +83,7 @@ def test_copies_of_a_clip_in_one_group_do_not_narrow_the_interval():
     names = np.arange(len(rows)).astype(str)
     many = Scores(names, names, once.group[rows], once.label[rows], once.method[rows], once.score[rows])
     width = {}
-    for name, scores, groups in (
-        ("once", once, None),
-        ("by group", many, many.group),
-        ("by clip", many, None),
-    ):
+    for name, scores, groups in (("once", once, None), ("by group", many, many.group), ("by clip", many, None)):
         (side,), _ = operating_points.points(scores, [-1.5], groups)
         width[name] = side["recall"]["high"] - side["recall"]["low"]
     assert width["by group"] == pytest.approx(width["once"], rel=0.15)
@@ -255,12 +240,7 @@ def test_percent_of_nothing():
 def test_everything_is_written(tmp_path):
     made = build()
     paths = report.write(tmp_path, made, make_scores("validation", seed=1), make_scores())
-    assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "figures",
-        "report.html",
-        "report.json",
-        "report.md",
-    ]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["figures", "report.html", "report.json", "report.md"]
     assert all(path.stat().length > 1000 for path in paths) and len(paths) == 9
     assert json.loads((tmp_path / "report.json").read_text()) == made
     for path in (tmp_path / "figures").iterdir():

@@ -50,11 +50,7 @@ def pair():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = {
-        "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
-        "JAX_NUM_PROCESSES": "2",
-        "JAX_NUM_CPU_DEVICES": "1",
-    }
+    words = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}", "JAX_NUM_PROCESSES": "2", "JAX_NUM_CPU_DEVICES": "1"}
     return [words | {"JAX_PROCESS_ID": str(i)} for i in range(2)]
 
 
@@ -111,16 +107,7 @@ def test_two_processes_compare_refit_and_evaluate_as_one(tmp_path):
     study = tmp_path / "study.py"
     study.write_text("from tests.test_rebalance import experiment as get_config\nARMS = ('plain', 'smote_head')\n")
     test_rebalance.recordings(tmp_path / "media")
-    words = (
-        "--data_dir",
-        tmp_path / "data",
-        "--source",
-        tmp_path / "media",
-        "--seeds",
-        1,
-        "--configs",
-        study,
-    )
+    words = ("--data_dir", tmp_path / "data", "--source", tmp_path / "media", "--seeds", 1, "--configs", study)
     one, two = tmp_path / "one", tmp_path / "two"
     finish(python("dfjax.compare", *words, "--workdir", one, JAX_NUM_CPU_DEVICES="2"))
     said = finish(*[python("dfjax.compare", *words, "--workdir", two, **words_of) for words_of in pair()])

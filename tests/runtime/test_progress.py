@@ -39,12 +39,7 @@ def test_training_shows_on_tensorboard_what_it_logs(tmp_path, capsys):
     found = {step: value for (step, name), value in values.items() if name == "train/loss"}
     assert found == pytest.approx(losses) and sorted(found) == [1, 2, 3, 4]
     names = {name for _, name in values}
-    assert names >= {
-        "train/grad_norm",
-        "train/learning_rate",
-        "validation/auc",
-        "validation/average_precision",
-    }
+    assert names >= {"train/grad_norm", "train/learning_rate", "validation/auc", "validation/average_precision"}
     assert {step for step, name in values if name == "validation/auc"} == {2, 4}
     assert "busy=" in capsys.readouterr().err
 
@@ -54,12 +49,7 @@ def test_a_resumed_run_hides_what_it_repeats(tmp_path):
         with progress.board(epath.Path(tmp_path), first, wanted=True) as show:
             for step in range(first + 1, 5):
                 show(step, {"train/loss": worth, "validation/auc": None})
-    assert shown(tmp_path) == {
-        (1, "train/loss"): 1,
-        (2, "train/loss"): 1,
-        (3, "train/loss"): 5,
-        (4, "train/loss"): 5,
-    }
+    assert shown(tmp_path) == {(1, "train/loss"): 1, (2, "train/loss"): 1, (3, "train/loss"): 5, (4, "train/loss"): 5}
 
 
 def test_without_the_flag_nothing_is_written(tmp_path):

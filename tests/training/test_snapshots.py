@@ -73,12 +73,7 @@ def trained(folder, directory):
     with checkpoint.manager(folder) as checkpoints:
         step = checkpoint.latest_step(checkpoints)
         state = checkpoint.restore(checkpoints, step, like)
-    return (
-        summary,
-        step,
-        {part: getattr(state, part) for part in PARTS},
-        (folder / "metrics.jsonl").read_bytes(),
-    )
+    return (summary, step, {part: getattr(state, part) for part in PARTS}, (folder / "metrics.jsonl").read_bytes())
 
 
 def test_a_run_ends_with_the_mean_and_a_resumed_one_with_the_same(tmp_path, monkeypatch):
