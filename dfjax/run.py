@@ -107,28 +107,26 @@ def run(
         if process.first_process():
             write_decision(folder / "decision.json", decision)
         seconds = time.perf_counter() - began
+        about = {"name": name, "dataset": dataset, "synthetic": dataset in SYNTHETIC}
+        hardware = f"{jax.device_count()} x {jax.devices()[0].device_kind}, {os.cpu_count()} cores"
         result = report.build(
             validation=validation,
             test=test,
             decision=decision,
             train_counts=sources.clip_counts(splits["train"]),
             ledger=ledger,
-            audit=audit.audit_records(*(getattr(splits["test"], name) for name in ("records", "label", "clip", "group"))),
-            run={
-                "name": name, "dataset": dataset, "synthetic": dataset in SYNTHETIC, "steps": summary["steps"],
-                "seconds": round(seconds, 1), "hardware": f"{jax.device_count()} x {jax.devices()[0].device_kind}, {os.cpu_count()} cores",
-            },
+            audit=audit.audit_records(*(getattr(splits["test"], part) for part in ("records", "label", "clip", "group"))),
+            run=about | {"steps": summary["steps"], "seconds": round(seconds, 1), "hardware": hardware},
             train_methods=set(splits["train"].method.tolist()) - {""},
             subgroups=sources.subgroups_of_clips(splits["test"]),
-        )  # fmt: skip
+        )
         if process.first_process():
             report.write(folder, result, validation, test, sources.subgroups_of_clips(splits["test"]))
         say(report.markdown(result))
         say(
             f"{summary['steps']} steps, {summary['examples']} examples in {summary['seconds']:.0f} s "
-            f"({summary['examples_per_second']:.0f} per second, {100 * summary['waiting']:.1f} % of the time "
-            "waiting for data), "
-            f"{summary['peak_memory'] / 2**30:.2f} GiB at most; report in {folder / 'report.html'}"
+            f"({summary['examples_per_second']:.0f} per second, {100 * summary['waiting']:.1f} % of the time waiting "
+            f"for data), {summary['peak_memory'] / 2**30:.2f} GiB at most; report in {folder / 'report.html'}"
         )
         process.barrier("reported")  # nobody leaves before the first process has written
         return result
@@ -236,10 +234,9 @@ def main() -> None:
     process.keep_compilations()
     if jax.process_count() == 1:  # of several, jax listens itself
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # training alone has something to save
-    result = run(
-        config, _WORKDIR.value or f"runs/{name}", name=name, data_dir=_DATA_DIR.value,
-        source=_SOURCE.value, progress=not _JSON.value, profile=_PROFILE.value, tensorboard=_TENSORBOARD.value
-    )  # fmt: skip
+    folder = _WORKDIR.value or f"runs/{name}"
+    words = {"data_dir": _DATA_DIR.value, "source": _SOURCE.value, "progress": not _JSON.value}
+    result = run(config, folder, name=name, **words, profile=_PROFILE.value, tensorboard=_TENSORBOARD.value)
     if _JSON.value and process.first_process():
         print(json.dumps(result, allow_nan=False))
 
