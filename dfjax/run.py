@@ -107,7 +107,7 @@ def run(
         if process.first_process():
             write_decision(folder / "decision.json", decision)
         seconds = time.perf_counter() - began
-        about = {"name": name, "dataset": dataset, "synthetic": dataset in SYNTHETIC}
+        shown, about = splits["test"], {"name": name, "dataset": dataset, "synthetic": dataset in SYNTHETIC}
         hardware = f"{jax.device_count()} x {jax.devices()[0].device_kind}, {os.cpu_count()} cores"
         result = report.build(
             validation=validation,
@@ -115,13 +115,13 @@ def run(
             decision=decision,
             train_counts=sources.clip_counts(splits["train"]),
             ledger=ledger,
-            audit=audit.audit_records(*(getattr(splits["test"], part) for part in ("records", "label", "clip", "group"))),
+            audit=audit.audit_records(shown.records, shown.label, shown.clip, shown.group),
             run=about | {"steps": summary["steps"], "seconds": round(seconds, 1), "hardware": hardware},
             train_methods=set(splits["train"].method.tolist()) - {""},
-            subgroups=sources.subgroups_of_clips(splits["test"]),
+            subgroups=sources.subgroups_of_clips(shown),
         )
         if process.first_process():
-            report.write(folder, result, validation, test, sources.subgroups_of_clips(splits["test"]))
+            report.write(folder, result, validation, test, sources.subgroups_of_clips(shown))
         say(report.markdown(result))
         say(
             f"{summary['steps']} steps, {summary['examples']} examples in {summary['seconds']:.0f} s "
