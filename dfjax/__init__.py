@@ -11,6 +11,9 @@ import importlib
 
 __version__ = "0.1.0"
 
+__all__ = ["Detector", "calibration", "load", "losses", "metrics", "models", "score_file", "thresholds"]
+
+_OBJECTS = {"Detector": "dfjax.inference.detector", "load": "dfjax.inference.detector"}
 _MODULES = {
     "calibration": "dfjax.decide.calibration",
     "losses": "dfjax.training.losses",
@@ -26,6 +29,8 @@ def __getattr__(name: str):
         return importlib.import_module("dfjax.inference.detector").load
     if name in _MODULES:
         return importlib.import_module(_MODULES[name])
+    if name in _OBJECTS:
+        return getattr(importlib.import_module(_OBJECTS[name]), name)
     raise AttributeError(f"module 'dfjax' has no attribute {name!r}")
 
 

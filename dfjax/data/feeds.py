@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jaxtyping import PyTree
 
 from dfjax.data import precomputed, resident, sampling, sources, streaming
@@ -32,10 +33,12 @@ class Feed:
     examples: Callable[[jax.Array, PyTree], dict]
 
 
-def check(wanted: str) -> None:
-    """Raises InputError unless `wanted` is one of FEEDS."""
-    if wanted not in FEEDS:
-        raise InputError(f"Unknown config.data.feed {wanted!r}; expected one of {list(FEEDS)}")
+def check(wanted: str, codec_rate: float | int = 0.0, copies: int = 0) -> None:
+    """Raises InputError where a feed cannot do what is asked of it; the arguments are those of `make`."""
+    if copies and wanted == "streaming":
+        raise InputError(f"config.data.copies={copies} keeps the split on the device; use config.data.feed='auto'")
+    if codec_rate and wanted == "resident" and not copies:
+        raise InputError(f"config.augment.codec_rate={codec_rate} works on the host; use config.data.feed='streaming'")
 
 
 def choose(wanted: str, rows: int, example_bytes: int, batch: int, free: int) -> str:
@@ -49,9 +52,8 @@ def choose(wanted: str, rows: int, example_bytes: int, batch: int, free: int) ->
       free: bytes that one device can take.
 
     Raises:
-      InputError: an unknown word, or not even one batch fits.
+      InputError: not even one batch fits.
     """
-    check(wanted)
     whole, ahead = rows * example_bytes, (streaming.AHEAD + 2) * batch * example_bytes
     if wanted == "resident" and whole > free:
         raise InputError(
@@ -100,16 +102,10 @@ def make(
       codec_rate: share of the clips that pass through a lossy codec on the host; 'auto' is 'streaming' then.
 
     Raises:
-      InputError: see `choose`; or codecs are wanted of the resident feed, which has no host in its step.
+      InputError: see `choose` and `check`.
     """
-    if copies and wanted == "streaming":
-        raise InputError(f"config.data.copies={copies} keeps the split on the device; use config.data.feed='auto'")
-    if codec_rate and (wanted == "resident" or copies):
-        raise InputError(
-            f"config.augment.codec_rate={codec_rate} works on the host; use config.data.feed='streaming'"
-            + (" and config.data.copies=0" if copies else "")
-        )
-    wanted = "streaming" if codec_rate else wanted
+    check(wanted, codec_rate, copies)
+    wanted = "streaming" if codec_rate and not copies else wanted
     sources.check_media(split, model.modality)
     size = None if model.modality == "audio" else model.size
     bytes_each = streaming.example_bytes(model.modality, size)
@@ -119,9 +115,14 @@ def make(
     if copies:
         arrays = resident.load(split, model.modality, size=size) | {"label": sources.labels(split, model.modality)}
         assert front is not None, "copies need a front end"
-        words = {"copies": copies, "seed": seed, "mesh": mesh, "memory": memory}
+        words = {"copies": copies, "seed": seed, "mesh": mesh, "codec_rate": codec_rate, "memory": memory}
         made = precomputed.statistics(arrays, split.id, *front, **words)
-        whole = {"statistics": made, "label": arrays["label"], "strata": strata}
+        whole = {
+            "statistics": made,
+            "label": arrays["label"],
+            "strata": strata,
+            "weight": sampling.row_rates(strata, len(split)).astype(np.float32),
+        }
         data = devices.put(whole, devices.replicated(mesh))
 
         def drawn(key: jax.Array, data: PyTree) -> dict:

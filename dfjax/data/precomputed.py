@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, PyTree, Shaped
 
+from dfjax.media import codecs
 from dfjax.runtime import devices
 
 ROWS = 32  # examples that a device takes at once
@@ -29,6 +30,7 @@ def statistics(
     copies: int,
     seed: int,
     mesh: Mesh,
+    codec_rate: float | int = 0.0,
     memory: Memory | None = None,
 ) -> Float[np.ndarray, "copies rows features"]:
     """What the front end makes of every example.
@@ -41,6 +43,7 @@ def statistics(
       copies: random cuts of each example.
       seed: of the cuts and the augmentation.
       mesh: the devices that share the work.
+      codec_rate: share of the cuts whose clip passes through a lossy codec before.
       memory: what was made before, and what is made now.
     """
     size, spread, root = ROWS * mesh.size, devices.split_batch(mesh), jax.random.key(seed)
@@ -62,6 +65,11 @@ def statistics(
             wanted = missing[first : first + size]
             at = np.resize(wanted, size)  # the last batch is filled up, so that there is one shape
             block = {name: array[at] for name, array in arrays.items()}
+            for i in range(len(wanted)) if codec_rate else ():
+                rng = np.random.default_rng([seed, copy, numbers[wanted[i]]])
+                if rng.random() < codec_rate:
+                    length = block["length"][i]
+                    block["audio"][i, :length] = codecs.random_recode(rng, block["audio"][i, :length])
             numbers_of, block = (devices.put(part, spread) for part in (numbers[at], block))
             made = np.asarray(devices.fetch(compute(np.int32(copy), numbers_of, block)))
             known.update(zip(ids[wanted].tolist(), made[: len(wanted)], strict=True))

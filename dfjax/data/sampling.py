@@ -10,7 +10,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from dfjax.records import InputError
 
@@ -54,6 +54,14 @@ def strata(keys: np.ndarray, rates: dict, rows: np.ndarray | None = None) -> Str
         count=count,
         cumulative=cumulative.astype(np.float32),
     )
+
+
+def row_rates(groups: Strata, rows: int) -> Float[np.ndarray, " rows"]:
+    """How often each row is drawn, on the mean over batches; the rates sum to 1."""
+    rates = np.diff(np.asarray(groups.cumulative, np.float64), prepend=0) / np.asarray(groups.count)
+    found = np.zeros(rows)
+    np.add.at(found, np.asarray(groups.order), np.repeat(rates, np.asarray(groups.count)))
+    return found
 
 
 def draw(key: jax.Array, groups: Strata, batch: int) -> Int[Array, " batch"]:

@@ -15,13 +15,13 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
 from dfjax.records import InputError
 
 MODELS = {  # name -> "module:Class"; add a line per detector
+    "band_kernel": "band_kernel:BandKernel",
     "texture": "texture:Texture",
     "resnet_small": "resnet_small:ResNetSmall",
     "cnn_small": "cnn_small:CNNSmall",
@@ -40,7 +40,6 @@ MODELS = {  # name -> "module:Class"; add a line per detector
     "wav2vec2": "wav2vec2:Wav2Vec2",
     "wav2vec2_frozen": "wav2vec2:Wav2Vec2Frozen",
 }
-DTYPES = ("float32", "bfloat16")  # float16 is none of them: its gradients vanish without a scaled loss
 PUBLISHED = {  # name -> "module:function"; loaders of released weights: load(path) -> model
     "aasist": "aasist:load",
     "rawnet2": "rawnet2:load",
@@ -85,13 +84,6 @@ def input_of(name: str, kwargs: Mapping[str, Any] | ml_collections.ConfigDict) -
     return Input(cls.modality, size, getattr(cls, "samples", None))
 
 
-def compute_dtype(name: str) -> jnp.dtype:
-    """What a detector computes in; parameters, statistics, reductions and logits are float32 whatever it is."""
-    if name not in DTYPES:
-        raise InputError(f"Unknown config.model.dtype {name!r}; expected one of {list(DTYPES)}")
-    return jnp.dtype(name)
-
-
 def build(name: str, *, rngs: nnx.Rngs, **kwargs) -> nnx.Module:
     """A freshly initialised detector; unknown keyword arguments raise InputError."""
     cls = model_class(name)
@@ -105,5 +97,14 @@ def build(name: str, *, rngs: nnx.Rngs, **kwargs) -> nnx.Module:
 
 
 def load_published(name: str, path: str | pathlib.Path) -> nnx.Module:
-    """A detector with released weights read from `path`; missing files and wrong shapes raise InputError."""
-    return _lookup(PUBLISHED, "published model", name)(pathlib.Path(path))
+    """A detector with released weights, ready to be called: without dropout, with its running statistics.
+
+    Args:
+      name: a key of PUBLISHED.
+      path: of the released file or folder.
+
+    Raises:
+      InputError: an unknown name, a missing file, or weights of another shape.
+    """
+    model = _lookup(PUBLISHED, "published model", name)(pathlib.Path(path))
+    return nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import importlib.util
 import pathlib
 import sys
 from collections.abc import Callable
@@ -34,3 +35,19 @@ def local_folder(text: str) -> pathlib.Path:
     if "://" in text:
         raise argparse.ArgumentTypeError(f"{text} lies in a bucket; this command works on a disk: give a local folder")
     return pathlib.Path(text)
+
+
+def experiment_file(text: str) -> str:
+    """FILE.py[:ARGUMENT] as it is where the file exists; else the committed experiment of that name, if there is one.
+
+    So `experiments/audio_focal.py`, or `audio_focal`, is found wherever dfjax is used from.
+    """
+    path, separator, argument = text.partition(":")
+    if pathlib.Path(path).exists():
+        return text
+    spec = importlib.util.find_spec("experiments")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        found = pathlib.Path(folder, pathlib.PurePath(path).name).with_suffix(".py")
+        if found.exists():
+            return f"{found}{separator}{argument}"
+    return text

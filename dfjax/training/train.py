@@ -116,6 +116,11 @@ def train(
             memory=memory,
         )
 
+        newton = hasattr(models.model_class(config.model.name), "newton")
+        if newton and not first:
+            begin = functools.partial(train_step.start, graphdef=graphdef)
+            state = jax.jit(begin, out_shardings=everywhere)(state, feed.take(0), root)
+
         # step
         def batch_of(data, key):
             key_draw, key_input, key_model = jax.random.split(key, 3)
@@ -125,6 +130,8 @@ def train(
             return *make_input(key_input, examples), key_model
 
         def one_step(state, data, key):
+            if newton:
+                return train_step.newton(state, data, graphdef=graphdef, loss=loss)
             x, labels, key_model = batch_of(data, key)
             return train_step.update(
                 state,

@@ -136,6 +136,32 @@ def update(
     return new, {"loss": value, "grad_norm": optax.tree.norm(gradient)}
 
 
+def start(state: State, data: PyTree, key: jax.Array, *, graphdef: nnx.GraphDef) -> State:
+    """The state of a detector that starts from its data, see `models.band_kernel`; `data` is the precomputed feed's."""
+    model = nnx.merge(graphdef, state.params, state.model_state, copy=True)
+    statistics, _, weights = _all_cuts(data)
+    return dataclasses.replace(state, params=model.start(statistics, weights, key))
+
+
+def newton(state: State, data: PyTree, *, graphdef: nnx.GraphDef, loss: Loss) -> tuple[State, dict[str, Array]]:
+    """One Newton step on all of the precomputed feed at once, every clip by the rate at which it would be drawn.
+
+    Returns:
+      The new state, and `loss`, `grad_norm` as scalars.
+    """
+    model = nnx.merge(graphdef, state.params, state.model_state, copy=True)
+    statistics, labels, weights = _all_cuts(data)
+    params, value, norm = model.newton(statistics, labels, weights, lambda *of: loss(*of, state.step))
+    return dataclasses.replace(state, step=state.step + 1, params=params), {"loss": value, "grad_norm": norm}
+
+
+def _all_cuts(data: PyTree) -> tuple[Array, Array, Array]:
+    """Statistics, labels and weights of every cut of every clip."""
+    copies, rows, _ = data["statistics"].shape
+    statistics = data["statistics"].reshape(copies * rows, -1)
+    return statistics, jnp.tile(data["label"], copies), jnp.tile(data["weight"], copies) / copies
+
+
 def batch_loss(loss: Loss, logits: Array, labels: Array, step: Array) -> Array:
     """What an update minimises: the mean loss over the batch, and over all answers of a detector that gives several.
 

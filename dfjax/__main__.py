@@ -1,0 +1,50 @@
+"""The commands as sub-commands: `dfjax run --config ...` is `python -m dfjax.run --config ...`."""
+
+import importlib
+import sys
+
+import dfjax
+from dfjax.records import InputError
+from dfjax.runtime import cli
+
+COMMANDS = {
+    "run": "the main job: prepare, train, score, tune, report",
+    "stats": "count real and fake, before and after preparation",
+    "prepare": "prepare a dataset",
+    "tune": "choose the threshold again, without training",
+    "evaluate": "one detector on many datasets, or on corrupted media",
+    "predict": "verdicts for files and folders",
+    "crossval": "leave each source out once and judge what was left out",
+    "compare": "several experiments and seeds, with paired intervals",
+    "rebalance": "fit the head of a run again on resampled embeddings",
+    "import_weights": "make a workdir of released weights",
+}
+
+
+def usage() -> str:
+    """What `dfjax --help` prints."""
+    rows = [f"  {name:<15} {text}" for name, text in COMMANDS.items()]
+    return "\n".join(["usage: dfjax COMMAND ...", "", *rows, "", "dfjax COMMAND --help says more."])
+
+
+def command() -> None:
+    """Runs the sub-command that the command line names."""
+    name, *rest = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print(usage())
+    elif name == "--version":
+        print(dfjax.__version__)
+    elif name not in COMMANDS:
+        raise InputError(f"Unknown command {name!r}; expected one of {list(COMMANDS)}")
+    else:
+        sys.argv = [f"dfjax {name}", *rest]
+        importlib.import_module(f"dfjax.{name}").main()
+
+
+def main() -> None:
+    """As every command: a user's mistake ends in one line and exit code 2."""
+    cli.main(command)
+
+
+if __name__ == "__main__":
+    main()

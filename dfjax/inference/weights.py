@@ -1,0 +1,45 @@
+"""Weights of a detector in a file of plain arrays, without checkpoint or optimiser: what comes with the package."""
+
+import pathlib
+
+import jax
+import ml_collections
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax import nnx, traverse_util
+from jaxtyping import PyTree
+
+from dfjax.models import functional
+from dfjax.records import InputError
+from dfjax.runtime import devices
+
+FILE = "weights.safetensors"
+SPEECH = pathlib.Path(__file__).resolve().parent.parent / "shipped" / "speech"  # the detector that comes with dfjax
+
+
+def save(folder: pathlib.Path, params: PyTree, model_state: PyTree) -> None:
+    """Writes parameters and running statistics under the paths that they have in the model."""
+    flat = traverse_util.flatten_dict({"params": params, "model_state": model_state}, sep="/")
+    safetensors.numpy.save_file({name: np.asarray(leaf) for name, leaf in flat.items()}, folder / FILE)
+
+
+def restore(config: ml_collections.ConfigDict, folder: pathlib.Path) -> tuple[nnx.GraphDef, PyTree, PyTree]:
+    """(graphdef, params, model_state) of the weights in a folder, ready to evaluate.
+
+    Raises:
+      InputError: they cannot be read, or are of another model than the experiment's.
+    """
+    path, sharding = folder / FILE, devices.replicated(devices.make_mesh())
+    build = functional.make_builder(config)
+    params, model_state = functional.shapes(build, sharding)
+    wanted = traverse_util.flatten_dict({"params": params, "model_state": model_state}, sep="/")
+    try:
+        found = safetensors.numpy.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path} cannot be read ({error}); install dfjax again, or give a --workdir") from error
+    if {name: leaf.shape for name, leaf in found.items()} != {name: leaf.shape for name, leaf in wanted.items()}:
+        raise InputError(f"{path} holds the weights of another model than its config.json; install dfjax again")
+    tree = {"params": {}, "model_state": {}} | traverse_util.unflatten_dict(found, sep="/")
+    placed = jax.device_put(tree, sharding)
+    return functional.graph(build), placed["params"], placed["model_state"]

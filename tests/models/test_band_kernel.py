@@ -1,0 +1,95 @@
+"""The kernel machine on band statistics: what it does not hear, what its kernel is, where its Newton steps end."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from dfjax.features import band_statistics
+from dfjax.models import build, functional
+from dfjax.training import losses
+
+
+@pytest.fixture(scope="module")
+def speechlike():
+    """Harmonic sounds with moving pitch and noise, (4, 16000)."""
+    rng, time = np.random.default_rng(0), np.arange(16_000) / 16_000
+    clips = []
+    for _ in range(4):
+        phase = 2 * np.pi * np.cumsum(rng.uniform(100, 200) + 20 * np.sin(2 * np.pi * 3 * time)) / 16_000
+        clip = sum(np.cos(k * phase + rng.uniform(0, 6)) / k for k in range(1, 30))
+        clips.append(clip * (1.2 + np.sin(2 * np.pi * 4 * time)) + 0.05 * rng.standard_normal(16_000))
+    return np.array(clips, np.float32)
+
+
+def test_level_offset_and_a_constant_filter_change_little(speechlike):
+    plain = np.asarray(band_statistics.band_statistics(jnp.asarray(speechlike)))
+    assert plain.shape == (4, band_statistics.STATISTICS * band_statistics.BANDS * len(band_statistics.WINDOWS))
+    assert np.isfinite(plain).all()
+    louder = np.asarray(band_statistics.band_statistics(jnp.asarray(7 * speechlike + 0.5)))
+    np.testing.assert_allclose(louder, plain, atol=2e-3)
+    tilted = np.apply_along_axis(lambda x: np.convolve(x, [1, -0.5])[: x.size], 1, speechlike).astype(np.float32)
+    tilted = np.asarray(band_statistics.band_statistics(jnp.asarray(tilted)))
+    other = np.asarray(band_statistics.band_statistics(jnp.asarray(speechlike[::-1].copy())))
+    assert np.abs(tilted - plain).mean() < 0.3 * np.abs(other - plain).mean()
+
+
+def test_a_steady_tone_advances_and_noise_does_not():
+    time = np.arange(16_000) / 16_000
+    noise = 1e-4 * np.random.default_rng(0).standard_normal(16_000)
+    tones = sum(np.sin(2 * np.pi * hertz * time + hertz) for hertz in range(100, 8000, 100))
+    found = band_statistics.band_statistics(jnp.asarray(np.stack([tones + noise, 1e4 * noise]), jnp.float32))
+    shape = 2, len(band_statistics.WINDOWS), band_statistics.STATISTICS, band_statistics.BANDS
+    in_time = np.asarray(found).reshape(shape)[:, -1, 0]  # of louder bins, at the longest window, which resolves them
+    assert in_time[0].min() > 0.9 and np.abs(in_time[1]).max() < 0.5
+
+
+def made(rows=200, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = (np.arange(rows) % 4 == 0).astype(np.int32)
+    model = build("band_kernel", rngs=nnx.Rngs(0), landmarks=48, ridge=1e-3)
+    inputs = model.mean.shape[0]
+    statistics = 3 + rng.standard_normal((rows, inputs)) + labels[:, None] * rng.standard_normal(inputs) * 0.3
+    weights = np.where(labels == 1, 0.5 / labels.sum(), 0.5 / (1 - labels).sum())
+    return model, jnp.asarray(statistics, jnp.float32), jnp.asarray(labels), jnp.asarray(weights, jnp.float32)
+
+
+def with_params(model, params):
+    graphdef, _, rest = functional.split(model)
+    return nnx.merge(graphdef, params, rest, copy=True)
+
+
+def test_coordinates_give_the_kernel_at_the_landmarks():
+    model, statistics, _, weights = made()
+    model = with_params(model, model.start(statistics, weights, jax.random.key(0)))
+    landmarks = model.landmarks[...]
+    statistics = landmarks * model.deviation[...][None] + model.mean[...][None]
+    embedding = np.asarray(model.embed({"statistics": statistics}))
+    squares = ((np.asarray(landmarks)[:, None] - np.asarray(landmarks)[None]) ** 2).sum(axis=2)
+    np.testing.assert_allclose(embedding @ embedding.T, np.exp(-float(model.slope[...]) * squares), atol=2e-3)
+
+
+@pytest.mark.parametrize("loss", [losses.binary_cross_entropy, lambda z, y: losses.focal(z, y, gamma=2.0)])
+def test_newton_steps_end_where_the_slope_is_zero(loss):
+    model, statistics, labels, weights = made()
+    params, values = model.start(statistics, weights, jax.random.key(0)), []
+    for _ in range(12):
+        params, value, norm = with_params(model, params).newton(statistics, labels, weights, loss)
+        values.append(float(value))
+    assert values[-1] < 0.8 * values[0] and norm < 1e-4
+    assert all(b <= a + 1e-5 for a, b in zip(values[1:], values[2:], strict=False))
+    logits = with_params(model, params)({"statistics": statistics})
+    assert np.mean((np.asarray(logits) > 0) == np.asarray(labels)) > 0.9
+
+
+def test_weights_count_as_repeated_clips():
+    model, statistics, labels, weights = made(rows=40)
+    twice = jnp.where(jnp.arange(40) < 10, 2.0, 1.0)
+    params = model.start(statistics, weights, jax.random.key(0))
+    model = with_params(model, params)
+    weighed = model.newton(statistics, labels, twice / twice.sum(), losses.binary_cross_entropy)[0]
+    rows = np.concatenate([np.arange(40), np.arange(10)])
+    repeated = model.newton(statistics[rows], labels[rows], jnp.full(50, 0.02), losses.binary_cross_entropy)[0]
+    kernels = [np.asarray(params["head"]["out"]["kernel"]) for params in (weighed, repeated)]
+    np.testing.assert_allclose(*kernels, rtol=1e-3, atol=1e-4 * np.abs(kernels[0]).max())
