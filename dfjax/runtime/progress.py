@@ -169,7 +169,7 @@ class Journal:
         """Writes what validation gave after `step`."""
         print(json.dumps({"step": step, "validation": scored}), file=self._log, flush=True)
         self._show(step, {f"validation/{name}": value for name, value in scored.items()})
-        self._say(val_ap=scored["average_precision"] or 0)
+        self._say(val_ap=scored["average_precision"] or 0.0)
 
     def _say(self, **values: float) -> None:
         busy = 1 - self.waited / (time.perf_counter() - self._began)

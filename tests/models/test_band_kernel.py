@@ -42,7 +42,7 @@ def test_a_steady_tone_advances_and_noise_does_not():
     found = band_statistics.band_statistics(jnp.asarray(np.stack([tones + noise, 1e4 * noise]), jnp.float32))
     shape = 2, len(band_statistics.WINDOWS), band_statistics.STATISTICS, band_statistics.BANDS
     in_time = np.asarray(found).reshape(shape)[:, -1, 0]  # of louder bins, at the longest window, which resolves them
-    assert in_time[0].min() > 0.9 and np.abs(in_time[1]).max() < 0.5
+    assert in_time[0].min() > 0.95 and np.abs(in_time[1]).max() < 0.7  # frames share three quarters of their samples
 
 
 def made(rows=200, seed=0):

@@ -1,0 +1,140 @@
+"""Leaving sources out, end to end on small folders: what is trained without what, the decision, going on after a stop."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from dfjax import crossval
+from dfjax.decide import score_file
+from dfjax.decide.decision import read_decision
+from dfjax.inference import detector, ship
+from dfjax.records import InputError
+from experiments import audio_sources
+
+SITES = ("alpha", "beta", "gamma")
+
+
+def clip(rng, fake):
+    time = np.arange(16_000) / 16_000
+    x = 0.2 * np.sin(2 * np.pi * rng.uniform(100, 300) * time) + 0.02 * rng.standard_normal(len(time))
+    return x + 0.1 * np.sign(np.sin(2 * np.pi * 1000 * time)) * fake
+
+
+def folder(root, splits):
+    rng, rows = np.random.default_rng(len(splits)), []
+    for split, count in splits.items():
+        for label in ("real", "fake"):
+            (root / split / label).mkdir(parents=True)
+            for i in range(count):
+                file = f"{split}/{label}/{i}.wav".lstrip("/")
+                soundfile.write(root / file, clip(rng, label == "fake"), 16_000)
+                rows.append({"file": file, "source": SITES[i % 3] if not split else root.name, "generator": "buzz"})
+    with open(root / "metadata.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return root
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory):
+    root = tmp_path_factory.mktemp("media")
+    return f"{folder(root / 'sites', {'': 12})},{folder(root / 'own', {'train': 6, 'val': 4, 'test': 4})}"
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("prepared")
+
+
+def experiment():
+    config = audio_sources.get_config("sites-whole,own=2")
+    config.data.seconds = 1.0
+    config.model.kwargs.landmarks = 24
+    config.train.update({"steps": 4, "eval_every": 4})
+    config.augment.codec_rate = 0.0
+    return config
+
+
+@pytest.fixture(scope="module")
+def done(media, data_dir, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "sources"
+    words = {"name": "small", "data_dir": data_dir, "source": media, "progress": False}
+    return workdir, crossval.crossval(experiment(), workdir, seeds=2, **words), words
+
+
+def test_each_source_is_judged_by_a_training_without_it(done):
+    workdir, result, _ = done
+    scores = score_file.read(workdir / "scores" / "left_out.csv")
+    assert set(scores.domain.tolist()) == {*SITES, "own"} and len(set(scores.id.tolist())) == len(scores) == 24 + 28
+    for seed in (0, 1):
+        for site in SITES:
+            fold = workdir / "folds" / f"seed{seed}" / site
+            assert json.loads((fold / "config.json").read_text())["data"]["leave_out"] == {
+                "by": "domain",
+                "value": site,
+            }
+            assert set(score_file.read(fold / "scores" / "left_out.csv").domain.tolist()) == {site}
+    assert {row["domain"] for row in result["rows"]} == {*SITES, "own"}
+    assert result == json.loads((workdir / "crossval.json").read_text()) and result["mean_auc"]["value"] > 0.9
+
+
+def test_mean_over_seeds(done):
+    workdir, _, _ = done
+    whole = score_file.read(workdir / "scores" / "left_out.csv")
+    each = [score_file.read(workdir / "scores" / f"left_out.seed{seed}.csv") for seed in (0, 1)]
+    np.testing.assert_allclose(whole.score, np.mean([scores.score for scores in each], axis=0), rtol=1e-6)
+
+
+def test_the_threshold_is_chosen_on_what_was_left_out_and_the_report_says_so(done):
+    workdir, _, _ = done
+    decision = read_decision(workdir / "decision.json")
+    assert decision["split"] == "left_out" and decision["domains"]["count"] == 4
+    assert (
+        "never heard" in (workdir / "report.md").read_text() and "never heard" in (workdir / "report.html").read_text()
+    )
+
+
+def test_the_same_call_trains_nothing_again(done, monkeypatch):
+    workdir, result, words = done
+    monkeypatch.setattr("dfjax.training.train.train", lambda *_, **__: pytest.fail("trained again"))
+    assert crossval.crossval(experiment(), workdir, seeds=2, **words) == result
+
+
+def test_a_detector_of_plain_files_gives_the_same_verdicts(done, media, tmp_path):
+    workdir, _, _ = done
+    ship.ship(workdir, tmp_path / "shipped")
+    path = f"{media.partition(',')[0]}/fake/0.wav"
+    assert detector.load(tmp_path / "shipped")(path) == detector.load(workdir)(path)
+
+
+def test_one_source_cannot_be_left_out(tmp_path, data_dir):
+    source = folder(tmp_path / "lonely", {"train": 6, "val": 4, "test": 4})
+    config = experiment()
+    with config.unlocked():
+        config.data.datasets = {"folder_audio/lonely": 1.0}
+    words = {"name": "small", "data_dir": data_dir, "source": str(source), "progress": False}
+    with pytest.raises(InputError, match="holds one domain .* so none can be left out"):
+        crossval.crossval(config, tmp_path / "w", **words)
+    assert not (tmp_path / "w").exists()
+
+
+def test_the_command_says_in_one_line_what_is_wrong(tmp_path):
+    words = [
+        "--config",
+        "experiments/audio_sources.py:none",
+        "--workdir",
+        str(tmp_path / "w"),
+        "--data_dir",
+        str(tmp_path),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "dfjax", "crossval", *words], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "--source none=FOLDER" in done.stderr
+    assert not (tmp_path / "w").exists()
