@@ -1,4 +1,4 @@
-"""What the tests of all published image models share; `python -m tests.models.parity` prints README's table of them."""
+"""What the tests of all published image models share; `python -m tests.models.parity` prints their table in experiments/README.md."""
 
 import functools
 import pathlib
@@ -104,7 +104,7 @@ def check_live(name: str):
 
 
 def main() -> None:
-    """Prints a row of README's table per model."""
+    """Prints a row of that table per model."""
     for name in MODELS:
         with tempfile.TemporaryDirectory() as folder:
             logits, expected = compare(name, pathlib.Path(folder))
