@@ -3,6 +3,8 @@
 python -m dfjax.predict --workdir runs/audio_focal voicemail.mp3 interviews/
 python -m dfjax.predict --workdir runs/image_focal --heatmap maps --timeline plots portrait.jpg interview.mp4
 
+A file unlike what the run was trained on is `uncertain`, with the reasons, and the exit status is 3 then.
+
 The run decides what files are taken for: a detector of voices hears them, one of faces looks at them, an audio-visual
 one does both and prints the logits of picture and sound by themselves, too.
 """
@@ -20,12 +22,13 @@ from matplotlib.figure import Figure
 
 from dfjax.data.resident import decode_image
 from dfjax.inference import heatmap
-from dfjax.inference.detector import Detector, load
+from dfjax.inference.detector import UNCERTAIN, Detector, load
 from dfjax.media import images
 from dfjax.records import InputError
 from dfjax.reporting import figures
 from dfjax.runtime import cli, process
 
+UNSURE = 3  # exit status where a verdict is uncertain
 BARS = "▁▂▃▄▅▆▇█"
 WANTED = {
     "audio": "sound that soundfile or FFmpeg reads",
@@ -89,11 +92,12 @@ def bars(values: list[float], low: float, high: float) -> str:
 
 
 def line(result: dict) -> str:
-    """A verdict on one line: probability, time line, spread, the logits of parts, the file."""
+    """A verdict on one line: probability, time line, spread, the logits of parts, the file, why it is uncertain."""
     shown = bars(scores_of(result), result["threshold"] - 4, result["threshold"] + 4)
     shown += "" if result["spread"] is None else f"  ±{result['spread']:.1f}"
     shown += "".join(f"  {part} {logit:+.1f}" for part, logit in result.get("parts", {}).items())
-    return f"{result['verdict']:<5}{result['probability']:6.1%} fake  {shown}  {result['file']}"
+    reasons = "".join(f"  ({reason})" for reason in result["reasons"])
+    return f"{result['verdict']:<9}{result['probability']:6.1%} fake  {shown}  {result['file']}{reasons}"
 
 
 def _write_picture(folder: str | pathlib.Path, suffix: str, path: pathlib.Path, png: bytes) -> None:
@@ -104,7 +108,12 @@ def _write_picture(folder: str | pathlib.Path, suffix: str, path: pathlib.Path, 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(prog="python -m dfjax.predict", description="Verdicts for media files.")
+    result = argparse.ArgumentParser(
+        prog="python -m dfjax.predict",
+        description="Verdicts for media files: fake, real, or uncertain with the reasons.",
+        epilog="Exit status: 0 if every file judged got a verdict, 3 if some are uncertain, 2 after a mistake or if no "
+        "file could be judged, 130 after Ctrl-C. Files that cannot be read are named and change nothing of it.",
+    )
     result.add_argument("paths", nargs="+", metavar="PATH", help="media files or folders")
     result.add_argument("--workdir", required=True, help="a finished run")
     result.add_argument("--heatmap", metavar="DIR", help="write where each file's most suspicious face looks fake")
@@ -118,7 +127,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """Prints one verdict per file; exits 2 when none could be judged."""
+    """Prints one verdict per file; exits 3 when some are uncertain, 2 when none could be judged."""
     flags = parser().parse_args()
     process.check_alone("dfjax.predict")
     process.use_all_cores()
@@ -128,10 +137,11 @@ def main() -> None:
     detector = load(flags.workdir, flags.face_model)
     if flags.heatmap and detector.model.modality == "audio":
         raise InputError("--heatmap is for detectors of faces; --timeline shows where in a recording the score is high")
-    judged = 0
+    judged, uncertain = 0, False
     for path, result in zip(paths, detector.many(paths, overlap=flags.overlap), strict=True):
         if "skipped" not in result:
             judged += 1
+            uncertain |= result["verdict"] == UNCERTAIN
             if flags.heatmap:
                 _write_picture(flags.heatmap, "heatmap", path, heat_png(detector, path, result))
             if flags.timeline:
@@ -144,6 +154,8 @@ def main() -> None:
             print(line(result), flush=True)
     if not judged:
         raise InputError(f"none of {len(paths)} files could be judged; expected {WANTED[detector.model.modality]}")
+    if uncertain:
+        sys.exit(UNSURE)
 
 
 if __name__ == "__main__":

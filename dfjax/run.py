@@ -103,6 +103,7 @@ def run(
         splits = {name: sources.open_data(config.data, directories, name) for name in ("train", "validation", "test")}
         ledger = plan.ledger.to_json()
         validation, test = (detector.score(config, folder, splits[name], ledger) for name in ("validation", "test"))
+        detector.learn_typicality(config, folder, splits)
         decision = decide(left_out or validation, config.decision.criterion)
         if process.first_process():
             write_decision(folder / "decision.json", decision)

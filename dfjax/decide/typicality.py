@@ -229,36 +229,36 @@ class Typicality:
         np.savez_compressed(buffer, **arrays)
         files.write(path, buffer.getvalue())
 
-    @classmethod
-    def load(cls, path: epath.PathLike) -> "Typicality":
-        """What `save` wrote.
 
-        Raises:
-          InputError: the file cannot be read, or is another one.
-        """
-        try:
-            with epath.Path(path).open("rb") as file, np.load(io.BytesIO(file.read()), allow_pickle=False) as stored:
-                arrays = dict(stored)
-            ranges = {}
-            for key in arrays:
-                if key.startswith("range."):
-                    name = key.removeprefix("range.")
-                    low, high, *seen = arrays[key].tolist()
-                    ranges[name] = Range(
-                        low, high, (seen[0], seen[1]), tuple(arrays.get(f"kinds.{name}", np.array([])).tolist())
-                    )
-            return cls(
-                Space(arrays["centre"], arrays["axes"], arrays["landmarks"]),
-                arrays["held"],
-                arrays["weights"],
-                ranges,
-                str(arrays["basis"]),
-                float(arrays["alpha"]),
-            )
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(
-                f"{path} holds no typicality ({str(error) or type(error).__name__}); run again without it"
-            ) from error
+def load(path: epath.PathLike) -> Typicality:
+    """What `Typicality.save` wrote.
+
+    Raises:
+      InputError: the file cannot be read, or is another one.
+    """
+    try:
+        with epath.Path(path).open("rb") as file, np.load(io.BytesIO(file.read()), allow_pickle=False) as stored:
+            arrays = dict(stored)
+        ranges = {}
+        for key in arrays:
+            if key.startswith("range."):
+                name = key.removeprefix("range.")
+                low, high, *seen = arrays[key].tolist()
+                ranges[name] = Range(
+                    low, high, (seen[0], seen[1]), tuple(arrays.get(f"kinds.{name}", np.array([])).tolist())
+                )
+        return Typicality(
+            Space(arrays["centre"], arrays["axes"], arrays["landmarks"]),
+            arrays["held"],
+            arrays["weights"],
+            ranges,
+            str(arrays["basis"]),
+            float(arrays["alpha"]),
+        )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} holds no typicality ({str(error) or type(error).__name__}); run again without it"
+        ) from error
 
 
 def fit(

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -22,13 +22,18 @@ from dfjax import models
 from dfjax.data import sources
 from dfjax.decide import calibration, clip_score, score_file
 from dfjax.decide.decision import read_decision
-from dfjax.inference import heatmap, scoring
+from dfjax.decide.typicality import Typicality
+from dfjax.decide.typicality import load as load_typicality
+from dfjax.inference import heatmap, reference, scoring
 from dfjax.media import MediaError, audio, decoding, images
 from dfjax.models import functional
 from dfjax.records import PARTS, SAMPLE_RATE, InputError
 from dfjax.runtime import checkpoint, devices, process, workdir
 
 Source = str | pathlib.Path | Shaped[np.ndarray, "..."]
+
+TYPICALITY = "typicality.npz"  # in the workdir; earlier runs have none
+UNCERTAIN = "uncertain"  # the verdict that is none
 
 
 def restore(
@@ -94,6 +99,18 @@ def score(
     return scores
 
 
+def learn_typicality(
+    config: ml_collections.ConfigDict,
+    folder: epath.PathLike,
+    splits: Mapping[str, sources.Split],
+    left_out: tuple | None = None,
+) -> None:
+    """Leaves in the workdir what is typical of the training data to the best checkpoint; see `reference`."""
+    learnt = reference.fit_typicality(config, restore(config, folder), splits, left_out=left_out, seed=config.seed)
+    if process.first_process():
+        learnt.save(epath.Path(folder) / TYPICALITY)
+
+
 @dataclasses.dataclass(frozen=True)
 class Detector:
     """A trained run, ready to judge files: call it, or `many` for a stream of them."""
@@ -105,6 +122,8 @@ class Detector:
     heat: Callable[[Array], Array]  # (1, size, size, 3) in [0, 1] -> (1, size, size) heat map
     media: tuple[str, dict]  # how faces were cut out when the training data were prepared
     parts: Callable[[list[dict]], np.ndarray] | None = None  # (examples, 2) logits of picture and sound, of modality av
+    embed: Callable[[list[dict]], np.ndarray] | None = None  # (examples, dim), where typicality is known
+    typicality: Typicality | None = None  # of what it was trained on; None of a run that did not learn it
 
     @property
     def threshold(self) -> float:
@@ -120,8 +139,14 @@ class Detector:
           overlap: the share that a recording's windows have in common, from 0 to below 1.
 
         Returns:
-          `verdict` ('fake' or 'real'), `probability` of fake, `score` (logit), `threshold`, `spread`, `above`, and the
-          scores along the time line: `windows` and `seconds`, or `frames` and `frames_without_face`.
+          `verdict` ('fake', 'real' or 'uncertain'), `reasons` of an uncertain one, in words; `typicality`, `p_value`
+          and `reasons` (None if the run did not learn it); `probability` of fake, `score` (logit), `threshold`,
+          `spread`, `above`, which say what the score alone would, and the scores along the time line: `windows` and
+          `seconds`, or `frames` and `frames_without_face`.
+
+          A verdict is uncertain if the file is not typical of the training data, as `typicality` says of the mean
+          embedding and the median properties of up to `reference.LOOKS` windows or frames, or if the score lies in
+          the decision's band without a verdict.
 
         Raises:
           MediaError: the file cannot be judged; the message is the reason.
@@ -148,7 +173,8 @@ class Detector:
             samples, info = audio.decode(source)
             seconds = info.seconds
         windows = audio.windows(samples, overlap)
-        scores = self.score([scoring.audio_example(window, self.model.samples) for _, window in windows])
+        examples = [scoring.audio_example(window, self.model.samples) for _, window in windows]
+        scores = self.score(examples)
         timeline = [
             {
                 "start": round(start / SAMPLE_RATE, 3),
@@ -158,6 +184,7 @@ class Detector:
             for (start, window), value in zip(windows, scores, strict=True)
         ]
         decided = verdict(self.decision, scores, np.arange(len(scores)))
+        decided |= self._typical(decided, examples, [{"audio": window} for _, window in windows])
         return {**decided, "seconds": round(seconds, 3), "windows": timeline}
 
     def _look(self, source: Source) -> dict[str, Any]:
@@ -175,10 +202,24 @@ class Detector:
         ]
         frames = np.array([part["frame"] for part in timeline])
         decided = verdict(self.decision, scores, np.unique(frames, return_inverse=True)[1])
+        decided |= self._typical(decided, examples, found["records"])
         if self.parts is not None:
             means = self.parts(examples).mean(axis=0).tolist()
             decided["parts"] = dict(zip(PARTS, means, strict=True))
         return {**decided, "frames": timeline, "frames_without_face": found.get("faceless", 0)}
+
+    def _typical(self, decided: dict[str, Any], examples: list[dict], records: list[dict]) -> dict[str, Any]:
+        # what changes in a verdict because of what the file is like
+        if self.typicality is None or self.embed is None:
+            return {"typicality": None}
+        chosen = reference.looks(len(records))
+        embeddings = self.embed([examples[k] for k in chosen])
+        each = [reference.measure(records[k]) for k in chosen]
+        columns = {name: np.array([found[name] for found in each]) for name in each[0]}
+        judged = self.typicality.judge(*reference.whole(embeddings, columns))
+        reasons = [*decided["reasons"], *judged["reasons"]]
+        changed = {"typicality": {"p_value": judged["p_value"], "reasons": judged["reasons"]}, "reasons": reasons}
+        return changed | ({} if judged["typical"] else {"verdict": UNCERTAIN})
 
     def cut_out(self, source: Source) -> dict[str, Any]:
         """The picture, or the face crops, as `media.decoding.decode_item` returns them."""
@@ -220,6 +261,7 @@ def load(folder: str | pathlib.Path, face_model: str | None = None) -> Detector:
         whole = functional.evaluation_model(graphdef, params, model_state)
         return heatmap.heat_map(whole.picture if model.modality == "av" else whole, x)
 
+    known = epath.Path(folder) / TYPICALITY
     return Detector(
         config=config,
         score=functools.partial(score, scoring.make_scorer(graphdef, model.modality)),
@@ -228,6 +270,8 @@ def load(folder: str | pathlib.Path, face_model: str | None = None) -> Detector:
         heat=functools.partial(heat, params, model_state),
         media=media,
         parts=functools.partial(score, scoring.make_part_scorer(graphdef)) if model.modality == "av" else None,
+        embed=functools.partial(score, scoring.make_embedder(graphdef, model.modality)) if known.exists() else None,
+        typicality=load_typicality(known) if known.exists() else None,
     )
 
 
@@ -245,18 +289,24 @@ def verdict(decision: dict, scores: Float[np.ndarray, " rows"], frames: Shaped[n
 
     How sure that is shows in `spread`, the standard deviation from frame to frame (None of one), and `above`, the
     share of frames that would be called fake by themselves. Frames of a clip resemble each other, so no error of
-    the mean is made of the spread.
+    the mean is made of the spread. In the decision's band without a verdict, if it has one, it is 'uncertain'.
     """
     threshold = np.float32(decision["threshold"])
     rule = decision.get("clip_score", "mean")
     whole = clip_score.clip_scores(scores, frames, np.zeros_like(frames), rule)[0]
     each = clip_score.clip_scores(scores, frames, frames)  # every frame by itself
     probability = calibration.apply(np.array([whole]), decision["calibration"])[0]
+    called, reasons = "fake" if whole >= threshold else "real", []
+    if band := decision.get("band"):
+        low, high = (np.float32(band[name]) for name in ("real_below", "fake_from"))
+        if low <= whole < high:
+            called, reasons = UNCERTAIN, [f"score of {whole:.2f}; from {low:.2f} to {high:.2f} there is no verdict"]
     return {
         "score": float(whole),
         "threshold": float(decision["threshold"]),
         "probability": float(probability),
-        "verdict": "fake" if whole >= threshold else "real",
+        "verdict": called,
+        "reasons": reasons,
         "spread": float(each.std(ddof=1)) if len(each) > 1 else None,
         "above": float((each >= threshold).mean()),
     }

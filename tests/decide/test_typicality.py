@@ -83,7 +83,7 @@ def test_a_file_brings_back_the_same_judgement_and_is_small(tmp_path):
     x, properties, domains = training(900, 200)
     found = typicality.fit(x, properties, domains, seed=3)
     found.save(tmp_path / "typicality.npz")
-    again = typicality.Typicality.load(tmp_path / "typicality.npz")
+    again = typicality.load(tmp_path / "typicality.npz")
     new = training(50, 200)[0] + 0.5
     np.testing.assert_array_equal(found.p_values(new), again.p_values(new))
     for values in ({"bandwidth": 3400.0, "codec": "opus"}, {"bandwidth": 7500.0, "codec": "aac"}):
@@ -93,7 +93,7 @@ def test_a_file_brings_back_the_same_judgement_and_is_small(tmp_path):
     assert (tmp_path / "same.npz").read_bytes() == (tmp_path / "typicality.npz").read_bytes()
     (tmp_path / "broken.npz").write_bytes((tmp_path / "same.npz").read_bytes()[:1000])
     with pytest.raises(InputError, match="broken.npz holds no typicality"):
-        typicality.Typicality.load(tmp_path / "broken.npz")
+        typicality.load(tmp_path / "broken.npz")
 
 
 @pytest.mark.parametrize("n", [2, 3, 20])
