@@ -1,0 +1,41 @@
+"""The console script: the commands as sub-commands, wherever it is called from."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import dfjax
+from dfjax import __main__ as main
+from dfjax.runtime import cli
+
+
+def called(*words, cwd=None):
+    return subprocess.run([sys.executable, "-m", "dfjax", *words], capture_output=True, text=True, timeout=120, cwd=cwd)
+
+
+def test_help_names_every_command_and_version_is_that_of_the_package():
+    helped = called("--help")
+    assert helped.returncode == 0 and all(f"  {name} " in helped.stdout for name in main.COMMANDS)
+    assert called("--version").stdout.strip() == dfjax.__version__
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_every_command_has_a_main(name):
+    assert callable(importlib.import_module(f"dfjax.{name}").main)
+
+
+def test_an_unknown_command_is_one_line_and_exit_code_2():
+    found = called("trane")
+    assert found.returncode == 2 and found.stderr.startswith("error: Unknown command 'trane'") and not found.stdout
+
+
+def test_experiments_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for text in ("experiments/audio_focal.py:folder_audio", "audio_focal:folder_audio"):
+        path, _, argument = cli.experiment_file(text).partition(":")
+        assert path.endswith("experiments/audio_focal.py") and argument == "folder_audio"
+    assert cli.experiment_file("nowhere.py") == "nowhere.py"
+    (tmp_path / "audio_focal.py").write_text("")
+    assert cli.experiment_file("audio_focal.py") == "audio_focal.py"  # one's own comes first
