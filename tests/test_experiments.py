@@ -75,6 +75,9 @@ def test_the_same_experiment_of_another_dataset_takes_its_default_protocol():
             config = make()
         except ValueError:
             continue  # a study takes DATASET+ARM
+        if "datasets" in config.data:  # of folders by name
+            assert dict(config.data.datasets) == {"folder_audio/folder_image": 1}
+            continue
         assert config.data.dataset == "folder_image" and not config.data.config_name, file
 
 

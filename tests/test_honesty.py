@@ -75,7 +75,8 @@ def test_what_draws_or_resamples_is_handed_one_split():
     """Resampling before the split cannot be said: these take the training split, or its rows, and nothing else."""
     assert [*inspect.signature(recipe.make_strata).parameters] == ["config", "plan", "split"]
     assert [*inspect.signature(feeds.make).parameters][:3] == ["wanted", "split", "strata"]
-    assert [*inspect.signature(rates.draws).parameters] == ["labels", "methods", "mode", "class_rates", "seed"]
+    rows = ["labels", "methods", "mode", "class_rates", "domains", "weights", "seed"]
+    assert [*inspect.signature(rates.draws).parameters] == rows
     assert [*inspect.signature(smote.resample).parameters][:3] == ["embeddings", "labels", "method"]
 
 

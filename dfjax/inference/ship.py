@@ -1,6 +1,6 @@
 """Makes of a finished run the folder of a detector that comes with the package: plain files, nothing to execute.
 
-    python -m dfjax.inference.ship runs/audio_sources dfjax/shipped/speech
+python -m dfjax.inference.ship runs/audio_sources dfjax/shipped/speech
 """
 
 import pathlib
