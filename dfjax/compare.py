@@ -28,6 +28,7 @@ from dfjax.imbalance.ledger import Ledger
 from dfjax.records import InputError
 from dfjax.reporting import comparison
 from dfjax.runtime import cli, process
+from dfjax.training import options
 
 
 def load(spec: str) -> list[tuple[str, Callable[[], ml_collections.ConfigDict]]]:
@@ -36,7 +37,7 @@ def load(spec: str) -> list[tuple[str, Callable[[], ml_collections.ConfigDict]]]
     Raises:
       InputError: there is no such file, or it is no experiment.
     """
-    path, _, argument = spec.partition(":")
+    path, _, argument = cli.experiment_file(spec).partition(":")
     stem = pathlib.Path(path).stem
     try:
         module = runpy.run_path(path)
@@ -84,8 +85,8 @@ def run_one(name: str, configs: dict[str, ml_collections.ConfigDict], seed: int,
 
 def _is_backbone(other: ml_collections.ConfigDict, config: ml_collections.ConfigDict) -> bool:
     """Whether `other` is the same experiment without a head of its own."""
-    plain = config.copy_and_resolve_references()
-    plain.balance.head, plain.seed = "", other.seed
+    plain = rebalance.without_head(config)
+    plain.seed = other.seed
     return json.loads(plain.to_json()) == json.loads(other.to_json())
 
 
@@ -108,6 +109,9 @@ def compare(
     **words: Any,
 ) -> dict:
     """Runs what is unfinished, then compares; of several processes the first prints and writes."""
+    for config in configs.values():
+        options.check(config)
+        run.check(rebalance.without_head(config))
     progress = progress and process.first_process()
     runs: dict[str, list[comparison.Run]] = {name: [] for name in configs}
     say = functools.partial(print, flush=True) if progress else lambda *_: None

@@ -24,7 +24,7 @@ from dfjax.inference import detector, scoring
 from dfjax.records import InputError
 from dfjax.reporting import report
 from dfjax.runtime import checkpoint, cli, devices, process, workdir
-from dfjax.training import linear_head
+from dfjax.training import linear_head, options
 
 
 def rebalance(
@@ -94,8 +94,10 @@ def finish(
     Returns:
       What report.json holds.
     """
-    if config.balance.head not in smote.METHODS:
-        raise InputError(f"Unknown head {config.balance.head!r}; expected one of {list(smote.METHODS)}")
+    options.check(config)
+    if not config.balance.get("head"):
+        raise InputError("config.balance.head says how to resample embeddings; it is missing")
+    run.check(without_head(config))
     progress = progress and process.first_process()
     folder = epath.Path(folder)
     backbone = epath.Path(backbone or folder / "backbone")
@@ -106,8 +108,7 @@ def finish(
     if (backbone / "config.json").exists():
         plain = workdir.read_config(backbone)
     else:
-        plain = config.copy_and_resolve_references()
-        plain.balance.head = ""
+        plain = without_head(config)
     directory = prepare.prepare_data(config.data, source, data_dir, progress=progress)
     with workdir.lock(folder):
         workdir.claim(folder, config)
@@ -140,6 +141,14 @@ def finish(
         for note in resampled.notes if progress else ():
             print(note)
         return result
+
+
+def without_head(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The experiment of the backbone."""
+    plain = config.copy_and_resolve_references()
+    if plain.balance.get("head"):
+        plain.balance.head = ""
+    return plain
 
 
 def _score(config, folder, directory, split: str, ledger: Ledger) -> Scores:

@@ -23,19 +23,18 @@ from flax import nnx
 from ml_collections import config_flags
 
 import data_builders
-from dfjax import prepare
-from dfjax.data import feeds, sources
-from dfjax.decide import clip_score, thresholds
+from dfjax import models, prepare
+from dfjax.data import feeds, inputs, sources
 from dfjax.decide.decision import decide, write_decision
 from dfjax.decide.score_file import Scores
 from dfjax.imbalance import balance, rates
-from dfjax.inference import detector, scoring
+from dfjax.inference import detector
 from dfjax.models import functional
 from dfjax.records import InputError
 from dfjax.reporting import audit, report
-from dfjax.runtime import cli, process, workdir
+from dfjax.runtime import cli, devices, process, workdir
 from dfjax.runtime.progress import check_board
-from dfjax.training import losses, pretrained, recipe, train
+from dfjax.training import options, pretrained, recipe, train
 
 SYNTHETIC = ("demo_speech", "demo_faces")  # prove that the pipeline works, nothing about real deepfakes
 
@@ -72,8 +71,8 @@ def run(
     folder = epath.Path(folder)
     progress = progress and process.first_process()  # all processes compute the same; the first prints and writes
     say = print if progress else lambda *_: None
-    dataset = config.data.dataset
     check(config)
+    dataset = config.data.dataset
     if tensorboard:
         check_board(folder)
     workdir.check(folder, config)
@@ -92,7 +91,10 @@ def run(
 
     # all that a user can get wrong comes before the workdir is made
     directories = prepare.prepare_data(config.data, source, data_dir, progress=progress)
-    plan = recipe.make_plan(config, *recipe.tally(sources.open_data(config.data, directories, "train")))
+    train_split = sources.open_data(config.data, directories, "train")
+    plan = recipe.make_plan(config, *recipe.tally(train_split))
+    recipe.make_strata(config, plan, train_split)
+    devices.make_mesh(recipe.part_size(config))
     with workdir.lock(folder):
         workdir.claim(folder, config)
         facts = dataset_facts(dataset, directories)
@@ -155,32 +157,33 @@ def dataset_facts(name: str, directories: Mapping[str, epath.Path]) -> dict[str,
 
 
 def check(config: ml_collections.ConfigDict) -> None:
-    """Raises InputError where an experiment names what does not exist, before anything is prepared or written."""
+    """Makes sure, before anything is prepared or written, that nothing in an experiment stands against running it.
+
+    Raises:
+      InputError: an option is wrong, or several do not go together.
+    """
+    options.check(config)
     for entry in config.data.get("datasets") or [config.data.dataset]:
         data_builders.load(entry.partition("/")[0])
     pretrained.check(config.model.name, config.model.get("weights", ""))
     recipe.make_optimizer(config)
     recipe.part_size(config)
     # any imbalance of enough groups: what is stacked shows
-    plan = recipe.make_plan(config, rates.stand_in(config.balance.to_dict()["sampling"]), balance.FEW_GROUPS)
-    losses.build(plan.loss, **plan.loss_kwargs)
+    recipe.make_plan(config, rates.stand_in(config.balance.to_dict()["sampling"]), balance.FEW_GROUPS)
     if config.balance.get("head"):
         raise InputError(
             f"config.balance.head={config.balance.head!r} refits the head of a finished run; use python -m "
             "dfjax.rebalance or dfjax.compare"
         )
-    feeds.check(config.data.feed)
-    clip_score.check_rule(scoring.clip_rule(config))
-    if config.decision.criterion not in thresholds.CRITERIA:
-        raise InputError(
-            f"Unknown criterion {config.decision.criterion!r}; expected one of {sorted(thresholds.CRITERIA)}"
-        )
+    takes = models.input_of(config.model.name, config.model.kwargs)
+    inputs.check(config, takes.modality, takes.size)
+    feeds.check(config.data.feed, inputs.codec_rate(config), config.data.get("copies", 0))
     nnx.eval_shape(lambda: functional.make_builder(config, training=True)(nnx.Rngs(0)))
 
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "experiment file, with :DATASET to train on another dataset", lock_config=True
-)
+    "config", None, "experiment file, with :DATASET to train on another dataset", lock_config=True, sys_argv=[]
+)  # `options` reads --config.NAME=VALUE
 _WORKDIR = flags.DEFINE_string("workdir", None, "where results go (default runs/<experiment>)")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "where prepared datasets lie (default ~/tensorflow_datasets)")
 _SOURCE = flags.DEFINE_string("source", None, "folder with your media; needed once, to prepare")
@@ -197,14 +200,20 @@ def parse(argv: list[str], module: types.ModuleType) -> tuple[ml_collections.Con
     """The experiment of a command line, with its overrides, and its name; `module` is the command, for --help.
 
     Raises:
-      InputError: a flag or the experiment cannot be read.
+      InputError: a flag or the experiment cannot be read, or an option is wrong.
     """
     if {"-h", "--help", "-help"} & set(argv):
         modules = dict.fromkeys((module, sys.modules[__name__]))
-        print(module.__doc__, *(flags.FLAGS.module_help(of) for of in modules), sep="\n")
+        print(module.__doc__, *(flags.FLAGS.module_help(of) for of in modules), "", options.help_text(), sep="\n")
         sys.exit(0)
+    words, changes = options.split(argv)
+    for i, word in enumerate(words):
+        if word in ("--config", "-config") and i + 1 < len(words):
+            words[i + 1] = cli.experiment_file(words[i + 1])
+        elif word.startswith(("--config=", "-config=")):
+            words[i] = f"--config={cli.experiment_file(word.partition('=')[2])}"
     try:
-        rest = flags.FLAGS(argv)
+        rest = flags.FLAGS(words)
         if _CONFIG.value is None:
             raise InputError("--config is missing; give an experiment, such as --config experiments/audio_focal.py")
         _CONFIG.value.to_dict()  # the file is loaded here, and fails here
@@ -220,9 +229,12 @@ def parse(argv: list[str], module: types.ModuleType) -> tuple[ml_collections.Con
         SyntaxError,
         ImportError,
     ) as error:
-        raise InputError(f"cannot read the command line: {error}") from error
+        last = (str(error).strip().splitlines() or [""])[-1]  # before it, of an experiment that fails, its traceback
+        raise InputError(f"cannot read the command line: {last}") from error
     if len(rest) > 1:
         raise InputError(f"unexpected argument {rest[1]!r}; options start with --, see --help")
+    options.override(_CONFIG.value, changes)
+    options.check(_CONFIG.value)
     stem, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).rpartition("/")[2].partition(":")
     return _CONFIG.value, stem.removesuffix(".py") + (f"-{argument}" if argument else "")
 

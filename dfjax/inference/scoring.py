@@ -64,7 +64,7 @@ def make_part_scorer(graphdef: nnx.GraphDef):
 
 def clip_rule(config: Any) -> str:
     """How the experiment makes a clip's score of its frames or windows, for `clip_score.clip_scores`."""
-    return config.score.clip if "score" in config else "mean"
+    return config.get("score", {}).get("clip", "mean")
 
 
 def _input(batch: dict, modality: str):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 from jaxtyping import PyTree
@@ -17,7 +18,7 @@ def make_builder(config: ml_collections.ConfigDict, bias: float = 0.0, *, traini
     Only training computes in `config.model.dtype`. Scores are float32: those of one checkpoint are then alike on every
     device, and with them the threshold, while bfloat16 keeps two to three digits, and which ones depends on the device.
     """
-    dtype = models.compute_dtype(config.model.get("dtype", "float32") if training else "float32")
+    dtype = jnp.dtype(config.model.get("dtype", "float32") if training else "float32")
 
     def build(rngs):
         model = models.build(config.model.name, rngs=rngs, dtype=dtype, **config.model.kwargs.to_dict())

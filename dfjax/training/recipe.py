@@ -54,18 +54,7 @@ def make_strata(config: ml_collections.ConfigDict, plan: balance.Plan, split: so
 
 
 def make_front(config: ml_collections.ConfigDict) -> Callable:
-    """Waveforms (batch, time) -> (batch, statistics): the detector's front end, which learns nothing.
-
-    Raises:
-      InputError: the detector has no such front end, or fakes are to be made in the step.
-    """
-    name, copies = config.model.name, config.data.copies
-    if not hasattr(models.model_class(name), "statistics"):
-        raise InputError(
-            f"config.data.copies={copies} needs a detector whose front end learns nothing; {name} has none: set it to 0"
-        )
-    if made := config.augment.self_fakes:
-        raise InputError(f"config.augment.self_fakes={made} are made in the step; set config.data.copies=0")
+    """Waveforms (batch, time) -> (batch, statistics): the detector's front end, which learns nothing."""
     return functional.make_builder(config)(nnx.Rngs(0)).statistics
 
 

