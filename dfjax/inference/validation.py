@@ -26,6 +26,8 @@ def make_validation(
       config: the experiment.
       split: of known and unknown labels; only known ones are judged.
       mesh: the devices that score.
+
+    The function raises FloatingPointError where a score is not finite.
     """
     takes = models.input_of(config.model.name, config.model.kwargs)
     scorer = scoring.make_scorer(functional.graph(functional.make_builder(config)), takes.modality)
@@ -35,6 +37,8 @@ def make_validation(
         scores = scoring.score_split(
             scorer, params, model_state, split, model=takes, batch=config.train.batch, mesh=mesh
         )
+        if not np.isfinite(scores).all():
+            raise FloatingPointError("scores of the validation split are not finite")
         if not len(sources.known_rows(split)):  # as where a whole source is left out
             return dict.fromkeys(("average_precision", "auc", "eer"))
         clips = by_clip(known(sources.as_scores(split, scores, rule)))

@@ -215,7 +215,12 @@ def judge(
     snapshot: bool,
 ) -> checkpoint.State:
     """Evaluates the state after `step`, notes and saves it; if `snapshot`, one as good as the best joins their mean."""
-    scored = validate(checkpoint.eval_params(state), state.model_state)
+    try:
+        scored = validate(checkpoint.eval_params(state), state.model_state)
+    except FloatingPointError as error:
+        raise FloatingPointError(
+            f"training diverged at step {step}: {error}; lower config.optim.learning_rate"
+        ) from error
     if snapshot:
         longer = snapshots.add(state.snapshots, state.params, scored["average_precision"])
         state = dataclasses.replace(state, snapshots=longer)
