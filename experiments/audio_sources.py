@@ -1,6 +1,6 @@
 """Does a detector of speech hold on sources that it has never heard, if sources are left out to choose it?
 
-    python -m dfjax.crossval --config experiments/audio_sources.py:voices-whole,speech=5 --source VOICES,SPEECH
+    python -m dfjax.crossval --config experiments/audio_sources.py:voices-whole,speech=2 --source VOICES,SPEECH
 
 The argument names your folders: FOLDER, or FOLDER-whole for one whose every file is to be trained on, and after an
 equals sign its weight; each has a column `source` or `domain` in its metadata.csv. Every source is drawn alike,
@@ -33,7 +33,7 @@ def get_config(folders: str = "") -> ml_collections.ConfigDict:
 
     # model: trained by Newton steps, which need neither a rate nor a schedule
     config.model = ml_collections.ConfigDict({"name": "band_kernel"})
-    config.model.kwargs = ml_collections.ConfigDict({"landmarks": 768, "width": 1.0, "ridge": 2e-5})
+    config.model.kwargs = ml_collections.ConfigDict({"landmarks": 768, "width": 1.0, "ridge": 5e-5})
 
     # imbalance: the classes are drawn alike, and within a class its sources
     config.loss = ml_collections.ConfigDict({"name": "binary_cross_entropy", "kwargs": {}})

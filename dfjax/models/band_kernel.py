@@ -43,7 +43,7 @@ class BandKernel(nnx.Module):
         dtype=jnp.float32,
         landmarks: int = 768,
         width: float = 1.0,
-        ridge: float = 2e-5,
+        ridge: float = 5e-5,
     ):
         inputs = band_statistics.STATISTICS * band_statistics.BANDS * len(band_statistics.WINDOWS)
         self.width, self.ridge = width, ridge

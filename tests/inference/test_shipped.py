@@ -1,0 +1,86 @@
+"""The detector that comes with the package: it is there, small, and judges a file without a run."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+import dfjax
+from dfjax.decide import metrics
+from dfjax.inference import weights
+from dfjax.media import MediaError
+from dfjax.records import InputError
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return dfjax.load()
+
+
+def test_its_folder_holds_plain_files_of_at_most_five_megabytes():
+    assert (weights.SPEECH / weights.FILE).stat().st_size <= 5_000_000
+    assert {path.name for path in weights.SPEECH.iterdir()} == {
+        "README.md",
+        "config.json",
+        "decision.json",
+        "typicality.npz",
+        weights.FILE,
+    }
+    decision = json.loads((weights.SPEECH / "decision.json").read_text())
+    assert decision["split"] == "left_out" and decision["domains"]["count"] >= 7
+
+
+def test_it_tells_recordings_from_syntheses_of_validation_speech(shipped, shared):
+    """A floor against mistakes in loading, far below what it reaches; nothing is chosen here."""
+    folder = shared / "speech" / "validation"
+    files = [(label, path) for label in ("real", "fake") for path in sorted((folder / label).iterdir())[::8][:30]]
+    found = [shipped(path) for _, path in files]
+    auc = metrics.roc_auc(np.array([one["score"] for one in found]), np.array([label == "fake" for label, _ in files]))
+    assert auc > 0.85
+    uncertain = np.mean([one["verdict"] == "uncertain" for one in found])
+    assert uncertain <= 0.2
+
+
+def test_a_file_and_its_samples_have_the_same_verdict(shipped, shared, tmp_path):
+    path = sorted((shared / "speech" / "validation" / "real").iterdir())[0]
+    samples, rate = soundfile.read(path, dtype="int16")
+    assert rate == 16_000
+    assert shipped(samples)["score"] == shipped(path)["score"]
+    many = list(shipped.many([path, tmp_path / "none.wav"]))
+    assert many[0] == {"file": str(path), **shipped(path)} and "skipped" in many[1]
+
+
+def test_what_is_no_sound_is_refused(shipped):
+    with pytest.raises(InputError, match="expected .samples,. at 16 kHz"):
+        shipped(np.zeros((2, 16_000), np.float32))
+    with pytest.raises(MediaError, match="silent"):
+        shipped(np.zeros(16_000, np.float32))
+
+
+def test_predict_needs_no_workdir(tmp_path):
+    time = np.arange(32_000) / 16_000
+    soundfile.write(tmp_path / "tone.wav", 0.3 * np.sin(2 * np.pi * 440 * time), 16_000)
+    words = [sys.executable, "-m", "dfjax", "predict", "--json", str(tmp_path / "tone.wav")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    found = json.loads(done.stdout)
+    assert done.returncode == 3 and found["verdict"] == "uncertain" and found["reasons"]
+
+
+def test_damaged_weights_are_refused_in_one_line(tmp_path):
+    for path in weights.SPEECH.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / weights.FILE).write_bytes(b"\0" * 100)
+    with pytest.raises(InputError, match="weights.safetensors cannot be read"):
+        dfjax.load(tmp_path)
+
+
+def test_importing_the_package_is_fast_and_needs_no_jax():
+    words = (
+        "import sys, time; t = time.perf_counter(); import dfjax; print(time.perf_counter() - t, 'jax' in sys.modules)"
+    )
+    seconds, jax = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True).stdout.split()
+    assert float(seconds) < 0.3 and jax == "False"
+    assert {"load", "Detector", "thresholds", "metrics", "losses", "models"} <= set(dir(dfjax))
