@@ -1,5 +1,6 @@
 """Verdicts for any media: decode, window or crop as in training, score, probability, verdict at the stored threshold.
 
+python -m dfjax.predict voicemail.mp3
 python -m dfjax.predict --workdir runs/audio_focal voicemail.mp3 interviews/
 python -m dfjax.predict --workdir runs/image_focal --heatmap maps --timeline plots portrait.jpg interview.mp4
 
@@ -115,7 +116,7 @@ def parser() -> argparse.ArgumentParser:
         "file could be judged, 130 after Ctrl-C. Files that cannot be read are named and change nothing of it.",
     )
     result.add_argument("paths", nargs="+", metavar="PATH", help="media files or folders")
-    result.add_argument("--workdir", required=True, help="a finished run")
+    result.add_argument("--workdir", help="a finished run (default: the detector of speech that comes with dfjax)")
     result.add_argument("--heatmap", metavar="DIR", help="write where each file's most suspicious face looks fake")
     result.add_argument("--timeline", metavar="DIR", help="write a plot of score over time per file")
     result.add_argument(

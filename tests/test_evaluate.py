@@ -10,10 +10,14 @@ import pytest
 import soundfile
 
 from dfjax import evaluate, prepare, run
+from dfjax.data import sources
 from dfjax.decide import metrics, score_file
 from dfjax.decide.decision import read_decision
 from dfjax.decide.score_file import Scores
+from dfjax.inference import detector
+from dfjax.media import corruptions
 from dfjax.records import InputError
+from dfjax.runtime import workdir
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DECISION = {"threshold": -1.5, "status": "ok", "criterion": "f1", "split": "validation", "dataset": "demo", "step": 4}
@@ -132,6 +136,27 @@ def test_the_robustness_table_is_made_once_and_read_back(finished):
     assert evaluate.robustness(folder, [other], ["noise", "mp3"], **words) == found
     fewer = evaluate.robustness(folder, [other], ["noise"], **words | {"clips": 4})
     assert fewer["datasets"][0]["clean"]["real"] == 2
+
+
+@pytest.mark.slow
+def test_untypical_clips_are_told_as_the_detector_tells_them(finished):
+    folder, data_dir, other = finished
+    config = workdir.read_config(folder)
+    first = next((data_dir / "folder_audio").glob("own-*/*"))
+    splits = {name: sources.open_split(first, name) for name in ("train", "validation")}
+    detector.learn_typicality(config, folder, splits)
+    words = {"strengths": [5], "clips": 0, "data_dir": data_dir, "progress": False}
+    (one,) = evaluate.robustness(folder, [other], ["resampling"], **words)["datasets"]
+    judge = detector.load(folder)
+    split = sources.open_split(next((data_dir / "folder_audio" / other.split("/")[1]).glob("*")), "test")
+    for cell, strength in ((one["clean"], 0), (one["kinds"]["resampling"]["5"], 5)):
+        verdicts = []
+        for row, record in enumerate(split.records.__getitems__(list(range(len(split))))):
+            if strength:
+                record = corruptions.corrupt(record, "resampling", strength, str(split.id[row]))
+            verdicts.append(judge(record["audio"])["verdict"])
+        assert cell["uncertain"]["value"] == verdicts.count("uncertain") / len(verdicts)
+    assert one["kinds"]["resampling"]["5"]["uncertain"]["value"] == 1
 
 
 @pytest.mark.slow

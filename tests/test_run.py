@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from dfjax import run
+from dfjax import predict, run
 from dfjax.data import sources
 from dfjax.decide import score_file
 from dfjax.decide.decision import read_decision
@@ -25,6 +26,7 @@ ARTEFACTS = [
     "environment.json",
     "metrics.jsonl",
     "decision.json",
+    "typicality.npz",
     "report.json",
     "report.md",
     "report.html",
@@ -155,6 +157,35 @@ def test_predict_agrees_with_the_score_file(finished, recordings):
     assert len(judge(recordings / "test/fake/clip 0.wav")["windows"]) == 2
 
 
+def test_a_run_knows_what_it_was_trained_on(finished, recordings, tmp_path, monkeypatch, capsys):
+    folder, _ = finished
+    judge = detector.load(folder)
+    typical = [judge(path)["typicality"]["reasons"] == [] for path in sorted((recordings / "train").rglob("*.wav"))]
+    assert np.mean(typical) >= 0.9
+    noise, known = tmp_path / "noise.wav", recordings / "test/real/clip 1.wav"
+    soundfile.write(noise, 0.1 * np.random.default_rng(0).standard_normal(16000), 16000)
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
+    statuses = {}
+    for workdir, path in ((folder, known), (folder, noise)):
+        monkeypatch.setattr(sys, "argv", ["predict", "--workdir", str(workdir), "--json", str(path)])
+        statuses[path] = 0
+        try:
+            predict.main()
+        except SystemExit as end:
+            statuses[path] = end.code
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert statuses == {known: 0, noise: 3} and told[0]["verdict"] in ("real", "fake")
+    assert told[1]["verdict"] == "uncertain" and told[1]["typicality"]["p_value"] <= 1
+    assert any("as of noise" in reason for reason in told[1]["reasons"])
+    assert "uncertain" in predict.line(told[1]) and "as of noise" in predict.line(told[1])
+
+    old = shutil.copytree(folder, tmp_path / "old")
+    (old / "typicality.npz").unlink()
+    before = detector.load(old)(noise)
+    assert before["verdict"] in ("real", "fake") and before["typicality"] is None
+    assert before["score"] == told[1]["score"]
+
+
 def test_divergence_stops_the_run_and_names_the_step(recordings, data_dir, tmp_path):
     config = experiment()
     config.optim.update({"learning_rate": 1000.0, "weight_decay": 1000.0})  # takes a million times a weight of it
@@ -163,8 +194,6 @@ def test_divergence_stops_the_run_and_names_the_step(recordings, data_dir, tmp_p
 
 
 def test_an_altered_checkpoint_is_refused_in_one_line(finished, tmp_path):
-    import shutil
-
     folder = tmp_path / "copy"
     shutil.copytree(finished[0], folder)
     for path in (folder / "checkpoints").rglob("*"):

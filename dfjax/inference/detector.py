@@ -24,7 +24,7 @@ from dfjax.decide import calibration, clip_score, score_file
 from dfjax.decide.decision import read_decision
 from dfjax.decide.typicality import Typicality
 from dfjax.decide.typicality import load as load_typicality
-from dfjax.inference import heatmap, reference, scoring
+from dfjax.inference import heatmap, reference, scoring, weights
 from dfjax.media import MediaError, audio, decoding, images
 from dfjax.models import functional
 from dfjax.records import PARTS, SAMPLE_RATE, InputError
@@ -230,16 +230,17 @@ class Detector:
         return decoding.decode_item(source, modality, options)
 
 
-def load(folder: str | pathlib.Path, face_model: str | None = None) -> Detector:
-    """The best checkpoint and the decision of a run.
+def load(folder: str | pathlib.Path | None = None, face_model: str | None = None) -> Detector:
+    """The best checkpoint and the decision of a run, ready to judge files.
 
     Args:
-      folder: the workdir.
+      folder: the workdir; None for the detector of speech that comes with dfjax.
       face_model: YuNet's ONNX file, for a run whose training faces were found by it.
 
     Raises:
       InputError: the folder holds no finished run, or the face model is missing.
     """
+    folder = weights.SPEECH if folder is None else folder
     config = workdir.read_config(folder)
     decision = read_decision(epath.Path(folder) / "decision.json")
     if decision["threshold"] is None:
@@ -249,7 +250,10 @@ def load(folder: str | pathlib.Path, face_model: str | None = None) -> Detector:
         )
     model = models.input_of(config.model.name, config.model.kwargs)
     media = ("audio", {}) if model.modality == "audio" else _media(folder, face_model)
-    graphdef, params, model_state, _ = restore(config, folder)
+    if (epath.Path(folder) / weights.FILE).exists():
+        graphdef, params, model_state = weights.restore(config, pathlib.Path(folder))
+    else:
+        graphdef, params, model_state, _ = restore(config, folder)
     mesh = devices.make_mesh()
 
     def score(scorer: Callable, examples: list[dict]) -> np.ndarray:

@@ -5,16 +5,18 @@ A call that was killed goes on with the first file that is missing.
 
 import concurrent.futures
 import dataclasses
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from etils import epath
 
 from dfjax.data import corrupted, sources
-from dfjax.decide import score_file
+from dfjax.decide import score_file, typicality
 from dfjax.decide.score_file import Scores
-from dfjax.inference import detector
+from dfjax.inference import detector, reference
 from dfjax.media.corruptions import Corruption
 from dfjax.runtime import process
 
@@ -52,6 +54,9 @@ def score(
 ) -> Iterator[tuple[Case, Scores]]:
     """The scores of each case, in order, read back where the same checkpoint has scored the same choice of clips.
 
+    Of a run that knows what is typical of its training data, the header's `untypical` lists the clips that are not, by
+    their numbers in order of appearance, as `detector.Detector` would judge them; None of another.
+
     Args:
       config: the experiment.
       folder: the workdir; files go to `scores/NAME.SPLIT.CASE.csv`.
@@ -64,9 +69,13 @@ def score(
       open_split: opens it; called when something is to be scored.
     """
     restored, split = None, None
+    file = folder / detector.TYPICALITY
+    known = typicality.load(file) if file.exists() else None
+    digest = known and hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for case in every:
             header = {"clip_score": rule, "corruption": case.name, "level": case.level, "clips": clips}
+            header["typicality"] = digest
             path = folder / "scores" / f"{name.replace('/', '-')}.{split_name}.{case.name}.csv"
             found = _stored(path, {"step": step, **header})
             if found is None:
@@ -76,10 +85,19 @@ def score(
                     restored = detector.restore(config, folder, step)
                 shown = corrupted.view(split, case.kind, case.strength, pool) if case.kind else split
                 found = detector.score_split(config, restored, shown, header)
+                found.header["untypical"] = known and _untypical(config, restored, shown, known)
                 if process.first_process():
                     score_file.write(path, found)
                 process.barrier("scored")  # the others look for this file only when it is whole
             yield case, found
+
+
+def _untypical(config: Any, restored: tuple, split: sources.Split, known: typicality.Typicality) -> list[int]:
+    """Numbers of the clips, in order of appearance, that are not typical of the training data."""
+    _, first, index, sizes = np.unique(split.clip, return_index=True, return_inverse=True, return_counts=True)
+    rows = np.split(np.argsort(index, kind="stable"), np.cumsum(sizes)[:-1])
+    clips = [rows[k] for k in np.argsort(first)]
+    return np.flatnonzero(known.atypical(*reference.describe_clips(config, restored, split, clips))).tolist()
 
 
 def _stored(path: epath.Path, header: Mapping[str, Any]) -> Scores | None:

@@ -283,10 +283,9 @@ def overridden(*words, config=FOCAL):
 
 
 def test_words_become_values_of_the_options_type():
-    config = overridden(
-        "--config.train.steps=2_000", "--config.optim.learning_rate=1e-2", "--config.augment.noise_db=(0,20)",
-        "--config.balance.allow_stacking", "--config.balance.sampling={'real': 3, 'fake/x': 1}", "--config.seed", "7",
-    )  # fmt: skip
+    words = ["--config.train.steps=2_000", "--config.optim.learning_rate=1e-2", "--config.augment.noise_db=(0,20)"]
+    words += ["--config.balance.allow_stacking", "--config.balance.sampling={'real': 3, 'fake/x': 1}"]
+    config = overridden(*words, "--config.seed", "7")
     assert (config.train.steps, config.optim.learning_rate, config.seed) == (2000, 0.01, 7)
     assert config.augment.noise_db == (0, 20) and config.balance.allow_stacking is True
     assert config.balance.sampling.to_dict() == {"real": 3, "fake/x": 1}
@@ -297,9 +296,8 @@ def test_words_become_values_of_the_options_type():
 
 
 def test_options_that_the_file_leaves_out_can_be_given():
-    config = overridden(
-        "--config.train.accumulate=2", "--config.score.clip=top3", "--config.train.fsdp=true", "--config.optim.clip_norm=None",
-    )  # fmt: skip
+    words = ["--config.train.accumulate=2", "--config.score.clip=top3"]
+    config = overridden(*words, "--config.train.fsdp=true", "--config.optim.clip_norm=None")
     assert config.train.accumulate == 2 and config.score.clip == "top3" and config.train.fsdp is True
     assert config.optim.clip_norm is None
     assert config.is_locked
@@ -337,10 +335,13 @@ def test_a_file_that_fails_is_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("name", "nearest"),
     [
-        ("batch", "train.batch"), ("gama", "loss.kwargs.gamma"), ("data.second", "data.seconds"),
-        ("model.kwargs.picture_kwargs.dropuot", "model.kwargs.picture_kwargs.dropout"), ("dropout", "model.kwargs.dropout"),
+        ("batch", "train.batch"),
+        ("gama", "loss.kwargs.gamma"),
+        ("data.second", "data.seconds"),
+        ("model.kwargs.picture_kwargs.dropuot", "model.kwargs.picture_kwargs.dropout"),
+        ("dropout", "model.kwargs.dropout"),
     ],
-)  # fmt: skip
+)
 def test_an_unknown_option_names_the_nearest(name, nearest):
     assert str(options.unknown(name)) == f"config.{name} is no option; did you mean config.{nearest}?"
 
@@ -419,27 +420,18 @@ def test_choices_are_those_of_the_code():
     assert of("model.kwargs.variant") == set(aasist.CHANNELS)
     (algorithm,) = options.rows("augment.rawboost_algorithm")
     assert {*range(algorithm.kind.low, algorithm.kind.high + 1)} == {0, *rawboost.ALGORITHMS}
-    for rule, known in {
-        "mean": True,
-        "median": True,
-        "top1": True,
-        "top30": True,
-        "top0": False,
-        "most": False,
-    }.items():
+    for rule, known in (
+        dict.fromkeys(("mean", "median", "top1", "top30"), True) | {"top0": False, "most": False}
+    ).items():
         assert options.rows("score.clip")[0].kind.takes(rule) is known is bool(clip_score.RULES.fullmatch(rule))
     heard = {name: models.model_class(name) for name in options.MODALITIES["audio"]}
     streams = {name for name, cls in heard.items() if not hasattr(cls, "samples") and not hasattr(cls, "newton")}
     assert of("model.kwargs.sound") == streams
 
 
-@pytest.mark.parametrize(
-    ("name", "shortest"),
-    [
-        ("aasist", aasist.SHORTEST), ("rawnet2", rawnet2.SHORTEST), ("lcnn", lcnn.SHORTEST), ("wav2vec2", wav2vec2.SHORTEST),
-    ],
-)  # fmt: skip
-def test_cuts_are_as_long_as_a_detector_needs(name, shortest):
+@pytest.mark.parametrize("module", [aasist, rawnet2, lcnn, wav2vec2])
+def test_cuts_are_as_long_as_a_detector_needs(module):
+    name, shortest = module.__name__.rpartition(".")[2], module.SHORTEST
     (row,) = (row for row in options.rows("data.seconds") if name in row.of)
     assert row.kind.low * SAMPLE_RATE >= shortest
 
