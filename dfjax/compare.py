@@ -134,9 +134,7 @@ def compare(
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m dfjax.compare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python -m dfjax.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--configs", required=True, help="FILE.py[:ARGUMENT],...; the first is the baseline")
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to N-1 of each (default 3)")

@@ -28,10 +28,7 @@ from dfjax.training import linear_head, options
 
 
 def rebalance(
-    config: ml_collections.ConfigDict,
-    folder: epath.PathLike,
-    backbone: epath.PathLike,
-    directory: sources.Directory,
+    config: ml_collections.ConfigDict, folder: epath.PathLike, backbone: epath.PathLike, directory: sources.Directory
 ) -> smote.Resampled:
     """Writes the checkpoint with the new head into `folder`.
 

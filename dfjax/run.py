@@ -188,9 +188,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "where results go (default runs/
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "where prepared datasets lie (default ~/tensorflow_datasets)")
 _SOURCE = flags.DEFINE_string("source", None, "folder with your media; needed once, to prepare")
 _TENSORBOARD = flags.DEFINE_bool(
-    "tensorboard",
-    False,
-    "show training on TensorBoard, from WORKDIR/tensorboard (pip install 'dfjax[tensorboard]')",
+    "tensorboard", False, "show training on TensorBoard, from WORKDIR/tensorboard (pip install 'dfjax[tensorboard]')"
 )
 _PROFILE = flags.DEFINE_bool("profile", False, "leave a trace of ten training steps in WORKDIR/profile")
 _JSON = flags.DEFINE_bool("json", False, "print the report as one JSON line and nothing else")
@@ -219,16 +217,7 @@ def parse(argv: list[str], module: types.ModuleType) -> tuple[ml_collections.Con
         _CONFIG.value.to_dict()  # the file is loaded here, and fails here
     except InputError:
         raise
-    except (
-        flags.Error,
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        OSError,
-        SyntaxError,
-        ImportError,
-    ) as error:
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError, ImportError) as error:
         last = (str(error).strip().splitlines() or [""])[-1]  # before it, of an experiment that fails, its traceback
         raise InputError(f"cannot read the command line: {last}") from error
     if len(rest) > 1:

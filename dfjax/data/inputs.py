@@ -132,11 +132,7 @@ def _blend(key: jax.Array, x: Float[Array, "batch size size 3"], **options: floa
 
 
 def with_fakes(
-    key: Key[Array, ""],
-    x: Float[Array, "batch ..."],
-    labels: Int[Array, " batch"],
-    count: int,
-    fake: Callable,
+    key: Key[Array, ""], x: Float[Array, "batch ..."], labels: Int[Array, " batch"], count: int, fake: Callable
 ) -> tuple[Float[Array, "batch ..."], Int[Array, " batch"]]:
     """The batch with `count` of its real examples made into fakes.
 

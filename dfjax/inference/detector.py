@@ -193,11 +193,7 @@ class Detector:
         examples = [scoring.example(part, self.model) for part in found["records"]]
         scores = self.score(examples)
         timeline = [
-            {
-                "frame": int(part["frame"]),
-                "seconds": round(float(part.get("seconds", 0.0)), 3),
-                "score": float(value),
-            }
+            {"frame": int(part["frame"]), "seconds": round(float(part.get("seconds", 0.0)), 3), "score": float(value)}
             for part, value in zip(found["records"], scores, strict=True)
         ]
         frames = np.array([part["frame"] for part in timeline])

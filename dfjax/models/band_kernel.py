@@ -37,13 +37,7 @@ class BandKernel(nnx.Module):
     modality = "audio"
 
     def __init__(
-        self,
-        *,
-        rngs: nnx.Rngs,
-        dtype=jnp.float32,
-        landmarks: int = 768,
-        width: float = 1.0,
-        ridge: float = 5e-5,
+        self, *, rngs: nnx.Rngs, dtype=jnp.float32, landmarks: int = 768, width: float = 1.0, ridge: float = 5e-5
     ):
         inputs = band_statistics.STATISTICS * band_statistics.BANDS * len(band_statistics.WINDOWS)
         self.width, self.ridge = width, ridge
@@ -73,10 +67,7 @@ class BandKernel(nnx.Module):
         return self.head(self.embed(x))
 
     def start(
-        self,
-        statistics: Float[Array, "rows statistics"],
-        weights: Float[Array, " rows"],
-        key: Key[Array, ""],
+        self, statistics: Float[Array, "rows statistics"], weights: Float[Array, " rows"], key: Key[Array, ""]
     ) -> PyTree:
         """The parameters before the first step; the head answers with its bias alone.
 
@@ -94,13 +85,7 @@ class BandKernel(nnx.Module):
         slope = self.width / (2 * (weights @ (inputs**2).sum(axis=1)))
         values, vectors = jnp.linalg.eigh(_kernel(landmarks, landmarks, slope))
         whitening = vectors * jax.lax.rsqrt(jnp.where(values > JITTER, values, JITTER))[None]
-        found = {
-            "mean": mean,
-            "deviation": deviation,
-            "landmarks": landmarks,
-            "slope": slope,
-            "whitening": whitening,
-        }
+        found = {"mean": mean, "deviation": deviation, "landmarks": landmarks, "slope": slope, "whitening": whitening}
         params = nnx.to_pure_dict(nnx.state(self, nnx.Param)) | found
         params["head"]["out"]["kernel"] = jnp.zeros_like(params["head"]["out"]["kernel"])
         return params

@@ -46,11 +46,7 @@ def build(
       InputError: numbers that make no schedule.
     """
     rate = build_schedule(
-        schedule,
-        total_steps,
-        learning_rate=learning_rate,
-        final=final_learning_rate,
-        warmup_steps=warmup_steps,
+        schedule, total_steps, learning_rate=learning_rate, final=final_learning_rate, warmup_steps=warmup_steps
     )
     update = {
         "adamw": optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=decayed),

@@ -126,12 +126,7 @@ def update(
         decay = jnp.minimum(ema, (1 + state.step) / (10 + state.step))
         average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)
     new = dataclasses.replace(
-        state,
-        step=state.step + 1,
-        params=params,
-        model_state=model_state,
-        opt_state=opt_state,
-        average=average,
+        state, step=state.step + 1, params=params, model_state=model_state, opt_state=opt_state, average=average
     )
     return new, {"loss": value, "grad_norm": optax.tree.norm(gradient)}
 
@@ -207,11 +202,7 @@ def in_parts(value_and_grad: Callable, parts: int) -> Callable:
     return mean
 
 
-def compile_steps(
-    one_step: Callable[[State, Any, jax.Array], tuple[State, dict]],
-    steps: int,
-    sharding: PyTree = None,
-):
+def compile_steps(one_step: Callable[[State, Any, jax.Array], tuple[State, dict]], steps: int, sharding: PyTree = None):
     """`steps` updates as one jitted call, state donated: (state, data, key) -> (state, metrics of each step).
 
     Args:

@@ -118,10 +118,7 @@ def test_a_full_disk_met_by_a_thread_of_orbax_is_left_out_of_the_log_and_nothing
     logger.addHandler(caplog.handler)
     try:
         with checkpoint.manager(tmp_path):
-            for reason in (
-                "RESOURCE_EXHAUSTED: No space left on device [os_error_code='28']",
-                "out of order",
-            ):
+            for reason in ("RESOURCE_EXHAUSTED: No space left on device [os_error_code='28']", "out of order"):
                 try:
                     raise ValueError(reason)
                 except ValueError as error:
