@@ -87,9 +87,8 @@ def input_of(name: str, kwargs: Mapping[str, Any] | ml_collections.ConfigDict) -
 def build(name: str, *, rngs: nnx.Rngs, **kwargs) -> nnx.Module:
     """A freshly initialised detector; unknown keyword arguments raise InputError."""
     cls = model_class(name)
-    kwargs = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in kwargs.items()
-    }  # JSON has no tuples
+    # JSON has no tuples
+    kwargs = {key: tuple(value) if isinstance(value, list) else value for key, value in kwargs.items()}
     try:
         return cls(rngs=rngs, **kwargs)
     except TypeError as error:
