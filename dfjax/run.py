@@ -181,9 +181,10 @@ def check(config: ml_collections.ConfigDict) -> None:
     nnx.eval_shape(lambda: functional.make_builder(config, training=True)(nnx.Rngs(0)))
 
 
+# without the words of the command line: `options` reads --config.NAME=VALUE
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "experiment file, with :DATASET to train on another dataset", lock_config=True, sys_argv=[]
-)  # `options` reads --config.NAME=VALUE
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "where results go (default runs/<experiment>)")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "where prepared datasets lie (default ~/tensorflow_datasets)")
 _SOURCE = flags.DEFINE_string("source", None, "folder with your media; needed once, to prepare")
