@@ -1,10 +1,12 @@
 """dfjax: deepfake detection in JAX, from raw media to a calibrated verdict.
 
-    detector = dfjax.load("runs/audio_focal")
-    detector("voicemail.mp3")["verdict"]
+    detector = dfjax.load()                   # the detector of speech that comes with dfjax; or load("runs/mine")
+    detector("voicemail.mp3")["verdict"]      # 'fake', 'real' or 'uncertain'
+    for found in detector.many(["a.wav", "b.wav"]):
+        print(found["file"], found["verdict"], found["probability"])
 
-Attributes are imported on first use, so `import dfjax` costs nothing: `load`; the modules `thresholds`, `metrics`,
-`calibration` and `score_file` (NumPy only), `losses` and `models`.
+Names are imported on first use, so `import dfjax` costs nothing: `load` and `Detector`; the modules `thresholds`,
+`metrics`, `calibration` and `score_file`, which need no JAX; `losses` and `models`.
 """
 
 import importlib
@@ -25,8 +27,6 @@ _MODULES = {
 
 
 def __getattr__(name: str):
-    if name == "load":
-        return importlib.import_module("dfjax.inference.detector").load
     if name in _MODULES:
         return importlib.import_module(_MODULES[name])
     if name in _OBJECTS:
@@ -35,4 +35,4 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), "load", *_MODULES])
+    return sorted({*globals(), *_MODULES, *_OBJECTS})

@@ -105,12 +105,6 @@ def test_the_feed_is_chosen_by_size():
 @pytest.mark.parametrize(
     ("wanted", "rows", "batch", "message"),
     [
-        (
-            "sometimes",
-            10,
-            8,
-            r"Unknown config.data.feed 'sometimes'; expected one of \['auto', 'resident', 'streaming'\]",
-        ),
         ("resident", 10**8, 8, "use 'streaming'"),
         ("auto", 10**8, 10**6, "lower config.train.batch"),
     ],

@@ -54,5 +54,5 @@ def test_crops_of_pictures(tmp_path, found_face):
 
 
 def test_configs_have_names_and_descriptions():
-    assert [config.name for config in Builder.BUILDER_CONFIGS] == ["folder", "folder-crops"]
+    assert [config.name for config in Builder.BUILDER_CONFIGS] == ["folder", "folder-crops", "folder-whole"]
     assert all(config.description for config in Builder.BUILDER_CONFIGS)
