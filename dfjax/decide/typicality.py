@@ -70,9 +70,9 @@ WORDS = {
     ),
     "falloff": Words("fall of the detail", " dB per octave", margin=0.5),
     "grain": Words("grain", " grey levels", margin=0.2),
-    "colour": Words("colourfulness", " %", 100.0, 0, 0.03),
-    "brightness": Words("brightness", " %", 100.0, 0, 0.05),
-    "contrast": Words("contrast", " %", 100.0, 0, 0.02),
+    "colour": Words("colourfulness", " %", 100.0, 0, 0.1),
+    "brightness": Words("brightness", " %", 100.0, 0, 0.1),
+    "contrast": Words("contrast", " %", 100.0, 0, 0.05),
 }
 TELEPHONE = (3_000.0, 4_200.0)  # Hz, where the bandwidth of a telephone ends
 
@@ -318,7 +318,11 @@ def fit(
     order = thinned[np.argsort(held[thinned], kind="stable")]
     weights = weights[order] * len(order) / weights[order].sum()
     margin = _margin(np.concatenate(outside))
-    ranges = {name: _range(column, told(name), margin) for name, column in properties.items()}
+    others = {} if held_back is None else held_back[1]  # of the same kind: what they have is typical as well
+    ranges = {
+        name: _range(column, np.concatenate([column, np.asarray(others.get(name, column[:0]))]), told(name), margin)
+        for name, column in properties.items()
+    }
     return Typicality(whole, held[order].astype(np.float32), weights.astype(np.float32), ranges, basis, alpha)
 
 
@@ -353,11 +357,15 @@ def _margin(outside: Float[np.ndarray, " n"]) -> float:
     return max(MARGIN, float(np.sort(outside)[min(rank, len(outside)) - 1])) if len(outside) else MARGIN
 
 
-def _range(column, words, margin) -> Range:
+def _range(column, every, words, margin) -> Range:
+    """That of the training data, widened by `margin`, and by MARGIN that of every record; its length is the first's."""
     if column.dtype.kind not in "fiub":
-        return Range(kinds=tuple(sorted(set(column.astype(str).tolist()) - {""})))
-    low, high, length = _limits(column, words)
-    return Range() if math.isnan(low) else Range(low - margin * length, high + margin * length, (low, high))
+        return Range(kinds=tuple(sorted(set(every.astype(str).tolist()) - {""})))
+    (low, high, length), (lowest, highest, _) = _limits(column, words), _limits(every, words)
+    if math.isnan(low):
+        return Range()
+    low, high = low - margin * length, high + margin * length
+    return Range(min(low, lowest - MARGIN * length), max(high, highest + MARGIN * length), (lowest, highest))
 
 
 def _within(limits: Range, value: float | str) -> bool:
