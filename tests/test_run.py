@@ -301,5 +301,5 @@ def test_a_relative_workdir_holds_checkpoints(finished, monkeypatch):
 def test_subgroups_that_nobody_filled_in_are_not_reported():
     ids = np.array(["a", "b"])
     filled = {"gender": np.array(["", ""]), "language": np.array(["", "en"])}
-    split = sources.Split("test", "x", None, np.array([0, 1]), ids, ids, ids, ids, filled)
+    split = sources.Split("test", "x", None, np.array([0, 1]), ids, ids, ids, ids, ids, ids, filled)
     assert sources.subgroups_of_clips(split) == {"language": {"a": "", "b": "en"}}
