@@ -331,6 +331,7 @@ TITLES = {  # first part of a name -> what stands above its options
 BY_NAME: dict[str, list[Option]] = {}
 for _row in OPTIONS:
     BY_NAME.setdefault(_row.name, []).append(_row)
+REQUIRED = [name for name, of in BY_NAME.items() if any(row.default is ... for row in of)]
 GROUPS = {".".join(row.name.split(".")[:depth]) for row in OPTIONS for depth in range(1, row.name.count(".") + 1)}
 GROUPS |= {row.name for row in OPTIONS if isinstance(row.kind, Group)}
 MISSING = object()
@@ -364,7 +365,7 @@ def check(config: Any) -> None:
         _check_value(name, given.get(name, MISSING), given)
     for name, value in given.items():
         _check_value(name, value, given)
-    for name in ("model.kwargs", "loss.kwargs", *BY_NAME):
+    for name in ("model.kwargs", "loss.kwargs", *REQUIRED):
         _check_value(name, given.get(name, MISSING), given)
     _check_together(given)
 
@@ -384,22 +385,24 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def row_of(name: str, given: Mapping[str, Any]) -> Option | None:
     """The row of an option that is the experiment's, if there is one; `given` as from `flat`."""
-    whose = _whose(name, given)
-    return next((row for row in rows(name) if not row.of or any(who in row.of for who in whose)), None)
+    found = rows(name)
+    whose = _whose(name, given) if any(row.of for row in found) else []
+    return next((row for row in found if not row.of or any(who in row.of for who in whose)), None)
 
 
 def _whose(name: str, given: Mapping[str, Any]) -> list[Any]:
     """What may have the option: the experiment's loss, its detector and modality, or a stream of its detector."""
-    chosen = {choice: given.get(choice, rows(choice)[0].default) for choice in STREAMS.values()}
-    for stream, choice in STREAMS.items():
-        if name.startswith(f"{stream}."):
-            return [chosen[choice]]
     if name.startswith("loss.kwargs."):
         return [given.get("loss.name")]
+    for stream, choice in STREAMS.items():
+        if name.startswith(f"{stream}."):
+            return [given.get(choice, BY_NAME[choice][0].default)]
     model = given.get("model.name")
     modalities = [modality for modality, models in MODALITIES.items() if model in models]
-    seeing = [chosen["model.kwargs.picture"]] if modalities == ["av"] and name.startswith("augment.") else []
-    return [model, *modalities, *seeing]
+    if modalities != ["av"] or not name.startswith("augment."):
+        return [model, *modalities]
+    picture = "model.kwargs.picture"  # what it takes is what is made for it
+    return [model, *modalities, given.get(picture, BY_NAME[picture][0].default)]
 
 
 def _check_value(name: str, value: Any, given: Mapping[str, Any]) -> None:
