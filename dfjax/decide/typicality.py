@@ -318,9 +318,9 @@ def fit(
     order = thinned[np.argsort(held[thinned], kind="stable")]
     weights = weights[order] * len(order) / weights[order].sum()
     margin = _margin(np.concatenate(outside))
-    others = {} if held_back is None else held_back[1]  # of the same kind: what they have is typical as well
+    known: Mapping[str, np.ndarray] = {} if held_back is None else held_back[1]  # what these have is typical as well
     ranges = {
-        name: _range(column, np.concatenate([column, np.asarray(others.get(name, column[:0]))]), told(name), margin)
+        name: _range(column, np.concatenate([column, np.asarray(known.get(name, column[:0]))]), told(name), margin)
         for name, column in properties.items()
     }
     return Typicality(whole, held[order].astype(np.float32), weights.astype(np.float32), ranges, basis, alpha)
