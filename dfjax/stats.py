@@ -1,15 +1,19 @@
 """Real and fake, counted before and after preparation: splits, methods, ratio, independent groups, shortcuts.
 
+python -m dfjax.stats DATASETS --out counts                    # all that is in a folder, whatever it is called
 python -m dfjax.stats asvspoof2019_la --source ~/LA
-python -m dfjax.stats ~/tensorflow_datasets --plot counts.png
+python -m dfjax.stats ~/tensorflow_datasets --plot counts.png  # after preparation
 
 The unit is a clip: one file of the user. Frames and windows are counted as records, which are more of the
-same.
+same. Of a folder: datasets are found at most four levels down, by their layout; what cannot be used is a line each,
+and the exit code is 1 then.
 """
 
 import argparse
 import collections
+import dataclasses
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,12 +23,13 @@ from etils import epath
 from tensorflow_datasets.core.constants import DATA_DIR
 
 import data_builders
-from data_builders import indexing, preparing
+from data_builders import finding, indexing, preparing
 from dfjax.data import sources
 from dfjax.imbalance import balance
+from dfjax.planning import advice, costs
 from dfjax.records import FAKE, LABEL_NAMES, MEDIA, REAL, SPLITS, InputError
-from dfjax.reporting import audit, stats_view
-from dfjax.runtime import cli
+from dfjax.reporting import audit, stats_view, survey_view
+from dfjax.runtime import cli, files
 
 AUDITED = 1000  # clips whose headers or records the shortcut audit reads
 OF_SOURCE, PREPARED = "source", "prepared"
@@ -88,9 +93,16 @@ def _recommend(splits: dict[str, Any], modality: str) -> dict[str, Any] | None:
 
 
 def of_source(
-    name: str, source: epath.PathLike, config_name: str | None = None, audited: int = AUDITED
+    name: str,
+    source: epath.PathLike,
+    config_name: str | None = None,
+    audited: int = AUDITED,
+    *,
+    measured: bool = False,
 ) -> dict[str, Any]:
     """What a folder of the user's media holds; reads names, lists and the headers of `audited` clips.
+
+    If `measured`, it also decodes a few for `cost`, what preparation will take (see `planning.costs`).
 
     Raises:
       InputError: unknown names, or a folder without this dataset.
@@ -123,7 +135,7 @@ def of_source(
         "warnings": index.warnings,
         "recommendation": _recommend(splits, modality),
         "audit": _audit_headers(items, audited) if audited else None,
-    }
+    } | ({"cost": costs.preparation(items, builder.builder_config)} if measured else {})
 
 
 def _modality(config, item: indexing.Item) -> str:
@@ -247,15 +259,55 @@ def collect(
 
 
 def _collect_folder(folder: epath.Path, audited: int) -> list[dict[str, Any]]:
-    found = [of_prepared(path, audited) for path in prepared_below(folder)]
-    inside = {} if found else indexing.folders(folder)
-    found += [of_source(name, path, None, audited) for name, path in inside.items() if name in data_builders.DATASETS]
-    if not found:
+    if files.remote(folder):
+        return [of_prepared(path, audited) for path in prepared_below(folder)]
+    found = survey(folder, audited)
+    if not found["datasets"]:
+        why = f" ({'; '.join(found['problems'][:3])})" if found["problems"] else ""
         raise InputError(
-            f"{folder} holds no prepared dataset and no folder named like one of "
-            f"{sorted(data_builders.DATASETS)}; for media elsewhere give NAME --source DIR"
+            f"{folder} holds no prepared dataset and none of {sorted(data_builders.DATASETS)} at most "
+            f"{finding.DEPTH} levels down{why}; for media elsewhere give NAME --source DIR"
         )
-    return found
+    return found["datasets"]
+
+
+def survey(folder: epath.PathLike, audited: int = AUDITED, *, measured: bool = True) -> dict[str, Any]:
+    """Everything in a folder: datasets counted before or after preparation, archives, and what is wrong with any.
+
+    Args:
+      folder: a local one; see `data_builders.finding`.
+      audited: clips that the shortcut audit reads; 0 leaves it out.
+      measured: whether some files of each dataset are decoded, to say what its preparation will cost.
+
+    Returns:
+      root, datasets (as `of_source` and `of_prepared` count them; of those before preparation also `either`, `notes`,
+      `advice` and `cost`, see `planning`), archives, problems (a line each), tree (files and folders looked at).
+    """
+    found = finding.find(folder)
+    datasets, problems = [], list(found.problems)
+    for path in found.prepared:
+        try:
+            datasets.append(of_prepared(path, audited))
+        except InputError as error:
+            problems.append(str(error))
+    for one in found.usable:
+        try:
+            facts = of_source(one.dataset, one.source, one.config, audited, measured=measured)
+        except (InputError, OSError) as error:
+            problems.append(f"{one.dataset} in {one.folder}: {error}")
+            continue
+        if not (facts["splits"]["all"]["real"] and facts["splits"]["all"]["fake"]):
+            only = "real" if facts["splits"]["all"]["real"] else "fake"
+            problems.append(f"{one.dataset} in {one.folder}: all clips are {only}; both classes are needed")
+        datasets.append(facts | {"either": list(one.either), "notes": list(one.notes)})
+    for facts in datasets:
+        facts["advice"] = advice.advise(facts, datasets)
+    return {
+        "root": found.root,
+        "datasets": datasets,
+        "archives": [dataclasses.asdict(archive) for archive in found.archives],
+        "problems": problems,
+    }
 
 
 # ---- Command line ---------------------------------------------------------------------------------------
@@ -271,6 +323,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--audit", type=int, default=AUDITED, help="clips read by the shortcut audit (default 1000; 0: none)"
     )
+    result.add_argument("--out", help="of a folder: write stats.json, stats.md and stats.html, with bars, here")
     result.add_argument("--plot", help="write a bar chart to this PNG file")
     result.add_argument("--json", action="store_true", help="print one JSON object per dataset")
     return result
@@ -280,11 +333,37 @@ def main() -> None:
     """Counts and prints."""
     flags = parser().parse_args()
     absl.logging.set_verbosity(absl.logging.ERROR)  # TFDS's own lines; ours say what is going on
+    folder = epath.Path(flags.what).expanduser()
+    if flags.what not in data_builders.DATASETS and folder.is_dir() and not files.remote(folder):
+        _main_folder(flags, folder)
+        return
     found = collect(flags.what, flags.source, flags.data_dir, flags.config_name, flags.audit)
     for facts in found:
         print(json.dumps(facts, allow_nan=False) if flags.json else stats_view.describe(facts) + "\n")
     if flags.plot:
         stats_view.write(found, flags.plot)
+
+
+def _main_folder(flags: argparse.Namespace, folder: epath.Path) -> None:
+    """A line per dataset as JSON and a last one for the rest, or all in words; exit code 1 where something is wrong."""
+    found = survey(folder, flags.audit)
+    if flags.out:
+        survey_view.write(found, flags.out)
+    if flags.plot and found["datasets"]:
+        stats_view.write(found["datasets"], flags.plot)
+    if flags.json:
+        for facts in found["datasets"]:
+            print(json.dumps(facts, allow_nan=False))
+        print(json.dumps({key: found[key] for key in ("root", "archives", "problems")}, allow_nan=False))
+    else:
+        print(survey_view.markdown(found))
+    if not found["datasets"]:
+        raise InputError(
+            f"{folder} holds no dataset at most {finding.DEPTH} levels down; known are "
+            f"{sorted(data_builders.DATASETS)}, and your own {{real,fake}}"
+        )
+    if found["problems"]:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

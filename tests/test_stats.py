@@ -1,15 +1,19 @@
 """Counts before preparation equal counts after it; ratios, groups and exit codes are what they say."""
 
 import json
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+import data_builders
 from dfjax import prepare, stats
+from dfjax.planning import advice
 from dfjax.records import InputError
-from dfjax.reporting import audit, stats_view
+from dfjax.reporting import audit, stats_view, survey_view
+from experiments import benchmark
 from tests.data_builders import fixtures, trees
 
 
@@ -116,6 +120,57 @@ def test_one_record_per_clip_is_audited():
     few = audit.audit_records(records, labels, clips, clips, sample=20)
     assert (few["used"], few["real"], few["fake"]) == (20, 10, 10)
     assert few["notes"][0] == "20 of 40 clips were drawn at random"
+
+
+def test_a_folder_of_datasets_is_counted_and_what_is_wrong_is_a_line(folder, tmp_path, capsys, monkeypatch):
+    root = tmp_path / "user"
+    trees.asvspoof(root / "some name" / "LA")
+    trees.wavefake(root / "other")
+    shutil.copytree(folder, root / "mine")
+    trees.put(root / "closed", "Celeb-real/id0_0000.mp4")
+    found = stats.survey(root)
+    assert [(f["dataset"], f["advice"]["modality"]) for f in found["datasets"]] == [
+        ("folder_audio", "audio"),
+        ("wavefake", "audio"),
+        ("asvspoof2019_la", "audio"),
+    ]
+    assert found["problems"] == [f"celeb_df_v2 in {root / 'closed'}: incomplete, no Celeb-synthesis/"]
+    mine = found["datasets"][0]
+    assert mine["splits"]["train"]["real"] == 6 and mine["cost"]["records"] == 40 == mine["cost"]["files"]
+    assert mine["cost"]["seconds"] > 0 and mine["cost"]["disk"] > 40 * 16_000
+    assert mine["advice"]["another"] and "10 independent" not in str(mine["advice"]["reasons"])
+    assert mine["advice"]["which"] == "wavefake, which is here"
+    assert mine["advice"]["command"].endswith(f"benchmark.py:audio+folder_audio+plain --source {root / 'mine'}")
+    survey_view.write(found, tmp_path / "out")
+    text, page = ((tmp_path / "out" / f"stats.{end}").read_text() for end in ("md", "html"))
+    assert json.loads((tmp_path / "out" / "stats.json").read_text()) == found
+    for word in ("wavefake", "strategy: plain", "Left out", "no Celeb-synthesis/", "benchmark.py:audio+wavefake+plain"):
+        assert word in text and word in page, word
+    assert page.count("<svg") == sum(len(f["splits"]) for f in found["datasets"]) and "http" not in page
+    monkeypatch.setattr(sys, "argv", ["dfjax.stats", str(root), "--json"])
+    with pytest.raises(SystemExit) as ended:
+        stats.main()
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert ended.value.code == 1 and len(lines) == 3 and json.loads(last)["problems"] == found["problems"]
+
+
+def test_one_class_is_a_line(tmp_path):
+    trees.put(tmp_path / "x", "DFD_original sequences/01__kitchen_pan.mp4", "DFD_manipulated_sequences/notes.mp4")
+    found = stats.survey(tmp_path, 0)
+    assert found["problems"] == [f"dfd in {tmp_path / 'x'}: all clips are real; both classes are needed"]
+    assert found["datasets"][0]["advice"]["reasons"] == ["no fake to train on"]
+
+
+@pytest.mark.parametrize("name", data_builders.DATASETS)
+def test_every_dataset_has_a_modality_and_its_experiment_exists(name):
+    """The experiment that is advised can be loaded, and takes what the builder makes."""
+    for config in data_builders.load(name).BUILDER_CONFIGS or [None]:
+        if config is not None and getattr(config, "modality", "") == "index":
+            continue
+        kind = advice.modality_of(name, config and config.name)
+        made = getattr(config, "modality", None) or data_builders.load(name).MODALITY
+        assert {"video": "image"}.get(kind, kind) == {"video": "image"}.get(made, made), config and config.name
+    assert benchmark.get_config(f"{kind}+{name}+plain").data.dataset == name
 
 
 def test_command_line(folder, tmp_path):

@@ -33,7 +33,7 @@ def index(source: epath.PathLike, *, protocol: str = "official") -> Index:
         clips so that nobody, neither target nor source of a face, is in two splits.
 
     Raises:
-      InputError: no such layout, or under 'official' no test list.
+      InputError: no such layout, or under 'official' a test list that cannot be right.
     """
     splitting.check_one_of("protocol", protocol, PROTOCOLS)
     root = indexing.find_root(source, lambda inside: {"celeb-real", "celeb-synthesis"} <= set(inside))
@@ -79,12 +79,13 @@ def _key(folder: str, stem: str) -> tuple[str, str]:
     return folder.lower(), stem
 
 
-def _split_officially(root, source, result: Index) -> None:
-    """Test as listed; validation out of the rest, by target identity."""
-    path = splitting.find_file(TEST_LIST, [root, root.parent, source])
-    if path is None:
-        raise InputError(f"{TEST_LIST} not found in {root}; it comes with {TEST_LIST_FROM}")
-    listed: dict[tuple[str, str], bool] = {}  # (class folder, video) -> says the list that it is real
+def read_list(path: epath.Path) -> set[tuple[str, str]]:
+    """The (class folder in lower case, video) that a test list names. The published list lies beside this file.
+
+    Raises:
+      InputError: it is no such list, or its labels contradict the folders.
+    """
+    listed: dict[tuple[str, str], bool] = {}  # -> says the list that it is real
     for line in splitting.read_lines(path):
         flag, _, name = line.partition(" ")
         folder, _, file = name.strip().partition("/")
@@ -94,11 +95,21 @@ def _split_officially(root, source, result: Index) -> None:
     contradict = [key for key, real in listed.items() if real != (CLASSES[key[0]] == REAL)]
     if contradict:
         raise InputError(
-            f"{path}: {len(contradict)} labels contradict their folder (1 is real, 0 fake); use the list of "
-            f"{TEST_LIST_FROM}"
+            f"{path}: {len(contradict)} labels contradict their folder (1 is real, 0 fake); remove it, or use the list "
+            f"of {TEST_LIST_FROM}"
         )
+    return set(listed)
+
+
+def _split_officially(root, source, result: Index) -> None:
+    """Test as listed; validation out of the rest, by target identity."""
+    published = epath.Path(__file__).parent / TEST_LIST
+    path = splitting.find_file(TEST_LIST, [root, root.parent, source]) or published
+    listed = read_list(path)
+    if different := len(listed ^ read_list(published)):
+        result.warnings.append(f"{path} differs from the published list in {different} videos; it is used as it is")
     keys = {item.id: _key(item.id.split("/")[0], _video(item)) for item in result.items}
-    absent = sorted(set(listed) - set(keys.values()))
+    absent = sorted(listed - set(keys.values()))
     result.skipped += [(f"{folder}/{stem}", f"in {TEST_LIST} but not on disk") for folder, stem in absent]
     items = [dataclasses.replace(item, split="test" if keys[item.id] in listed else "train") for item in result.items]
     result.items = sorted(splitting.carve_validation(items), key=lambda item: item.id)
@@ -150,7 +161,7 @@ class Builder(preparing.MediaBuilder):
     RELEASE_NOTES = {"1.0.0": "First release."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Ask for access with the form at github.com/yuezunli/celeb-deepfakeforensics; expected are "
-        "Celeb-real/, YouTube-real/, Celeb-synthesis/ and List_of_testing_videos.txt."
+        "Celeb-real/, YouTube-real/ and Celeb-synthesis/."
     )
     BUILDER_CONFIGS = [
         preparing.MediaConfig(

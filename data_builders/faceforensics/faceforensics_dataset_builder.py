@@ -53,7 +53,7 @@ def index(
       methods: 'all', 'four' (without FaceShifter) or the name of one.
 
     Raises:
-      InputError: no such layout, no originals, a missing or contradictory list, an unknown name.
+      InputError: no such layout, no originals, a contradictory list, an unknown name.
     """
     splitting.check_one_of("protocol", protocol, PROTOCOLS)
     splitting.check_one_of("compression", compression, tuple(COMPRESSIONS))
@@ -65,9 +65,10 @@ def index(
             f"no FaceForensics++ in {source}: expected original_sequences/ and manipulated_sequences/, "
             "or original/ beside Deepfakes/, at most 3 folders down"
         )
-    split_of = read_lists([source, root, *(root / name for name in ("splits", "dataset/splits", "csv"))])
+    places = [source, root, *(root / name for name in ("splits", "dataset/splits", "csv"))]
+    split_of, told = read_lists(places)
     variant, classes, found = _classes(root, compression, METHOD_SETS[methods])
-    result = Index("faceforensics", variant, [], warnings=found)
+    result = Index("faceforensics", variant, [], warnings=[*told, *found])
     groups = _groups(split_of, protocol)
     kinds: dict[str, str] = {}
     for method, folder in classes.items():
@@ -94,31 +95,40 @@ def _is_root(inside: dict[str, epath.Path]) -> bool:
     return flat or ("original_sequences" in inside and "manipulated_sequences" in inside)
 
 
-def read_lists(places: list[epath.Path]) -> dict[str, tuple[str, str, str]]:
-    """Maps the id of an original to its split and the two ids of its pair.
+def read_lists(places: list[epath.Path]) -> tuple[dict[str, tuple[str, str, str]], list[str]]:
+    """Maps the id of an original to its split and the two ids of its pair; and says where lists are not the published.
+
+    The published lists lie beside this file. Lists of the user hold instead, where there are any.
 
     Raises:
-      InputError: a list is missing or malformed, or an id is in two pairs.
+      InputError: a list is malformed, or an id is in two pairs.
     """
     pairs: dict[str, tuple[str, str, str]] = {}
+    warnings = []
     for name, (split, count) in LISTS.items():
-        path = splitting.find_file(name, places)
-        if path is None:
-            raise InputError(f"{name} not found in {places[1]} or its splits/ folder; copy it from {LISTS_FROM}")
-        try:
-            content = [tuple(pair) for pair in json.loads(path.read_text())]
-            # ids stay text: int("003") would name no file
-            valid = all(isinstance(i, str) and re.fullmatch(r"\d{3}", i) for a, b in content for i in (a, b))
-        except (ValueError, TypeError):
-            valid = False
-        if not valid or len(content) != count:
-            raise InputError(f'{path}: expected {count} pairs like ["071", "054"]; copy it from {LISTS_FROM}')
+        published = epath.Path(__file__).parent / name
+        path = splitting.find_file(name, places) or published
+        content = _read_list(path, count)
+        if different := len(set(content) ^ set(_read_list(published, count))):
+            warnings.append(f"{path} differs from the published list in {different} pairs; it is used as it is")
         for a, b in content:
             for id_ in (a, b):
                 if id_ in pairs:
                     raise InputError(f"{path}: {id_} is in two pairs; copy the three lists from {LISTS_FROM}")
                 pairs[id_] = (split, a, b)
-    return pairs
+    return pairs, warnings
+
+
+def _read_list(path: epath.Path, count: int) -> list[tuple[str, str]]:
+    try:
+        content = [tuple(pair) for pair in json.loads(path.read_text())]
+        # ids stay text: int("003") would name no file
+        valid = all(isinstance(i, str) and re.fullmatch(r"\d{3}", i) for a, b in content for i in (a, b))
+    except (ValueError, TypeError):
+        valid = False
+    if not valid or len(content) != count:
+        raise InputError(f'{path}: expected {count} pairs like ["071", "054"]; remove it, or copy it from {LISTS_FROM}')
+    return content
 
 
 def _groups(split_of: dict[str, tuple[str, str, str]], protocol: str) -> dict[str, str]:
@@ -196,7 +206,7 @@ class Builder(preparing.MediaBuilder):
     RELEASE_NOTES = {"1.0.0": "First release."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Ask for access with the form at github.com/ondyari/FaceForensics and run the script that is sent to "
-        "you; copy train.json, val.json and test.json from dataset/splits/ there beside the media. Expected "
+        "you, or unpack xdxd003/ff-c23 from Kaggle. Expected "
         "are original_sequences/youtube/<compression>/videos/ and manipulated_sequences/<method>/..., or the "
         "flat original/, Deepfakes/, ... of the Kaggle copy."
     )

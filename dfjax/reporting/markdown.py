@@ -45,3 +45,27 @@ def number(estimate: dict) -> str:
 def points(change: float) -> str:
     """A difference of shares in percentage points, signed."""
     return f"{100 * change:+.1f}"
+
+
+def duration(seconds: float | int | None) -> str:
+    """'40 s', '12 min', '3.5 h' or '2.1 days'."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    for unit, length, below in (("min", 60, 90), ("h", 3600, 48)):
+        if seconds < below * length:
+            value = seconds / length
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+    return f"{seconds / 86400:.1f} days"
+
+
+def size(count: float | int | None) -> str:
+    """'3.2 MB', '14 GB': bytes, in powers of 1,000."""
+    if count is None:
+        return "unknown"
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.1f} {unit}" if 0 < count < 10 and unit != "B" else f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

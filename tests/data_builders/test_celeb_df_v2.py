@@ -1,5 +1,8 @@
 """Celeb-DF v2: the inverted list, the identities, the layouts."""
 
+import hashlib
+import pathlib
+
 import pytest
 
 from data_builders import indexing, splitting
@@ -56,9 +59,6 @@ def test_lists_that_cannot_be_right(tmp_path):
     path.write_text("id,label\n")
     with pytest.raises(InputError, match="expected lines like '1 YouTube-real/00170.mp4'"):
         celeb.index(tmp_path)
-    path.unlink()
-    with pytest.raises(InputError, match="List_of_testing_videos.txt not found .*github.com/yuezunli"):
-        celeb.index(tmp_path)
     with pytest.raises(InputError, match="no Celeb-DF v2"):
         celeb.index(tmp_path / "Celeb-real")
     (tmp_path / "celeb-real").mkdir()
@@ -67,18 +67,19 @@ def test_lists_that_cannot_be_right(tmp_path):
 
 
 def test_published_list(tmp_path):
-    """178 real and 340 fake, the right way round; 234 fakes made from a clip outside the list."""
-    if not trees.LISTS.is_dir():
-        pytest.skip("the published list is not beside the checkout")
-    text = (trees.LISTS / "celeb_df_v2_List_of_testing_videos.txt").read_text()
+    """It comes with the builder: 178 real and 340 fake, the right way round; 234 fakes made from a clip outside it."""
+    text = (pathlib.Path(celeb.__file__).parent / celeb.TEST_LIST).read_text()
     assert not text.endswith("\n")
-    trees.put(tmp_path, celeb.TEST_LIST, data=text.encode())
+    assert hashlib.sha256(text.encode()).hexdigest().startswith("07063d46206e011a")
     trees.put(tmp_path, *(line.split(" ", 1)[1] for line in text.splitlines()))
     trees.put(tmp_path, *(f"Celeb-real/id{i}_9999.mp4" for i in range(20)))
     index = celeb.index(tmp_path)
     counts = splitting.tally(index.items)
     assert (counts["test", 0], counts["test", 1]) == (178, 340)
     assert any("234 of 340 test fakes" in line for line in index.warnings)
+    assert not any("differs from the published" in line for line in index.warnings)
+    trees.put(tmp_path, celeb.TEST_LIST, data=text.rpartition("\n")[0].encode())  # as read with one line lost
+    assert any("differs from the published list in 1 videos" in line for line in celeb.index(tmp_path).warnings)
     disjoint = celeb.index(tmp_path, protocol="disjoint")
     indexing.check_disjoint(disjoint)
     assert disjoint.dropped == []  # the listed fakes fall into four closed circles

@@ -1,6 +1,8 @@
 """For every dataset: nothing straddles splits, leaks are caught, the index is reproducible, it builds."""
 
+import contextlib
 import dataclasses
+import os
 import random
 
 import pytest
@@ -62,7 +64,17 @@ def test_the_order_of_the_file_system_does_not_matter(name, tmp_path, monkeypatc
         random.Random(1).shuffle(paths)
         return iter(paths)
 
+    scan = os.scandir
+
+    @contextlib.contextmanager
+    def shuffled_scan(path):
+        with scan(path) as entries:
+            entries = list(entries)
+        random.Random(2).shuffle(entries)
+        yield iter(entries)
+
     monkeypatch.setattr(type(indexing.epath.Path(tmp_path)), "iterdir", shuffled)
+    monkeypatch.setattr(indexing.os, "scandir", shuffled_scan)
     again = build(name, tmp_path / "media", tmp_path).load_index()
     assert again.items == first.items and sorted(again.dropped) == sorted(first.dropped)
 

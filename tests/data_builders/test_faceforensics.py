@@ -1,6 +1,7 @@
 """FaceForensics++: layouts, the published lists, and what 'disjoint' takes out of them."""
 
 import collections
+import hashlib
 import json
 import pathlib
 
@@ -10,6 +11,8 @@ from data_builders import splitting
 from data_builders.faceforensics import faceforensics_dataset_builder as ff
 from dfjax.records import InputError
 from tests.data_builders import trees
+
+PUBLISHED = pathlib.Path(ff.__file__).parent
 
 
 def test_official_tree(tmp_path):
@@ -91,26 +94,29 @@ def test_missing_and_broken_lists(tmp_path):
     path.write_text(json.dumps([*pairs[:-1], ["071", "055"]]))
     with pytest.raises(InputError, match="071 is in two pairs"):
         ff.index(tmp_path)
-    path.unlink()
-    with pytest.raises(InputError, match="val.json not found .* github.com/ondyari/FaceForensics"):
-        ff.index(tmp_path)
     with pytest.raises(InputError, match="no FaceForensics"):
         ff.index(tmp_path / "splits")
 
 
 @pytest.fixture
 def full(tmp_path):
-    """All names of the official tree at c23 with the published lists."""
-    if not trees.LISTS.is_dir():
-        pytest.skip("the published lists are not beside the checkout")
-    for name in ff.LISTS:
-        trees.put(tmp_path, name, data=(trees.LISTS / name).read_bytes())
+    """All names of the official tree at c23; the published lists come with the builder."""
     videos = tmp_path / "original_sequences/youtube/c23/videos"
     trees.put(videos, *(f"{i:03d}.mp4" for i in range(1000)))
     for name in ff.LISTS:
-        for a, b in json.loads((trees.LISTS / name).read_text()):
+        for a, b in json.loads((PUBLISHED / name).read_text()):
             trees.put(tmp_path / "manipulated_sequences/Deepfakes/c23/videos", f"{a}_{b}.mp4", f"{b}_{a}.mp4")
     return tmp_path
+
+
+def test_the_lists_that_come_along_are_the_published_ones(tmp_path):
+    digests = {"train.json": "e59386911255e6fb", "val.json": "b48cc511f66938e0", "test.json": "886f5a0da623c258"}
+    for name, digest in digests.items():
+        assert hashlib.sha256((PUBLISHED / name).read_bytes()).hexdigest().startswith(digest)
+    pairs, warnings = ff.read_lists([tmp_path])
+    assert sorted(pairs) == [f"{i:03d}" for i in range(1000)] and not warnings
+    trees.ff_lists(tmp_path)  # the user's own hold, and are named
+    assert any("train.json differs from the published list" in line for line in ff.read_lists([tmp_path])[1])
 
 
 def test_published_lists_give_720_140_140(full):

@@ -1,0 +1,71 @@
+"""What preparing and training will take on this machine, from measurements of seconds: time, memory, disk.
+
+A prediction has a part that every job pays (start, compilation, report) and a part that grows with files, steps or
+records. Both are measured: by a small run on made clips, once for each modality and kept in a file, and by decoding
+some of a dataset's own files.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from data_builders import configs, workers
+from data_builders.indexing import Item
+from dfjax.media.decoding import safely
+
+SECONDS = 1.5  # that decoding files of a dataset may take
+BASE_MEMORY = 600 << 20  # bytes of a process that has imported everything
+WORKER_MEMORY = 150 << 20  # bytes of a process that decodes
+
+
+def preparation(items: Sequence[Item], config: configs.MediaConfig, *, seconds: float = SECONDS) -> dict[str, Any]:
+    """What preparing a dataset will take, by decoding some of its files, evenly spread, in this process.
+
+    Args:
+      items: the files.
+      config: what is made of them.
+      seconds: after which no other file is begun.
+
+    Returns:
+      files, sampled, unreadable (of those sampled), each (seconds of one file on one core), seconds (of all on all
+      cores, without what every job pays), records, disk (bytes of the records; twice that while they are made) and
+      memory (bytes at most). All but files and sampled are None where no file of the sample could be decoded.
+    """
+    options = {name: getattr(config, name) for name in configs.CROP_OPTIONS} | {"face_model": None, "detector": "haar"}
+    began, took, sizes, counts, unreadable = time.perf_counter(), [], [], [], 0
+    for item in spread(items):
+        if took and time.perf_counter() - began > seconds:
+            break
+        start = time.perf_counter()
+        result, why = safely(item.path, config.modality, options)
+        if why:
+            unreadable += 1
+            if unreadable > 20 and not took:
+                break
+            continue
+        took.append(time.perf_counter() - start)
+        sizes.append(sum(payload(record) for record in result["records"]))
+        counts.append(len(result["records"]))
+    found: dict[str, Any] = {"files": len(items), "sampled": len(took) + unreadable, "unreadable": unreadable}
+    if not took:
+        return found | dict.fromkeys(("each", "seconds", "records", "disk", "memory"))
+    took = took[1:] or took  # the first file pays for the decoder's start
+    usable = len(items) * len(sizes) / found["sampled"]
+    each, cores = float(np.mean(took)), max(workers.cores(), 1)
+    memory = BASE_MEMORY + cores * (WORKER_MEMORY + 4 * max(sizes))
+    disk = {"records": round(usable * np.mean(counts)), "disk": round(usable * np.mean(sizes)), "memory": memory}
+    return found | {"each": each, "seconds": usable * each / cores} | disk
+
+
+def spread(items: Sequence[Item]) -> list[Item]:
+    """Up to 200 items, evenly spread, in an order in which any beginning is spread, too."""
+    rows = np.unique(np.linspace(0, len(items) - 1, min(200, len(items))).astype(int))
+    return [items[i] for i in np.random.default_rng(0).permutation(rows)]
+
+
+def payload(record: dict[str, Any]) -> int:
+    """Bytes of a record's media."""
+    audio = record["audio"].nbytes if "audio" in record else 0
+    return audio + len(record.get("image", b"")) + 200
