@@ -146,7 +146,7 @@ def test_a_folder_of_datasets_is_counted_and_what_is_wrong_is_a_line(folder, tmp
     assert json.loads((tmp_path / "out" / "stats.json").read_text()) == found
     for word in ("wavefake", "strategy: plain", "Left out", "no Celeb-synthesis/", "benchmark.py:audio+wavefake+plain"):
         assert word in text and word in page, word
-    assert page.count("<svg") == sum(len(f["splits"]) for f in found["datasets"]) and "http" not in page
+    assert page.count("<svg") == sum(len(f["splits"]) for f in found["datasets"]) and "://" not in page
     monkeypatch.setattr(sys, "argv", ["dfjax.stats", str(root), "--json"])
     with pytest.raises(SystemExit) as ended:
         stats.main()
