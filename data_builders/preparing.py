@@ -27,10 +27,11 @@ import tensorflow_datasets as tfds
 import tqdm
 from etils import epath
 
-from data_builders import configs, decoding, indexing, workers
+from data_builders import configs, decoding, indexing
 from data_builders.configs import MediaConfig as MediaConfig
 from dfjax.media.decoding import decode_item, safely
 from dfjax.records import LABEL_NAMES, SPLITS, TEXT_FIELDS, InputError, features
+from dfjax.runtime import workers
 
 MODALITIES = ("audio", "image", "video", "av", "index")
 SECONDS = 60.0  # an item may take this long ...

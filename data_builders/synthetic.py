@@ -14,8 +14,9 @@ import tensorflow_datasets as tfds
 import tqdm
 from etils import epath
 
-from data_builders import preparing, workers
+from data_builders import preparing
 from dfjax.records import SPLITS, TEXT_FIELDS, features
+from dfjax.runtime import workers
 
 
 class SyntheticBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):

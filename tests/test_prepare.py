@@ -14,11 +14,12 @@ import pytest
 import tensorflow_datasets as tfds
 from etils import epath
 
-from data_builders import decoding, workers
+from data_builders import decoding
 from dfjax import prepare
 from dfjax.media import audio
 from dfjax.media import decoding as media_decoding
 from dfjax.records import MAX_SAMPLES, InputError
+from dfjax.runtime import workers
 from tests.data_builders import fixtures
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

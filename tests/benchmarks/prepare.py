@@ -13,10 +13,11 @@ import time
 
 from etils import epath
 
-from data_builders import preparing, workers
+from data_builders import preparing
 from data_builders.folder_image.folder_image_dataset_builder import index
 from dfjax import prepare
 from dfjax.media import faces, video
+from dfjax.runtime import workers
 
 ROUNDS = 3
 FRAMES = 32

@@ -6,7 +6,8 @@ import time
 import numpy as np
 from etils import epath
 
-from data_builders import decoding, workers
+from data_builders import decoding
+from dfjax.runtime import workers
 from tests.data_builders import fixtures
 
 KINDS = ("wav", "flac", "ogg", "mp3", "m4a", "jpg", "png", "webp", "bmp", "mp4", "mkv", "avi", "mpg", "gif", "mov")

@@ -59,9 +59,10 @@ def run(function: str, tasks: Iterable[tuple[Any, tuple, float]], jobs: int) -> 
                 worker = workers[pipe]
                 if (outcome := worker.take()) is None:
                     continue
-                yield outcome
+                # the next task first: the caller may take its time with what is yielded
                 if not worker.alive or not worker.give(next(tasks, None)):
                     workers.pop(pipe).close()
+                yield outcome
     finally:
         for worker in workers.values():
             worker.close()
@@ -73,7 +74,7 @@ class _Worker:
     def __init__(self, function: str, task: tuple[Any, tuple, float]):
         self.pipe, child = multiprocessing.connection.Pipe()
         self.log = tempfile.TemporaryFile()
-        code = f"from data_builders import workers; workers.serve({child.fileno()}, {function!r})"
+        code = f"from dfjax.runtime import workers; workers.serve({child.fileno()}, {function!r})"
         self.process = subprocess.Popen(
             [sys.executable, "-c", code],
             pass_fds=[child.fileno()],
