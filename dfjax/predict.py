@@ -3,6 +3,11 @@
 python -m dfjax.predict voicemail.mp3
 python -m dfjax.predict --workdir runs/audio_focal voicemail.mp3 interviews/
 python -m dfjax.predict --workdir runs/image_focal --heatmap maps --timeline plots portrait.jpg interview.mp4
+find /archive -name '*.wav' | python -m dfjax.predict --output verdicts.jsonl -
+
+Files are decoded by worker processes and scored in batches that are filled across files; the verdict on a file is
+the same to the last bit whether it is judged alone or among a million. With --output the same command continues a run
+that was killed: no file is judged twice and none is lost.
 
 A file unlike what the run was trained on is `uncertain`, with the reasons, and the exit status is 3 then.
 
@@ -11,23 +16,24 @@ one does both and prints the logits of picture and sound by themselves, too.
 """
 
 import argparse
+import collections
 import io
 import json
+import os
 import pathlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from dfjax.data.resident import decode_image
 from dfjax.inference import heatmap
 from dfjax.inference.detector import UNCERTAIN, Detector, load
 from dfjax.media import images
 from dfjax.records import InputError
-from dfjax.reporting import figures
-from dfjax.runtime import cli, process
+from dfjax.reporting import figures, verdicts
+from dfjax.runtime import cli, process, progress
 
 UNSURE = 3  # exit status where a verdict is uncertain
 BARS = "▁▂▃▄▅▆▇█"
@@ -41,7 +47,7 @@ WANTED = {
 def heat_png(detector: Detector, path: pathlib.Path, result: dict) -> bytes:
     """The most suspicious face of a file beside the same face under the heat map, as PNG."""
     worst = int(np.argmax([frame["score"] for frame in result["frames"]]))
-    face = decode_image(detector.cut_out(path)["records"][worst]["image"], detector.model.size)
+    face = images.fitted(detector.cut_out(path)["records"][worst]["image"], detector.model.size)
     heat = np.asarray(detector.heat(face[None].astype(np.float32) / 255))[0]
     return images.encode(np.concatenate([face, heatmap.overlay(face, heat)], axis=1), "png")
 
@@ -70,20 +76,62 @@ def scores_of(result: dict) -> list[float]:
     return [part["score"] for part in result.get("windows") or result["frames"]]
 
 
-def files(paths: list[str]) -> Iterator[pathlib.Path]:
-    """The files named, and all below the folders named, sorted, without hidden ones.
+def files(paths: Iterable[str], lists: Iterable[str] = ()) -> Iterator[str]:
+    """The files named or listed, and all below the folders among them, sorted, without hidden ones.
+
+    Nothing is kept but the names in one folder and in those above it.
+
+    Args:
+      paths: of files and folders; '-' stands for the lines of standard input.
+      lists: text files of paths, one a line.
 
     Raises:
-      InputError: a path does not exist.
+      InputError: a path or a list does not exist, or a folder cannot be read. A file that a list names need not exist:
+        it comes out as one that cannot be judged.
     """
     for text in paths:
-        path = pathlib.Path(text)
-        if not path.exists():
-            raise InputError(f"{text} does not exist; give media files or folders")
-        if path.is_dir():
-            yield from sorted(found for found in path.rglob("*") if found.is_file() and not found.name.startswith("."))
+        if text == "-":
+            yield from _listed(sys.stdin.buffer)
+        elif os.path.exists(text):
+            yield from _below(text)
         else:
-            yield path
+            raise InputError(f"{text} does not exist; give media files or folders")
+    for name in lists:
+        try:
+            with open(name, "rb") as file:
+                yield from _listed(file)
+        except OSError as error:
+            raise InputError(f"--files {name} cannot be read: {error.strerror}; give a text file of paths") from error
+
+
+def _listed(lines: Iterable[bytes]) -> Iterator[str]:
+    for line in lines:
+        if name := os.fsdecode(line.rstrip(b"\r\n")):
+            yield from _below(name)
+
+
+def _below(path: str) -> Iterator[str]:
+    """A file itself; the files of a folder, depth first, each folder in the order of its names."""
+    path = str(pathlib.Path(path))
+    if not os.path.isdir(path):
+        yield path
+        return
+    try:
+        with os.scandir(path) as entries:
+            found = sorted((e.name, e.is_dir(follow_symlinks=False)) for e in entries)
+    except OSError as error:
+        raise InputError(f"{path} cannot be listed: {error.strerror}; give its files, or permission") from error
+    for name, is_folder in found:
+        inner = os.path.join(path, name)
+        if is_folder:
+            yield from _below(inner)
+        elif not name.startswith(".") and os.path.isfile(inner):
+            yield inner
+
+
+def shown(text: object) -> str:
+    """A file's name for a terminal: one line, nothing that moves the cursor, bytes that are no text as '?'."""
+    return "".join(c if c.isprintable() else "?" for c in str(text))
 
 
 def bars(values: list[float], low: float, high: float) -> str:
@@ -94,11 +142,11 @@ def bars(values: list[float], low: float, high: float) -> str:
 
 def line(result: dict) -> str:
     """A verdict on one line: probability, time line, spread, the logits of parts, the file, why it is uncertain."""
-    shown = bars(scores_of(result), result["threshold"] - 4, result["threshold"] + 4)
-    shown += "" if result["spread"] is None else f"  ±{result['spread']:.1f}"
-    shown += "".join(f"  {part} {logit:+.1f}" for part, logit in result.get("parts", {}).items())
+    along = bars(scores_of(result), result["threshold"] - 4, result["threshold"] + 4)
+    along += "" if result["spread"] is None else f"  ±{result['spread']:.1f}"
+    along += "".join(f"  {part} {logit:+.1f}" for part, logit in result.get("parts", {}).items())
     reasons = "".join(f"  ({reason})" for reason in result["reasons"])
-    return f"{result['verdict']:<9}{result['probability']:6.1%} fake  {shown}  {result['file']}{reasons}"
+    return f"{result['verdict']:<9}{result['probability']:6.1%} fake  {along}  {shown(result['file'])}{reasons}"
 
 
 def _write_picture(folder: str | pathlib.Path, suffix: str, path: pathlib.Path, png: bytes) -> None:
@@ -113,9 +161,11 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m dfjax.predict",
         description="Verdicts for media files: fake, real, or uncertain with the reasons.",
         epilog="Exit status: 0 if every file judged got a verdict, 3 if some are uncertain, 2 after a mistake or if no "
-        "file could be judged, 130 after Ctrl-C. Files that cannot be read are named and change nothing of it.",
+        "file could be judged, 130 after Ctrl-C. Files that cannot be read are named, with the reason, and change "
+        "nothing of it. With --output it is of all rows of the table, those of earlier runs too.",
     )
-    result.add_argument("paths", nargs="+", metavar="PATH", help="media files or folders")
+    result.add_argument("paths", nargs="*", metavar="PATH", help="media files or folders; '-': read them from stdin")
+    result.add_argument("--files", metavar="LIST", help="text file of paths, one a line, to be judged as well")
     result.add_argument("--workdir", help="a finished run (default: the detector of speech that comes with dfjax)")
     result.add_argument("--heatmap", metavar="DIR", help="write where each file's most suspicious face looks fake")
     result.add_argument("--timeline", metavar="DIR", help="write a plot of score over time per file")
@@ -123,40 +173,90 @@ def parser() -> argparse.ArgumentParser:
         "--overlap", type=float, default=0.0, help="share that the windows of a recording have in common"
     )
     result.add_argument("--face_model", help="YuNet .onnx file, if the training faces were found by it")
-    result.add_argument("--json", action="store_true", help="one JSON object per file")
+    result.add_argument(
+        "--output",
+        metavar="TABLE",
+        help="write verdicts to a .jsonl, .csv or .parquet file as they come; after a kill the same command continues",
+    )
+    result.add_argument("--jobs", type=int, help="processes that decode (default one per core, none for a few files)")
+    result.add_argument("--json", action="store_true", help="one JSON object per file; of --output one in the end")
     return result
 
 
 def main() -> None:
-    """Prints one verdict per file; exits 3 when some are uncertain, 2 when none could be judged."""
+    """Prints or writes one verdict per file; exits 3 when some are uncertain, 2 when none could be judged."""
     flags = parser().parse_args()
     process.check_alone("dfjax.predict")
     process.use_all_cores()
-    if not 0 <= flags.overlap <= 0.9:
-        raise InputError(f"--overlap {flags.overlap}: expected a share from 0 to 0.9")
-    paths = list(files(flags.paths))
+    _check(flags)
+    lists = [flags.files] if flags.files else []
+    given = "-" in flags.paths  # what comes through a pipe can be read once only
+    total = None if given else sum(1 for _ in files(flags.paths, lists))
     detector = load(flags.workdir, flags.face_model)
     if flags.heatmap and detector.model.modality == "audio":
         raise InputError("--heatmap is for detectors of faces; --timeline shows where in a recording the score is high")
-    judged, uncertain = 0, False
-    for path, result in zip(paths, detector.many(paths, overlap=flags.overlap), strict=True):
-        if "skipped" not in result:
-            judged += 1
-            uncertain |= result["verdict"] == UNCERTAIN
-            if flags.heatmap:
-                _write_picture(flags.heatmap, "heatmap", path, heat_png(detector, path, result))
-            if flags.timeline:
-                _write_picture(flags.timeline, "timeline", path, timeline_png(result))
-        if flags.json:
-            print(json.dumps(result, allow_nan=False), flush=True)
-        elif "skipped" in result:
-            print(f"{path}: skipped, {result['skipped']}", file=sys.stderr)
-        else:
-            print(line(result), flush=True)
-    if not judged:
-        raise InputError(f"none of {len(paths)} files could be judged; expected {WANTED[detector.model.modality]}")
-    if uncertain:
+    if flags.output:
+        counts = write_table(flags, detector, files(flags.paths, lists), total)
+    else:
+        counts = collections.Counter()
+        for result in detector.many(files(flags.paths, lists), overlap=flags.overlap, jobs=flags.jobs):
+            counts[result.get("verdict", verdicts.SKIPPED)] += 1
+            _draw(flags, detector, result)
+            if flags.json:
+                print(json.dumps(result, allow_nan=False), flush=True)
+            elif "skipped" in result:
+                print(f"{shown(result['file'])}: skipped, {shown(result['skipped'])}", file=sys.stderr)
+            else:
+                print(line(result), flush=True)
+    if not counts.total() - counts[verdicts.SKIPPED]:
+        wanted = WANTED[detector.model.modality]
+        raise InputError(f"none of {counts.total()} files could be judged; expected {wanted}")
+    if counts[UNCERTAIN]:
         sys.exit(UNSURE)
+
+
+def write_table(
+    flags: argparse.Namespace, detector: Detector, paths: Iterable[str], total: int | None
+) -> collections.Counter[str]:
+    """Judges what the table has not yet, each row written as soon as it is known; returns all rows by verdict."""
+    with verdicts.Table(flags.output, detector.name(flags.overlap)) as table:
+        words = {"hidden": False, "what": "judge", "unit": "file"}
+        with progress.progress_bar(total, len(table), **words) as bar:
+            new = (path for path in paths if table.take(path))
+            for _, result in detector.unordered(new, overlap=flags.overlap, jobs=flags.jobs):
+                _draw(flags, detector, result)
+                table.write(result)
+                bar.update()
+        table.finish()
+        counts = table.counts
+    if flags.json:
+        print(json.dumps({"output": flags.output, **counts}))
+    else:
+        told = ", ".join(f"{counts[name]:,} {name}" for name in ("fake", "real", UNCERTAIN, verdicts.SKIPPED))
+        print(f"{counts.total():,} files in {flags.output}: {told}")
+    return counts
+
+
+def _check(flags: argparse.Namespace) -> None:
+    if not 0 <= flags.overlap <= 0.9:
+        raise InputError(f"--overlap {flags.overlap}: expected a share from 0 to 0.9")
+    if flags.jobs is not None and flags.jobs < 0:
+        raise InputError(f"--jobs {flags.jobs}: expected 0 or more processes")
+    if not flags.paths and not flags.files:
+        raise InputError("no files given; expected media files, folders, '-' or --files LIST")
+    if flags.output:
+        verdicts.check(flags.output)
+
+
+def _draw(flags: argparse.Namespace, detector: Detector, result: dict) -> None:
+    """What was asked for beside the verdict on one file."""
+    if "skipped" in result:
+        return
+    path = pathlib.Path(result["file"])
+    if flags.heatmap:
+        _write_picture(flags.heatmap, "heatmap", path, heat_png(detector, path, result))
+    if flags.timeline:
+        _write_picture(flags.timeline, "timeline", path, timeline_png(result))
 
 
 if __name__ == "__main__":

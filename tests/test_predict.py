@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from dfjax import models, predict
-from dfjax.data.resident import decode_image
 from dfjax.inference import detector
-from dfjax.media import MediaError
+from dfjax.media import MediaError, images
 from dfjax.media.decoding import decode_item
 from tests.data_builders import fixtures
 
@@ -22,10 +21,14 @@ def bright(examples):
     return np.array([example["image"].mean() / 32 - 4 for example in examples], np.float32)
 
 
+def shown(score):
+    return lambda examples: {"score": score(examples)}
+
+
 def watching(modality="image", **options):
     decision = {"threshold": 0.5, "calibration": {"method": "none"}}
     config = ml_collections.ConfigDict()
-    return detector.Detector(config, bright, decision, FACES, lambda x: x[..., 0], (modality, options))
+    return detector.Detector(config, shown(bright), decision, FACES, lambda x: x[..., 0], (modality, options))
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +40,7 @@ def test_a_picture_is_judged_as_it_was_prepared(tmp_path):
     path = fixtures.image(tmp_path / "a.png", size=(70, 50), seed=1)
     result = watching()(path)
     prepared = decode_item(path, "image", {})["records"][0]["image"]
-    assert result["score"] == bright([{"image": decode_image(prepared, SIZE)}])[0]
+    assert result["score"] == bright([{"image": images.fitted(prepared, SIZE)}])[0]
     assert result["verdict"] == ("fake" if result["score"] >= 0.5 else "real")
     assert [frame["frame"] for frame in result["frames"]] == [0] and result["frames_without_face"] == 0
     assert result["spread"] is None and result["above"] == (result["verdict"] == "fake")
@@ -96,7 +99,7 @@ def test_a_splice_in_a_long_recording_shows_in_windows_that_overlap(tmp_path):
     path = fixtures.audio(tmp_path / "a.wav", seconds=20.0)
     decision = {"threshold": 0.5, "calibration": {"method": "none"}}
     takes = models.Input("audio", None, None)
-    listener = detector.Detector(ml_collections.ConfigDict(), loud, decision, takes, len, ("audio", {}))
+    listener = detector.Detector(ml_collections.ConfigDict(), shown(loud), decision, takes, len, ("audio", {}))
     apart, sharing = (listener(path, overlap=overlap) for overlap in (0.0, 0.75))
     assert [len(result["windows"]) for result in (apart, sharing)] == [5, 17]
     for result in (apart, sharing):

@@ -4,10 +4,10 @@ Audio becomes {'audio': int16 (rows, buffer), 'length': int32 (rows,)}, images {
 audio-visual records {'image', 'audio': int16 (rows, SAMPLE_RATE)}: their sound has one length.
 """
 
-import cv2
 import numpy as np
 
 from dfjax.data.sources import READ_AHEAD, Split
+from dfjax.media.decoding import compact
 from dfjax.records import MAX_SAMPLES, SAMPLE_RATE, InputError
 
 
@@ -28,23 +28,6 @@ def load(split: Split, modality: str, *, size: int | None = None) -> dict[str, n
         for name, value in compact(record, modality, size).items():
             arrays[name][row] = value
     return arrays
-
-
-def compact(record: dict, modality: str, size: int) -> dict[str, np.ndarray]:
-    """An 'image' or 'av' record as the device holds it: the picture, and the second of sound."""
-    picture = {"image": decode_image(record["image"], size)}
-    return picture if modality == "image" else picture | {"audio": record["audio"]}
-
-
-def decode_image(encoded: bytes, size: int) -> np.ndarray:
-    """Encoded picture to uint8 RGB (size, size, 3); resized by area averaging when larger, cubic when smaller."""
-    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise InputError("a prepared image cannot be decoded; prepare the dataset again")
-    if image.shape[:2] != (size, size):
-        larger = min(image.shape[:2]) > size
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if larger else cv2.INTER_CUBIC)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def _load_audio(split: Split) -> dict[str, np.ndarray]:

@@ -12,10 +12,10 @@ from typing import Any
 import grain
 import numpy as np
 
-from dfjax.data import resident, sources
+from dfjax.data import sources
 from dfjax.data.sampling import Strata
 from dfjax.data.sources import Split
-from dfjax.media import codecs
+from dfjax.media import codecs, decoding
 from dfjax.records import MAX_SAMPLES, SAMPLE_RATE
 
 THREADS = 2  # that read and decode; they wait for the disk and for decoders outside the interpreter's lock
@@ -112,7 +112,7 @@ def example_bytes(modality: str, size: int | None) -> int:
 
 def _compact(record: dict, modality: str, size: int | None) -> dict[str, Any]:
     if size is not None:
-        return resident.compact(record, modality, size)
+        return decoding.compact(record, modality, size)
     clip = record["audio"]
     audio = np.zeros(MAX_SAMPLES, np.int16)
     audio[: len(clip)] = clip

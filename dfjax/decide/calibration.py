@@ -224,6 +224,17 @@ def apply(
     return metrics.probabilities(logits(scores, calibration, deploy_prior))
 
 
+def log_likelihood_ratio(scores: Column, calibration: Mapping[str, Any] | None) -> Float[np.ndarray, " n"] | None:
+    """Natural log of P(score | fake) / P(score | real) of each score: what the score alone says, whatever the prior.
+
+    The log-odds of `logits` less those of the share of fakes that they hold for. None where the calibration has no
+    share: nothing was fitted then.
+    """
+    if not calibration or calibration.get("prior") is None:
+        return None
+    return logits(scores, calibration, calibration["prior"]) - _log_odds(calibration["prior"])
+
+
 def spread(domain_sd: float) -> float:
     """By how much a log-likelihood ratio is divided where the domain is unknown: see `logits`."""
     return math.sqrt(1 + math.pi * domain_sd**2 / 8)

@@ -6,6 +6,8 @@ detector("voicemail.mp3")["verdict"]
 
 import dataclasses
 import functools
+import hashlib
+import itertools
 import json
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,15 +27,18 @@ from dfjax.decide.decision import read_decision
 from dfjax.decide.typicality import Typicality
 from dfjax.decide.typicality import load as load_typicality
 from dfjax.inference import heatmap, reference, scoring, weights
-from dfjax.media import MediaError, audio, decoding, images
+from dfjax.media import audio, decoding, evidence, images
+from dfjax.media.evidence import Evidence
+from dfjax.media.properties import looks
 from dfjax.models import functional
 from dfjax.records import PARTS, SAMPLE_RATE, InputError
-from dfjax.runtime import checkpoint, devices, process, workdir
+from dfjax.runtime import checkpoint, devices, process, workdir, workers
 
 Source = str | pathlib.Path | Shaped[np.ndarray, "..."]
 
 TYPICALITY = "typicality.npz"  # in the workdir; earlier runs have none
 UNCERTAIN = "uncertain"  # the verdict that is none
+FEW = 8  # files that are decoded sooner than a process starts that would decode them
 
 
 def restore(
@@ -116,14 +121,14 @@ class Detector:
     """A trained run, ready to judge files: call it, or `many` for a stream of them."""
 
     config: ml_collections.ConfigDict
-    score: Callable[[list[dict]], np.ndarray]  # examples -> (examples,) float32 logits
+    outputs: Callable[[list[dict]], Mapping[str, Any]]  # up to `batch` examples -> as `scoring.make_judge`
     decision: dict
     model: models.Input
     heat: Callable[[Array], Array]  # (1, size, size, 3) in [0, 1] -> (1, size, size) heat map
     media: tuple[str, dict]  # how faces were cut out when the training data were prepared
-    parts: Callable[[list[dict]], np.ndarray] | None = None  # (examples, 2) logits of picture and sound, of modality av
-    embed: Callable[[list[dict]], np.ndarray] | None = None  # (examples, dim), where typicality is known
+    batch: int = 8  # examples that are scored at once, of one file or of many: the same sums, so the same bits
     typicality: Typicality | None = None  # of what it was trained on; None of a run that did not learn it
+    hashes: Callable[[], dict[str, str]] = dict  # SHA-256 of `weights`, and of the files of decision and typicality
 
     @property
     def threshold(self) -> float:
@@ -140,78 +145,108 @@ class Detector:
 
         Returns:
           `verdict` ('fake', 'real' or 'uncertain'), `reasons` of an uncertain one, in words; `typicality`, `p_value`
-          and `reasons` (None if the run did not learn it); `probability` of fake, `score` (logit), `threshold`,
-          `spread`, `above`, which say what the score alone would, and the scores along the time line: `windows` and
-          `seconds`, or `frames` and `frames_without_face`.
+          and `reasons` (None if the run did not learn it); `probability` of fake, `log10_likelihood_ratio` (fake over
+          real; None without calibration data of both), `score` (logit), `threshold`, `spread`, `above`, which say what
+          the score alone would, and the scores along the time line: `windows` and `seconds`, or `frames` and
+          `frames_without_face`.
 
           A verdict is uncertain if the file is not typical of the training data, as `typicality` says of the mean
-          embedding and the median properties of up to `reference.LOOKS` windows or frames, or if the score lies in
+          embedding and the median properties of up to `properties.LOOKS` windows or frames, or if the score lies in
           the decision's band without a verdict.
 
         Raises:
           MediaError: the file cannot be judged; the message is the reason.
           InputError: the array is not of a kind that the detector takes.
         """
-        if self.model.modality == "audio":
-            return self._hear(source, overlap)
-        return self._look(source)
+        seen = self._look(source, overlap)
+        ((_, found),) = scoring.across_groups(self.outputs, [(None, self._examples(seen))], self.batch)
+        return self._decide(seen.parts, seen.properties, seen.facts, found)
 
-    def many(self, paths: Iterable[str | pathlib.Path], *, overlap: float = 0.0) -> Iterator[dict[str, Any]]:
-        """A verdict per file, in order, each with `file`; of one that cannot be judged only `file` and `skipped`."""
-        for path in paths:
-            try:
-                yield {"file": str(path), **self(path, overlap=overlap)}
-            except MediaError as error:
-                yield {"file": str(path), "skipped": str(error)}
+    def name(self, overlap: float = 0.0) -> str:
+        """What verdicts depend on beside the file, as one short word: model, weights, decision, typicality, overlap."""
+        words = json.dumps([self.hashes(), self.media, overlap], sort_keys=True, default=str)
+        return f"{self.config.model.name}-{hashlib.sha256(words.encode()).hexdigest()[:12]}"
 
-    def _hear(self, source: Source, overlap: float) -> dict[str, Any]:
-        # without overlap the windows are those of the records that the threshold was chosen on
-        if isinstance(source, np.ndarray):
-            samples = audio.from_array(source)
-            seconds = len(samples) / SAMPLE_RATE
-        else:
-            samples, info = audio.decode(source)
-            seconds = info.seconds
-        windows = audio.windows(samples, overlap)
-        examples = [scoring.audio_example(window, self.model.samples) for _, window in windows]
-        scores = self.score(examples)
-        timeline = [
-            {
-                "start": round(start / SAMPLE_RATE, 3),
-                "end": round((start + len(window)) / SAMPLE_RATE, 3),
-                "score": float(value),
-            }
-            for (start, window), value in zip(windows, scores, strict=True)
-        ]
-        decided = verdict(self.decision, scores, np.arange(len(scores)))
-        decided |= self._typical(decided, examples, [{"audio": window} for _, window in windows])
-        return {**decided, "seconds": round(seconds, 3), "windows": timeline}
+    def many(
+        self, paths: Iterable[str | pathlib.Path], *, overlap: float = 0.0, jobs: int | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """A verdict per file, in order, each with `file`; of one that cannot be judged only `file` and `skipped`.
 
-    def _look(self, source: Source) -> dict[str, Any]:
-        # faces are cut out exactly as the training data were
-        found = self.cut_out(source)
-        examples = [scoring.example(part, self.model) for part in found["records"]]
-        scores = self.score(examples)
-        timeline = [
-            {"frame": int(part["frame"]), "seconds": round(float(part.get("seconds", 0.0)), 3), "score": float(value)}
-            for part, value in zip(found["records"], scores, strict=True)
-        ]
-        frames = np.array([part["frame"] for part in timeline])
+        They are the verdicts that a call gives of each. Memory does not grow with the number of files.
+
+        Args:
+          paths: of the files; read as files are wanted, so it may be a generator.
+          overlap: as a call takes it.
+          jobs: processes that decode; a crash or a hang of a decoder there costs one file. 0: this process decodes.
+            None: one per core, or none for up to FEW files.
+        """
+        known: dict[int, dict[str, Any]] = {}
+        wanted = 0
+        for position, found in self.unordered(paths, overlap=overlap, jobs=jobs):
+            known[position] = found
+            while wanted in known:
+                yield known.pop(wanted)
+                wanted += 1
+
+    def unordered(
+        self, paths: Iterable[str | pathlib.Path], *, overlap: float = 0.0, jobs: int | None = None
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(position, verdict) of every file as `many` gives it, each as soon as it is known."""
+
+        def groups() -> Iterator[tuple[tuple, list[dict]]]:
+            for (position, path), seen, why in self._evidence(paths, overlap, jobs):
+                # the samples go with the examples, as soon as they are scored
+                rest = (seen.parts, seen.properties, seen.facts) if seen else None
+                yield (position, path, rest, why), self._examples(seen) if seen else []
+
+        for (position, path, rest, why), found in scoring.across_groups(self.outputs, groups(), self.batch):
+            yield position, {"file": path, **self._decide(*rest, found)} if rest else {"file": path, "skipped": why}
+
+    def _evidence(self, paths, overlap: float, jobs: int | None) -> Iterator[tuple[tuple[int, str], Evidence, str]]:
+        """((position, path), evidence, reason) of every file, as they are done; evidence or reason."""
+        paths = iter(paths)
+        if jobs is None:
+            first = list(itertools.islice(paths, FEW + 1))
+            paths, jobs = itertools.chain(first, paths), workers.cores() if len(first) > FEW else 0
+        words = (*self.media, self.model.size, overlap, self.typicality is not None)
+        tasks = (((k, str(p)), (str(p), *words), evidence.patience(str(p))) for k, p in enumerate(paths))
+        for key, result, death in workers.run("dfjax.media.evidence:safely", tasks, jobs):
+            yield key, *(result or (None, f"{death}"))
+
+    def _look(self, source: Source, overlap: float) -> Evidence:
+        described = self.typicality is not None
+        if not isinstance(source, np.ndarray):
+            words = {"size": self.model.size, "overlap": overlap, "described": described}
+            return evidence.of_file(source, *self.media, **words)
+        if self.model.modality != "audio":
+            with images.as_file(source) as path:
+                return self._look(path, overlap)
+        samples = audio.from_array(source)
+        return evidence.of_sound(samples, len(samples) / SAMPLE_RATE, overlap=overlap, described=described)
+
+    def _examples(self, seen: Evidence) -> list[dict[str, np.ndarray]]:
+        if self.model.modality != "audio":
+            return seen.examples
+        return [scoring.audio_example(example["audio"], self.model.samples) for example in seen.examples]
+
+    def _decide(self, parts: list[dict], properties: list[dict], facts: dict, found: Mapping) -> dict[str, Any]:
+        """The verdict on a file, from what was found in each of its windows or faces."""
+        sound, scores = self.model.modality == "audio", found["score"]
+        frames = np.arange(len(scores)) if sound else np.array([part["frame"] for part in parts])
         decided = verdict(self.decision, scores, np.unique(frames, return_inverse=True)[1])
-        decided |= self._typical(decided, examples, found["records"])
-        if self.parts is not None:
-            means = self.parts(examples).mean(axis=0).tolist()
-            decided["parts"] = dict(zip(PARTS, means, strict=True))
-        return {**decided, "frames": timeline, "frames_without_face": found.get("faceless", 0)}
+        decided |= self._typical(decided, properties, found)
+        if "parts" in found:
+            decided["parts"] = dict(zip(PARTS, found["parts"].mean(axis=0).tolist(), strict=True))
+        timeline = [part | {"score": float(score)} for part, score in zip(parts, scores, strict=True)]
+        # sound: {'seconds', 'windows'}, pictures: {'frames', 'frames_without_face'}
+        return {**decided, **facts, "windows": timeline} if sound else {**decided, "frames": timeline, **facts}
 
-    def _typical(self, decided: dict[str, Any], examples: list[dict], records: list[dict]) -> dict[str, Any]:
+    def _typical(self, decided: dict[str, Any], properties: list[dict], found: Mapping) -> dict[str, Any]:
         # what changes in a verdict because of what the file is like
-        if self.typicality is None or self.embed is None:
+        if self.typicality is None:
             return {"typicality": None}
-        chosen = reference.looks(len(records))
-        embeddings = self.embed([examples[k] for k in chosen])
-        each = [reference.measure(records[k]) for k in chosen]
-        columns = {name: np.array([found[name] for found in each]) for name in each[0]}
+        embeddings = found["embedding"][looks(len(found["embedding"]))]
+        columns = {name: np.array([each[name] for each in properties]) for name in properties[0]}
         judged = self.typicality.judge(*reference.whole(embeddings, columns))
         reasons = [*decided["reasons"], *judged["reasons"]]
         changed = {"typicality": {"p_value": judged["p_value"], "reasons": judged["reasons"]}, "reasons": reasons}
@@ -252,27 +287,38 @@ def load(folder: str | pathlib.Path | None = None, face_model: str | None = None
         graphdef, params, model_state, _ = restore(config, folder)
     mesh = devices.make_mesh()
 
-    def score(scorer: Callable, examples: list[dict]) -> np.ndarray:
-        # a small fixed batch: a file has few windows, and every batch is padded to the same shape
-        return scoring.score_examples(scorer, params, model_state, examples, batch=8 * mesh.size, mesh=mesh)
+    sharding = devices.split_batch(mesh)
+    each = scoring.EACH_OF_FILES if jax.default_backend() == "cpu" else scoring.EACH
+    known = epath.Path(folder) / TYPICALITY
+    judge = scoring.make_judge(graphdef, model.modality, embedding=known.exists())
+
+    def outputs(examples: list[dict]) -> Mapping[str, Array]:
+        return judge(params, model_state, devices.put(scoring.stack(examples, each * mesh.size), sharding))
 
     @jax.jit
     def heat(params, model_state, x):
         whole = functional.evaluation_model(graphdef, params, model_state)
         return heatmap.heat_map(whole.picture if model.modality == "av" else whole, x)
 
-    known = epath.Path(folder) / TYPICALITY
     return Detector(
         config=config,
-        score=functools.partial(score, scoring.make_scorer(graphdef, model.modality)),
+        outputs=outputs,
         decision=decision,
         model=model,
         heat=functools.partial(heat, params, model_state),
         media=media,
-        parts=functools.partial(score, scoring.make_part_scorer(graphdef)) if model.modality == "av" else None,
-        embed=functools.partial(score, scoring.make_embedder(graphdef, model.modality)) if known.exists() else None,
+        batch=each * mesh.size,
+        hashes=functools.cache(functools.partial(_hashes, folder, params, model_state)),
         typicality=load_typicality(known) if known.exists() else None,
     )
+
+
+def _hashes(folder: str | pathlib.Path, params: PyTree, model_state: PyTree) -> dict[str, str]:
+    found = {"weights": weights.digest(params, model_state)}
+    for name in ("decision.json", TYPICALITY):
+        if (path := epath.Path(folder) / name).exists():
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
 
 
 def _media(folder: str | pathlib.Path, face_model: str | None) -> tuple[str, dict]:
@@ -296,6 +342,7 @@ def verdict(decision: dict, scores: Float[np.ndarray, " rows"], frames: Shaped[n
     whole = clip_score.clip_scores(scores, frames, np.zeros_like(frames), rule)[0]
     each = clip_score.clip_scores(scores, frames, frames)  # every frame by itself
     probability = calibration.apply(np.array([whole]), decision["calibration"])[0]
+    ratio = calibration.log_likelihood_ratio(np.array([whole]), decision["calibration"])
     called, reasons = "fake" if whole >= threshold else "real", []
     if band := decision.get("band"):
         low, high = (np.float32(band[name]) for name in ("real_below", "fake_from"))
@@ -305,6 +352,7 @@ def verdict(decision: dict, scores: Float[np.ndarray, " rows"], frames: Shaped[n
         "score": float(whole),
         "threshold": float(decision["threshold"]),
         "probability": float(probability),
+        "log10_likelihood_ratio": None if ratio is None else float(ratio[0] / np.log(10)),
         "verdict": called,
         "reasons": reasons,
         "spread": float(each.std(ddof=1)) if len(each) > 1 else None,

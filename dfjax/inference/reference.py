@@ -3,8 +3,9 @@
 Typicality itself, `decide.typicality`, knows neither detector nor records; here both become its arrays.
 """
 
+import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import ml_collections
 import numpy as np
@@ -18,16 +19,9 @@ from dfjax.media import properties
 from dfjax.records import UNKNOWN
 from dfjax.runtime import devices
 
-LOOKS = 8  # windows or frames of a clip that stand for it, at most, evenly spread
 RECORDS = {"train": 1_200, "validation": 800}  # that are described, at most: quantiles gain little from more
 
 Described = tuple[Float[np.ndarray, "n dim"], dict[str, Float[np.ndarray, " n"]]]  # embeddings, properties
-
-
-def measure(record: Mapping[str, Any]) -> dict[str, float]:
-    """The properties of one record, or of what `media.decoding.decode_item` makes of a new file: the same for both."""
-    found = properties.picture_properties(record["image"], record.get("box")) if "image" in record else {}
-    return found | (properties.sound_properties(record["audio"]) if "audio" in record else {})
 
 
 def describe(
@@ -45,7 +39,7 @@ def describe(
       rows: of the split; None for all.
 
     Returns:
-      (n, dim) float32 embeddings, and name -> (n,) of every property of `measure`.
+      (n, dim) float32 embeddings, and name -> (n,) of every property of `properties.measure`.
     """
     graphdef, params, model_state, _ = restored
     takes = models.input_of(config.model.name, config.model.kwargs)
@@ -54,7 +48,7 @@ def describe(
 
     def examples() -> Iterator[dict]:
         for record in _records(split, range(len(split)) if rows is None else [int(row) for row in rows]):
-            found.append(measure(record))
+            found.append(properties.measure(record))
             yield scoring.example(record, takes)
 
     embeddings = scoring.score_examples(
@@ -69,18 +63,14 @@ def describe(
     return embeddings.astype(np.float32), {name: np.array([each[name] for each in found]) for name in names}
 
 
-def looks(count: int) -> Int[np.ndarray, " k"]:
-    """Which of so many windows or frames stand for a clip: at most LOOKS, evenly spread."""
-    return np.unique(np.linspace(0, max(count - 1, 0), min(count, LOOKS)).round().astype(int))
-
-
 def whole(embeddings: Float[np.ndarray, "n dim"], found: Mapping[str, Float[np.ndarray, " n"]]) -> tuple:
     """A clip of its windows or frames: the mean embedding, and of each property the median of what is not NaN.
 
     The median, because a file is what most of it is: a passage of music in a conversation makes no music of it.
     """
     middle = {
-        name: float(np.median(v)) if len(v := column[np.isfinite(column)]) else np.nan for name, column in found.items()
+        name: statistics.median(v) if (v := [x for x in column.tolist() if math.isfinite(x)]) else math.nan
+        for name, column in found.items()
     }
     return embeddings.mean(axis=0), middle
 
@@ -136,14 +126,14 @@ def _choose(split: Split, count: int, seed: int, *, evenly: bool = False) -> lis
     kinds = np.array(
         [f"{split.domain[row]} {split.label[row]}" for row in known[first]] if evenly else [""] * len(first)
     )
-    clips = max(2, int(count / np.minimum(sizes, LOOKS).mean())) if len(sizes) else 0
+    clips = max(2, int(count / np.minimum(sizes, properties.LOOKS).mean())) if len(sizes) else 0
     return [order[i] for i in typicality.evenly(kinds, clips, seed)]
 
 
 def describe_clips(
     config: ml_collections.ConfigDict, restored: tuple, split: Split, clips: Sequence[Int[np.ndarray, " _"]]
 ) -> Described:
-    """`describe`, clip by clip, each by its `looks` as a detector sees a new file.
+    """`describe`, clip by clip, each by its `properties.looks` as a detector sees a new file.
 
     Args:
       config: the experiment.
@@ -151,7 +141,7 @@ def describe_clips(
       split: an opened split.
       clips: the rows of each clip, all of them.
     """
-    clips = [rows[looks(len(rows))] for rows in clips]
+    clips = [rows[properties.looks(len(rows))] for rows in clips]
     embeddings, found = describe(config, restored, split, np.concatenate(clips) if clips else [])
     ends = np.cumsum([len(rows) for rows in clips])
     parts = [slice(end - len(rows), end) for rows, end in zip(clips, ends, strict=True)]

@@ -6,8 +6,9 @@ in the batch.
 """
 
 import collections
+import dataclasses
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -17,8 +18,8 @@ from flax import nnx
 from jaxtyping import Float, PyTree
 
 from dfjax.data import audio
-from dfjax.data.resident import compact
 from dfjax.data.sources import READ_AHEAD, Split
+from dfjax.media.decoding import compact
 from dfjax.models import functional
 from dfjax.records import MAX_SAMPLES, SAMPLE_RATE
 from dfjax.runtime import devices
@@ -26,6 +27,9 @@ from dfjax.runtime import devices
 BUCKETS = (SAMPLE_RATE, 2 * SAMPLE_RATE, 3 * SAMPLE_RATE, MAX_SAMPLES)  # samples
 
 EACH = 32  # records that a device scores at once
+EACH_OF_FILES = 8  # windows or faces of files that a CPU scores at once: of one file the rest would be padding
+AHEAD = 1  # batches that are computed while the next is gathered
+PATIENCE = 64  # batches for which an example waits until its own is full
 
 
 @functools.lru_cache(maxsize=4)
@@ -52,14 +56,22 @@ def make_embedder(graphdef: nnx.GraphDef, modality: str):
     return embed
 
 
-def make_part_scorer(graphdef: nnx.GraphDef):
-    """The compiled function (params, model_state, batch) -> (batch, 2) logits of picture and sound, if audio-visual."""
+def make_judge(graphdef: nnx.GraphDef, modality: str, *, embedding: bool):
+    """The compiled function (params, model_state, batch) -> all that a verdict needs, from one pass over the batch.
+
+    Its result has `score`, (batch,) float32 logits, `embedding`, (batch, dim), where that is asked for, and of a
+    detector of modality 'av' `parts`, (batch, 2) logits of picture and sound.
+    """
 
     @jax.jit
-    def parts(params: PyTree, model_state: PyTree, batch: dict):
-        return functional.evaluation_model(graphdef, params, model_state).parts(_input(batch, "av"))
+    def judge(params: PyTree, model_state: PyTree, batch: dict) -> dict[str, jax.Array]:
+        model, x = functional.evaluation_model(graphdef, params, model_state), _input(batch, modality)
+        embedded = model.embed(x)
+        found = {"score": model.head(embedded)}
+        found |= {"embedding": embedded} if embedding else {}
+        return found | ({"parts": model.parts(x)} if modality == "av" else {})
 
-    return parts
+    return judge
 
 
 def clip_rule(config: Any) -> str:
@@ -146,6 +158,79 @@ def _batches(examples: Iterable[dict], size: int) -> Iterator[tuple[list[int], d
 
 
 def _stack(group: list[tuple[int, dict]], size: int) -> tuple[list[int], dict]:
-    positions = [position for position, _ in group]
-    padded = [example for _, example in group] + [group[0][1]] * (size - len(group))
-    return positions, {name: np.stack([example[name] for example in padded]) for name in padded[0]}
+    return [position for position, _ in group], stack([example for _, example in group], size)
+
+
+def stack(examples: list[dict[str, np.ndarray]], size: int) -> dict[str, np.ndarray]:
+    """Examples of one shape as a batch of `size`, filled up with the first of them."""
+    padded = examples + examples[:1] * (size - len(examples))
+    return {name: np.stack([example[name] for example in padded]) for name in padded[0]}
+
+
+@dataclasses.dataclass
+class _Open:
+    """A group that is not complete: what is known of each of its examples."""
+
+    key: Any
+    found: list[dict[str, np.ndarray] | None]
+    missing: int
+
+
+def across_groups(
+    run: Callable[[list[dict]], Mapping[str, Any]], groups: Iterable[tuple[Any, list[dict]]], batch: int
+) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
+    """What `run` says of every group of examples, its batches filled across groups: a group is a file.
+
+    A file of one window would otherwise be scored in a batch of padding. While a batch is computed the next one is
+    gathered. A group whose batch does not fill, for others have examples of other shapes, waits for PATIENCE batches
+    and then goes in one that is padded; so as much is held, whatever the number of groups.
+
+    Args:
+      run: up to `batch` examples of one shape -> name -> array whose first rows are theirs; it need not wait for what
+        it starts, as compiled functions of JAX do not.
+      groups: (key, examples) each; one without examples comes back with nothing.
+      batch: examples that are run at once.
+
+    Yields:
+      (key, name -> (examples, ...) of the group), each as soon as it is complete.
+    """
+    waiting: dict[tuple, list[tuple[_Open, int, dict]]] = {}
+    since: dict[tuple, int] = {}  # how many batches had been started when the oldest of those waiting came
+    running: collections.deque[tuple[list[tuple[_Open, int, dict]], Mapping[str, Any]]] = collections.deque()
+    started = 0
+
+    def start(shape: tuple) -> None:
+        nonlocal started
+        places = waiting.pop(shape)
+        running.append((places, run([example for _, _, example in places])))
+        started += 1
+
+    def finish() -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
+        places, result = running.popleft()
+        values = {name: np.asarray(value) for name, value in result.items()}
+        for row, (group, at, _) in enumerate(places):
+            group.found[at] = {name: value[row] for name, value in values.items()}
+            group.missing -= 1
+            if not group.missing:
+                yield group.key, {name: np.stack([one[name] for one in group.found]) for name in values}
+
+    for key, examples in groups:
+        if not examples:
+            yield key, {}
+            continue
+        group = _Open(key, [None] * len(examples), len(examples))
+        for at, example in enumerate(examples):
+            shape = tuple(value.shape for value in example.values())
+            if not waiting.setdefault(shape, []):
+                since[shape] = started
+            waiting[shape].append((group, at, example))
+            if len(waiting[shape]) == batch:
+                start(shape)
+                for other in [other for other in waiting if started - since[other] > PATIENCE]:
+                    start(other)
+            while len(running) > AHEAD:
+                yield from finish()
+    for shape in list(waiting):
+        start(shape)
+    while running:
+        yield from finish()

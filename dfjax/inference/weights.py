@@ -1,5 +1,6 @@
 """Weights of a detector in a file of plain arrays, without checkpoint or optimiser: what comes with the package."""
 
+import hashlib
 import pathlib
 
 import jax
@@ -22,6 +23,17 @@ def save(folder: pathlib.Path, params: PyTree, model_state: PyTree) -> None:
     """Writes parameters and running statistics under the paths that they have in the model."""
     flat = traverse_util.flatten_dict({"params": params, "model_state": model_state}, sep="/")
     safetensors.numpy.save_file({name: np.asarray(leaf) for name, leaf in flat.items()}, folder / FILE)
+
+
+def digest(params: PyTree, model_state: PyTree) -> str:
+    """SHA-256 of all arrays with their names, types and shapes: the same wherever the weights lie."""
+    flat = traverse_util.flatten_dict({"params": params, "model_state": model_state}, sep="/")
+    found = hashlib.sha256()
+    for name in sorted(flat):
+        leaf = np.asarray(flat[name])
+        found.update(f"{name} {leaf.dtype} {leaf.shape}\n".encode())
+        found.update(np.ascontiguousarray(leaf).tobytes())
+    return found.hexdigest()
 
 
 def restore(config: ml_collections.ConfigDict, folder: pathlib.Path) -> tuple[nnx.GraphDef, PyTree, PyTree]:

@@ -1,5 +1,6 @@
 """One media file to the parts of its records that come from the media: the same for training and for judging."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -57,10 +58,20 @@ def _with_sound(path: epath.Path, options: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def safely(path: epath.PathLike, modality: str, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """(result, '') of `decode_item`, or ({}, reason): no media file may stop the others."""
+def compact(record: dict[str, Any], modality: str, size: int) -> dict[str, np.ndarray]:
+    """An 'image' or 'av' record as a device holds it: the picture, (size, size, 3), and the second of sound."""
+    from dfjax.media import images
+
+    picture = {"image": images.fitted(record["image"], size)}
+    return picture if modality == "image" else picture | {"audio": record["audio"]}
+
+
+def safely(
+    path: epath.PathLike, modality: str, options: dict[str, Any], decode: Callable[..., Any] | None = None
+) -> tuple[Any, str]:
+    """(result, '') of `decode_item` or another `decode`, or ({}, reason): no media file may stop the others."""
     try:
-        return decode_item(path, modality, options), ""
+        return (decode or decode_item)(path, modality, options), ""
     except MediaError as error:
         return {}, str(error)
     except MemoryError:

@@ -57,6 +57,21 @@ def decode(data: bytes) -> UInt8[np.ndarray, "height width 3"]:
     return image
 
 
+def fitted(encoded: bytes, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """A stored picture as RGB of the detector's size; resized by area averaging when larger, cubic when smaller.
+
+    Raises:
+      InputError: OpenCV cannot decode it.
+    """
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise InputError("a prepared image cannot be decoded; prepare the dataset again")
+    if image.shape[:2] != (size, size):
+        larger = min(image.shape[:2]) > size
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if larger else cv2.INTER_CUBIC)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
 def encode(image: UInt8[np.ndarray, "height width 3"], image_format: str) -> bytes:
     """RGB pixels as 'jpeg' (quality 95, full colour resolution) or 'png'."""
     if image_format not in ("jpeg", "png"):

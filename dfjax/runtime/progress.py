@@ -34,9 +34,9 @@ class _Lines:
         sys.stderr.flush()
 
 
-def progress_bar(total: int, first: int, *, hidden: bool) -> tqdm.tqdm:
-    """Steps done, rate, time left; in a log one line every LOG_SECONDS."""
-    words = {"total": total, "initial": first, "unit": "step", "disable": hidden, "desc": "train"}
+def progress_bar(total: int | None, first: int, *, hidden: bool, what: str = "train", unit: str = "step") -> tqdm.tqdm:
+    """Steps done, rate, time left where the total is known; in a log one line every LOG_SECONDS."""
+    words = {"total": total, "initial": first, "unit": unit, "disable": hidden, "desc": what}
     if sys.stderr.isatty():
         return tqdm.tqdm(**words, dynamic_ncols=True)
     return tqdm.tqdm(**words, file=_Lines(), mininterval=LOG_SECONDS, maxinterval=LOG_SECONDS, ascii=True, ncols=100)

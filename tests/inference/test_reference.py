@@ -12,6 +12,7 @@ from flax import nnx
 from dfjax import models
 from dfjax.data import sources
 from dfjax.inference import detector, reference, scoring
+from dfjax.media import properties
 from dfjax.models import functional
 from dfjax.records import SAMPLE_RATE
 from dfjax.runtime import devices
@@ -51,18 +52,14 @@ def learnt(experiment, untrained, splits):
 @pytest.fixture(scope="module")
 def judge(experiment, untrained, learnt):
     graphdef, params, model_state, _ = untrained
-    mesh = devices.make_mesh()
+    run, sharding = scoring.make_judge(graphdef, "audio", embedding=True), devices.split_batch(devices.make_mesh())
 
-    def apply(scorer):
-        run = scoring.make_embedder if scorer == "embed" else scoring.make_scorer
-        each = run(graphdef, "audio")
-        return lambda examples: scoring.score_examples(each, params, model_state, examples, batch=8, mesh=mesh)
+    def outputs(examples):
+        return run(params, model_state, devices.put(scoring.stack(examples, 8), sharding))
 
     decision = {"threshold": 0.0, "calibration": {"method": "none", "slope": 1.0, "intercept": 0.0}}
     takes = models.input_of(experiment.model.name, experiment.model.kwargs)
-    return detector.Detector(
-        experiment, apply("score"), decision, takes, len, ("audio", {}), embed=apply("embed"), typicality=learnt
-    )
+    return detector.Detector(experiment, outputs, decision, takes, len, ("audio", {}), typicality=learnt)
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +75,7 @@ def test_records_are_described_in_the_order_asked_for(experiment, untrained, spl
     np.testing.assert_allclose(some, embeddings[[7, 2, 30]], rtol=1e-5, atol=1e-5)
     for name, column in others.items():
         np.testing.assert_array_equal(column, found[name][[7, 2, 30]])
-        assert column[0] == pytest.approx(reference.measure(split.records[7])[name], nan_ok=True)
+        assert column[0] == pytest.approx(properties.measure(split.records[7])[name], nan_ok=True)
 
 
 def test_clips_of_the_training_data_are_typical_and_of_the_test_data_too(experiment, untrained, splits, learnt):
@@ -122,7 +119,7 @@ def test_a_long_file_is_what_most_of_its_windows_are(judge, splits):
 
 def test_a_detector_without_typicality_judges_as_before_and_a_band_gives_no_verdict(judge, splits):
     clip = splits["test"].records[0]["audio"]
-    before = dataclasses.replace(judge, typicality=None, embed=None)
+    before = dataclasses.replace(judge, typicality=None)
     result = before(0.1 * np.random.default_rng(0).standard_normal(SAMPLE_RATE))
     assert result["verdict"] in ("real", "fake") and result["typicality"] is None and result["reasons"] == []
     score = judge(clip)["score"]
@@ -137,12 +134,12 @@ def test_a_detector_without_typicality_judges_as_before_and_a_band_gives_no_verd
 @pytest.mark.parametrize("modality", ["image", "av"])
 def test_pictures_and_sound_with_pictures_are_described_too(modality, tmp_path):
     split = sources.open_split(prepared.make(tmp_path, counts={"train": (4, 2)}, modality=modality), "train")
-    found = reference.measure(split.records[0])
+    found = properties.measure(split.records[0])
     assert {"size", "blockiness", "sharpness"} <= found.keys() and ("loudness" in found) == (modality == "av")
 
 
 def test_looks_are_spread_over_a_clip():
-    assert reference.looks(1).tolist() == [0] and not len(reference.looks(0))
-    assert reference.looks(5).tolist() == [0, 1, 2, 3, 4]
-    many = reference.looks(100)
-    assert len(many) == reference.LOOKS and (many[0], many[-1]) == (0, 99)
+    assert properties.looks(1).tolist() == [0] and not len(properties.looks(0))
+    assert properties.looks(5).tolist() == [0, 1, 2, 3, 4]
+    many = properties.looks(100)
+    assert len(many) == properties.LOOKS and (many[0], many[-1]) == (0, 99)

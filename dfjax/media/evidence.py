@@ -1,0 +1,114 @@
+"""What a detector is shown of one file: its windows or faces, when each is, and the properties of some of them.
+
+It is the same for a file judged alone, in the process of the detector, and for one of many, in a worker process; so
+nothing here imports JAX.
+"""
+
+import dataclasses
+import os
+from typing import Any
+
+import numpy as np
+from etils import epath
+from jaxtyping import Int16
+
+from dfjax.media import audio, decoding, properties
+from dfjax.records import SAMPLE_RATE
+
+SECONDS = 60.0  # a file may take this long to decode ...
+BYTES_PER_SECOND = 1e6  # ... and its size over this on top
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """One file as a detector takes it."""
+
+    examples: list[dict[str, np.ndarray]]  # 'audio' as long as its window is, 'image' (size, size, 3), or both
+    parts: list[dict[str, Any]]  # of each: `start` and `end`, or `frame` and `seconds`; seconds from the beginning
+    properties: list[dict[str, float]]  # of those that `properties.looks` names; of none where nobody asks
+    facts: dict[str, Any]  # of the whole: `seconds`, or `frames_without_face`
+
+
+def of_file(
+    path: epath.PathLike,
+    modality: str,
+    options: dict[str, Any],
+    *,
+    size: int | None = None,
+    overlap: float = 0.0,
+    described: bool = False,
+) -> Evidence:
+    """Windows or faces of a file, decoded and cut out exactly as the training data were.
+
+    Args:
+      path: of the file.
+      modality: as `decoding.decode_item` takes it.
+      options: of the face crops.
+      size: side in pixels of the pictures that the detector takes.
+      overlap: share that the windows of a recording have in common, from 0 to below 1.
+      described: whether properties are measured.
+
+    Raises:
+      MediaError: the file is unusable; the message is the reason.
+    """
+    if modality == "audio":
+        samples, info = audio.decode(path)
+        return of_sound(samples, info.seconds, overlap=overlap, described=described)
+    found = decoding.decode_item(path, modality, options)
+    records = found["records"]
+    return Evidence(
+        examples=[decoding.compact(record, "av" if modality == "av" else "image", size) for record in records],
+        parts=[
+            {"frame": int(record["frame"]), "seconds": round(float(record.get("seconds", 0.0)), 3)}
+            for record in records
+        ],
+        properties=_described(records) if described else [],
+        facts={"frames_without_face": found.get("faceless", 0)},
+    )
+
+
+def of_sound(
+    samples: Int16[np.ndarray, " samples"], seconds: float, *, overlap: float = 0.0, described: bool = False
+) -> Evidence:
+    """Windows of a recording; without overlap they are those of the records that the threshold was chosen on.
+
+    Args:
+      samples: mono at 16 kHz.
+      seconds: how long the recording is.
+      overlap: share that its windows have in common.
+      described: whether properties are measured.
+    """
+    windows = audio.windows(samples, overlap)
+    return Evidence(
+        examples=[{"audio": window} for _, window in windows],
+        parts=[
+            {"start": round(start / SAMPLE_RATE, 3), "end": round((start + len(window)) / SAMPLE_RATE, 3)}
+            for start, window in windows
+        ],
+        properties=_described([{"audio": window} for _, window in windows]) if described else [],
+        facts={"seconds": round(seconds, 3)},
+    )
+
+
+def safely(
+    path: str, modality: str, options: dict[str, Any], size: int | None, overlap: float, described: bool
+) -> tuple[Evidence | None, str]:
+    """(evidence, '') of `of_file`, or (None, reason): what a worker process calls."""
+
+    def collect(path, modality, options):
+        return of_file(path, modality, options, size=size, overlap=overlap, described=described)
+
+    found, why = decoding.safely(path, modality, options, collect)
+    return (None if why else found), why
+
+
+def patience(path: str) -> float:
+    """Seconds after which a file counts as one that hangs its decoder."""
+    try:
+        return SECONDS + os.stat(path).st_size / BYTES_PER_SECOND
+    except (OSError, ValueError):
+        return SECONDS
+
+
+def _described(records: list[dict[str, Any]]) -> list[dict[str, float]]:
+    return [properties.measure(records[k]) for k in properties.looks(len(records))]

@@ -1,0 +1,207 @@
+"""Verdicts of many files in one table, written as they come and continued after a kill: JSON lines, CSV or Parquet.
+
+A row is in the table when its line is complete; what a killed process left of one is cut off when the table is opened
+again. Of what is done only a number of eight bytes a file is kept in memory. Parquet cannot be appended to, so its rows
+go to a journal of JSON lines beside it, from which the file is made at the end.
+"""
+
+import collections
+import csv
+import fcntl
+import hashlib
+import io
+import itertools
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
+
+from dfjax.records import InputError
+
+FORMATS = (".jsonl", ".csv", ".parquet")
+COLUMNS = (  # of CSV and Parquet; JSON lines hold all that a detector says
+    ("file", str),
+    ("verdict", str),
+    ("probability", float),
+    ("log10_likelihood_ratio", float),
+    ("score", float),
+    ("threshold", float),
+    ("spread", float),
+    ("above", float),
+    ("p_value", float),
+    ("reasons", str),
+    ("skipped", str),
+    ("detector", str),
+)
+SKIPPED = "skipped"  # counted beside the verdicts
+ROWS = 10_000  # of a Parquet file that are held at once
+
+
+def flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A verdict as COLUMNS, None where there is nothing to say."""
+    found = {name: row.get(name) for name, _ in COLUMNS}
+    found["reasons"] = "; ".join(row.get("reasons", ())) or None
+    found["p_value"] = (row.get("typicality") or {}).get("p_value")
+    return found
+
+
+class Table:
+    """A table of verdicts, open for more; a context manager.
+
+    Attributes:
+      counts: rows by verdict, those before included, and `skipped`.
+    """
+
+    def __init__(self, path: str | pathlib.Path, detector: str):
+        """Opens the table, a new one or what is there.
+
+        Args:
+          path: ends in one of FORMATS.
+          detector: what verdicts depend on beside the file, as one word.
+
+        Raises:
+          InputError: another ending; the file is no such table, or of another detector, or being written.
+        """
+        self.path, self.detector = pathlib.Path(path), detector
+        self._kind = check(path)
+        name = self.path.name + ".jsonl" if self._kind == ".parquet" else self.path.name
+        self.journal = self.path.with_name(name)
+        self.counts: collections.Counter[str] = collections.Counter()
+        self._done: set[int] = set()
+        try:
+            self.journal.parent.mkdir(parents=True, exist_ok=True)
+            self._file: IO[bytes] = self.journal.open("ab+")
+        except OSError as error:
+            raise InputError(f"--output {path} cannot be written: {error.strerror}; give another file") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise InputError(f"--output {path} is being written by another process; give another file") from error
+        try:
+            self._continue()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> "Table":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return len(self._done)
+
+    def take(self, file: str) -> bool:
+        """Whether a file is still to be judged; from then on it is not."""
+        number = _number(file)
+        if number in self._done:
+            return False
+        self._done.add(number)
+        return True
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Adds what a detector says of one file."""
+        row = {**row, "detector": self.detector}
+        self._file.write(_json(row) if self.journal.suffix == ".jsonl" else _csv(flat(row).values()))
+        self._file.flush()
+        self.counts[row.get("verdict", SKIPPED)] += 1
+
+    def finish(self) -> None:
+        """Makes the Parquet file, whole or not at all; nothing is to do for the others."""
+        if self._kind != ".parquet":
+            return
+        import pyarrow
+        import pyarrow.parquet
+
+        types = {str: pyarrow.string(), float: pyarrow.float64()}
+        schema = pyarrow.schema([(name, types[kind]) for name, kind in COLUMNS])
+        partial = self.path.with_name(f".{self.path.name}.partial")
+        with self.journal.open("rb") as file, pyarrow.parquet.ParquetWriter(partial, schema) as writer:
+            rows = (flat(json.loads(line)) for line in file)
+            while some := list(itertools.islice(rows, ROWS)):
+                for row in some:  # a file's name may hold bytes that are no text
+                    row["file"] = row["file"].encode("utf-8", "backslashreplace").decode()
+                writer.write_table(pyarrow.Table.from_pylist(some, schema=schema))
+        os.replace(partial, self.path)
+
+    def _continue(self) -> None:
+        """Reads what is there, and cuts off a row that a kill left incomplete."""
+        self._file.seek(0)
+        end, read = 0, _json_rows if self.journal.suffix == ".jsonl" else _csv_rows
+        for row, stop in read(self._file, self.journal):
+            if row["detector"] != self.detector:
+                raise InputError(
+                    f"--output {self.path} holds verdicts of another detector or with other options "
+                    f"({row['detector']}; this one is {self.detector}); give another file"
+                )
+            self._done.add(_number(row["file"]))
+            self.counts[row.get("verdict") or SKIPPED] += 1
+            end = stop
+        head = b'{"file": ' if self.journal.suffix == ".jsonl" else _csv(name for name, _ in COLUMNS)
+        self._file.seek(0)
+        there = self._file.read(len(head))
+        if not end and head[: len(there)] != there:
+            raise _stranger(self.journal)  # no table that was killed at its first row
+        self._file.truncate(end)
+        if self.journal.suffix == ".csv" and not end:
+            self._file.write(head)
+            self._file.flush()
+
+
+def check(path: str | pathlib.Path) -> str:
+    """The ending of a table's name, one of FORMATS; raises InputError for another."""
+    kind = pathlib.Path(path).suffix.lower()
+    if kind not in FORMATS:
+        raise InputError(f"--output {path}: expected a name that ends in .jsonl, .csv or .parquet")
+    return kind
+
+
+def _number(file: str) -> int:
+    return int.from_bytes(hashlib.blake2b(file.encode("utf-8", "surrogateescape"), digest_size=8).digest())
+
+
+def _json(row: Mapping[str, Any]) -> bytes:
+    return json.dumps(row, allow_nan=False).encode() + b"\n"
+
+
+def _csv(values) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerow(["" if value is None else value for value in values])
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _json_rows(file: IO[bytes], path: pathlib.Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """(row, where it ends) of every complete row."""
+    end = 0
+    for line in file:
+        if not line.endswith(b"\n"):
+            return
+        end += len(line)
+        try:
+            row = json.loads(line)
+            yield {"file": row["file"], "detector": row["detector"], "verdict": row.get("verdict")}, end
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _stranger(path) from error
+
+
+def _csv_rows(file: IO[bytes], path: pathlib.Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """The same of CSV; a row goes on to the next line while a quotation mark is open."""
+    end, pending, names = 0, b"", [name for name, _ in COLUMNS]
+    for line in file:
+        pending += line
+        if pending.count(b'"') % 2 or not pending.endswith(b"\n"):
+            continue
+        text = pending.decode("utf-8", "surrogateescape")
+        (cells,) = csv.reader(io.StringIO(text, newline=""))
+        end, first, pending = end + len(pending), end == 0, b""
+        if len(cells) != len(names) or (first and cells != names):
+            raise _stranger(path)
+        if not first:
+            yield dict(zip(names, cells, strict=True)), end
+
+
+def _stranger(path: pathlib.Path) -> InputError:
+    return InputError(f"--output {path} is there and is no table of verdicts; give another file")

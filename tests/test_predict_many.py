@@ -1,0 +1,236 @@
+"""Many files: the verdicts are those of one file at a time, and a table of them survives kills at any moment."""
+
+import csv
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+import dfjax
+from dfjax import predict
+from dfjax.inference import detector, scoring
+from dfjax.records import InputError
+from dfjax.reporting import verdicts
+from dfjax.runtime import cli
+from tests.data_builders import fixtures
+
+HOSTILE = ['a,b"c.wav', "two\nlines.wav", "return\r.wav", "<b>&.wav", "no\udcfftext.wav", "=1+1.wav", "ö.wav"]
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return dfjax.load()
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """Recordings of every bucket, long ones of several windows, and files that are none, in a mixed order."""
+    folder = tmp_path_factory.mktemp("recordings")
+    lengths = [2.5, 9.0, 0.8, 2.9, 2.6, 1.7, 13.0, 2.2, 2.8, 0.5, 2.4, 3.9, 2.7, 2.3] * 2
+    paths = [fixtures.audio(folder / f"{k:02}.wav", seconds, seed=k) for k, seconds in enumerate(lengths)]
+    (folder / "05a.wav").write_bytes(b"no sound")
+    return [*paths[:6], folder / "05a.wav", *paths[6:], folder / "none.wav"]
+
+
+@pytest.mark.parametrize("jobs", [0, 2])
+def test_many_files_have_the_verdicts_that_each_has_alone_bit_for_bit(shipped, recordings, jobs):
+    found = list(shipped.many((path for path in recordings), jobs=jobs))
+    assert [each["file"] for each in found] == [str(path) for path in recordings]
+    for path, each in list(zip(recordings, found, strict=True))[::3]:
+        try:
+            alone = shipped(path)
+        except Exception as error:
+            alone = {"skipped": str(error)}
+        assert each == {"file": str(path), **alone}
+    assert [each["file"] for each in found if "skipped" in each] == [str(recordings[6]), str(recordings[-1])]
+
+
+def groups_of(shapes, rng):
+    return [(k, [{"x": rng.normal(size=shape).astype(np.float32)} for shape in each]) for k, each in enumerate(shapes)]
+
+
+def test_batches_are_filled_across_groups_and_every_example_comes_back_to_its_own():
+    rng = np.random.default_rng(0)
+    shapes = [rng.integers(1, 4, rng.integers(0, 5)).tolist() for _ in range(200)]
+    groups, sizes = groups_of(shapes, rng), []
+
+    def run(examples):
+        assert len({example["x"].shape for example in examples}) == 1
+        sizes.append(len(examples))
+        total = np.array([example["x"].sum() for example in examples])
+        return {"sum": np.pad(total, (0, 8 - len(examples))), "twice": np.pad(2 * total, (0, 8 - len(examples)))}
+
+    found = dict(scoring.across_groups(run, groups, 8))
+    assert sorted(found) == list(range(200)) and max(sizes) == 8 and sum(size < 8 for size in sizes) <= 3
+    for key, examples in groups:
+        expected = [example["x"].sum() for example in examples]
+        assert found[key].get("sum", np.zeros(0)).tolist() == expected
+        assert found[key].get("twice", np.zeros(0)).tolist() == [2 * value for value in expected]
+
+
+def test_a_rare_shape_waits_for_a_bounded_number_of_batches_and_nothing_is_read_far_ahead(monkeypatch):
+    monkeypatch.setattr(scoring, "PATIENCE", 5)
+    read, ahead, rare = 0, [], None
+
+    def groups():
+        nonlocal read
+        for key in range(400):
+            read += 1
+            yield key, [{"x": np.zeros(2 if key == 0 else 1)}]
+
+    for done, (key, _) in enumerate(scoring.across_groups(lambda some: {"y": np.zeros(4)}, groups(), 4), 1):
+        ahead.append(read - done)
+        rare = done if key == 0 else rare
+    assert len(ahead) == 400 and max(ahead) <= 3 * 4 + 1 and rare <= 4 * 8
+
+
+def row(file, **words):
+    return {"file": file, "verdict": "real", "probability": 0.25, "score": -1.0, "reasons": ["a", "b"]} | words
+
+
+def read(path):
+    if path.suffix == ".csv":
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            return list(csv.DictReader(file))
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("kind", [".jsonl", ".csv"])
+def test_a_table_cut_at_any_byte_loses_no_file_and_has_none_twice(tmp_path, kind):
+    names = [*HOSTILE, "none.wav"]
+    rows = [*(row(name) for name in HOSTILE), {"file": "none.wav", "skipped": 'no "sound"'}]
+    whole = tmp_path / f"whole{kind}"
+    with verdicts.Table(whole, "x-1") as table:
+        for each in rows:
+            assert table.take(each["file"]) and not table.take(each["file"])
+            table.write(each)
+    assert [each["file"] for each in read(whole)] == names
+    content, path = whole.read_bytes(), tmp_path / f"cut{kind}"
+    for cut in range(len(content)):
+        path.write_bytes(content[:cut])
+        with verdicts.Table(path, "x-1") as table:
+            for each in rows:
+                if table.take(each["file"]):
+                    table.write(each)
+        assert path.read_bytes() == content, cut
+        assert table.counts == {"real": len(HOSTILE), "skipped": 1}
+
+
+def test_parquet_is_made_of_a_journal_that_goes_on(tmp_path):
+    path = tmp_path / "v.parquet"
+    for names in (HOSTILE[:3], HOSTILE):
+        with verdicts.Table(path, "x-1") as table:
+            for name in names:
+                if table.take(name):
+                    table.write(row(name, typicality={"p_value": 0.5, "reasons": []}))
+            table.finish()
+    found = pyarrow.parquet.read_table(path).to_pylist()
+    assert len(found) == len(HOSTILE) and found[0]["file"] == HOSTILE[0] and found[0]["skipped"] is None
+    assert found[0]["reasons"] == "a; b" and found[0]["p_value"] == 0.5 and found[0]["detector"] == "x-1"
+
+
+def test_what_is_no_table_of_this_detector_is_refused_and_left_alone(tmp_path):
+    with verdicts.Table(tmp_path / "a.jsonl", "x-1") as table:
+        table.write(row("a.wav"))
+        with pytest.raises(InputError, match="is being written by another process"):
+            verdicts.Table(tmp_path / "a.jsonl", "x-1")
+    with pytest.raises(
+        InputError, match=r"verdicts of another detector or with other options \(x-1; this one is x-2\)"
+    ):
+        verdicts.Table(tmp_path / "a.jsonl", "x-2")
+    for name, text in (("b.jsonl", '{"a": 1}\n'), ("c.csv", "a,b\n1,2\n"), ("d.csv", "precious"), ("e.jsonl", "{")):
+        (tmp_path / name).write_text(text)
+        if name != "e.jsonl":  # which a kill could have left
+            with pytest.raises(InputError, match="is there and is no table of verdicts"):
+                verdicts.Table(tmp_path / name, "x-1")
+            assert (tmp_path / name).read_text() == text
+    with pytest.raises(InputError, match="ends in .jsonl, .csv or .parquet"):
+        verdicts.check("verdicts.xlsx")
+
+
+def test_files_come_from_folders_lists_and_standard_input_in_order(tmp_path, monkeypatch):
+    for name in ("b/2.wav", "b/1.wav", "a.wav", "b.wav", "b/.hidden", "b/c/x.wav", "c"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    expected = sorted(p for p in tmp_path.rglob("*") if p.is_file() and not p.name.startswith("."))
+    assert list(predict.files([str(tmp_path)])) == [str(path) for path in expected]
+    listed = tmp_path / "list.txt"
+    listed.write_bytes(b"one.wav\r\n\nno\xfftext.wav\n" + os.fsencode(tmp_path / "b") + b"\n")
+    below = [str(tmp_path / "b" / name) for name in ("1.wav", "2.wav", "c/x.wav")]
+    assert list(predict.files([], [str(listed)])) == ["one.wav", "no\udcfftext.wav", *below]
+    with listed.open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        assert list(predict.files(["-", str(tmp_path / "c")])) == [
+            "one.wav",
+            "no\udcfftext.wav",
+            *below,
+            str(tmp_path / "c"),
+        ]
+    with pytest.raises(InputError, match="does not exist"):
+        list(predict.files([str(tmp_path / "nowhere")]))
+    with pytest.raises(InputError, match="--files .* cannot be read: No such file"):
+        list(predict.files([], [str(tmp_path / "nowhere.txt")]))
+    assert predict.shown("a\x1b[2Jb\nc\udcff.wav") == "a?[2Jb?c?.wav"
+
+
+def called(monkeypatch, *words):
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
+    monkeypatch.setattr(sys, "argv", ["predict", *map(str, words)])
+    try:
+        cli.main(predict.main)
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+def test_the_table_of_a_command_continues_and_its_exit_status_is_of_all_rows(
+    shipped, recordings, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(predict, "load", lambda *_: shipped)
+    some, table = [str(path) for path in recordings[:8]], tmp_path / "deep" / "v.csv"
+    first = called(monkeypatch, "--output", table, *some[:3])
+    second = called(monkeypatch, "--output", table, *some)
+    rows = read(table)
+    assert first == second == 3 and sorted(each["file"] for each in rows) == sorted(some)
+    (skipped,) = (each for each in rows if each["skipped"])
+    assert skipped["file"] == some[6] and skipped["verdict"] == "" and "unreadable" in skipped["skipped"]
+    for each in rows[:2]:
+        alone = verdicts.flat(shipped(each["file"]))
+        assert float(each["probability"]) == alone["probability"] and each["verdict"] == alone["verdict"]
+    assert called(monkeypatch, "--overlap", "0.5", "--output", table, *some) == 2
+    out, err = capsys.readouterr()
+    assert "8 files in" in out and "1 skipped" in out and "8/8" in err and "Traceback" not in err
+    assert err.strip().splitlines()[-1].startswith("error: --output") and "with other options" in err
+    assert called(monkeypatch) == 2 and "no files given" in capsys.readouterr().err
+    assert called(monkeypatch, "--output", tmp_path / "none.jsonl", some[6]) == 2
+
+
+def test_a_run_that_is_killed_twice_judges_every_file_once(tmp_path):
+    table, listed = tmp_path / "v.jsonl", tmp_path / "list.txt"
+    names = [str(fixtures.audio(tmp_path / f"{k}.wav", 0.5, seed=k)) for k in range(60)]
+    listed.write_text("".join(f"{name}\n" for name in names))
+    words = [sys.executable, "-m", "dfjax.predict", "--output", str(table), "--files", str(listed)]
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
+    for wanted in (1, 30):
+        running = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while running.poll() is None and (not table.exists() or table.read_bytes().count(b"\n") < wanted):
+            time.sleep(0.01)
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 3, done.stderr
+    assert sorted(json.loads(line)["file"] for line in table.read_text().splitlines()) == sorted(names)
+
+
+def test_the_name_of_a_detector_changes_with_what_verdicts_depend_on(shipped):
+    assert shipped.name() == dfjax.load().name() != shipped.name(0.5)
+    assert shipped.name().startswith("band_kernel-") and len(shipped.hashes()["weights"]) == 64
+    assert set(shipped.hashes()) == {"weights", "decision.json", detector.TYPICALITY}
+    assert pathlib.Path(detector.weights.SPEECH / "decision.json").exists()
