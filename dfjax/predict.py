@@ -7,7 +7,7 @@ find /archive -name '*.wav' | python -m dfjax.predict --output verdicts.jsonl -
 
 Files are decoded by worker processes and scored in batches that are filled across files; the verdict on a file is
 the same to the last bit whether it is judged alone or among a million. With --output the same command continues a run
-that was killed: no file is judged twice and none is lost.
+that was killed: no file is judged twice and none is lost. --report writes a page per file.
 
 A file unlike what the run was trained on is `uncertain`, with the reasons, and the exit status is 3 then.
 
@@ -17,23 +17,18 @@ one does both and prints the logits of picture and sound by themselves, too.
 
 import argparse
 import collections
-import io
 import json
 import os
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 
-from dfjax.inference import heatmap
 from dfjax.inference.detector import UNCERTAIN, Detector, load
-from dfjax.media import images
 from dfjax.records import InputError
-from dfjax.reporting import figures, verdicts
-from dfjax.runtime import cli, process, progress
+from dfjax.reporting import file_page, verdicts
+from dfjax.runtime import cli, files, process, progress
 
 UNSURE = 3  # exit status where a verdict is uncertain
 BARS = "▁▂▃▄▅▆▇█"
@@ -44,39 +39,7 @@ WANTED = {
 }
 
 
-def heat_png(detector: Detector, path: pathlib.Path, result: dict) -> bytes:
-    """The most suspicious face of a file beside the same face under the heat map, as PNG."""
-    worst = int(np.argmax([frame["score"] for frame in result["frames"]]))
-    face = images.fitted(detector.cut_out(path)["records"][worst]["image"], detector.model.size)
-    heat = np.asarray(detector.heat(face[None].astype(np.float32) / 255))[0]
-    return images.encode(np.concatenate([face, heatmap.overlay(face, heat)], axis=1), "png")
-
-
-def timeline_png(result: dict) -> bytes:
-    """Score over time with the threshold, as PNG."""
-    if "windows" in result:
-        seconds = [0.5 * (window["start"] + window["end"]) for window in result["windows"]]
-    else:
-        seconds = [frame["seconds"] for frame in result["frames"]]
-    with mpl.rc_context(figures.STYLE):
-        figure = Figure(figsize=figures.WIDE, layout="constrained")
-        axes = figure.subplots()
-        axes.plot(seconds, scores_of(result), "o-", color=figures.INK, markersize=4)
-        axes.axhline(result["threshold"], color=figures.TUNED_COLOUR, label="threshold")
-        axes.set_title(f"{result['verdict']}, {result['probability']:.1%} fake")
-        axes.set(xlabel="seconds", ylabel="score (logit)")
-        axes.legend(loc="best")
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=figures.DPI, metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def scores_of(result: dict) -> list[float]:
-    """The scores along the time line."""
-    return [part["score"] for part in result.get("windows") or result["frames"]]
-
-
-def files(paths: Iterable[str], lists: Iterable[str] = ()) -> Iterator[str]:
+def files_of(paths: Iterable[str], lists: Iterable[str] = ()) -> Iterator[str]:
     """The files named or listed, and all below the folders among them, sorted, without hidden ones.
 
     Nothing is kept but the names in one folder and in those above it.
@@ -142,7 +105,7 @@ def bars(values: list[float], low: float, high: float) -> str:
 
 def line(result: dict) -> str:
     """A verdict on one line: probability, time line, spread, the logits of parts, the file, why it is uncertain."""
-    along = bars(scores_of(result), result["threshold"] - 4, result["threshold"] + 4)
+    along = bars(file_page.scores_of(result), result["threshold"] - 4, result["threshold"] + 4)
     along += "" if result["spread"] is None else f"  ±{result['spread']:.1f}"
     along += "".join(f"  {part} {logit:+.1f}" for part, logit in result.get("parts", {}).items())
     reasons = "".join(f"  ({reason})" for reason in result["reasons"])
@@ -174,6 +137,9 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--face_model", help="YuNet .onnx file, if the training faces were found by it")
     result.add_argument(
+        "--report", metavar="DIR", help="write a page per file: verdict, where, how sure, file, detector"
+    )
+    result.add_argument(
         "--output",
         metavar="TABLE",
         help="write verdicts to a .jsonl, .csv or .parquet file as they come; after a kill the same command continues",
@@ -191,15 +157,15 @@ def main() -> None:
     _check(flags)
     lists = [flags.files] if flags.files else []
     given = "-" in flags.paths  # what comes through a pipe can be read once only
-    total = None if given else sum(1 for _ in files(flags.paths, lists))
+    total = None if given else sum(1 for _ in files_of(flags.paths, lists))
     detector = load(flags.workdir, flags.face_model)
     if flags.heatmap and detector.model.modality == "audio":
         raise InputError("--heatmap is for detectors of faces; --timeline shows where in a recording the score is high")
     if flags.output:
-        counts = write_table(flags, detector, files(flags.paths, lists), total)
+        counts = write_table(flags, detector, files_of(flags.paths, lists), total)
     else:
         counts = collections.Counter()
-        for result in detector.many(files(flags.paths, lists), overlap=flags.overlap, jobs=flags.jobs):
+        for result in detector.many(files_of(flags.paths, lists), overlap=flags.overlap, jobs=flags.jobs):
             counts[result.get("verdict", verdicts.SKIPPED)] += 1
             _draw(flags, detector, result)
             if flags.json:
@@ -253,10 +219,13 @@ def _draw(flags: argparse.Namespace, detector: Detector, result: dict) -> None:
     if "skipped" in result:
         return
     path = pathlib.Path(result["file"])
+    if flags.report:
+        page = file_page.page(detector, result, overlap=flags.overlap)
+        files.write(pathlib.Path(flags.report, file_page.file_name(result["file"])), page)
     if flags.heatmap:
-        _write_picture(flags.heatmap, "heatmap", path, heat_png(detector, path, result))
+        _write_picture(flags.heatmap, "heatmap", path, file_page.heat_png(detector, path, result))
     if flags.timeline:
-        _write_picture(flags.timeline, "timeline", path, timeline_png(result))
+        _write_picture(flags.timeline, "timeline", path, file_page.timeline_png(result))
 
 
 if __name__ == "__main__":

@@ -160,23 +160,23 @@ def test_files_come_from_folders_lists_and_standard_input_in_order(tmp_path, mon
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     expected = sorted(p for p in tmp_path.rglob("*") if p.is_file() and not p.name.startswith("."))
-    assert list(predict.files([str(tmp_path)])) == [str(path) for path in expected]
+    assert list(predict.files_of([str(tmp_path)])) == [str(path) for path in expected]
     listed = tmp_path / "list.txt"
     listed.write_bytes(b"one.wav\r\n\nno\xfftext.wav\n" + os.fsencode(tmp_path / "b") + b"\n")
     below = [str(tmp_path / "b" / name) for name in ("1.wav", "2.wav", "c/x.wav")]
-    assert list(predict.files([], [str(listed)])) == ["one.wav", "no\udcfftext.wav", *below]
+    assert list(predict.files_of([], [str(listed)])) == ["one.wav", "no\udcfftext.wav", *below]
     with listed.open() as file:
         monkeypatch.setattr(sys, "stdin", file)
-        assert list(predict.files(["-", str(tmp_path / "c")])) == [
+        assert list(predict.files_of(["-", str(tmp_path / "c")])) == [
             "one.wav",
             "no\udcfftext.wav",
             *below,
             str(tmp_path / "c"),
         ]
     with pytest.raises(InputError, match="does not exist"):
-        list(predict.files([str(tmp_path / "nowhere")]))
+        list(predict.files_of([str(tmp_path / "nowhere")]))
     with pytest.raises(InputError, match="--files .* cannot be read: No such file"):
-        list(predict.files([], [str(tmp_path / "nowhere.txt")]))
+        list(predict.files_of([], [str(tmp_path / "nowhere.txt")]))
     assert predict.shown("a\x1b[2Jb\nc\udcff.wav") == "a?[2Jb?c?.wav"
 
 

@@ -37,6 +37,7 @@ from dfjax.runtime import checkpoint, devices, process, workdir, workers
 Source = str | pathlib.Path | Shaped[np.ndarray, "..."]
 
 TYPICALITY = "typicality.npz"  # in the workdir; earlier runs have none
+CARD = "README.md"  # beside the weights
 UNCERTAIN = "uncertain"  # the verdict that is none
 FEW = 8  # files that are decoded sooner than a process starts that would decode them
 
@@ -128,6 +129,7 @@ class Detector:
     media: tuple[str, dict]  # how faces were cut out when the training data were prepared
     batch: int = 8  # examples that are scored at once, of one file or of many: the same sums, so the same bits
     typicality: Typicality | None = None  # of what it was trained on; None of a run that did not learn it
+    card: str | None = None  # the model card, of a detector that comes with one
     hashes: Callable[[], dict[str, str]] = dict  # SHA-256 of `weights`, and of the files of decision and typicality
 
     @property
@@ -308,6 +310,7 @@ def load(folder: str | pathlib.Path | None = None, face_model: str | None = None
         heat=functools.partial(heat, params, model_state),
         media=media,
         batch=each * mesh.size,
+        card=card.read_text() if (card := epath.Path(folder) / CARD).exists() else None,
         hashes=functools.cache(functools.partial(_hashes, folder, params, model_state)),
         typicality=load_typicality(known) if known.exists() else None,
     )

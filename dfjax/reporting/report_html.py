@@ -57,9 +57,9 @@ def page(report: dict, validation: Scores, test: Scores, subgroups: Subgroups | 
     parts = {
         "TITLE": html.escape(str(report["run"]["name"])),
         "STYLE": style,
-        "STYLE_HASH": _hash(style),
+        "STYLE_HASH": csp_hash(style),
         "SCRIPT": script,
-        "SCRIPT_HASH": _hash(script),
+        "SCRIPT_HASH": csp_hash(script),
         "DATA": embed(payload),
         "LEFT_OUT": (PAGE / "left_out.html").read_text(encoding="utf-8") if left_out else "",
     }
@@ -149,5 +149,6 @@ def _extreme(scores: Scores, label: int) -> list[dict]:
     ]
 
 
-def _hash(text: str) -> str:
+def csp_hash(text: str) -> str:
+    """What a content security policy allows a style or script of this text by."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -13,12 +13,13 @@ import pytest
 from etils import epath
 from flax import nnx
 
-from dfjax import evaluate, models, predict, run, stats
+from dfjax import evaluate, models, run, stats
 from dfjax.data import feeds, inputs, resident, sampling, sources, streaming
 from dfjax.decide import score_file
 from dfjax.inference import detector
 from dfjax.models import heads
 from dfjax.records import PARTS, UNKNOWN, InputError
+from dfjax.reporting import file_page
 from dfjax.runtime import devices
 from dfjax.training import losses, train_step
 from experiments import fakeavceleb_av
@@ -287,5 +288,5 @@ def test_real_clips_from_preparation_to_prediction(shared, tmp_path):
     result = judge(path)
     np.testing.assert_allclose(result["score"], clips.score[0], rtol=1e-4, atol=1e-4)
     assert result["parts"].keys() == set(PARTS) and np.isfinite(list(result["parts"].values())).all()
-    assert len(predict.timeline_png(result)) > 1000 and len(predict.heat_png(judge, path, result)) > 1000
+    assert len(file_page.timeline_png(result)) > 1000 and len(file_page.heat_png(judge, path, result)) > 1000
     assert json.loads((folder / "environment.json").read_text())["dataset"]["modality"] == "av"

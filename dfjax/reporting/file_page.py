@@ -1,0 +1,317 @@
+"""One page about one file, for people who must answer for a verdict: what was found, where, how sure, by what.
+
+The page is one file, needs no network and runs no script. What comes from the file, its name and its metadata, enters
+it as text only. It lies below `report_page/` as HTML and CSS and prints on paper.
+"""
+
+import base64
+import datetime
+import hashlib
+import html
+import importlib.metadata
+import io
+import math
+import pathlib
+import platform
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import soundfile
+from jaxtyping import Float, Int16
+from matplotlib.figure import Figure
+
+from dfjax.inference import heatmap
+from dfjax.inference.detector import UNCERTAIN, Detector
+from dfjax.media import audio, facts, images
+from dfjax.records import SAMPLE_RATE
+from dfjax.reporting import figures, report_text
+from dfjax.reporting.report_html import PAGE, csp_hash
+
+VERDICTS = {"fake": "Fake", "real": "Real", UNCERTAIN: "Uncertain: no verdict"}
+PRIORS = (0.01, 0.1, 0.5)  # shares of fakes for which the page says what the score means
+FACES = 6  # most suspicious faces that are shown
+PLAYED = 600  # seconds of sound that a page holds; of a longer recording its most suspicious window alone
+COLUMNS = 1600  # of a spectrogram
+N_FFT = 512  # samples, 32 ms
+RANGE_DB = 80  # of a spectrogram, below its loudest point
+CAVEAT = (
+    "A detector compares a file with what it was trained on. A verdict is no proof: a fake by a method that it has not "
+    "met can pass as real, and real media that were compressed, filtered or edited can look fake. Marked parts are "
+    "those that moved the score; they need not be those that were altered. Metadata can be forged."
+)
+
+
+def page(detector: Detector, result: Mapping[str, Any], *, overlap: float = 0.0, when: str | None = None) -> str:
+    """The text of the page.
+
+    Args:
+      detector: that judged the file.
+      result: what it said, with `file`; the file is read again.
+      overlap: share that its windows had in common.
+      when: date and time to be named; None for now.
+
+    Raises:
+      MediaError: the file cannot be decoded any more.
+      OSError: nor be read.
+    """
+    path = result["file"]
+    when = when or datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    style = (PAGE / "file.css").read_text(encoding="utf-8")
+    parts = {
+        "TITLE": text(f"{VERDICTS[result['verdict']]}: {pathlib.PurePath(path).name}"),
+        "STYLE": style,
+        "STYLE_HASH": csp_hash(style),
+        "NAME": text(pathlib.PurePath(path).name),
+        "KIND": text(result["verdict"]),
+        "VERDICT": text(VERDICTS[result["verdict"]]),
+        "REASONS": items(result["reasons"]),
+        "NUMBERS": numbers(detector.decision, result),
+        "WHERE": _heard(result) if detector.model.modality == "audio" else _looked_at(detector, result),
+        "FILE": file_table(path, facts.of_file(path)),
+        "DETECTOR": _detector(detector, overlap, when),
+        "LIMITS": limits(detector.decision, detector.card),
+    }
+    template = (PAGE / "file.html").read_text(encoding="utf-8")
+    # one pass, so that a part which happens to contain '@NAME@' is left alone
+    return re.sub("@([A-Z_]+)@", lambda match: parts[match[1]], template)
+
+
+def file_name(path: str) -> str:
+    """A name for the page of a file: its own, made harmless and short, and eight digits that tell paths apart."""
+    digits = hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
+    stem = re.sub(r"[^A-Za-z0-9._-]", "_", pathlib.PurePath(path).name)[:80].lstrip(".")
+    return f"{stem}-{digits}.html"
+
+
+def text(value: object) -> str:
+    """Anything as text of the page: no tag, and what prints as nothing, or turns the line round, by its escape."""
+    shown = (c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in str(value))
+    return html.escape("".join(shown))
+
+
+def items(lines: Iterable[str]) -> str:
+    """A list, or nothing of nothing."""
+    inner = "".join(f"<li>{text(line)}</li>" for line in lines)
+    return f"<ul>{inner}</ul>" if inner else ""
+
+
+def table(rows: Mapping[str, object]) -> str:
+    """Names beside values; None is left out."""
+    inner = (
+        f"<tr><th>{text(name)}</th><td>{text(value)}</td></tr>" for name, value in rows.items() if value is not None
+    )
+    return f"<table>{''.join(inner)}</table>"
+
+
+def numbers(decision: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """Probability and likelihood ratio with the data of their calibration, the score and the threshold."""
+    fitted, ratio = decision["calibration"], result["log10_likelihood_ratio"]
+    side = "at or above" if result["score"] >= np.float32(result["threshold"]) else "below"
+    rows: dict[str, object] = {"Probability of a fake": f"{100 * result['probability']:.1f} %"}
+    if ratio is not None:
+        odds, (more, less) = 10 ** min(abs(ratio), 300), ("fake", "real") if ratio >= 0 else ("real", "fake")
+        rows["Likelihood ratio"] = f"such a score is {odds:.3g} times as likely of a {more} file as of a {less} one"
+        rows["log10 of it, fake over real"] = f"{ratio:+.2f}"
+        for prior in PRIORS:
+            shifted = 1 / (1 + math.exp(-min(max(ratio * math.log(10) + math.log(prior / (1 - prior)), -700), 700)))
+            rows[f"Probability if {100 * prior:g} % of files are fake"] = f"{100 * shifted:.1f} %"
+    rows["Score"] = f"{result['score']:.3f} (logit), {side} the threshold {result['threshold']:.3f}"
+    if result["spread"] is not None:
+        rows["Along the file"] = (
+            f"scores spread by {result['spread']:.2f}; {100 * result['above']:.0f} % of its parts lie at or above the "
+            "threshold"
+        )
+    rows |= {f"Logit of the {name}": f"{value:+.2f}" for name, value in result.get("parts", {}).items()}
+    typicality = result.get("typicality")
+    rows["Like the training data"] = (
+        f"p = {typicality['p_value']:.3f}: the share of held-back clips that lie as far from it or farther"
+        if typicality
+        else "not known: this detector did not learn what is typical"
+    )
+    return table(rows) + f'<p class="note">{text(_calibrated(decision, fitted))}</p>'
+
+
+def _calibrated(decision: Mapping[str, Any], fitted: Mapping[str, Any] | None) -> str:
+    if not fitted or fitted.get("prior") is None:
+        return "The probability is the sigmoid of the score: there were no data of both classes to calibrate it on."
+    told = f"{report_text.formula(dict(fitted))} The data: {decision.get('dataset')}, {decision.get('split')}."
+    if quality := decision.get("calibration_quality"):
+        told += f" Expected calibration error on them {100 * quality['after']['ece']:.1f} %."
+    told += " The probability holds where as many files are fake"
+    deploy = fitted.get("deploy_prior")
+    return f"{told} ({100 * (fitted['prior'] if deploy is None else deploy):.1f} %)."
+
+
+def _heard(result: Mapping[str, Any]) -> str:
+    samples, _ = audio.decode(result["file"])
+    worst = max(result["windows"], key=lambda window: window["score"])
+    drawn = picture(figures.png(lambda: sound_figure(samples, result)), "Spectrogram and score over time")
+    start, end = (round(worst[edge] * SAMPLE_RATE) for edge in ("start", "end"))
+    players = []
+    if len(samples) <= PLAYED * SAMPLE_RATE:
+        players.append(("The recording, as the detector heard it (mono, 16 kHz)", samples))
+    if len(result["windows"]) > 1:
+        words = f"The window with the highest score, {worst['start']:.1f} to {worst['end']:.1f} s"
+        players.append((words, samples[start:end]))
+    sound = "".join(f"<p class=note>{text(words)}</p>{player(part)}" for words, part in players)
+    rows = {
+        f"{window['start']:.1f} to {window['end']:.1f} s": _suspicious(window["score"], result["threshold"])
+        for window in sorted(result["windows"], key=lambda window: -window["score"])[:10]
+    }
+    return f"{drawn}{sound}<h3>Windows with the highest scores</h3>{table(rows)}"
+
+
+def _looked_at(detector: Detector, result: Mapping[str, Any]) -> str:
+    records, frames = detector.cut_out(result["file"])["records"], result["frames"]
+    shown = []
+    for k in sorted(range(len(frames)), key=lambda k: -frames[k]["score"])[:FACES]:
+        words = f"{frames[k]['seconds']:.2f} s, " if len(frames) > 1 else ""
+        words += _suspicious(frames[k]["score"], result["threshold"])
+        shown.append(
+            f"<figure>{picture(face_png(detector, records[k]['image']), 'The face, and where it raised the score')}"
+            f"<figcaption>{text(words)}</figcaption></figure>"
+        )
+    drawn = picture(figures.png(lambda: timeline_figure(result)), "Score over time") if len(frames) > 1 else ""
+    note = '<p class="note">Left as the detector sees it, right what raised the score: bright is much.</p>'
+    return f'{drawn}<div class="faces">{"".join(shown)}</div>{note}'
+
+
+def _suspicious(score: float, threshold: float) -> str:
+    return f"score {score:+.2f}" + (", at or above the threshold" if score >= np.float32(threshold) else "")
+
+
+def scores_of(result: Mapping[str, Any]) -> list[float]:
+    """The scores along the time line."""
+    return [part["score"] for part in result.get("windows") or result["frames"]]
+
+
+def seconds_of(result: Mapping[str, Any]) -> list[float]:
+    """Where on the time line they lie."""
+    if "windows" in result:
+        return [0.5 * (window["start"] + window["end"]) for window in result["windows"]]
+    return [frame["seconds"] for frame in result["frames"]]
+
+
+def _plot_scores(axes, result: Mapping[str, Any]) -> None:
+    axes.plot(seconds_of(result), scores_of(result), "o-", color=figures.INK, markersize=4)
+    for window in result.get("windows", ()):
+        axes.hlines(window["score"], window["start"], window["end"], color=figures.INK)
+    axes.axhline(result["threshold"], color=figures.TUNED_COLOUR, label="threshold")
+    axes.set(xlabel="seconds", ylabel="score (logit)")
+    axes.legend(loc="best")
+
+
+def timeline_figure(result: Mapping[str, Any]) -> Figure:
+    """Score over time with the threshold."""
+    figure = Figure(figsize=figures.WIDE, layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(f"{result['verdict']}, {result['probability']:.1%} fake")
+    _plot_scores(axes, result)
+    return figure
+
+
+def sound_figure(samples: Int16[np.ndarray, " samples"], result: Mapping[str, Any]) -> Figure:
+    """The spectrogram over the scores; windows at or above the threshold are hatched and framed."""
+    figure = Figure(figsize=(figures.WIDE[0], 5.2), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    seconds = len(samples) / SAMPLE_RATE
+    words = {"origin": "lower", "aspect": "auto", "cmap": "magma", "extent": (0, seconds, 0, SAMPLE_RATE / 2000)}
+    above.imshow(spectrogram(samples), **words)
+    above.set(ylabel="kHz")
+    above.grid(False)
+    for window in result["windows"]:
+        if window["score"] >= np.float32(result["threshold"]):
+            frame = {"facecolor": "none", "edgecolor": figures.FAKE_COLOUR, "hatch": "//", "linewidth": 1.5}
+            below.axvspan(window["start"], window["end"], alpha=0.5, **frame)
+            above.axvspan(window["start"], window["end"], **frame | {"hatch": None})
+    _plot_scores(below, result)
+    below.set(xlim=(0, seconds))
+    return figure
+
+
+def spectrogram(samples: Int16[np.ndarray, " samples"]) -> Float[np.ndarray, "bins columns"]:
+    """Power in dB below the loudest point, of at most COLUMNS frames evenly spread over the recording."""
+    x = np.pad(samples.astype(np.float32), (N_FFT // 2, N_FFT // 2))
+    starts = np.linspace(0, len(samples), min(COLUMNS, 1 + len(samples) // 64)).astype(int)
+    starts = np.minimum(starts, len(x) - N_FFT)
+    frames = x[starts[:, None] + np.arange(N_FFT)] * np.hanning(N_FFT).astype(np.float32)
+    power = np.abs(np.fft.rfft(frames, axis=1)) ** 2
+    decibel = 10 * np.log10(power / power.max() + 1e-12) if power.max() > 0 else np.full(power.shape, -120.0)
+    return np.maximum(decibel, -RANGE_DB).T.astype(np.float32)
+
+
+def face_png(detector: Detector, encoded: bytes) -> bytes:
+    """A face as the detector sees it beside itself under the heat map, as PNG."""
+    face = images.fitted(encoded, detector.model.size)
+    heat = np.asarray(detector.heat(face[None].astype(np.float32) / 255))[0]
+    return images.encode(np.concatenate([face, heatmap.overlay(face, heat)], axis=1), "png")
+
+
+def heat_png(detector: Detector, path: str | pathlib.Path, result: Mapping[str, Any]) -> bytes:
+    """`face_png` of the most suspicious face of a file."""
+    worst = int(np.argmax(scores_of(result)))
+    return face_png(detector, detector.cut_out(path)["records"][worst]["image"])
+
+
+def picture(png: bytes, words: str) -> str:
+    """A PNG inside the page."""
+    return f'<img alt="{text(words)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+
+
+def player(samples: Int16[np.ndarray, " samples"]) -> str:
+    """Sound inside the page, as FLAC."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return f'<audio controls src="data:audio/flac;base64,{base64.b64encode(buffer.getvalue()).decode()}"></audio>'
+
+
+def file_table(path: str, found: Mapping[str, Any]) -> str:
+    """What the file says of itself."""
+    rows: dict[str, object] = {"Path": path, "SHA-256": found["sha256"], "Size": f"{found['bytes']:,} bytes"}
+    rows["Container"] = found["container"] or "unknown"
+    rows["Duration"] = None if found["seconds"] is None else f"{found['seconds']:.3f} s"
+    rows["Bit rate"] = None if found["bit_rate"] is None else f"{found['bit_rate'] / 1000:,.0f} kbit/s"
+    for k, stream in enumerate(found["streams"]):
+        rows[f"Stream {k}"] = ", ".join(f"{name} {value}" for name, value in stream.items())
+    metadata = table(found["metadata"]) if found["metadata"] else '<p class="note">none</p>'
+    return f"{table(rows)}<h3>Metadata, as the file has them</h3>{metadata}"
+
+
+def _detector(detector: Detector, overlap: float, when: str) -> str:
+    rows: dict[str, object] = {"Model": detector.config.model.name}
+    rows |= {f"SHA-256 of {name}": value for name, value in detector.hashes().items()}
+    decision = detector.decision
+    constraint = ", ".join(f"{name} {value:g}" for name, value in (decision.get("constraint") or {}).items())
+    rows["Threshold chosen for"] = decision.get("criterion", "") + (f" ({constraint})" if constraint else "")
+    rows["Chosen on"] = f"{decision.get('dataset')}, {decision.get('split')}: {_clips(decision.get('clips'))}"
+    if worth := decision.get("tuned"):
+        shares = ((name, worth.get(key)) for name, key in (("fakes found", "recall"), ("false alarms", "fpr")))
+        rows["There"] = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares if share is not None)
+    rows["Windows overlap by"] = f"{100 * overlap:g} %" if detector.model.modality == "audio" else None
+    rows["Versions"] = ", ".join(
+        f"{name} {importlib.metadata.version(name)}" for name in ("dfjax", "jax", "numpy", "av")
+    )
+    rows["Python"] = f"{platform.python_version()}, {platform.system()} {platform.machine()}"
+    rows["Judged"] = when
+    return table(rows)
+
+
+def _clips(counts: Mapping[str, int] | None) -> str:
+    return " and ".join(f"{value:,} {name}" for name, value in (counts or {}).items()) + " clips"
+
+
+def limits(decision: Mapping[str, Any], card: str | None) -> str:
+    """What the method cannot do: what left-out sources say, a caveat, and the model card."""
+    told = [CAVEAT]
+    if domains := decision.get("domains"):
+        told.insert(0, f"On a {domains['noun']} that it has never met: {domains['words']}.")
+        if certificate := domains.get("certificate"):
+            told.insert(1, f"Promised: {certificate['statement']}.")
+    return items(told) + (f"<h3>Model card</h3><pre>{text(card)}</pre>" if card else "")
+
+
+def timeline_png(result: Mapping[str, Any]) -> bytes:
+    """Score over time with the threshold, as PNG."""
+    return figures.png(lambda: timeline_figure(result))

@@ -1,0 +1,155 @@
+"""The page about one file: nothing from outside, nothing that the file could say as HTML, the figures of the verdict."""
+
+import base64
+import hashlib
+import html.parser
+import io
+import re
+
+import ml_collections
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+import dfjax
+from dfjax import models
+from dfjax.decide import calibration
+from dfjax.inference import detector
+from dfjax.media import audio, facts
+from dfjax.records import SAMPLE_RATE
+from dfjax.reporting import file_page
+from tests.data_builders import fixtures
+
+HOSTILE = "<img src=x onerror=alert(1)>&\"'@NAME@\u202egpj.wav"
+VOID = {"meta", "img", "br"}
+
+
+class Parser(html.parser.HTMLParser):
+    """Tags with their attributes, and all text; every tag that opens must close."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words, self.open = [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def self_contained(text):
+    """The parsed page, checked: no script, no handler, nothing fetched, its policy allows its own style."""
+    parsed = Parser(text)
+    assert not {"script", "iframe", "object", "link", "a", "form"} & {tag for tag, _ in parsed.tags}
+    for _, attributes in parsed.tags:
+        assert not [name for name in attributes if name.startswith("on") or name in ("href", "style")]
+        assert attributes.get("src", "data:").startswith("data:")
+    style = re.search("<style>(.*?)</style>", text, re.DOTALL)[1]
+    assert not re.search(r"url\(|@import", style) and "@media print" in style
+    (policy,) = (a["content"] for tag, a in parsed.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'" in policy
+    assert policy.startswith("default-src 'none'") and "script-src" not in policy
+    return parsed
+
+
+def stored(parsed, tag):
+    return [base64.b64decode(a["src"].partition(",")[2]) for name, a in parsed.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return dfjax.load()
+
+
+def test_a_recording_with_a_hostile_name_and_tags_is_told_as_text(shipped, tmp_path):
+    path = tmp_path / HOSTILE.replace("/", "")
+    with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1, format="WAV") as file:
+        file.title, file.artist = "<script>alert(2)</script>", "</table>\x1b"
+        file.write(fixtures.samples(9.0)[:, 0])
+    result = {"file": str(path), **shipped(path)}
+    text = file_page.page(shipped, result, when="2026-11-26 12:00 UTC")
+    parsed = self_contained(text)
+    words = "".join(parsed.words)
+    assert text.encode() and "\u202e" not in text and "\x1b" not in text
+    assert "<img src=x onerror=alert(1)>&\"'@NAME@\\u202egpj.wav" in words and "<script>alert(2)</script>" in words
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in words and "2026-11-26 12:00 UTC" in words
+    assert shipped.hashes()["weights"] in words and "What it does not know" in words
+    assert file_page.VERDICTS[result["verdict"]] in words and all(reason in words for reason in result["reasons"])
+    assert f"{100 * result['probability']:.1f} %" in words
+    whole, worst = (soundfile.read(io.BytesIO(sound), dtype="int16")[0] for sound in stored(parsed, "audio"))
+    heard, _ = audio.decode(path)
+    np.testing.assert_array_equal(whole, heard)
+    most = max(result["windows"], key=lambda window: window["score"])
+    start, end = (round(most[edge] * SAMPLE_RATE) for edge in ("start", "end"))
+    np.testing.assert_array_equal(worst, heard[start:end])
+    (drawn,) = stored(parsed, "img")
+    assert min(Image.open(io.BytesIO(drawn)).size) > 600
+
+
+def test_names_of_pages_are_short_harmless_and_differ_by_path():
+    names = [file_page.file_name(path) for path in ("a/x.wav", "b/x.wav", "../" + "y" * 300, HOSTILE, "no\udcff.wav")]
+    assert len(set(names)) == 5
+    assert all(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}-[0-9a-f]{8}\.html", name) for name in names)
+
+
+def test_the_likelihood_ratio_is_the_probability_without_its_prior(shipped):
+    fitted = shipped.decision["calibration"]
+    scores = np.array([-3.0, 0.4, 2.0])
+    ratio, prior = calibration.log_likelihood_ratio(scores, fitted), fitted["prior"]
+    odds = np.log(prior / (1 - prior))
+    np.testing.assert_allclose(1 / (1 + np.exp(-ratio - odds)), calibration.apply(scores, fitted), rtol=1e-12)
+    moved = calibration.log_likelihood_ratio(scores, fitted | {"deploy_prior": 0.01})
+    np.testing.assert_allclose(moved, ratio, rtol=1e-12)
+    assert calibration.log_likelihood_ratio(scores, {"method": "none", "prior": None}) is None
+
+
+def test_a_picture_shows_the_face_beside_its_heat_map(tmp_path):
+    def bright(examples):
+        return {"score": np.array([example["image"].mean() / 32 - 4 for example in examples], np.float32)}
+
+    fitted = {"method": "none", "slope": 1.0, "intercept": 0.0, "prior": None, "ledger": None}
+    decision = {"threshold": 0.5, "calibration": fitted, "criterion": "f1"}
+    config = ml_collections.ConfigDict({"model": {"name": "cnn_small"}})
+    watching = detector.Detector(
+        config, bright, decision, models.Input("image", 32, None), lambda x: x[..., 0], ("image", {})
+    )
+    path = fixtures.image(tmp_path / "a.png", size=(70, 50), seed=1)
+    parsed = self_contained(file_page.page(watching, {"file": str(path), **watching(path)}))
+    (face,) = stored(parsed, "img")
+    assert Image.open(io.BytesIO(face)).size == (64, 32)
+    words = "".join(parsed.words)
+    assert "50 x 70" in words and "no data of both classes" in words and "did not learn what is typical" in words
+
+
+def test_facts_are_those_of_the_file_and_damage_leaves_what_can_be_read(tmp_path):
+    path = fixtures.video(tmp_path / "a.mp4", sound=True)
+    found = facts.of_file(path)
+    assert [stream["kind"] for stream in found["streams"]] == ["video", "audio"]
+    assert found["bytes"] == path.stat().st_size and found["seconds"] > 0 and found["container"].startswith("QuickTime")
+    assert found["streams"][0]["codec"] == "h264" and found["streams"][1]["codec"] == "aac"
+    image = Image.new("RGB", (20, 30))
+    exif = Image.Exif()
+    exif[0x0131] = "a" * 1000
+    image.save(tmp_path / "b.jpg", exif=exif)
+    told = facts.of_file(tmp_path / "b.jpg")
+    assert told["container"] == "JPEG" and told["streams"] == [{"kind": "picture", "pixels": "20 x 30", "mode": "RGB"}]
+    assert len(told["metadata"]["EXIF Software"]) < 600
+    for name in ("c.wav", "c.jpg"):
+        (tmp_path / name).write_bytes(b"nothing")
+        assert facts.of_file(tmp_path / name)["bytes"] == 7
+
+
+def test_a_spectrogram_has_the_tone_where_it_is():
+    tone = (8000 * np.sin(2 * np.pi * 1000 * np.arange(5 * SAMPLE_RATE) / SAMPLE_RATE)).astype(np.int16)
+    shown = file_page.spectrogram(tone)
+    assert shown.shape[1] <= file_page.COLUMNS and shown.max() == 0 and shown.min() >= -file_page.RANGE_DB
+    assert (shown[:, 10:-10].argmax(axis=0) == 32).all()  # 1,000 Hz of bins of 31.25 Hz
