@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from data_builders import configs, workers
+from data_builders import configs
 from data_builders.indexing import Item
 from dfjax.media.decoding import safely
+from dfjax.runtime import workers
 
 SECONDS = 1.5  # that decoding files of a dataset may take
 BASE_MEMORY = 600 << 20  # bytes of a process that has imported everything
