@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 
 from dfjax.inference import heatmap
 from dfjax.inference.detector import UNCERTAIN, Detector
-from dfjax.media import audio, facts, images
+from dfjax.media import audio, credentials, facts, images
 from dfjax.records import SAMPLE_RATE
 from dfjax.reporting import figures, report_text
 from dfjax.reporting.report_html import PAGE, csp_hash
@@ -69,7 +69,7 @@ def page(detector: Detector, result: Mapping[str, Any], *, overlap: float = 0.0,
         "REASONS": items(result["reasons"]),
         "NUMBERS": numbers(detector.decision, result),
         "WHERE": _heard(result) if detector.model.modality == "audio" else _looked_at(detector, result),
-        "FILE": file_table(path, facts.of_file(path)),
+        "FILE": file_table(path, facts.of_file(path), credentials.of_file(path)),
         "DETECTOR": _detector(detector, overlap, when),
         "LIMITS": limits(detector.decision, detector.card),
     }
@@ -267,14 +267,15 @@ def player(samples: Int16[np.ndarray, " samples"]) -> str:
     return f'<audio controls src="data:audio/flac;base64,{base64.b64encode(buffer.getvalue()).decode()}"></audio>'
 
 
-def file_table(path: str, found: Mapping[str, Any]) -> str:
-    """What the file says of itself."""
+def file_table(path: str, found: Mapping[str, Any], signed: Mapping[str, str]) -> str:
+    """What the file says of itself, and what is signed of that."""
     rows: dict[str, object] = {"Path": path, "SHA-256": found["sha256"], "Size": f"{found['bytes']:,} bytes"}
     rows["Container"] = found["container"] or "unknown"
     rows["Duration"] = None if found["seconds"] is None else f"{found['seconds']:.3f} s"
     rows["Bit rate"] = None if found["bit_rate"] is None else f"{found['bit_rate'] / 1000:,.0f} kbit/s"
     for k, stream in enumerate(found["streams"]):
         rows[f"Stream {k}"] = ", ".join(f"{name} {value}" for name, value in stream.items())
+    rows |= signed
     metadata = table(found["metadata"]) if found["metadata"] else '<p class="note">none</p>'
     return f"{table(rows)}<h3>Metadata, as the file has them</h3>{metadata}"
 
