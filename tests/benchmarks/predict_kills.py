@@ -3,8 +3,8 @@
     python -m tests.benchmarks.predict_kills [--count 20] [--kind .jsonl]
 
 Recordings of half a second to nine seconds and files that are none are judged once without interruption, then again
-with every process, workers included, killed after a random time. Each table must be the undisturbed one but for the
-order of its rows.
+with every process killed a random moment after the table has got a random number of new rows, none among them. Each
+table must be the undisturbed one but for the order of its rows.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -60,16 +61,18 @@ def main() -> None:
         while killed < args.count:
             table, before, seen = f"run{finished}{args.kind}", killed, []
             while True:
-                process = start(table)
-                try:
-                    process.communicate(timeout=draw.uniform(0, usual) if killed < args.count else None)
+                path, process = folder / table, start(table)
+                wanted = draw.randrange(FILES // 4) + (seen[-1] if seen else 0)
+                while killed < args.count and process.poll() is None:
+                    if path.exists() and path.read_bytes().count(b"\n") >= wanted:
+                        time.sleep(draw.uniform(0, 0.2))
+                        process.kill()
+                    time.sleep(0.002)
+                process.communicate()
+                if process.returncode != -signal.SIGKILL:
                     break
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.communicate()
-                    killed += 1
-                    path = folder / table
-                    seen.append(len(rows(path)) if path.exists() else 0)
+                killed += 1
+                seen.append(path.read_bytes().count(b"\n"))
             finished += 1
             same = rows(folder / table) == expected
             differing += not same
