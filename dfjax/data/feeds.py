@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
 from dfjax.data import precomputed, resident, sampling, sources, streaming
 from dfjax.data.sources import Split
-from dfjax.records import InputError
+from dfjax.records import FAKE, REAL, InputError
 from dfjax.runtime import devices, process
 
 RESIDENT_SHARE = 0.4  # of a device's free memory that a split may take; the rest is for the step
@@ -83,6 +84,7 @@ def make(
     codec_rate: float | int = 0.0,
     copies: int = 0,
     front: tuple[Callable, Callable] | None = None,
+    fakes: tuple[float, Callable] | None = None,
     memory: precomputed.Memory | None = None,
 ) -> Feed:
     """The feed of a run, ready for step `first`.
@@ -98,6 +100,7 @@ def make(
       first: the step to continue from.
       copies: random cuts of each clip of which `front` makes statistics once, to train on; 0 trains on the media.
       front: for `copies`: (key, examples) -> the model's input and labels, and what makes statistics of the input.
+      fakes: for `copies`: share of what is drawn that is made of real clips, and what makes them, as `front`'s first.
       memory: statistics that runs on parts of the same data share.
       codec_rate: share of the clips that pass through a lossy codec on the host; 'auto' is 'streaming' then.
 
@@ -113,21 +116,39 @@ def make(
     spread = devices.split_batch(mesh)
 
     if copies:
-        arrays = resident.load(split, model.modality, size=size) | {"label": sources.labels(split, model.modality)}
         assert front is not None, "copies need a front end"
+        make_x, statistics_of = front
+        arrays = resident.load(split, model.modality, size=size) | {"label": sources.labels(split, model.modality)}
         words = {"copies": copies, "seed": seed, "mesh": mesh, "codec_rate": codec_rate, "memory": memory}
-        made = precomputed.statistics(arrays, split.id, *front, **words)
+        stored = precomputed.statistics(arrays, split.id, make_x, statistics_of, **words)
+        parts = [(stored, arrays["label"], sampling.row_rates(strata, len(split)))]
+        turned, twins = 0.0, np.zeros(len(split), np.int32)
+        if fakes is not None:
+            # the strata draw as many real clips more: a share of these draws takes the fake made of the clip instead
+            share, make_fake = fakes
+            real = np.flatnonzero(arrays["label"] == REAL)
+            rates = parts[0][2]
+            turned = share / rates[real].sum()
+            of_real = {name: array[real] for name, array in arrays.items()}
+            made = precomputed.statistics(of_real, split.id[real], make_fake, statistics_of, made=True, **words)
+            parts.append((made, np.full(len(real), FAKE, arrays["label"].dtype), rates[real] * turned))
+            rates[real] *= 1 - turned
+            twins[real] = len(split) + np.arange(len(real))
         whole = {
-            "statistics": made,
-            "label": arrays["label"],
+            "statistics": np.concatenate([part[0] for part in parts], axis=1),
+            "label": np.concatenate([part[1] for part in parts]),
+            "weight": np.concatenate([part[2] for part in parts]).astype(np.float32),
+            "twins": twins,
             "strata": strata,
-            "weight": sampling.row_rates(strata, len(split)).astype(np.float32),
         }
         data = devices.put(whole, devices.replicated(mesh))
 
         def drawn(key: jax.Array, data: PyTree) -> dict:
             key_rows, key_copies = jax.random.split(key)
             rows = jax.lax.with_sharding_constraint(sampling.draw(key_rows, data["strata"], batch), spread)
+            if turned:
+                turn = jax.random.bernoulli(jax.random.fold_in(key, 2), turned, (batch,)) & (data["twins"][rows] > 0)
+                rows = jnp.where(turn, data["twins"][rows], rows)
             of = jax.random.randint(key_copies, (batch,), 0, copies)
             return {"statistics": data["statistics"][of, rows], "label": data["label"][rows]}
 

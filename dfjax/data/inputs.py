@@ -66,15 +66,20 @@ def strata_rates(config: ml_collections.ConfigDict, rates: tuple[float, float]) 
     return {REAL: rates[REAL] + share, FAKE: max(rates[FAKE] - share, 0.0)}
 
 
-def make(config: ml_collections.ConfigDict, modality: str) -> Callable:
+def make(config: ml_collections.ConfigDict, modality: str, fakes: int | None = None) -> Callable:
     """(key, examples) -> (the model's input, labels), as `config.data` and `config.augment` say.
+
+    Args:
+      config: the experiment.
+      modality: of the detector.
+      fakes: how many of the examples are made into fakes; None for as many as the experiment says of a batch.
 
     Raises:
       InputError: fakes cannot be made at the share that `config.augment` says.
     """
     options = config.augment.to_dict()
     options.pop("self_fakes")
-    count = made(config)
+    count = made(config) if fakes is None else fakes
     if modality == "image":
         return _images(options, count)
     if modality == "av":

@@ -18,7 +18,7 @@ from dfjax.runtime import devices
 
 ROWS = 32  # examples that a device takes at once
 
-Memory = dict[tuple[int, int], dict[str, np.ndarray]]  # (seed, copy) -> id -> statistics
+Memory = dict[tuple[int, int, bool], dict[str, np.ndarray]]  # (seed, copy, made) -> id -> statistics
 
 
 def statistics(
@@ -31,6 +31,7 @@ def statistics(
     seed: int,
     mesh: Mesh,
     codec_rate: float | int = 0.0,
+    made: bool = False,
     memory: Memory | None = None,
 ) -> Float[np.ndarray, "copies rows features"]:
     """What the front end makes of every example.
@@ -44,6 +45,7 @@ def statistics(
       seed: of the cuts and the augmentation.
       mesh: the devices that share the work.
       codec_rate: share of the cuts whose clip passes through a lossy codec before.
+      made: whether `make_x` makes fakes of the examples; a fake has the cut and the channel of its source's copy.
       memory: what was made before, and what is made now.
     """
     size, spread, root = ROWS * mesh.size, devices.split_batch(mesh), jax.random.key(seed)
@@ -59,7 +61,7 @@ def statistics(
         return front(jax.vmap(one)(numbers, block))
 
     for copy in range(copies):
-        known = memory.setdefault((seed, copy), {})
+        known = memory.setdefault((seed, copy, made), {})
         missing = np.array([row for row, name in enumerate(ids.tolist()) if name not in known], np.int64)
         for first in range(0, len(missing), size):
             wanted = missing[first : first + size]
@@ -71,9 +73,9 @@ def statistics(
                     length = block["length"][i]
                     block["audio"][i, :length] = codecs.random_recode(rng, block["audio"][i, :length])
             numbers_of, block = (devices.put(part, spread) for part in (numbers[at], block))
-            made = np.asarray(devices.fetch(compute(np.int32(copy), numbers_of, block)))
-            known.update(zip(ids[wanted].tolist(), made[: len(wanted)], strict=True))
-    return np.stack([[memory[seed, copy][name] for name in ids.tolist()] for copy in range(copies)])
+            found = np.asarray(devices.fetch(compute(np.int32(copy), numbers_of, block)))
+            known.update(zip(ids[wanted].tolist(), found[: len(wanted)], strict=True))
+    return np.stack([[memory[seed, copy, made][name] for name in ids.tolist()] for copy in range(copies)])
 
 
 def _number(name: str) -> int:

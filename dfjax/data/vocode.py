@@ -5,7 +5,8 @@ making. So does this file, in many randomised ways, so that a detector learns wh
 instead of one generator's habits. Per clip one of each is drawn:
 
   source      the recording; or pulses and noise through its linear-prediction filter (Atal and Hanauer 1971),
-              at a pitch of their own
+              at a pitch of their own; or both mixed, noisier towards the high bands, through its smooth envelope
+              at its own pitch, as the vocoders of parametric speech synthesis do (Morise et al. 2016)
   magnitude   as it is; through a mel filter bank and back; smoothed over time; quantised in bands as a codec
               would; its peaks alone, a sum of sinusoids (McAulay and Quatieri 1986); with envelope and pitch moved
   phase       random; the original with noise; the same offset in all frames of a bin; without the minimum
@@ -37,7 +38,10 @@ FLOOR = 1e-5  # of a magnitude whose logarithm is taken
 ORDER = 18  # of linear prediction: 2 per formant and some for the glottis
 PITCH = (60.0, 400.0)  # Hz
 VOICED = 0.4  # a normalised autocorrelation above this is a voice's
-PREDICTED = 0.25  # share of clips that are pulses and noise through a prediction filter
+PREDICTED = 0.25  # share of clips that are pulses or noise through a prediction filter
+MIXED = 0.3  # share of clips that are pulses and noise through an envelope, and nothing else
+LIFTERS = (36, 60, 100)  # samples of the cepstrum that are an envelope
+NOISE_FROM = (2000.0, 8000.0)  # Hz from which on noise is louder than pulses
 
 
 def stft(x: Float[Array, "batch time"], size: int) -> Complex[Array, "batch frames bins"]:
@@ -81,21 +85,34 @@ def linear_prediction(
     return jax.lax.fori_loop(1, order + 1, longer, (first, correlation[..., :1]))
 
 
+def _autocorrelation(z: Array, size: int) -> Float[Array, "batch frames lags"]:
+    """Of each frame, 1 at lag 0."""
+    correlation = jnp.fft.irfft(jnp.abs(z) ** 2, n=size) + 1e-9 * (np.arange(size) == 0)[None, None]
+    return correlation / correlation[..., :1]
+
+
+def _pitch(correlation: Array, size: int) -> tuple[Float[Array, "batch frames"], Float[Array, "batch frames"]]:
+    """(Hz, how much of a frame's power repeats at that pitch)."""
+    lags = np.arange(int(SAMPLE_RATE / PITCH[1]), min(int(SAMPLE_RATE / PITCH[0]), size // 2))
+    peak = correlation[..., lags]
+    return SAMPLE_RATE / jnp.asarray(lags)[peak.argmax(axis=-1)], peak.max(axis=-1)
+
+
+def _pulses(hertz: Float[Array, "batch samples"]) -> Float[Array, "batch samples"]:
+    """One sample per period, of a mean power of 1."""
+    turns = jnp.cumsum(hertz / SAMPLE_RATE, axis=1)
+    return jnp.diff(jnp.floor(turns), axis=1, prepend=0) * jnp.sqrt(SAMPLE_RATE / hertz)
+
+
 def _predicted(key: jax.Array, z: Array, size: int, samples: int) -> Array:
     """Pulses where there is a voice, noise elsewhere, through the prediction filter of each frame."""
     key_pitch, key_noise = jax.random.split(key)
     batch, frames, _ = z.shape
-    correlation = jnp.fft.irfft(jnp.abs(z) ** 2, n=size) + 1e-9 * (np.arange(size) == 0)[None, None]
-    correlation /= correlation[..., :1]
-    lags = np.arange(int(SAMPLE_RATE / PITCH[1]), min(int(SAMPLE_RATE / PITCH[0]), size // 2))
-    peak = correlation[..., lags]
-    voiced = jnp.repeat(peak.max(axis=-1) > VOICED, size // 4, axis=1)
+    correlation = _autocorrelation(z, size)
+    hertz, periodic = _pitch(correlation, size)
+    voiced = jnp.repeat(periodic > VOICED, size // 4, axis=1)
     moved = jax.random.uniform(key_pitch, (batch, 1), minval=0.8, maxval=1.25)
-    hertz = moved * SAMPLE_RATE / jnp.asarray(lags)[peak.argmax(axis=-1)]
-    turns = jnp.cumsum(jnp.repeat(hertz, size // 4, axis=1) / SAMPLE_RATE, axis=1)
-    pulses = jnp.diff(jnp.floor(turns), axis=1, prepend=0) * jnp.sqrt(
-        SAMPLE_RATE / jnp.repeat(hertz, size // 4, axis=1)
-    )
+    pulses = _pulses(jnp.repeat(moved * hertz, size // 4, axis=1))
     noise = jax.random.normal(key_noise, pulses.shape)
     excitation = stft(jnp.where(voiced, pulses, noise)[:, :samples], size)[:, :frames]
 
@@ -105,6 +122,26 @@ def _predicted(key: jax.Array, z: Array, size: int, samples: int) -> Array:
     taps, error = linear_prediction(correlation[..., : ORDER + 1] * window[None, None], ORDER)
     power = (jnp.abs(z) ** 2).mean(axis=-1, keepdims=True)
     return excitation * jnp.sqrt(power * jnp.maximum(error, 0) / (0.375 * size)) / jnp.fft.rfft(taps, n=size)
+
+
+def _mixed(key: jax.Array, z: Array, size: int, samples: int) -> Array:
+    """Pulses below and noise above a frequency of the clip, noise alone where no voice is, through the envelope."""
+    key_noise, key_from, key_lifter = jax.random.split(key, 3)
+    batch, frames, bins = z.shape
+    hertz, periodic = _pitch(_autocorrelation(z, size), size)
+    padded = jnp.pad(hertz, ((0, 0), (2, 2)), mode="edge")
+    hertz = jnp.median(jnp.stack([padded[:, i : i + frames] for i in range(5)]), axis=0)
+    following, ramp = jnp.concatenate([hertz[:, 1:], hertz[:, -1:]], axis=1), np.arange(size // 4) / (size // 4)
+    gliding = hertz[..., None] + (following - hertz)[..., None] * ramp[None, None]
+    pulses = _pulses(gliding.reshape(batch, -1))
+    noise = jax.random.normal(key_noise, pulses.shape)
+    pulses, noise = (stft(part[:, :samples], size)[:, :frames] for part in (pulses, noise))
+    start = jax.random.uniform(key_from, (batch, 1, 1), minval=NOISE_FROM[0], maxval=NOISE_FROM[1])
+    frequency = np.linspace(0, SAMPLE_RATE / 2, bins, dtype=np.float32)[None, None]
+    noisy = jnp.where((periodic > VOICED)[..., None], 0.02 + 0.9 * jax.nn.sigmoid((frequency - start) / 400), 1.0)
+    envelopes = [jnp.exp(_envelope(jnp.abs(z), size, lifter)) for lifter in LIFTERS]
+    excitation = (pulses * jnp.sqrt(1 - noisy) + noise * jnp.sqrt(noisy)) / np.sqrt(0.375 * size)
+    return excitation * _choose(key_lifter, envelopes)
 
 
 # ---------------------------------------------------------------------- magnitude: (key, magnitude, size) -> magnitude
@@ -158,7 +195,7 @@ def _partials(key: jax.Array, magnitude: Array, size: int) -> Array:
 def _moved(key: jax.Array, magnitude: Array, size: int) -> Array:
     """Envelope (a throat's length) and fine structure (its pitch) stretched along frequency, each by its own factor."""
     key_envelope, key_pitch = jax.random.split(key)
-    envelope = _envelope(magnitude, size).real
+    envelope = _envelope(magnitude, size, size // 8).real
     fine = jnp.log(jnp.maximum(magnitude, FLOOR)) - envelope
     bins = magnitude.shape[-1]
 
@@ -178,11 +215,11 @@ MAGNITUDES = (_as_it_is, _through_mel, _smooth, _quantised, _partials, _moved)
 # ---------------------------------------------------------------------- phase: (key, z, size) -> phase
 
 
-def _envelope(magnitude: Array, size: int) -> Array:
+def _envelope(magnitude: Array, size: int, lifter: int) -> Array:
     """Logarithm of the minimum-phase filter with the envelope of this magnitude, by the folded cepstrum."""
     cepstrum = jnp.fft.irfft(jnp.log(jnp.maximum(magnitude, FLOOR)).astype(jnp.complex64), n=size)
     fold = np.zeros(size, np.float32)
-    fold[0], fold[1 : size // 8] = 1, 2  # liftered: the envelope alone
+    fold[0], fold[1:lifter] = 1, 2  # liftered: the envelope alone
     return jnp.fft.rfft(cepstrum * fold[None, None])
 
 
@@ -202,7 +239,7 @@ def _offset(key: jax.Array, z: Array, size: int) -> Array:
 
 
 def _without_envelope(key: jax.Array, z: Array, size: int) -> Array:
-    return jnp.angle(z) - _envelope(jnp.abs(z), size).imag
+    return jnp.angle(z) - _envelope(jnp.abs(z), size, size // 8).imag
 
 
 def _regular(key: jax.Array, z: Array, size: int) -> Array:
@@ -236,12 +273,15 @@ def _resynthesise(key: jax.Array, x: Float[Array, "batch time"], size: int) -> F
     key_source, key_made, key_magnitude, key_phase, key_rounds = jax.random.split(key, 5)
     batch, samples = x.shape
     z = stft(x, size)
-    made = jax.random.bernoulli(key_made, PREDICTED, (batch, 1, 1))
+    kind = jax.random.uniform(key_made, (batch, 1, 1))
+    made, mixed = kind < PREDICTED, kind >= 1 - MIXED
+    of_envelope = _mixed(jax.random.fold_in(key_source, 1), z, size, samples)
     z = jnp.where(made, _predicted(key_source, z, size, samples), z)
     magnitude = _any(key_magnitude, MAGNITUDES, jnp.abs(z), size)
     phase = jnp.where(made, jnp.angle(z), _any(key_phase, PHASES, z, size))  # of pulses it is artificial already
     guess = magnitude * jnp.exp(1j * phase)
-    rounds = jax.random.randint(key_rounds, (batch, 1, 1), 0, ITERATIONS + 1)
+    guess = jnp.where(mixed, of_envelope, guess)
+    rounds = jnp.where(mixed, 0, jax.random.randint(key_rounds, (batch, 1, 1), 0, ITERATIONS + 1))
 
     def round_(i, carry):
         guess, previous = carry

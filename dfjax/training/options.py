@@ -458,8 +458,6 @@ def _check_together(given: Mapping[str, Any]) -> None:
             f"config.train.eval_every={value('train.eval_every')}: expected at most config.train.steps="
             f"{value('train.steps')}, since config.optim.swa takes the mean of what was evaluated"
         )
-    if value("data.copies") and value("augment.self_fakes"):
-        raise InputError("config.augment.self_fakes are made in the step; set config.data.copies=0")
     if (value("data.leave_out.by") is None) != (value("data.leave_out.value") is None):
         raise InputError("config.data.leave_out: expected both of by and value")
 

@@ -4,7 +4,8 @@ import ml_collections
 import numpy as np
 import pytest
 
-from dfjax.data import precomputed, resident, sampling, sources
+from dfjax import models
+from dfjax.data import feeds, precomputed, resident, sampling, sources
 from dfjax.imbalance import rates
 from dfjax.records import FAKE, REAL, InputError
 from dfjax.runtime import devices
@@ -112,3 +113,33 @@ def test_precomputed_statistics_depend_on_the_clip_the_copy_and_the_seed_alone(t
     made(part, copies=2, seed=0, memory=memory)
     np.testing.assert_array_equal(made(split, copies=2, seed=0, memory=memory), whole)
     assert not np.array_equal(made(part, copies=1, seed=1)[0], whole[0, ::3])
+
+
+def test_fakes_made_of_real_clips_stand_beside_them_and_the_classes_keep_their_rates(two):
+    import jax
+    import jax.numpy as jnp
+
+    split, mesh = sources.open_data(data(), two, "train"), devices.make_mesh()
+
+    def make_x(key, examples):
+        return examples["audio"][:, :100].astype(jnp.float32) + jax.random.normal(key, (1, 1)), examples["label"]
+
+    def negated(key, examples):
+        return -make_x(key, examples)[0], jnp.full_like(examples["label"], FAKE)
+
+    share, batch = 0.2, 40
+    strata = sampling.strata(np.where(split.label == FAKE, "fake", "real"), {"real": 0.5 + share, "fake": 0.5 - share})
+    words = {"model": models.input_of("band_kernel", {}), "mesh": mesh, "seed": 0, "first": 0, "copies": 2}
+    front = make_x, lambda x: x[:, :5]
+    feed = feeds.make("auto", split, strata, batch, front=front, fakes=(share, negated), **words)
+    data_of = jax.tree.map(np.asarray, feed.take(0))
+    real = np.flatnonzero(split.label == REAL)
+    np.testing.assert_array_equal(data_of["statistics"][:, 30:], -data_of["statistics"][:, real])
+    assert data_of["weight"][data_of["label"] == FAKE].sum() == pytest.approx(0.5)
+    assert data_of["weight"][30:].sum() == pytest.approx(share) and data_of["weight"].sum() == pytest.approx(1)
+    drawn = [feed.examples(jax.random.key(i), feed.take(0)) for i in range(50)]
+    labels = np.concatenate([one["label"] for one in drawn])
+    assert np.mean(labels == FAKE) == pytest.approx(0.5, abs=0.04)  # 4 standard deviations of 2,000 draws
+    made = {row.tobytes() for row in data_of["statistics"][:, 30:].reshape(-1, 5)}
+    was = np.array([row.tobytes() in made for one in drawn for row in np.asarray(one["statistics"])])
+    assert np.all(labels[was] == FAKE) and was.mean() == pytest.approx(share, abs=0.04)

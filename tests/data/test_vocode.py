@@ -48,6 +48,26 @@ def test_prediction_keeps_envelope_and_voice_and_moves_the_pitch(voice):
     assert not np.allclose(y[0], y[1], atol=0.01)
 
 
+def test_mixed_excitation_keeps_pitch_envelope_and_the_share_of_noise_by_frequency(voice):
+    x = np.tile(voice, (8, 2))  # sixteen clips of a second, each with a frequency of its own
+    z = vocode.stft(jnp.asarray(x), 1024)
+    made = vocode._mixed(KEY, z, 1024, x.shape[1])
+    y = np.asarray(vocode.istft(made, 1024, x.shape[1]))
+    for clip in y[:3]:
+        assert np.median(librosa.yin(clip, fmin=60, fmax=400, sr=16000)) == pytest.approx(125, rel=0.03)
+    inside = np.log(np.abs(np.stack([z, made])[:, :, 8:-8]) + 1e-6)
+    bands = inside[..., :512].reshape(2, 16, inside.shape[2], 16, 32).mean(axis=(2, 4))
+    apart = (bands[1] - bands[0]) - (bands[1] - bands[0]).mean(axis=1, keepdims=True)
+    assert np.abs(apart).mean() < 0.5  # nepers: 4 dB
+
+    def harmonic(of, low, high):  # power at multiples of the pitch beside that half way between them
+        at = np.arange(low, high, 125)
+        spectrum = np.abs(np.fft.rfft(of * np.hanning(of.shape[1])[None])) ** 2
+        return spectrum[:, at].mean(axis=1) / spectrum[:, at + 62].mean(axis=1)
+
+    assert (harmonic(y, 500, 1500) > 100).all() and np.median(harmonic(y, 7000, 7900)) < 50
+
+
 def test_magnitudes_do_what_they_are_called(voice):
     m = jnp.abs(vocode.stft(jnp.asarray(voice), SIZE))
     for kind in vocode.MAGNITUDES:
@@ -94,7 +114,8 @@ def test_phases_are_finite_and_none_is_the_original(voice):
 
 def test_digital_silence_stays_finite():
     z = vocode.stft(jnp.zeros((2, 4000)), SIZE)
-    assert np.isfinite(np.asarray(vocode._predicted(KEY, z, SIZE, 4000))).all()
+    for source in (vocode._predicted, vocode._mixed):
+        assert np.isfinite(np.asarray(source(KEY, z, SIZE, 4000))).all()
     for kind in vocode.MAGNITUDES:
         assert np.isfinite(np.asarray(kind(KEY, jnp.abs(z), SIZE))).all()
     for kind in vocode.PHASES:

@@ -228,7 +228,6 @@ def test_a_wrong_option_leaves_nothing_behind(command, name, value, tmp_path):
         ({"augment.self_fakes": 0.001}, "config.augment.self_fakes=0.001 of batches of 64"),
         ({"augment.codec_rate": 0.5, "data.feed": "resident"}, "use config.data.feed='streaming'"),
         ({"data.copies": 2, "data.feed": "streaming"}, "use config.data.feed='auto'"),
-        ({"data.copies": 2, "augment.self_fakes": 0.25}, "set config.data.copies=0"),
         ({"data.leave_out": {"by": "method"}}, "config.data.leave_out: expected both"),
         ({"loss.uniformity": 0.5}, "set config.model.kwargs.members=1"),
         ({"model.kwargs.members": 7}, "embedding=64; expected a multiple of members=7"),
