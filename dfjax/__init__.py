@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 
 __all__ = ["Detector", "calibration", "load", "losses", "metrics", "models", "score_file", "thresholds"]
 
-_OBJECTS = {"Detector": "dfjax.inference.detector", "load": "dfjax.inference.detector"}
+_OBJECTS = {"Detector": "dfjax.inference.detector", "load": "dfjax.inference"}
 _MODULES = {
     "calibration": "dfjax.decide.calibration",
     "losses": "dfjax.training.losses",

@@ -17,6 +17,7 @@ COMMANDS = {
     "crossval": "leave each source out once and judge what was left out",
     "compare": "several experiments and seeds, with paired intervals",
     "rebalance": "fit the head of a run again on resampled embeddings",
+    "export": "a detector as one file, to be used without the training folder",
     "import_weights": "make a workdir of released weights",
 }
 

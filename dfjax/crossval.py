@@ -25,7 +25,7 @@ from dfjax import prepare, run
 from dfjax.data import precomputed, sources
 from dfjax.decide import domains, score_file
 from dfjax.decide.score_file import Scores
-from dfjax.inference import detector, scoring
+from dfjax.inference import scoring, trained
 from dfjax.records import REAL, SPLITS, InputError
 from dfjax.reporting import domains_view
 from dfjax.runtime import cli, files, process, workdir
@@ -138,7 +138,7 @@ def _left_out(config, folder: epath.Path, directories, held_back, memory) -> Sco
 
 def _score(config, folder: epath.Path, held_back: dict[str, sources.Split]) -> Scores:
     by, value = config.data.leave_out.by, config.data.leave_out.value
-    restored = detector.restore(config, folder)
+    restored = trained.restore(config, folder)
     found = []
     for name, split in held_back.items():
         rows = sources.values_of(split, by) == value
@@ -147,7 +147,7 @@ def _score(config, folder: epath.Path, held_back: dict[str, sources.Split]) -> S
         if rows.any():
             part = sources.select(split, rows)
             of = np.full(len(part), value) if by == "method" else sources.values_of(part, by)
-            found.append(dataclasses.replace(detector.score_split(config, restored, part, {}), domain=of))
+            found.append(dataclasses.replace(trained.score_split(config, restored, part, {}), domain=of))
     scores = _together(found, {"step": restored[-1], "split": LEFT_OUT})
     if by == "method":  # the same recordings stand beside each method
         names = {field: np.char.add(f"{value}: ", getattr(scores, field)) for field in ("id", "clip")}

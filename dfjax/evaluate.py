@@ -26,8 +26,8 @@ from dfjax.data import sources
 from dfjax.decide import operating_points, score_file
 from dfjax.decide.decision import read_decision
 from dfjax.decide.score_file import Scores
-from dfjax.inference import detector
 from dfjax.inference import robustness as grid
+from dfjax.inference import trained
 from dfjax.media import corruptions
 from dfjax.records import FAKE, REAL, InputError
 from dfjax.reporting import figures, report
@@ -71,7 +71,7 @@ def evaluate(
         path = folder / "scores" / f"{name.replace('/', '-')}.{split}.csv"
         scores = _stored(path, decision)
         if scores is None:
-            restored = restored or detector.restore(config, folder, decision.get("step"))
+            restored = restored or trained.restore(config, folder, decision.get("step"))
             scores = _score(config, restored, name, split, data_dir, _rule(decision))
             if process.first_process():
                 score_file.write(path, scores)
@@ -228,7 +228,7 @@ def _rule(decision: dict[str, Any]) -> str:
 def _score(
     config: Any, restored: tuple, name: str, split_name: str, data_dir: epath.PathLike | None, rule: str
 ) -> Scores:
-    return detector.score_split(config, restored, _open(config, name, split_name, data_dir), {"clip_score": rule})
+    return trained.score_split(config, restored, _open(config, name, split_name, data_dir), {"clip_score": rule})
 
 
 def _open(config: Any, name: str, split_name: str, data_dir: epath.PathLike | None) -> sources.Split:

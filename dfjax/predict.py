@@ -25,9 +25,10 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from dfjax.inference.detector import UNCERTAIN, Detector, load
+from dfjax.inference import load
+from dfjax.inference.detector import UNCERTAIN, Detector, scores_of
 from dfjax.records import InputError
-from dfjax.reporting import file_page, verdicts
+from dfjax.reporting import verdicts
 from dfjax.runtime import cli, files, process, progress
 
 UNSURE = 3  # exit status where a verdict is uncertain
@@ -105,7 +106,7 @@ def bars(values: list[float], low: float, high: float) -> str:
 
 def line(result: dict) -> str:
     """A verdict on one line: probability, time line, spread, the logits of parts, the file, why it is uncertain."""
-    along = bars(file_page.scores_of(result), result["threshold"] - 4, result["threshold"] + 4)
+    along = bars(scores_of(result), result["threshold"] - 4, result["threshold"] + 4)
     along += "" if result["spread"] is None else f"  ±{result['spread']:.1f}"
     along += "".join(f"  {part} {logit:+.1f}" for part, logit in result.get("parts", {}).items())
     reasons = "".join(f"  ({reason})" for reason in result["reasons"])
@@ -129,7 +130,11 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("paths", nargs="*", metavar="PATH", help="media files or folders; '-': read them from stdin")
     result.add_argument("--files", metavar="LIST", help="text file of paths, one a line, to be judged as well")
-    result.add_argument("--workdir", help="a finished run (default: the detector of speech that comes with dfjax)")
+    result.add_argument(
+        "--workdir",
+        metavar="RUN",
+        help="a finished run, or a bundle of dfjax.export (default: the detector of speech that comes with dfjax)",
+    )
     result.add_argument("--heatmap", metavar="DIR", help="write where each file's most suspicious face looks fake")
     result.add_argument("--timeline", metavar="DIR", help="write a plot of score over time per file")
     result.add_argument(
@@ -218,6 +223,10 @@ def _draw(flags: argparse.Namespace, detector: Detector, result: dict) -> None:
     """What was asked for beside the verdict on one file."""
     if "skipped" in result:
         return
+    if not (flags.report or flags.heatmap or flags.timeline):
+        return
+    from dfjax.reporting import file_page  # and with it matplotlib, which verdicts do not need
+
     path = pathlib.Path(result["file"])
     if flags.report:
         page = file_page.page(detector, result, overlap=flags.overlap)

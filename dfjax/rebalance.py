@@ -20,7 +20,7 @@ from dfjax.decide.decision import decide, write_decision
 from dfjax.decide.score_file import Scores
 from dfjax.imbalance import smote
 from dfjax.imbalance.ledger import Ledger
-from dfjax.inference import detector, scoring
+from dfjax.inference import scorers, trained
 from dfjax.records import InputError
 from dfjax.reporting import report
 from dfjax.runtime import checkpoint, cli, devices, process, workdir
@@ -44,15 +44,15 @@ def rebalance(
     Raises:
       InputError: the model's head is not linear, or the resampler refuses.
     """
-    graphdef, params, model_state, step = detector.restore(config, backbone)
+    graphdef, params, model_state, step = trained.restore(config, backbone)
     if params["head"].keys() != {"out"}:
         raise InputError(f"the head of {config.model.name} is not linear; only a linear head can be fitted again")
     split = sources.open_data(config.data, directory, "train")
     model = models.input_of(config.model.name, config.model.kwargs)
     mesh = devices.make_mesh()
-    embed = scoring.make_embedder(graphdef, model.modality)
+    embed = scorers.make_embedder(graphdef, model.modality)
     words = {"model": model, "batch": config.train.batch, "mesh": mesh}
-    embeddings = scoring.score_split(embed, params, model_state, split, **words)
+    embeddings = scorers.score_split(embed, params, model_state, split, **words)
     rows = sources.known_rows(split)
     resampled = smote.resample(embeddings[rows], split.label[rows], config.balance.head, seed=config.seed)
     head = linear_head.fit(resampled.embeddings, resampled.labels)
@@ -150,7 +150,7 @@ def without_head(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict
 
 def _score(config, folder, directory, split: str, ledger: Ledger) -> Scores:
     """Scores a split with the new head; the header carries the head's own ledger."""
-    return detector.score(config, folder, sources.open_data(config.data, directory, split), ledger.to_json())
+    return trained.score(config, folder, sources.open_data(config.data, directory, split), ledger.to_json())
 
 
 def parser() -> argparse.ArgumentParser:

@@ -18,6 +18,8 @@ frame; `picture` and `sound` say what each is by itself: 'real', 'fake', or '' w
 To these come the dataset's own subgroup fields (gender, ethnicity, language, codec), all text.
 """
 
+import dataclasses
+
 REAL, FAKE, UNKNOWN = 0, 1, -1
 LABEL_NAMES = ("real", "fake")
 
@@ -29,6 +31,15 @@ TEXT_FIELDS = ("id", "group", "clip", "method", "dataset", "domain")
 SUBGROUPS = ("gender", "ethnicity", "language", "codec")
 PARTS = ("picture", "sound")  # of an audio-visual clip, each with a label of its own
 MEDIA = {"audio": ("audio",), "image": ("image",), "av": ("image", "audio")}  # modality -> what records hold
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """What a detector is to be given of a record."""
+
+    modality: str  # a key of MEDIA
+    size: int | None  # pixels, side of its pictures
+    samples: int | None  # the one length of clip that it accepts, where there is one
 
 
 class InputError(ValueError):

@@ -28,7 +28,7 @@ from dfjax.data import feeds, inputs, sources
 from dfjax.decide.decision import decide, write_decision
 from dfjax.decide.score_file import Scores
 from dfjax.imbalance import balance, rates
-from dfjax.inference import detector
+from dfjax.inference import trained
 from dfjax.models import functional
 from dfjax.records import InputError
 from dfjax.reporting import audit, report
@@ -104,8 +104,8 @@ def run(
         summary = train.train(config, folder, directories, progress=progress, profile=profile, tensorboard=tensorboard)
         splits = {name: sources.open_data(config.data, directories, name) for name in ("train", "validation", "test")}
         ledger = plan.ledger.to_json()
-        validation, test = (detector.score(config, folder, splits[name], ledger) for name in ("validation", "test"))
-        detector.learn_typicality(config, folder, splits)
+        validation, test = (trained.score(config, folder, splits[name], ledger) for name in ("validation", "test"))
+        trained.learn_typicality(config, folder, splits)
         decision = decide(left_out or validation, config.decision.criterion)
         if process.first_process():
             write_decision(folder / "decision.json", decision)

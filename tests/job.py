@@ -8,7 +8,7 @@ from etils import epath
 
 from dfjax.data import sources
 from dfjax.decide import score_file
-from dfjax.inference import detector
+from dfjax.inference import trained
 from dfjax.runtime import process, workdir
 from dfjax.training import train
 
@@ -33,7 +33,7 @@ def job(folder, directory, **changes):
         workdir.claim(folder, settings)
         summary = train.train(settings, folder, directory, progress=False)
         for name in ("validation", "test"):
-            detector.score(settings, folder, sources.open_split(directory, name), {})
+            trained.score(settings, folder, sources.open_split(directory, name), {})
     return summary
 
 

@@ -12,7 +12,7 @@ import soundfile
 from dfjax import crossval
 from dfjax.decide import score_file
 from dfjax.decide.decision import read_decision
-from dfjax.inference import detector, ship
+from dfjax.inference import ship, trained
 from dfjax.records import InputError
 from experiments import audio_sources
 
@@ -110,7 +110,7 @@ def test_a_detector_of_plain_files_gives_the_same_verdicts(done, media, tmp_path
     workdir, _, _ = done
     ship.ship(workdir, tmp_path / "shipped")
     path = f"{media.partition(',')[0]}/fake/0.wav"
-    assert detector.load(tmp_path / "shipped")(path) == detector.load(workdir)(path)
+    assert trained.load(tmp_path / "shipped")(path) == trained.load(workdir)(path)
 
 
 def test_one_source_cannot_be_left_out(tmp_path, data_dir):

@@ -14,7 +14,7 @@ from dfjax.data import sources
 from dfjax.decide import metrics, score_file
 from dfjax.decide.decision import read_decision
 from dfjax.decide.score_file import Scores
-from dfjax.inference import detector
+from dfjax.inference import trained
 from dfjax.media import corruptions
 from dfjax.records import InputError
 from dfjax.runtime import workdir
@@ -144,10 +144,10 @@ def test_untypical_clips_are_told_as_the_detector_tells_them(finished):
     config = workdir.read_config(folder)
     first = next((data_dir / "folder_audio").glob("own-*/*"))
     splits = {name: sources.open_split(first, name) for name in ("train", "validation")}
-    detector.learn_typicality(config, folder, splits)
+    trained.learn_typicality(config, folder, splits)
     words = {"strengths": [5], "clips": 0, "data_dir": data_dir, "progress": False}
     (one,) = evaluate.robustness(folder, [other], ["resampling"], **words)["datasets"]
-    judge = detector.load(folder)
+    judge = trained.load(folder)
     split = sources.open_split(next((data_dir / "folder_audio" / other.split("/")[1]).glob("*")), "test")
     for cell, strength in ((one["clean"], 0), (one["kinds"]["resampling"]["5"], 5)):
         verdicts = []

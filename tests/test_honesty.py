@@ -15,7 +15,7 @@ from dfjax import rebalance
 from dfjax.data import feeds, resident, sampling, sources
 from dfjax.decide import metrics, score_file
 from dfjax.imbalance import balance, rates, smote
-from dfjax.inference import detector
+from dfjax.inference import trained
 from dfjax.models import functional, heads
 from dfjax.reporting import comparison
 from dfjax.runtime import checkpoint
@@ -52,7 +52,7 @@ def test_a_head_resampled_on_random_labels_finds_nothing_in_test(noise, tmp_path
     resampled = rebalance.rebalance(config, tmp_path / "head", tmp_path / "backbone", alone)
     assert np.bincount(resampled.labels).tolist() == [150, 150]
 
-    graphdef, params, model_state, _ = detector.restore(config, tmp_path / "head")
+    graphdef, params, model_state, _ = trained.restore(config, tmp_path / "head")
     model = functional.evaluation_model(graphdef, params, model_state)
 
     def auc(name):
@@ -93,7 +93,7 @@ class Logistic(nnx.Module):
         return self.head(x)
 
 
-def trained(x, y, mode, steps=600, batch=64):
+def trained_on(x, y, mode, steps=600, batch=64):
     """A run of `steps` updates with batches drawn by `mode`: (scores of x, its ledger)."""
     methods = np.full(len(y), "")
     plan = balance.plan(rates.cell_counts(y, methods), sampling=mode)
@@ -128,7 +128,7 @@ def test_corrected_log_loss_of_a_balanced_run_is_within_its_interval_of_the_natu
     names = np.arange(4000).astype(str)
     runs = {}
     for mode in ("natural", "balanced", "undersample"):
-        score, ledger = trained(x[train_rows], y[train_rows], mode)
+        score, ledger = trained_on(x[train_rows], y[train_rows], mode)
         clips = score_file.Scores(names, names, names, y[test], np.full(4000, ""), score(x[test]))
         runs[mode] = [comparison.Run(clips, 0.0, ledger, 1.0)]
     result = comparison.compare(runs)["experiments"]

@@ -14,7 +14,7 @@ from dfjax import evaluate, import_weights, models, tune
 from dfjax.data import sources
 from dfjax.decide import metrics, score_file
 from dfjax.decide.decision import decide, read_decision
-from dfjax.inference import detector, scoring
+from dfjax.inference import scorers, scoring, trained
 from dfjax.models import functional
 from dfjax.records import MAX_SAMPLES, InputError
 from dfjax.runtime import workdir
@@ -37,7 +37,7 @@ def published(tmp_path_factory):
 
 def test_the_checkpoint_holds_the_weights(published):
     folder, model = published
-    _, params, model_state, step = detector.restore(workdir.read_config(folder), folder)
+    _, params, model_state, step = trained.restore(workdir.read_config(folder), folder)
     _, expected, expected_state = functional.split(model)
     jax.tree.map(np.testing.assert_array_equal, (params, model_state), (expected, expected_state))
     assert step == json.loads((folder / "decision.json").read_text())["step"]
@@ -92,7 +92,7 @@ def test_a_clip_is_its_first_64600_samples_tiled_when_shorter(name):
         clip = np.arange(length, dtype=np.int16)
         example = scoring.audio_example(clip, samples)
         batch = {key: jnp.asarray(value)[None] for key, value in example.items()}
-        heard = scoring._input(batch, "audio")[0] * 32768
+        heard = scorers.input_of(batch, "audio")[0] * 32768
         np.testing.assert_array_equal(heard, np.resize(clip, 64_600))
 
 
@@ -117,7 +117,7 @@ def test_the_released_aasist_on_real_speech(shared, tmp_path):
         return model.head.out(model.embed(x))[:, 1]
 
     split = sources.open_split(directory, "test")
-    clips = np.stack([np.resize(record["audio"], 64_600) for record in scoring.records(split)])
+    clips = np.stack([np.resize(record["audio"], 64_600) for record in scorers.records(split)])
     clips = np.pad(clips, ((0, -len(clips) % 16), (0, 0))).reshape(-1, 16, 64_600)
     logits = np.concatenate([real_logit(params, clip.astype(np.float32) / 32768) for clip in clips])
     scores = -logits[: len(split)].astype(np.float64)

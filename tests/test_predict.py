@@ -3,7 +3,6 @@
 import pathlib
 
 import cv2
-import ml_collections
 import numpy as np
 import pytest
 
@@ -28,8 +27,7 @@ def shown(score):
 
 def watching(modality="image", **options):
     decision = {"threshold": 0.5, "calibration": {"method": "none"}}
-    config = ml_collections.ConfigDict()
-    return detector.Detector(config, shown(bright), decision, FACES, lambda x: x[..., 0], (modality, options))
+    return detector.Detector("brightness", shown(bright), decision, FACES, lambda x: x[..., 0], (modality, options))
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +98,7 @@ def test_a_splice_in_a_long_recording_shows_in_windows_that_overlap(tmp_path):
     path = fixtures.audio(tmp_path / "a.wav", seconds=20.0)
     decision = {"threshold": 0.5, "calibration": {"method": "none"}}
     takes = models.Input("audio", None, None)
-    listener = detector.Detector(ml_collections.ConfigDict(), shown(loud), decision, takes, len, ("audio", {}))
+    listener = detector.Detector("loudness", shown(loud), decision, takes, len, ("audio", {}))
     apart, sharing = (listener(path, overlap=overlap) for overlap in (0.0, 0.75))
     assert [len(result["windows"]) for result in (apart, sharing)] == [5, 17]
     for result in (apart, sharing):

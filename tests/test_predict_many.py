@@ -15,7 +15,8 @@ import pytest
 
 import dfjax
 from dfjax import predict
-from dfjax.inference import detector, scoring
+from dfjax.decide import typicality
+from dfjax.inference import scoring, weights
 from dfjax.records import InputError
 from dfjax.reporting import verdicts
 from dfjax.runtime import cli
@@ -232,5 +233,5 @@ def test_a_run_that_is_killed_twice_judges_every_file_once(tmp_path):
 def test_the_name_of_a_detector_changes_with_what_verdicts_depend_on(shipped):
     assert shipped.name() == dfjax.load().name() != shipped.name(0.5)
     assert shipped.name().startswith("band_kernel-") and len(shipped.hashes()["weights"]) == 64
-    assert set(shipped.hashes()) == {"weights", "decision.json", detector.TYPICALITY}
-    assert pathlib.Path(detector.weights.SPEECH / "decision.json").exists()
+    assert set(shipped.hashes()) == {"weights", "decision.json", typicality.TYPICALITY}
+    assert pathlib.Path(weights.SPEECH / "decision.json").exists()

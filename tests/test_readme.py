@@ -11,8 +11,8 @@ import soundfile
 from flax import nnx
 
 import dfjax
-from dfjax import __main__, models
-from dfjax.inference import detector, weights
+from dfjax import __main__, inference, models
+from dfjax.inference import weights
 from dfjax.models import functional
 from dfjax.records import SAMPLE_RATE
 
@@ -47,7 +47,7 @@ def test_the_notebook_example_gives_verdicts(tmp_path, monkeypatch, capsys):
 
     def shipped(folder=None):
         loaded.append(folder)
-        return detector.load()
+        return inference.load()
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(dfjax, "load", shipped)

@@ -14,7 +14,7 @@ from dfjax.decide import score_file
 from dfjax.decide.decision import read_decision
 from dfjax.imbalance import smote
 from dfjax.imbalance.ledger import Ledger
-from dfjax.inference import detector
+from dfjax.inference import trained
 from dfjax.records import InputError
 from dfjax.training import train
 
@@ -74,7 +74,7 @@ def test_compare_shares_the_backbone_continues_and_resamples_training_data_only(
     plain, head = (tmp_path / f"{name}-seed0" for name in ("plain", "smote_head"))
     states = {}
     for folder in (plain, head):
-        _, params, _, _ = detector.restore(experiment("plain"), folder)
+        _, params, _, _ = trained.restore(experiment("plain"), folder)
         states[folder] = params
     assert not np.array_equal(states[plain].pop("head")["out"]["kernel"], states[head].pop("head")["out"]["kernel"])
     jax.tree.map(np.testing.assert_array_equal, states[plain], states[head])

@@ -16,7 +16,7 @@ from dfjax import predict, run
 from dfjax.data import sources
 from dfjax.decide import score_file
 from dfjax.decide.decision import read_decision
-from dfjax.inference import detector
+from dfjax.inference import trained
 from dfjax.records import InputError
 from dfjax.runtime import checkpoint
 
@@ -146,7 +146,7 @@ def test_another_experiment_in_the_same_workdir_is_refused_with_the_difference(f
 
 def test_predict_agrees_with_the_score_file(finished, recordings):
     folder, _ = finished
-    judge = detector.load(folder)
+    judge = trained.load(folder)
     scores = score_file.by_clip(score_file.read(folder / "scores" / "folder_audio.test.csv"))
     for name in ("test/fake/clip 0.wav", "test/real/clip 1.wav"):
         result = judge(recordings / name)
@@ -159,7 +159,7 @@ def test_predict_agrees_with_the_score_file(finished, recordings):
 
 def test_a_run_knows_what_it_was_trained_on(finished, recordings, tmp_path, monkeypatch, capsys):
     folder, _ = finished
-    judge = detector.load(folder)
+    judge = trained.load(folder)
     typical = [judge(path)["typicality"]["reasons"] == [] for path in sorted((recordings / "train").rglob("*.wav"))]
     assert np.mean(typical) >= 0.9
     noise, known = tmp_path / "noise.wav", recordings / "test/real/clip 1.wav"
@@ -181,7 +181,7 @@ def test_a_run_knows_what_it_was_trained_on(finished, recordings, tmp_path, monk
 
     old = shutil.copytree(folder, tmp_path / "old")
     (old / "typicality.npz").unlink()
-    before = detector.load(old)(noise)
+    before = trained.load(old)(noise)
     assert before["verdict"] in ("real", "fake") and before["typicality"] is None
     assert before["score"] == told[1]["score"]
 
@@ -200,7 +200,7 @@ def test_an_altered_checkpoint_is_refused_in_one_line(finished, tmp_path):
         if path.is_file() and path.stat().st_size > 1000:
             path.write_bytes(b"\0" * 50)
     with pytest.raises(InputError, match="checkpoint .* cannot be read"):
-        detector.restore(experiment(), folder)
+        trained.restore(experiment(), folder)
 
 
 def command(*words, timeout=120):

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from data_builders.demo_faces import synthesis
-from dfjax import run
+from dfjax import inference, run
 from dfjax.decide import score_file
-from dfjax.inference import detector
 from dfjax.reporting import file_page
 from experiments import image_focal, image_self_blended
 from tests.data_builders import fixtures
@@ -58,7 +57,7 @@ def test_a_folder_of_pictures_becomes_a_report(finished):
 
 def test_predict_agrees_with_the_score_file_and_draws_a_heat_map(finished, pictures):
     folder, _ = finished
-    judge = detector.load(folder)
+    judge = inference.load(folder)
     scores = score_file.read(folder / "scores" / "folder_image.test.csv")
     for name in ("test/fake/0.png", "test/real/3.png"):
         result = judge(pictures / name)
@@ -90,7 +89,7 @@ def test_videos_are_counted_and_judged_as_clips(tmp_path):
     clips = score_file.by_clip(scores)
     assert len(scores) > len(clips) == report["counts"]["test"]["real"] + report["counts"]["test"]["fake"]
 
-    judge = detector.load(tmp_path / "w")
+    judge = inference.load(tmp_path / "w")
     path = root / clips.clip[0]
     result = judge(path)
     assert len(result["frames"]) == int((scores.clip == clips.clip[0]).sum())

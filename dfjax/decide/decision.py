@@ -28,9 +28,22 @@ def read_decision(path: epath.PathLike) -> dict[str, Any]:
       InputError: no such file, not JSON, or no decision.
     """
     try:
-        decision = json.loads(epath.Path(path).read_text())
+        text = epath.Path(path).read_text()
     except OSError as error:
         raise InputError(f"cannot read the decision {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    return parse(text, path)
+
+
+def parse(text: str, path: epath.PathLike) -> dict[str, Any]:
+    """The decision that a text holds; `path` is where it is from, for the message.
+
+    Raises:
+      InputError: not JSON, or no decision.
+    """
+    try:
+        decision = json.loads(text)
     except ValueError as error:
         raise InputError(f"{path} is not JSON: {error}") from error
     if not isinstance(decision, dict) or not {"threshold", "status", "criterion"} <= decision.keys():

@@ -9,7 +9,9 @@ training data; one that does not is named in words. NumPy only, never JAX.
 import dataclasses
 import io
 import math
+import statistics
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,6 +22,7 @@ from jaxtyping import Bool, Float, Integer, Shaped
 from dfjax.records import InputError
 from dfjax.runtime import files
 
+TYPICALITY = "typicality.npz"  # the file's name
 ALPHA = 0.05  # a p-value below it is not typical
 OUTSIDE = 0.02  # share of held-back records with a property outside its range, at most
 LANDMARKS = 500  # training embeddings that are kept, at most
@@ -230,6 +233,18 @@ class Typicality:
         files.write(path, buffer.getvalue())
 
 
+def whole(embeddings: Float[np.ndarray, "n dim"], found: Mapping[str, Float[np.ndarray, " n"]]) -> tuple:
+    """A clip of its windows or frames: the mean embedding, and of each property the median of what is not NaN.
+
+    The median, because a file is what most of it is: a passage of music in a conversation makes no music of it.
+    """
+    middle = {
+        name: statistics.median(v) if (v := [x for x in column.tolist() if math.isfinite(x)]) else math.nan
+        for name, column in found.items()
+    }
+    return embeddings.mean(axis=0), middle
+
+
 def load(path: epath.PathLike) -> Typicality:
     """What `Typicality.save` wrote.
 
@@ -237,7 +252,15 @@ def load(path: epath.PathLike) -> Typicality:
       InputError: the file cannot be read, or is another one.
     """
     try:
-        with epath.Path(path).open("rb") as file, np.load(io.BytesIO(file.read()), allow_pickle=False) as stored:
+        return parse(epath.Path(path).read_bytes(), str(path))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def parse(content: bytes, path: str = TYPICALITY) -> Typicality:
+    """What `Typicality.save` wrote, of its bytes; `path` is where they are from, for the message."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             arrays = dict(stored)
         ranges = {}
         for key in arrays:
@@ -255,7 +278,7 @@ def load(path: epath.PathLike) -> Typicality:
             str(arrays["basis"]),
             float(arrays["alpha"]),
         )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
             f"{path} holds no typicality ({str(error) or type(error).__name__}); run again without it"
         ) from error

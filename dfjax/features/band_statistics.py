@@ -64,23 +64,24 @@ def _window(x: Float[Array, "batch time"], size: int) -> Float[Array, "batch sta
 
     # the course of log power: less the mean of its bin, then less that of its band in each frame
     frames = active.sum(axis=1, keepdims=True) + TINY
-    rest = inner - (inner * active).sum(axis=1, keepdims=True) / frames
-    count = fold.sum(axis=0)[None]
-    of_band = jnp.matmul(rest, fold, precision=jax.lax.Precision.HIGHEST) / count[None]
+    per_frame = 1 / frames
+    rest = inner - (inner * active).sum(axis=1, keepdims=True) * per_frame
+    per_bin = (1 / fold.sum(axis=0))[None]
+    of_band = jnp.matmul(rest, fold, precision=jax.lax.Precision.HIGHEST) * per_bin[None]
     rest = (rest - _spread(of_band, fold)) * active
 
     def moment(values: Array) -> Float[Array, "batch bands"]:
-        mean = values.sum(axis=1) / frames[:, 0]
-        return jnp.matmul(mean, fold, precision=jax.lax.Precision.HIGHEST) / count
+        mean = values.sum(axis=1) * per_frame[:, 0]
+        return jnp.matmul(mean, fold, precision=jax.lax.Precision.HIGHEST) * per_bin
 
     variance = moment(rest**2) + TINY
     for lag in LAGS:
         both = (active[:, lag:] * active[:, :-lag]).sum(axis=1) + TINY
-        product = (rest[:, lag:] * rest[:, :-lag]).sum(axis=1) / both
-        found.append(jnp.matmul(product, fold, precision=jax.lax.Precision.HIGHEST) / count / variance)
+        product = (rest[:, lag:] * rest[:, :-lag]).sum(axis=1) * (1 / both)
+        found.append(jnp.matmul(product, fold, precision=jax.lax.Precision.HIGHEST) * per_bin / variance)
     found += _shape(variance, moment(rest**3), moment(rest**4))
     of_band = of_band * active
-    found += _shape(*((of_band**power).sum(axis=1) / frames[:, 0] for power in (2, 3)))
+    found += _shape(*((of_band**power).sum(axis=1) * per_frame[:, 0] for power in (2, 3)))
     return jnp.stack(found, axis=1)
 
 

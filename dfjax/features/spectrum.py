@@ -10,7 +10,6 @@ does.
 """
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +18,16 @@ import numpy as np
 import scipy.fft
 from jaxtyping import Array, Float
 
+from dfjax.features import turns
 from dfjax.records import SAMPLE_RATE
 
 FFT = 512  # points of the DFT
 WINDOW = 400  # 25 ms, periodic Hann: w[0] = 0 and symmetric about WINDOW / 2
 HOP = 160  # 10 ms
 BINS = FFT // 2 + 1
+# a spectrogram of the whole batch is written to memory and read again by all that follows; that of two clips stays in
+# the cache, which is up to 3 times as fast
+CLIPS = 2
 FLOOR = 1e-10  # power below this counts as silence, librosa's `amin`
 
 
@@ -127,33 +130,18 @@ def log_filtered(power: Float[Array, "batch frames bins"], filters: np.ndarray) 
     return jnp.log(jnp.maximum(jnp.matmul(power, filters, precision=jax.lax.Precision.HIGHEST), FLOOR))
 
 
-def few_at_a_time(function: Callable[[Array], Array], x: Float[Array, "batch time"]) -> Float[Array, "batch ..."]:
-    """`function` of the batch, on CPU two clips a device at a time.
-
-    A spectrogram of the whole batch is written to memory and read again by all that follows; that of two
-    clips stays in the cache, which is up to 3 times as fast. The clips taken together lie `batch / group`
-    apart, so that in a batch sharded over devices every device has its share of each turn.
-    """
-    group = 2 * jax.device_count()
-    if jax.default_backend() != "cpu" or x.shape[0] % group:
-        return function(x)
-    turns = x.reshape(group, -1, x.shape[1]).swapaxes(0, 1)
-    y = jax.lax.map(function, turns).swapaxes(0, 1)
-    return y.reshape(x.shape[0], *y.shape[2:])
-
-
 def log_mel(x: Float[Array, "batch time"], *, bins: int = 80) -> Float[Array, "batch frames bins"]:
     """Natural logarithm of the mel power spectrum, floored at FLOOR.
 
     Equal to np.log(np.maximum(librosa.feature.melspectrogram(y, sr=16000, n_fft=512, win_length=400,
     hop_length=160, n_mels=bins), 1e-10)) within float32 rounding.
     """
-    return few_at_a_time(lambda few: log_filtered(power(few), mel_filters(bins)), x)
+    return turns.few_at_a_time(lambda few: log_filtered(power(few), mel_filters(bins)), x, each=CLIPS)
 
 
 def log_linear(x: Float[Array, "batch time"], *, bins: int = 80) -> Float[Array, "batch frames bins"]:
     """Natural logarithm of a linearly spaced filter bank, floored at FLOOR: as much resolution at 7 kHz as at 1 kHz."""
-    return few_at_a_time(lambda few: log_filtered(power(few), linear_filters(bins)), x)
+    return turns.few_at_a_time(lambda few: log_filtered(power(few), linear_filters(bins)), x, each=CLIPS)
 
 
 def lfcc(

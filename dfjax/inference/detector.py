@@ -1,11 +1,12 @@
-"""A trained detector: restored from its workdir, it scores the records of a split and judges files.
+"""A detector that judges files: their windows or faces scored, and a verdict at the stored threshold.
 
 detector = dfjax.load("runs/audio_focal")
 detector("voicemail.mp3")["verdict"]
+
+Nothing here knows how it was trained, or needs what training needs: JAX, NumPy and decoders are enough.
 """
 
 import dataclasses
-import functools
 import hashlib
 import itertools
 import json
@@ -13,118 +14,32 @@ import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import jax
-import ml_collections
 import numpy as np
-from etils import epath
-from flax import nnx
-from jaxtyping import Array, Float, PyTree, Shaped
+from jaxtyping import Array, Float, Shaped
 
-from dfjax import models
-from dfjax.data import sources
-from dfjax.decide import calibration, clip_score, score_file
-from dfjax.decide.decision import read_decision
-from dfjax.decide.typicality import Typicality
-from dfjax.decide.typicality import load as load_typicality
-from dfjax.inference import heatmap, reference, scoring, weights
+from dfjax.decide import calibration, clip_score
+from dfjax.decide.typicality import Typicality, whole
+from dfjax.inference import scoring
 from dfjax.media import audio, decoding, evidence, images
 from dfjax.media.evidence import Evidence
 from dfjax.media.properties import looks
-from dfjax.models import functional
-from dfjax.records import PARTS, SAMPLE_RATE, InputError
-from dfjax.runtime import checkpoint, devices, process, workdir, workers
+from dfjax.records import PARTS, SAMPLE_RATE, Input, InputError
+from dfjax.runtime import workers
 
 Source = str | pathlib.Path | Shaped[np.ndarray, "..."]
 
-TYPICALITY = "typicality.npz"  # in the workdir; earlier runs have none
-CARD = "README.md"  # beside the weights
 UNCERTAIN = "uncertain"  # the verdict that is none
 FEW = 8  # files that are decoded sooner than a process starts that would decode them
 
 
-def restore(
-    config: ml_collections.ConfigDict, folder: epath.PathLike, step: int | None = None
-) -> tuple[nnx.GraphDef, PyTree, PyTree, int]:
-    """(graphdef, params, model_state, step) of a run's checkpoint, ready to evaluate; the best one by default.
-
-    Raises:
-      InputError: there is no complete checkpoint, or it is of another model.
-    """
-    build = functional.make_builder(config)
-    params, model_state = functional.shapes(build, devices.replicated(devices.make_mesh()))
-    averaged = config.optim.ema > 0
-    like = checkpoint.State(
-        step=jax.ShapeDtypeStruct((), np.int32, sharding=devices.replicated(devices.make_mesh())),
-        params=params,
-        model_state=model_state,
-        opt_state=None,
-        average=params if averaged else None,
-    )
-    with checkpoint.manager(folder) as checkpoints:
-        if checkpoint.latest_step(checkpoints) is None:
-            raise InputError(f"{folder} has no complete checkpoint; run the experiment first")
-        step = checkpoint.best_step(checkpoints) if step is None else step
-        parts = ("average" if averaged else "params", "model_state")
-        state = checkpoint.restore(checkpoints, step, like, parts=parts)
-    return functional.graph(build), checkpoint.eval_params(state), state.model_state, step
-
-
-def score_split(
-    config: ml_collections.ConfigDict, restored: tuple, split: sources.Split, header: dict
-) -> score_file.Scores:
-    """Scores of all records of a split.
-
-    Args:
-      config: the experiment.
-      restored: what `restore` returned.
-      split: an opened split.
-      header: what the score file is to say beside the checkpoint's step.
-    """
-    graphdef, params, model_state, step = restored
-    takes = models.input_of(config.model.name, config.model.kwargs)
-    values = scoring.score_split(
-        scoring.make_scorer(graphdef, takes.modality),
-        params,
-        model_state,
-        split,
-        model=takes,
-        batch=config.train.batch,
-        mesh=devices.make_mesh(),
-    )
-    return sources.as_scores(split, values, {"step": step, **header})
-
-
-def score(
-    config: ml_collections.ConfigDict, folder: epath.PathLike, split: sources.Split, ledger: dict
-) -> score_file.Scores:
-    """Scores a split with the best checkpoint and leaves the score file, with the log-odds ledger, in the workdir."""
-    header = {"clip_score": scoring.clip_rule(config), "ledger": ledger}
-    scores = score_split(config, restore(config, folder), split, header)
-    if process.first_process():
-        score_file.write(epath.Path(folder) / "scores" / f"{split.dataset}.{split.name}.csv", scores)
-    return scores
-
-
-def learn_typicality(
-    config: ml_collections.ConfigDict,
-    folder: epath.PathLike,
-    splits: Mapping[str, sources.Split],
-    left_out: tuple | None = None,
-) -> None:
-    """Leaves in the workdir what is typical of the training data to the best checkpoint; see `reference`."""
-    learnt = reference.fit_typicality(config, restore(config, folder), splits, left_out=left_out, seed=config.seed)
-    if process.first_process():
-        learnt.save(epath.Path(folder) / TYPICALITY)
-
-
 @dataclasses.dataclass(frozen=True)
 class Detector:
-    """A trained run, ready to judge files: call it, or `many` for a stream of them."""
+    """A trained detector, ready to judge files: call it, or `many` for a stream of them."""
 
-    config: ml_collections.ConfigDict
-    outputs: Callable[[list[dict]], Mapping[str, Any]]  # up to `batch` examples -> as `scoring.make_judge`
+    architecture: str  # a key of `models.MODELS`
+    outputs: Callable[[list[dict]], Mapping[str, Any]]  # up to `batch` examples -> as `scorers.make_judge`
     decision: dict
-    model: models.Input
+    model: Input
     heat: Callable[[Array], Array]  # (1, size, size, 3) in [0, 1] -> (1, size, size) heat map
     media: tuple[str, dict]  # how faces were cut out when the training data were prepared
     batch: int = 8  # examples that are scored at once, of one file or of many: the same sums, so the same bits
@@ -167,7 +82,7 @@ class Detector:
     def name(self, overlap: float = 0.0) -> str:
         """What verdicts depend on beside the file, as one short word: model, weights, decision, typicality, overlap."""
         words = json.dumps([self.hashes(), self.media, overlap], sort_keys=True, default=str)
-        return f"{self.config.model.name}-{hashlib.sha256(words.encode()).hexdigest()[:12]}"
+        return f"{self.architecture}-{hashlib.sha256(words.encode()).hexdigest()[:12]}"
 
     def many(
         self, paths: Iterable[str | pathlib.Path], *, overlap: float = 0.0, jobs: int | None = None
@@ -249,7 +164,7 @@ class Detector:
             return {"typicality": None}
         embeddings = found["embedding"][looks(len(found["embedding"]))]
         columns = {name: np.array([each[name] for each in properties]) for name in properties[0]}
-        judged = self.typicality.judge(*reference.whole(embeddings, columns))
+        judged = self.typicality.judge(*whole(embeddings, columns))
         reasons = [*decided["reasons"], *judged["reasons"]]
         changed = {"typicality": {"p_value": judged["p_value"], "reasons": judged["reasons"]}, "reasons": reasons}
         return changed | ({} if judged["typical"] else {"verdict": UNCERTAIN})
@@ -263,74 +178,18 @@ class Detector:
         return decoding.decode_item(source, modality, options)
 
 
-def load(folder: str | pathlib.Path | None = None, face_model: str | None = None) -> Detector:
-    """The best checkpoint and the decision of a run, ready to judge files.
-
-    Args:
-      folder: the workdir; None for the detector of speech that comes with dfjax.
-      face_model: YuNet's ONNX file, for a run whose training faces were found by it.
+def with_face_model(media: tuple[str, dict], face_model: str | None) -> tuple[str, dict]:
+    """How a detector's media are prepared, with the file that finds their faces, where there are any.
 
     Raises:
-      InputError: the folder holds no finished run, or the face model is missing.
+      InputError: the faces of its training data were found by YuNet, and its file is not given.
     """
-    folder = weights.SPEECH if folder is None else folder
-    config = workdir.read_config(folder)
-    decision = read_decision(epath.Path(folder) / "decision.json")
-    if decision["threshold"] is None:
-        raise InputError(
-            f"{folder} has no usable threshold ({decision['status']}); "
-            f"tune one: python -m dfjax.tune --workdir {folder}"
-        )
-    model = models.input_of(config.model.name, config.model.kwargs)
-    media = ("audio", {}) if model.modality == "audio" else _media(folder, face_model)
-    if (epath.Path(folder) / weights.FILE).exists():
-        graphdef, params, model_state = weights.restore(config, pathlib.Path(folder))
-    else:
-        graphdef, params, model_state, _ = restore(config, folder)
-    mesh = devices.make_mesh()
-
-    sharding = devices.split_batch(mesh)
-    each = scoring.EACH_OF_FILES if jax.default_backend() == "cpu" else scoring.EACH
-    known = epath.Path(folder) / TYPICALITY
-    judge = scoring.make_judge(graphdef, model.modality, embedding=known.exists())
-
-    def outputs(examples: list[dict]) -> Mapping[str, Array]:
-        return judge(params, model_state, devices.put(scoring.stack(examples, each * mesh.size), sharding))
-
-    @jax.jit
-    def heat(params, model_state, x):
-        whole = functional.evaluation_model(graphdef, params, model_state)
-        return heatmap.heat_map(whole.picture if model.modality == "av" else whole, x)
-
-    return Detector(
-        config=config,
-        outputs=outputs,
-        decision=decision,
-        model=model,
-        heat=functools.partial(heat, params, model_state),
-        media=media,
-        batch=each * mesh.size,
-        card=card.read_text() if (card := epath.Path(folder) / CARD).exists() else None,
-        hashes=functools.cache(functools.partial(_hashes, folder, params, model_state)),
-        typicality=load_typicality(known) if known.exists() else None,
-    )
-
-
-def _hashes(folder: str | pathlib.Path, params: PyTree, model_state: PyTree) -> dict[str, str]:
-    found = {"weights": weights.digest(params, model_state)}
-    for name in ("decision.json", TYPICALITY):
-        if (path := epath.Path(folder) / name).exists():
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return found
-
-
-def _media(folder: str | pathlib.Path, face_model: str | None) -> tuple[str, dict]:
-    """Modality and crop options of the run's prepared data, as `media.decoding` takes them."""
-    facts = json.loads((epath.Path(folder) / "environment.json").read_text())["dataset"]
-    options = facts["crops"] or {}
+    modality, options = media
+    if modality == "audio":
+        return modality, options
     if options.get("detector") == "yunet" and face_model is None:
         raise InputError("the faces of this run's data were found by YuNet; give its .onnx file as --face_model")
-    return facts["modality"], options | {"face_model": face_model}
+    return modality, options | {"face_model": face_model}
 
 
 def verdict(decision: dict, scores: Float[np.ndarray, " rows"], frames: Shaped[np.ndarray, " rows"]) -> dict[str, Any]:
@@ -342,17 +201,17 @@ def verdict(decision: dict, scores: Float[np.ndarray, " rows"], frames: Shaped[n
     """
     threshold = np.float32(decision["threshold"])
     rule = decision.get("clip_score", "mean")
-    whole = clip_score.clip_scores(scores, frames, np.zeros_like(frames), rule)[0]
+    score = clip_score.clip_scores(scores, frames, np.zeros_like(frames), rule)[0]
     each = clip_score.clip_scores(scores, frames, frames)  # every frame by itself
-    probability = calibration.apply(np.array([whole]), decision["calibration"])[0]
-    ratio = calibration.log_likelihood_ratio(np.array([whole]), decision["calibration"])
-    called, reasons = "fake" if whole >= threshold else "real", []
+    probability = calibration.apply(np.array([score]), decision["calibration"])[0]
+    ratio = calibration.log_likelihood_ratio(np.array([score]), decision["calibration"])
+    called, reasons = "fake" if score >= threshold else "real", []
     if band := decision.get("band"):
         low, high = (np.float32(band[name]) for name in ("real_below", "fake_from"))
-        if low <= whole < high:
-            called, reasons = UNCERTAIN, [f"score of {whole:.2f}; from {low:.2f} to {high:.2f} there is no verdict"]
+        if low <= score < high:
+            called, reasons = UNCERTAIN, [f"score of {score:.2f}; from {low:.2f} to {high:.2f} there is no verdict"]
     return {
-        "score": float(whole),
+        "score": float(score),
         "threshold": float(decision["threshold"]),
         "probability": float(probability),
         "log10_likelihood_ratio": None if ratio is None else float(ratio[0] / np.log(10)),
@@ -361,3 +220,8 @@ def verdict(decision: dict, scores: Float[np.ndarray, " rows"], frames: Shaped[n
         "spread": float(each.std(ddof=1)) if len(each) > 1 else None,
         "above": float((each >= threshold).mean()),
     }
+
+
+def scores_of(result: Mapping[str, Any]) -> list[float]:
+    """The scores along the time line."""
+    return [part["score"] for part in result.get("windows") or result["frames"]]

@@ -3,8 +3,6 @@
 Typicality itself, `decide.typicality`, knows neither detector nor records; here both become its arrays.
 """
 
-import math
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
 import ml_collections
@@ -14,7 +12,7 @@ from jaxtyping import Float, Int
 from dfjax import models
 from dfjax.data.sources import READ_AHEAD, Split
 from dfjax.decide import typicality
-from dfjax.inference import scoring
+from dfjax.inference import scorers, scoring
 from dfjax.media import properties
 from dfjax.records import UNKNOWN
 from dfjax.runtime import devices
@@ -34,7 +32,7 @@ def describe(
 
     Args:
       config: the experiment.
-      restored: what `detector.restore` returned.
+      restored: what `trained.restore` returned.
       split: an opened split.
       rows: of the split; None for all.
 
@@ -52,7 +50,7 @@ def describe(
             yield scoring.example(record, takes)
 
     embeddings = scoring.score_examples(
-        scoring.make_embedder(graphdef, takes.modality),
+        scorers.make_embedder(graphdef, takes.modality),
         params,
         model_state,
         examples(),
@@ -61,18 +59,6 @@ def describe(
     )
     names = found[0] if found else {}
     return embeddings.astype(np.float32), {name: np.array([each[name] for each in found]) for name in names}
-
-
-def whole(embeddings: Float[np.ndarray, "n dim"], found: Mapping[str, Float[np.ndarray, " n"]]) -> tuple:
-    """A clip of its windows or frames: the mean embedding, and of each property the median of what is not NaN.
-
-    The median, because a file is what most of it is: a passage of music in a conversation makes no music of it.
-    """
-    middle = {
-        name: statistics.median(v) if (v := [x for x in column.tolist() if math.isfinite(x)]) else math.nan
-        for name, column in found.items()
-    }
-    return embeddings.mean(axis=0), middle
 
 
 def fit_typicality(
@@ -87,7 +73,7 @@ def fit_typicality(
 
     Args:
       config: the experiment.
-      restored: what `detector.restore` returned.
+      restored: what `trained.restore` returned.
       splits: 'train' and, held back from the network, 'validation' if there is one.
       left_out: as `typicality.fit` takes it: distances of domains from networks trained without them.
       seed: of the choice of records, landmarks and folds.
@@ -137,7 +123,7 @@ def describe_clips(
 
     Args:
       config: the experiment.
-      restored: what `detector.restore` returned.
+      restored: what `trained.restore` returned.
       split: an opened split.
       clips: the rows of each clip, all of them.
     """
@@ -145,7 +131,9 @@ def describe_clips(
     embeddings, found = describe(config, restored, split, np.concatenate(clips) if clips else [])
     ends = np.cumsum([len(rows) for rows in clips])
     parts = [slice(end - len(rows), end) for rows, end in zip(clips, ends, strict=True)]
-    means, middles = zip(*(whole(embeddings[k], {n: v[k] for n, v in found.items()}) for k in parts), strict=True)
+    means, middles = zip(
+        *(typicality.whole(embeddings[k], {n: v[k] for n, v in found.items()}) for k in parts), strict=True
+    )
     return np.stack(means), {name: np.array([middle[name] for middle in middles]) for name in found}
 
 

@@ -16,7 +16,7 @@ from etils import epath
 from dfjax.data import corrupted, sources
 from dfjax.decide import score_file, typicality
 from dfjax.decide.score_file import Scores
-from dfjax.inference import detector, reference
+from dfjax.inference import reference, trained
 from dfjax.media.corruptions import Corruption
 from dfjax.runtime import process
 
@@ -69,7 +69,7 @@ def score(
       open_split: opens it; called when something is to be scored.
     """
     restored, split = None, None
-    file = folder / detector.TYPICALITY
+    file = folder / typicality.TYPICALITY
     known = typicality.load(file) if file.exists() else None
     digest = known and hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -82,9 +82,9 @@ def score(
                 if split is None:
                     split = open_split()
                     split = sources.select(split, corrupted.choose(split, clips))
-                    restored = detector.restore(config, folder, step)
+                    restored = trained.restore(config, folder, step)
                 shown = corrupted.view(split, case.kind, case.strength, pool) if case.kind else split
-                found = detector.score_split(config, restored, shown, header)
+                found = trained.score_split(config, restored, shown, header)
                 found.header["untypical"] = known and _untypical(config, restored, shown, known)
                 if process.first_process():
                     score_file.write(path, found)

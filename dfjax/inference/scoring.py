@@ -1,4 +1,4 @@
-"""Checkpoint and split to scores: every record exactly once, in record order, on any number of devices.
+"""Examples to scores: what a scorer takes of a record or a file, in batches of few shapes, in order, on any devices.
 
 A clip is scored at the length of its bucket, tiled up to it: the smallest of BUCKETS that holds it. So there
 are at most four compiled shapes, and a clip's score depends on its own samples alone, never on its neighbours
@@ -7,20 +7,12 @@ in the batch.
 
 import collections
 import dataclasses
-import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jaxtyping import Float, PyTree
 
-from dfjax.data import audio
-from dfjax.data.sources import READ_AHEAD, Split
 from dfjax.media.decoding import compact
-from dfjax.models import functional
 from dfjax.records import MAX_SAMPLES, SAMPLE_RATE
 from dfjax.runtime import devices
 
@@ -32,83 +24,22 @@ AHEAD = 1  # batches that are computed while the next is gathered
 PATIENCE = 64  # batches for which an example waits until its own is full
 
 
-@functools.lru_cache(maxsize=4)
-def make_scorer(graphdef: nnx.GraphDef, modality: str):
-    """The compiled function (params, model_state, batch) -> (batch,) float32 logits, in evaluation mode.
-
-    The same one for the same detector: a run validates and scores with what was compiled once.
-    """
-
-    @jax.jit
-    def score(params: PyTree, model_state: PyTree, batch: dict):
-        return functional.evaluation_model(graphdef, params, model_state)(_input(batch, modality))
-
-    return score
-
-
-def make_embedder(graphdef: nnx.GraphDef, modality: str):
-    """The compiled function (params, model_state, batch) -> (batch, dim) embeddings, in evaluation mode."""
-
-    @jax.jit
-    def embed(params: PyTree, model_state: PyTree, batch: dict):
-        return functional.evaluation_model(graphdef, params, model_state).embed(_input(batch, modality))
-
-    return embed
-
-
-def make_judge(graphdef: nnx.GraphDef, modality: str, *, embedding: bool):
-    """The compiled function (params, model_state, batch) -> all that a verdict needs, from one pass over the batch.
-
-    Its result has `score`, (batch,) float32 logits, `embedding`, (batch, dim), where that is asked for, and of a
-    detector of modality 'av' `parts`, (batch, 2) logits of picture and sound.
-    """
-
-    @jax.jit
-    def judge(params: PyTree, model_state: PyTree, batch: dict) -> dict[str, jax.Array]:
-        model, x = functional.evaluation_model(graphdef, params, model_state), _input(batch, modality)
-        embedded = model.embed(x)
-        found = {"score": model.head(embedded)}
-        found |= {"embedding": embedded} if embedding else {}
-        return found | ({"parts": model.parts(x)} if modality == "av" else {})
-
-    return judge
-
-
 def clip_rule(config: Any) -> str:
     """How the experiment makes a clip's score of its frames or windows, for `clip_score.clip_scores`."""
     return config.get("score", {}).get("clip", "mean")
 
 
-def _input(batch: dict, modality: str):
-    if modality != "audio":
-        picture = batch["image"].astype(jnp.float32) / 255
-        return picture if modality == "image" else {"image": picture, "audio": audio.to_float(batch["audio"])}
-    samples = batch["audio"].shape[1]
-    return audio.cut(batch["audio"], batch["length"], jnp.zeros_like(batch["length"]), samples)
-
-
-def score_split(
-    scorer, params: PyTree, model_state: PyTree, split: Split, *, model: Any, batch: int, mesh
-) -> Float[np.ndarray, "rows ..."]:
-    """One score (or embedding) per record of the split, in record order.
+def score_examples(scorer, params, model_state, examples: Iterable[dict], *, batch: int, mesh) -> np.ndarray:
+    """One score (or embedding) per example of a stream, in order.
 
     Args:
-      scorer: from `make_scorer` or `make_embedder`.
+      scorer: (params, model_state, batch) -> (batch, ...).
       params: parameters to evaluate with.
       model_state: running statistics.
-      split: an opened split.
-      model: the detector's input: its modality, its picture size, or the one length it accepts.
-      batch: of training; a device takes as many at once, but not more than EACH, however many devices there are: sums
-        are taken in an order that depends on this number, and scores are to be the same bits everywhere.
-      mesh: devices to spread the records over.
+      examples: from `example` or `audio_example`.
+      batch: examples at once, on all devices together.
+      mesh: devices to spread them over.
     """
-    examples = (example(record, model) for record in records(split))
-    size = min(batch, EACH) * mesh.size
-    return score_examples(scorer, params, model_state, examples, batch=size, mesh=mesh)
-
-
-def score_examples(scorer, params, model_state, examples: Iterable[dict], *, batch: int, mesh) -> np.ndarray:
-    """As `score_split`, for any stream of examples; order is kept."""
     sharding = devices.split_batch(mesh)
     rows, values = [], []
     for positions, block in _batches(examples, -(-batch // mesh.size) * mesh.size):
@@ -121,12 +52,6 @@ def score_examples(scorer, params, model_state, examples: Iterable[dict], *, bat
     ordered = np.empty_like(stacked)
     ordered[np.concatenate(rows)] = stacked
     return ordered
-
-
-def records(split: Split) -> Iterator[dict]:
-    """The records of a split in order, read in blocks: memory stays flat."""
-    for start in range(0, len(split), READ_AHEAD):
-        yield from split.records.__getitems__(list(range(start, min(start + READ_AHEAD, len(split)))))
 
 
 def example(record: dict, model: Any) -> dict[str, np.ndarray]:

@@ -7,7 +7,8 @@ import pathlib
 import shutil
 import sys
 
-from dfjax.inference import detector, weights
+from dfjax.decide import typicality
+from dfjax.inference import trained, weights
 from dfjax.records import InputError
 from dfjax.runtime import cli, workdir
 
@@ -19,10 +20,10 @@ def ship(run: pathlib.Path, folder: pathlib.Path) -> None:
       InputError: the run is not finished.
     """
     config = workdir.read_config(run)
-    _, params, model_state, _ = detector.restore(config, run)
+    _, params, model_state, _ = trained.restore(config, run)
     folder.mkdir(parents=True, exist_ok=True)
     weights.save(folder, params, model_state)
-    for name in ("config.json", "decision.json", detector.TYPICALITY):
+    for name in ("config.json", "decision.json", typicality.TYPICALITY):
         shutil.copyfile(run / name, folder / name)
 
 

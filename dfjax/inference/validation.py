@@ -11,7 +11,7 @@ from dfjax import models
 from dfjax.data import sources
 from dfjax.decide import metrics
 from dfjax.decide.score_file import by_clip, known
-from dfjax.inference import scoring
+from dfjax.inference import scorers, scoring
 from dfjax.models import functional
 
 Values = dict[str, float | None]
@@ -30,11 +30,11 @@ def make_validation(
     The function raises FloatingPointError where a score is not finite.
     """
     takes = models.input_of(config.model.name, config.model.kwargs)
-    scorer = scoring.make_scorer(functional.graph(functional.make_builder(config)), takes.modality)
+    scorer = scorers.make_scorer(functional.graph(functional.make_builder(config)), takes.modality)
     rule = {"clip_score": scoring.clip_rule(config)}
 
     def validate(params: PyTree, model_state: PyTree) -> Values:
-        scores = scoring.score_split(
+        scores = scorers.score_split(
             scorer, params, model_state, split, model=takes, batch=config.train.batch, mesh=mesh
         )
         if not np.isfinite(scores).all():

@@ -2,6 +2,7 @@
 
 import hashlib
 import pathlib
+from typing import Any
 
 import jax
 import ml_collections
@@ -19,15 +20,21 @@ FILE = "weights.safetensors"
 SPEECH = pathlib.Path(__file__).resolve().parent.parent / "shipped" / "speech"  # the detector that comes with dfjax
 
 
+def flatten(params: PyTree, model_state: PyTree) -> dict[str, tuple[tuple, Any]]:
+    """Name -> (path, leaf) of all arrays; the name is the path as text, as numbers count the layers of a list."""
+    flat = traverse_util.flatten_dict({"params": params, "model_state": model_state})
+    return {"/".join(map(str, path)): (path, leaf) for path, leaf in flat.items()}
+
+
 def save(folder: pathlib.Path, params: PyTree, model_state: PyTree) -> None:
     """Writes parameters and running statistics under the paths that they have in the model."""
-    flat = traverse_util.flatten_dict({"params": params, "model_state": model_state}, sep="/")
-    safetensors.numpy.save_file({name: np.asarray(leaf) for name, leaf in flat.items()}, folder / FILE)
+    arrays = {name: np.asarray(leaf) for name, (_, leaf) in flatten(params, model_state).items()}
+    safetensors.numpy.save_file(arrays, folder / FILE)
 
 
 def digest(params: PyTree, model_state: PyTree) -> str:
     """SHA-256 of all arrays with their names, types and shapes: the same wherever the weights lie."""
-    flat = traverse_util.flatten_dict({"params": params, "model_state": model_state}, sep="/")
+    flat = {name: leaf for name, (_, leaf) in flatten(params, model_state).items()}
     found = hashlib.sha256()
     for name in sorted(flat):
         leaf = np.asarray(flat[name])
@@ -45,13 +52,14 @@ def restore(config: ml_collections.ConfigDict, folder: pathlib.Path) -> tuple[nn
     path, sharding = folder / FILE, devices.replicated(devices.make_mesh())
     build = functional.make_builder(config)
     params, model_state = functional.shapes(build, sharding)
-    wanted = traverse_util.flatten_dict({"params": params, "model_state": model_state}, sep="/")
+    wanted = flatten(params, model_state)
     try:
         found = safetensors.numpy.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"{path} cannot be read ({error}); install dfjax again, or give a --workdir") from error
-    if {name: leaf.shape for name, leaf in found.items()} != {name: leaf.shape for name, leaf in wanted.items()}:
+    if {name: leaf.shape for name, leaf in found.items()} != {name: leaf.shape for name, (_, leaf) in wanted.items()}:
         raise InputError(f"{path} holds the weights of another model than its config.json; install dfjax again")
-    tree = {"params": {}, "model_state": {}} | traverse_util.unflatten_dict(found, sep="/")
+    nested = traverse_util.unflatten_dict({wanted[name][0]: leaf for name, leaf in found.items()})
+    tree = {"params": {}, "model_state": {}} | nested
     placed = jax.device_put(tree, sharding)
     return functional.graph(build), placed["params"], placed["model_state"]

@@ -9,7 +9,6 @@ normalisation live inside the model.
 Modules are imported on first use, so that naming a small model does not pay for importing a large one.
 """
 
-import dataclasses
 import importlib
 import pathlib
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from typing import Any
 import ml_collections
 from flax import nnx
 
-from dfjax.records import InputError
+from dfjax.records import Input, InputError
 
 MODELS = {  # name -> "module:Class"; add a line per detector
     "band_kernel": "band_kernel:BandKernel",
@@ -65,15 +64,6 @@ def _lookup(table: dict[str, str], kind: str, name: str):
 def model_class(name: str) -> type[nnx.Module]:
     """The class of a detector; an unknown name raises InputError with the valid ones."""
     return _lookup(MODELS, "model", name)
-
-
-@dataclasses.dataclass(frozen=True)
-class Input:
-    """What a detector is to be given."""
-
-    modality: str  # 'audio', 'image' or 'av'
-    size: int | None  # pixels, side of its pictures
-    samples: int | None  # the one length of clip that it accepts, where there is one
 
 
 def input_of(name: str, kwargs: Mapping[str, Any] | ml_collections.ConfigDict) -> Input:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from dfjax.features import band_statistics, spectrum
+from dfjax.features import band_statistics, spectrum, turns
 from dfjax.models import heads
 
 CLIP = 4.0  # standard deviations: what lies farther is an outlier of one clip
@@ -50,7 +50,7 @@ class BandKernel(nnx.Module):
 
     def statistics(self, x: Float[Array, "batch time"]) -> Float[Array, "batch statistics"]:
         """What the front end makes of each clip."""
-        return spectrum.few_at_a_time(band_statistics.band_statistics, x)
+        return turns.few_at_a_time(band_statistics.band_statistics, x, each=spectrum.CLIPS)
 
     def embed(self, x: Float[Array, "batch time"] | dict, *, rngs=None) -> Float[Array, "batch landmarks"]:
         """Coordinates whose products are the kernel.

@@ -21,7 +21,7 @@ def _same(n: int, k: int, stride: int) -> tuple[int, int]:
 
 def _window(x: Array, i: int | Array, j: int | Array, height: int, width: int, stride: int) -> Array:
     """Every stride-th pixel from (i, j) on, height x width of them."""
-    size = (len(x), (height - 1) * stride + 1, (width - 1) * stride + 1, x.shape[-1])
+    size = (x.shape[0], (height - 1) * stride + 1, (width - 1) * stride + 1, x.shape[-1])
     return jax.lax.dynamic_slice(x, (0, i, j, 0), size)[:, ::stride, ::stride]
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from dfjax.features import spectrum, texture
+from dfjax.features import spectrum, texture, turns
 from dfjax.models import heads, normalisation
 from dfjax.records import InputError
 
@@ -44,7 +44,7 @@ class Texture(nnx.Module):
 
     def statistics(self, x: Float[Array, "batch time"]) -> Float[Array, "batch statistics"]:
         """The texture of each clip, flattened."""
-        return spectrum.few_at_a_time(_texture, x)
+        return turns.few_at_a_time(_texture, x, each=spectrum.CLIPS)
 
     def embed(self, x: Float[Array, "batch time"] | dict, *, rngs=None) -> Float[Array, "rows dim"]:
         """The embedding that the head sees; in training a row for each member, the parts of the others zero.

@@ -112,8 +112,8 @@ class ViTBase(nnx.Module):
         """What the first block sees: the class token, then patches row by row."""
         x = (x - jnp.array([[[self.mean]]])) / jnp.array([[[self.std]]])
         x = self.patches(x)
-        x = x.reshape(len(x), -1, x.shape[-1])
-        first = jnp.broadcast_to(self.class_token[...][None, None].astype(x.dtype), (len(x), 1, x.shape[-1]))
+        x = x.reshape(x.shape[0], -1, x.shape[-1])
+        first = jnp.broadcast_to(self.class_token[...][None, None].astype(x.dtype), (x.shape[0], 1, x.shape[-1]))
         x = jnp.concatenate([first, x], axis=1) + self.positions[...][None].astype(x.dtype)
         return self.norm_pre(x) if self.pre_norm else x
 

@@ -23,7 +23,7 @@ from jaxtyping import Float, Int16
 from matplotlib.figure import Figure
 
 from dfjax.inference import heatmap
-from dfjax.inference.detector import UNCERTAIN, Detector
+from dfjax.inference.detector import UNCERTAIN, Detector, scores_of
 from dfjax.media import audio, credentials, facts, images
 from dfjax.records import SAMPLE_RATE
 from dfjax.reporting import figures, report_text
@@ -182,11 +182,6 @@ def _suspicious(score: float, threshold: float) -> str:
     return f"score {score:+.2f}" + (", at or above the threshold" if score >= np.float32(threshold) else "")
 
 
-def scores_of(result: Mapping[str, Any]) -> list[float]:
-    """The scores along the time line."""
-    return [part["score"] for part in result.get("windows") or result["frames"]]
-
-
 def seconds_of(result: Mapping[str, Any]) -> list[float]:
     """Where on the time line they lie."""
     if "windows" in result:
@@ -281,7 +276,7 @@ def file_table(path: str, found: Mapping[str, Any], signed: Mapping[str, str]) -
 
 
 def _detector(detector: Detector, overlap: float, when: str) -> str:
-    rows: dict[str, object] = {"Model": detector.config.model.name}
+    rows: dict[str, object] = {"Model": detector.architecture}
     rows |= {f"SHA-256 of {name}": value for name, value in detector.hashes().items()}
     decision = detector.decision
     constraint = ", ".join(f"{name} {value:g}" for name, value in (decision.get("constraint") or {}).items())

@@ -23,7 +23,9 @@ import jax
 import numpy as np
 import soundfile
 
-from dfjax.inference import detector, reference, scoring, weights
+from dfjax import inference
+from dfjax.decide import typicality
+from dfjax.inference import detector, scorers, scoring, weights
 from dfjax.media import audio, evidence, properties
 from dfjax.records import SAMPLE_RATE
 from dfjax.runtime import devices, workdir, workers
@@ -57,7 +59,7 @@ def one_at_a_time(judge: detector.Detector):
     """The way before: a function of a path."""
     graphdef, params, model_state = weights.restore(workdir.read_config(weights.SPEECH), weights.SPEECH)
     mesh = devices.make_mesh()
-    scorer, embedder = scoring.make_scorer(graphdef, "audio"), scoring.make_embedder(graphdef, "audio")
+    scorer, embedder = scorers.make_scorer(graphdef, "audio"), scorers.make_embedder(graphdef, "audio")
 
     def run(path: str) -> dict:
         windows = audio.windows(audio.decode(path)[0])
@@ -68,7 +70,7 @@ def one_at_a_time(judge: detector.Detector):
         embeddings = scoring.score_examples(embedder, params, model_state, examples, **words)
         each = [properties.measure({"audio": window}) for _, window in windows]
         columns = {name: np.array([found[name] for found in each]) for name in each[0]}
-        return decided | judge.typicality.judge(*reference.whole(embeddings, columns))
+        return decided | judge.typicality.judge(*typicality.whole(embeddings, columns))
 
     return run
 
@@ -79,7 +81,7 @@ def main() -> None:
     share = max(count // ROUNDS, 1)
     with tempfile.TemporaryDirectory() as name:
         paths = clips(pathlib.Path(name), count)
-        judge = detector.load()
+        judge = inference.load()
         before = one_at_a_time(judge)
         words = ("audio", {}, None, 0.0, True)
         seen = [evidence.safely(path, *words)[0] for path in paths[:DISTINCT]]

@@ -31,7 +31,7 @@ config.data.dataset = "demo_speech"; run.check(config)
 config.train.update({"steps": 1, "eval_every": 10**6}); config.optim.warmup_steps = 0
 class Done(Exception): pass
 def evaluated(*args, **words): raise Done
-validation.scoring.score_split = evaluated
+validation.scorers.score_split = evaluated
 try:
     train.train(config, epath.Path(sys.argv[1]), sys.argv[2], progress=False)
 except Done:

@@ -11,7 +11,7 @@ from flax import nnx
 
 from dfjax import models
 from dfjax.data import sources
-from dfjax.inference import detector, reference, scoring
+from dfjax.inference import detector, reference, scorers, scoring
 from dfjax.media import properties
 from dfjax.models import functional
 from dfjax.records import SAMPLE_RATE
@@ -52,14 +52,14 @@ def learnt(experiment, untrained, splits):
 @pytest.fixture(scope="module")
 def judge(experiment, untrained, learnt):
     graphdef, params, model_state, _ = untrained
-    run, sharding = scoring.make_judge(graphdef, "audio", embedding=True), devices.split_batch(devices.make_mesh())
+    run, sharding = scorers.make_judge(graphdef, "audio", embedding=True), devices.split_batch(devices.make_mesh())
 
     def outputs(examples):
         return run(params, model_state, devices.put(scoring.stack(examples, 8), sharding))
 
     decision = {"threshold": 0.0, "calibration": {"method": "none", "slope": 1.0, "intercept": 0.0}}
     takes = models.input_of(experiment.model.name, experiment.model.kwargs)
-    return detector.Detector(experiment, outputs, decision, takes, len, ("audio", {}), typicality=learnt)
+    return detector.Detector("resnet_small", outputs, decision, takes, len, ("audio", {}), typicality=learnt)
 
 
 @pytest.fixture(autouse=True)

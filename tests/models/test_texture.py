@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from dfjax.data import vocode
-from dfjax.features import spectrum, texture
+from dfjax.features import spectrum, texture, turns
 from dfjax.models import build
 from dfjax.records import InputError
 
@@ -31,7 +31,9 @@ def test_few_at_a_time_is_the_function_of_the_whole_batch(batch):
     x = jax.random.normal(jax.random.key(0), (batch, 3200))
     for function in (lambda few: jnp.abs(spectrum.power(few)), lambda few: few.sum(axis=1, keepdims=True)):
         one_by_one = jnp.concatenate([function(x[i : i + 1]) for i in range(batch)])
-        np.testing.assert_allclose(spectrum.few_at_a_time(function, x), one_by_one, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            turns.few_at_a_time(function, x, each=spectrum.CLIPS), one_by_one, rtol=1e-4, atol=1e-4
+        )
 
 
 def test_transform_has_librosas_magnitude_and_the_phase_at_the_centre(speech_like):

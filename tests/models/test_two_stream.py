@@ -16,7 +16,7 @@ from flax import nnx
 from dfjax import evaluate, models, run, stats
 from dfjax.data import feeds, inputs, resident, sampling, sources, streaming
 from dfjax.decide import score_file
-from dfjax.inference import detector
+from dfjax.inference import trained
 from dfjax.models import heads
 from dfjax.records import PARTS, UNKNOWN, InputError
 from dfjax.reporting import file_page
@@ -250,7 +250,7 @@ def test_a_run_trains_saves_and_scores_the_whole(made, tmp_path):
     summary = job.train.train(config, tmp_path, made, progress=False)
     assert summary["steps"] == 4 and all(np.isfinite(list(job.losses(tmp_path).values())))
     split = sources.open_split(made, "test")
-    scores = detector.score(config, epath.Path(tmp_path), split, {})
+    scores = trained.score(config, epath.Path(tmp_path), split, {})
     assert len(scores) == 10 and np.isfinite(scores.score).all()
     assert set(sources.subgroups_of_clips(split)) == set(PARTS)
 
@@ -283,7 +283,7 @@ def test_real_clips_from_preparation_to_prediction(shared, tmp_path):
     (row,) = evaluate.evaluate(folder, [f"folder_av/{prepared_name}"], data_dir=data, progress=False)
     assert (row["real"], row["fake"]) == (1, 1)
 
-    judge = detector.load(folder)
+    judge = trained.load(folder)
     path = media / clips.clip[0]
     result = judge(path)
     np.testing.assert_allclose(result["score"], clips.score[0], rtol=1e-4, atol=1e-4)

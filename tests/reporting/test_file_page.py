@@ -6,7 +6,6 @@ import html.parser
 import io
 import re
 
-import ml_collections
 import numpy as np
 import pytest
 import soundfile
@@ -118,9 +117,8 @@ def test_a_picture_shows_the_face_beside_its_heat_map(tmp_path):
 
     fitted = {"method": "none", "slope": 1.0, "intercept": 0.0, "prior": None, "ledger": None}
     decision = {"threshold": 0.5, "calibration": fitted, "criterion": "f1"}
-    config = ml_collections.ConfigDict({"model": {"name": "cnn_small"}})
     watching = detector.Detector(
-        config, bright, decision, models.Input("image", 32, None), lambda x: x[..., 0], ("image", {})
+        "cnn_small", bright, decision, models.Input("image", 32, None), lambda x: x[..., 0], ("image", {})
     )
     path = fixtures.image(tmp_path / "a.png", size=(70, 50), seed=1)
     parsed = self_contained(file_page.page(watching, {"file": str(path), **watching(path)}))

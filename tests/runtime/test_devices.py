@@ -245,11 +245,11 @@ SCORE = """
 import sys
 from etils import epath
 from dfjax.data import sources
-from dfjax.inference import detector
+from dfjax.inference import trained
 from dfjax.runtime import process
 process.use_all_cores()
 from tests import job
-detector.score(job.config(), epath.Path(sys.argv[1]), sources.open_split(sys.argv[2], "test"), {})
+trained.score(job.config(), epath.Path(sys.argv[1]), sources.open_split(sys.argv[2], "test"), {})
 """
 
 

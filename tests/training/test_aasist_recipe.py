@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dfjax import run
-from dfjax.inference import detector
+from dfjax.inference import trained
 from dfjax.training import recipe, train
 from experiments import asvspoof2019_la_aasist
 from tests import prepared
@@ -30,5 +30,5 @@ def test_it_trains(tmp_path):
     config.train.update({"batch": 4, "steps": 2, "eval_every": 1, "log_every": 1})
     summary = train.train(config, tmp_path / "run", directory, progress=False)
     assert summary["steps"] == 2 and summary["best_step"] in (1, 2, 3) and summary["parameters"] == 85_306
-    graphdef, params, model_state, _ = detector.restore(config, tmp_path / "run", 3)
+    graphdef, params, model_state, _ = trained.restore(config, tmp_path / "run", 3)
     assert np.isfinite(np.asarray(model_state["first_bn"]["mean"])).all()

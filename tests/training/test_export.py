@@ -9,7 +9,7 @@ from flax import nnx
 
 from dfjax import models
 from dfjax.data import audio
-from dfjax.inference import scoring
+from dfjax.inference import scorers
 from dfjax.models import functional
 from dfjax.records import MAX_SAMPLES, SAMPLE_RATE
 from dfjax.runtime import checkpoint
@@ -74,7 +74,7 @@ def test_training_and_scoring_lower_for_accelerators(name):
     pairs = zip(jax.tree.leaves(new_state), jax.tree.leaves(state), strict=True)
     assert all(a.shape == b.shape and a.dtype == b.dtype for a, b in pairs)
 
-    scorer = scoring.make_scorer(graphdef, model.modality)
+    scorer = scorers.make_scorer(graphdef, model.modality)
     scored = jax.export.export(scorer, platforms=PLATFORMS)(params, model_state, examples(model))
     (scores,) = scored.out_avals
     assert scores.shape == (BATCH,) and scores.dtype == jnp.float32

@@ -14,7 +14,7 @@ import pytest
 from flax import nnx
 
 from dfjax import models
-from dfjax.inference import detector
+from dfjax.inference import trained
 from dfjax.models import vit, wav2vec2
 from dfjax.runtime import checkpoint, devices
 from dfjax.training import optim, recipe, train, train_step
@@ -119,7 +119,7 @@ def test_the_experiments_train_save_and_restore_a_stand_in(make, monkeypatch, tm
     assert summary["steps"] == summary["best_step"] == 1
     row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
     assert np.isfinite(row["loss"])
-    _, params, _, step = detector.restore(config, tmp_path / "run")
+    _, params, _, step = trained.restore(config, tmp_path / "run")
     assert step == 1 and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
     with checkpoint.manager(tmp_path / "run") as checkpoints:
         assert checkpoint.latest_step(checkpoints) == 1

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from dfjax import models, run
-from dfjax.inference import detector
+from dfjax.inference import trained
 from dfjax.models import functional
 from dfjax.records import InputError
 from dfjax.runtime import checkpoint
@@ -73,7 +73,7 @@ def test_a_run_starts_from_them_and_continues_from_its_own(released, tmp_path):
     config.optim.update({"learning_rate": 0.0, "warmup_steps": 0, "ema": 0.0})
     config.train.update({"batch": 4, "steps": 1, "eval_every": 1, "log_every": 1})
     train.train(config, tmp_path / "run", directory, progress=False)
-    _, params, _, step = detector.restore(config, tmp_path / "run")
+    _, params, _, step = trained.restore(config, tmp_path / "run")
     assert step == 1 and equal(without_head(params), without_head(released[0]))
     with checkpoint.manager(tmp_path / "run") as checkpoints:
         assert checkpoint.latest_step(checkpoints) == 1

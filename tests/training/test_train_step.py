@@ -8,7 +8,7 @@ import optax
 import pytest
 from flax import nnx
 
-from dfjax.inference import scoring
+from dfjax.inference import scorers
 from dfjax.models import functional, heads
 from dfjax.records import InputError
 from dfjax.runtime import checkpoint, devices
@@ -237,7 +237,7 @@ def test_parts_that_do_not_divide_the_batch_are_refused(parts):
 def test_a_whole_run_compiles_its_step_once_and_its_scorer_once(tmp_path, caplog):
     """Two evaluations and the scoring of two splits included; all clips of one length."""
     directory = prepared.make(tmp_path / "prepared")
-    scoring.make_scorer.cache_clear()  # of the runs of other tests
+    scorers.make_scorer.cache_clear()  # of the runs of other tests
     with jax.log_compiles():
         job.job(tmp_path / "run", directory, **{"train.steps": 4, "train.eval_every": 2})
     said = [record.getMessage() for record in caplog.records]

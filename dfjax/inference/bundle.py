@@ -1,0 +1,227 @@
+"""A bundle: a detector in one file, which JAX, NumPy and decoders are enough to use.
+
+It is a ZIP of stored members: `detector.json` (what it takes of a file), `decision.json`, `typicality.npz`,
+`weights.npz`, a StableHLO program for each shape of its input, its model card, and `manifest.json` with the SHA-256 of
+every other member. Whatever does not match is refused. Nothing in it is Python: arrays without pickles, JSON, and
+programs that call nothing outside of XLA.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import io
+import json
+import pathlib
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax import export
+from jax.sharding import PartitionSpec
+from jaxtyping import Array
+
+from dfjax.decide import decision, typicality
+from dfjax.inference import scoring
+from dfjax.inference.detector import Detector, with_face_model
+from dfjax.records import MAX_SAMPLES, MEDIA, SAMPLE_RATE, Input, InputError
+from dfjax.runtime import devices, files
+
+FORMAT, VERSION = "dfjax bundle", 1
+MANIFEST, ABOUT, DECISION, WEIGHTS, CARD = "manifest.json", "detector.json", "decision.json", "weights.npz", "README.md"
+HEAT = "heat.stablehlo"
+AGAIN = "export it again: python -m dfjax.export"
+DATE = (1980, 1, 1, 0, 0, 0)  # of every member: the same detector gives the same bytes
+# calls out of a program that it may hold: what checks its shapes, what says how it is spread. Others could reach Python
+CALLS = ("shape_assertion", "Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape")
+
+
+def program_name(shape: int) -> str:
+    """The member that holds the program for clips of so many samples, or pictures of so many pixels a side."""
+    return f"score-{shape}.stablehlo"
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """A bundle's members, checked against its manifest."""
+
+    path: str
+    members: Mapping[str, bytes]
+
+    def json(self, name: str) -> Any:
+        """The value of a JSON member."""
+        return json.loads(self.members[name])
+
+    def arrays(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of an .npz member."""
+        with np.load(io.BytesIO(self.members[name]), allow_pickle=False) as stored:
+            return dict(stored)
+
+
+def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The bytes of an .npz member."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def write(path: str | pathlib.Path, members: Mapping[str, bytes]) -> str:
+    """Writes a bundle of these members and its manifest, as a whole; returns the file's SHA-256.
+
+    Raises:
+      InputError: the file cannot be written.
+    """
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
+    manifest = {"format": FORMAT, "version": VERSION, "sha256": hashes}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in {MANIFEST: json.dumps(manifest, indent=2).encode(), **members}.items():
+            archive.writestr(zipfile.ZipInfo(name, DATE), content)
+    try:
+        files.write(path, buffer.getvalue())
+    except OSError as error:
+        raise InputError(f"cannot write the bundle {path}: {error.strerror or error}") from error
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+def read(path: str | pathlib.Path) -> Bundle:
+    """The members of a bundle, each as its manifest says.
+
+    Raises:
+      InputError: no bundle, one of another version, or one that is damaged or was altered.
+    """
+    try:
+        members = _members(path)
+        manifest = json.loads(members.pop(MANIFEST))
+        known = manifest["format"] == FORMAT and isinstance(manifest["version"], int)
+        hashes = dict(manifest["sha256"])
+    except InputError:
+        raise
+    except Exception as error:  # a damaged ZIP makes zipfile raise half a dozen kinds of error
+        raise InputError(f"{path} is no bundle, or a damaged one ({_words(error)}); {AGAIN}") from error
+    if not known or manifest["version"] != VERSION:
+        raise InputError(
+            f"{path} is a {manifest['format']!r} of version {manifest['version']!r}; this dfjax reads a {FORMAT!r} of "
+            f"version {VERSION}"
+        )
+    found = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
+    if wrong := sorted(name for name in found.keys() | hashes.keys() if found.get(name) != hashes.get(name)):
+        raise InputError(f"{path} is damaged or was altered: {', '.join(map(repr, wrong[:3]))}; {AGAIN}")
+    return Bundle(str(path), members)
+
+
+def _members(path: str | pathlib.Path) -> dict[str, bytes]:
+    size = pathlib.Path(path).stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        stored = all(e.compress_type == zipfile.ZIP_STORED and not e.flag_bits & 1 for e in entries)
+        # no member unpacks to more than the file holds, and none hides another
+        if not stored or sum(e.file_size for e in entries) > size or len({e.filename for e in entries}) < len(entries):
+            raise InputError(f"{path} is no bundle of dfjax: its members are packed or doubled; {AGAIN}")
+        return {entry.filename: archive.read(entry) for entry in entries}
+
+
+def load(path: str | pathlib.Path, face_model: str | None = None) -> Detector:
+    """The detector of a bundle, ready to judge files.
+
+    Args:
+      path: of the bundle.
+      face_model: YuNet's ONNX file, for a detector whose training faces were found by it.
+
+    Raises:
+      InputError: see `read`; or its parts do not fit together, or it is for other platforms, or prepares media in
+        another way than this dfjax does.
+    """
+    found = read(path)
+    try:
+        return _detector(found, face_model)
+    except InputError:
+        raise
+    except Exception as error:  # every member is as it was written, but not by dfjax.export
+        raise InputError(f"{path} was not written by dfjax.export ({_words(error)}); {AGAIN}") from error
+
+
+def _words(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+def _detector(found: Bundle, face_model: str | None) -> Detector:
+    about = found.json(ABOUT)
+    takes = Input(**{name: about["input"][name] for name in ("modality", "size", "samples")})
+    prepared = about["sample_rate"], about["window"]
+    if takes.modality not in MEDIA or prepared != (SAMPLE_RATE, MAX_SAMPLES):
+        raise InputError(
+            f"{found.path} prepares media as this dfjax does not ({takes.modality}, {prepared}); install the dfjax of "
+            f"version {about['dfjax']}, or {AGAIN}"
+        )
+    modality, options = about["media"]
+    media = with_face_model((modality, options), face_model)
+    mesh = devices.make_mesh()
+    weights = found.arrays(WEIGHTS)
+    programs = {shape: _program(found, program_name(shape), weights) for shape in about["shapes"]}
+    parameters, sharding = jax.device_put(weights, devices.replicated(mesh)), devices.split_batch(mesh)
+    each = scoring.EACH_OF_FILES if jax.default_backend() == "cpu" else scoring.EACH
+    known = typicality.TYPICALITY in found.members
+
+    @functools.cache
+    def runner(shape: int):
+        whole, parts = PartitionSpec(), PartitionSpec("data")
+        call = programs[shape].call
+        return jax.jit(jax.shard_map(call, mesh=mesh, in_specs=(whole, parts), out_specs=parts, check_vma=False))
+
+    def outputs(examples: list[dict]) -> Mapping[str, Array]:
+        batch = devices.put(scoring.stack(examples, each * mesh.size), sharding)
+        return runner(batch["audio" if takes.modality == "audio" else "image"].shape[1])(parameters, batch)
+
+    return Detector(
+        architecture=about["model"],
+        outputs=outputs,
+        decision=decision.parse(found.members[DECISION].decode(), found.path),
+        model=takes,
+        heat=_heat(found, weights),
+        media=media,
+        batch=each * mesh.size,
+        typicality=typicality.parse(found.members[typicality.TYPICALITY], found.path) if known else None,
+        card=found.members[CARD].decode(),
+        hashes=functools.partial(_hashes, found, about["weights"]),
+    )
+
+
+def _hashes(found: Bundle, weights: str) -> dict[str, str]:
+    members = [name for name in (DECISION, typicality.TYPICALITY) if name in found.members]
+    return {"weights": weights} | {name: hashlib.sha256(found.members[name]).hexdigest() for name in members}
+
+
+def _heat(found: Bundle, weights: dict) -> Callable[[Array], Array]:
+    if HEAT not in found.members:
+
+        def nothing(x: Any) -> Array:
+            raise InputError(f"the detector of {found.path} has no heat map; expected one of pictures")
+
+        return nothing
+    return functools.partial(jax.jit(_program(found, HEAT, weights).call), weights)
+
+
+def _program(found: Bundle, name: str, weights: dict) -> export.Exported:
+    """A program of the bundle, if it calls nothing outside of XLA and takes these weights."""
+    program = export.deserialize(bytearray(found.members[name]))
+    if strange := outside_calls(program):
+        raise InputError(f"{found.path} holds a program that calls {strange}; it was not written by dfjax.export")
+    wanted = jax.tree.unflatten(program.in_tree, program.in_avals)[0][0]
+    if {k: (x.shape, x.dtype) for k, x in weights.items()} != {k: (x.shape, x.dtype) for k, x in wanted.items()}:
+        raise InputError(f"{found.path} holds weights of another detector than its programs; {AGAIN}")
+    platform = jax.default_backend().replace("gpu", "cuda")
+    if platform not in program.platforms:
+        raise InputError(
+            f"{found.path} runs on {', '.join(program.platforms)}, and jax has {platform} here; set JAX_PLATFORMS=cpu"
+        )
+    return program
+
+
+def outside_calls(program: export.Exported) -> list[str]:
+    """What a program calls by name beside CALLS: a name can stand for a function of the host."""
+    text = program.mlir_module()
+    named = re.findall(r'custom_call(?: @([\w.]+)\(|"?.*?call_target_name = "([^"]*)")?', text)
+    return sorted({one or two or "something unnamed" for one, two in named} - set(CALLS))

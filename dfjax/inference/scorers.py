@@ -1,0 +1,93 @@
+"""A detector's compiled functions, and a split through them: every record exactly once, in record order."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Float, PyTree
+
+from dfjax.data import audio
+from dfjax.data.sources import READ_AHEAD, Split
+from dfjax.inference import scoring
+from dfjax.models import functional
+
+
+@functools.lru_cache(maxsize=4)
+def make_scorer(graphdef: nnx.GraphDef, modality: str):
+    """The compiled function (params, model_state, batch) -> (batch,) float32 logits, in evaluation mode.
+
+    The same one for the same detector: a run validates and scores with what was compiled once.
+    """
+
+    @jax.jit
+    def score(params: PyTree, model_state: PyTree, batch: dict):
+        return functional.evaluation_model(graphdef, params, model_state)(input_of(batch, modality))
+
+    return score
+
+
+def make_embedder(graphdef: nnx.GraphDef, modality: str):
+    """The compiled function (params, model_state, batch) -> (batch, dim) embeddings, in evaluation mode."""
+
+    @jax.jit
+    def embed(params: PyTree, model_state: PyTree, batch: dict):
+        return functional.evaluation_model(graphdef, params, model_state).embed(input_of(batch, modality))
+
+    return embed
+
+
+def make_judge(graphdef: nnx.GraphDef, modality: str, *, embedding: bool):
+    """The compiled function (params, model_state, batch) -> all that a verdict needs, from one pass over the batch.
+
+    Its result has `score`, (batch,) float32 logits, `embedding`, (batch, dim), where that is asked for, and of a
+    detector of modality 'av' `parts`, (batch, 2) logits of picture and sound.
+    """
+
+    @jax.jit
+    def judge(params: PyTree, model_state: PyTree, batch: dict) -> dict[str, jax.Array]:
+        model, x = functional.evaluation_model(graphdef, params, model_state), input_of(batch, modality)
+        embedded = model.embed(x)
+        found = {"score": model.head(embedded)}
+        found |= {"embedding": embedded} if embedding else {}
+        return found | ({"parts": model.parts(x)} if modality == "av" else {})
+
+    return judge
+
+
+def input_of(batch: dict, modality: str):
+    """What the model takes of a batch in compact form: waveforms in [-1, 1), pictures in [0, 1]."""
+    if modality != "audio":
+        picture = batch["image"].astype(jnp.float32) / 255
+        return picture if modality == "image" else {"image": picture, "audio": audio.to_float(batch["audio"])}
+    samples = batch["audio"].shape[1]
+    return audio.cut(batch["audio"], batch["length"], jnp.zeros_like(batch["length"]), samples)
+
+
+def score_split(
+    scorer, params: PyTree, model_state: PyTree, split: Split, *, model: Any, batch: int, mesh
+) -> Float[np.ndarray, "rows ..."]:
+    """One score (or embedding) per record of the split, in record order.
+
+    Args:
+      scorer: from `make_scorer` or `make_embedder`.
+      params: parameters to evaluate with.
+      model_state: running statistics.
+      split: an opened split.
+      model: the detector's input: its modality, its picture size, or the one length it accepts.
+      batch: of training; a device takes as many at once, but not more than `scoring.EACH`, however many there
+        are: sums are taken in an order that depends on this number, and scores are to be the same bits everywhere.
+      mesh: devices to spread the records over.
+    """
+    examples = (scoring.example(record, model) for record in records(split))
+    size = min(batch, scoring.EACH) * mesh.size
+    return scoring.score_examples(scorer, params, model_state, examples, batch=size, mesh=mesh)
+
+
+def records(split: Split) -> Iterator[dict]:
+    """The records of a split in order, read in blocks: memory stays flat."""
+    for start in range(0, len(split), READ_AHEAD):
+        yield from split.records.__getitems__(list(range(start, min(start + READ_AHEAD, len(split)))))

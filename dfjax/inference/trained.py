@@ -1,0 +1,191 @@
+"""A run's best checkpoint: restored, its splits scored, what is typical of its data learnt, ready to judge files."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping
+
+import jax
+import ml_collections
+import numpy as np
+from etils import epath
+from flax import nnx
+from jaxtyping import Array, PyTree
+
+from dfjax import models
+from dfjax.data import sources
+from dfjax.decide import score_file, typicality
+from dfjax.decide.decision import read_decision
+from dfjax.inference import heatmap, reference, scorers, scoring, weights
+from dfjax.inference.detector import Detector, with_face_model
+from dfjax.models import functional
+from dfjax.records import Input, InputError
+from dfjax.runtime import checkpoint, devices, process, workdir
+
+CARD = "README.md"  # beside the weights
+
+
+def restore(
+    config: ml_collections.ConfigDict, folder: epath.PathLike, step: int | None = None
+) -> tuple[nnx.GraphDef, PyTree, PyTree, int]:
+    """(graphdef, params, model_state, step) of a run's checkpoint, ready to evaluate; the best one by default.
+
+    Raises:
+      InputError: there is no complete checkpoint, or it is of another model.
+    """
+    build = functional.make_builder(config)
+    params, model_state = functional.shapes(build, devices.replicated(devices.make_mesh()))
+    averaged = config.optim.ema > 0
+    like = checkpoint.State(
+        step=jax.ShapeDtypeStruct((), np.int32, sharding=devices.replicated(devices.make_mesh())),
+        params=params,
+        model_state=model_state,
+        opt_state=None,
+        average=params if averaged else None,
+    )
+    with checkpoint.manager(folder) as checkpoints:
+        if checkpoint.latest_step(checkpoints) is None:
+            raise InputError(f"{folder} has no complete checkpoint; run the experiment first")
+        step = checkpoint.best_step(checkpoints) if step is None else step
+        parts = ("average" if averaged else "params", "model_state")
+        state = checkpoint.restore(checkpoints, step, like, parts=parts)
+    return functional.graph(build), checkpoint.eval_params(state), state.model_state, step
+
+
+def score_split(
+    config: ml_collections.ConfigDict, restored: tuple, split: sources.Split, header: dict
+) -> score_file.Scores:
+    """Scores of all records of a split.
+
+    Args:
+      config: the experiment.
+      restored: what `restore` returned.
+      split: an opened split.
+      header: what the score file is to say beside the checkpoint's step.
+    """
+    graphdef, params, model_state, step = restored
+    takes = models.input_of(config.model.name, config.model.kwargs)
+    values = scorers.score_split(
+        scorers.make_scorer(graphdef, takes.modality),
+        params,
+        model_state,
+        split,
+        model=takes,
+        batch=config.train.batch,
+        mesh=devices.make_mesh(),
+    )
+    return sources.as_scores(split, values, {"step": step, **header})
+
+
+def score(
+    config: ml_collections.ConfigDict, folder: epath.PathLike, split: sources.Split, ledger: dict
+) -> score_file.Scores:
+    """Scores a split with the best checkpoint and leaves the score file, with the log-odds ledger, in the workdir."""
+    header = {"clip_score": scoring.clip_rule(config), "ledger": ledger}
+    scores = score_split(config, restore(config, folder), split, header)
+    if process.first_process():
+        score_file.write(epath.Path(folder) / "scores" / f"{split.dataset}.{split.name}.csv", scores)
+    return scores
+
+
+def learn_typicality(
+    config: ml_collections.ConfigDict,
+    folder: epath.PathLike,
+    splits: Mapping[str, sources.Split],
+    left_out: tuple | None = None,
+) -> None:
+    """Leaves in the workdir what is typical of the training data to the best checkpoint; see `reference`."""
+    learnt = reference.fit_typicality(config, restore(config, folder), splits, left_out=left_out, seed=config.seed)
+    if process.first_process():
+        learnt.save(epath.Path(folder) / typicality.TYPICALITY)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A finished run, as judging and exporting take it."""
+
+    config: ml_collections.ConfigDict
+    decision: dict
+    takes: Input
+    media: tuple[str, dict]  # modality and crop options, as `media.decoding` takes them
+    graphdef: nnx.GraphDef
+    params: PyTree
+    model_state: PyTree
+    step: int | None  # of the checkpoint; None of a detector that comes with dfjax
+
+
+def read(folder: str | pathlib.Path) -> Trained:
+    """The best checkpoint and the decision of a run.
+
+    Args:
+      folder: the workdir, or the folder of a detector that comes with dfjax.
+
+    Raises:
+      InputError: the folder holds no finished run, or one without a usable threshold.
+    """
+    config = workdir.read_config(folder)
+    decision = read_decision(epath.Path(folder) / "decision.json")
+    if decision["threshold"] is None:
+        raise InputError(
+            f"{folder} has no usable threshold ({decision['status']}); "
+            f"tune one: python -m dfjax.tune --workdir {folder}"
+        )
+    takes = models.input_of(config.model.name, config.model.kwargs)
+    media: tuple[str, dict] = ("audio", {})
+    if takes.modality != "audio":
+        facts = json.loads((epath.Path(folder) / "environment.json").read_text())["dataset"]
+        media = facts["modality"], facts["crops"] or {}
+    if (epath.Path(folder) / weights.FILE).exists():
+        restored = *weights.restore(config, pathlib.Path(folder)), None
+    else:
+        restored = restore(config, folder)
+    return Trained(config, decision, takes, media, *restored)
+
+
+def load(folder: str | pathlib.Path, face_model: str | None = None) -> Detector:
+    """The best checkpoint and the decision of a run, ready to judge files.
+
+    Args:
+      folder: the workdir, or the folder of a detector that comes with dfjax.
+      face_model: YuNet's ONNX file, for a run whose training faces were found by it.
+
+    Raises:
+      InputError: the folder holds no finished run, or the face model is missing.
+    """
+    run, mesh = read(folder), devices.make_mesh()
+    modality, sharding = run.takes.modality, devices.split_batch(mesh)
+    each = scoring.EACH_OF_FILES if jax.default_backend() == "cpu" else scoring.EACH
+    known, card = epath.Path(folder) / typicality.TYPICALITY, epath.Path(folder) / CARD
+    judge = scorers.make_judge(run.graphdef, modality, embedding=known.exists())
+
+    def outputs(examples: list[dict]) -> Mapping[str, Array]:
+        batch = devices.put(scoring.stack(examples, each * mesh.size), sharding)
+        return judge(run.params, run.model_state, batch)
+
+    @jax.jit
+    def heat(params, model_state, x):
+        whole = functional.evaluation_model(run.graphdef, params, model_state)
+        return heatmap.heat_map(whole.picture if modality == "av" else whole, x)
+
+    return Detector(
+        architecture=run.config.model.name,
+        outputs=outputs,
+        decision=run.decision,
+        model=run.takes,
+        heat=functools.partial(heat, run.params, run.model_state),
+        media=with_face_model(run.media, face_model),
+        batch=each * mesh.size,
+        card=card.read_text() if card.exists() else None,
+        hashes=functools.cache(functools.partial(_hashes, folder, run.params, run.model_state)),
+        typicality=typicality.load(known) if known.exists() else None,
+    )
+
+
+def _hashes(folder: str | pathlib.Path, params: PyTree, model_state: PyTree) -> dict[str, str]:
+    found = {"weights": weights.digest(params, model_state)}
+    for name in ("decision.json", typicality.TYPICALITY):
+        if (path := epath.Path(folder) / name).exists():
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found

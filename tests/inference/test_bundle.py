@@ -1,0 +1,328 @@
+"""A detector in one file: the checkpoint's scores, nothing of the training stack, and no damage that goes unnoticed."""
+
+import io
+import json
+import pathlib
+import pickle
+import subprocess
+import sys
+import zipfile
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+import soundfile
+from flax import nnx
+from jax import export as jax_export
+
+import dfjax
+from dfjax import export, import_weights, models
+from dfjax.decide.decision import write_decision
+from dfjax.inference import bundle, lowering, weights
+from dfjax.models import functional
+from dfjax.records import InputError
+
+TRAINING = "flax optax orbax tensorflow_datasets sklearn grain librosa ml_collections matplotlib safetensors torch"
+# loads every bundle named; prints 'refused' and the reason, 'loaded', or the kind of any other error
+LOADER = """
+import sys, dfjax
+from dfjax.models import functional
+from dfjax.records import InputError
+for path in sys.argv[1:]:
+    try:
+        dfjax.load(path)
+        print("loaded", flush=True)
+    except InputError as error:
+        print("refused", str(error).replace(chr(10), " LINE "), flush=True)
+    except Exception as error:
+        print("escaped", type(error).__name__, error, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bundle") / "speech.zip"
+    export.export(weights.SPEECH, path)
+    return path
+
+
+def voices(count, seconds=1.0):
+    """Sounds with a pitch and a rhythm, int16."""
+    time = np.arange(int(seconds * 16_000)) / 16_000
+    noise = np.random.default_rng(0).normal(size=(count, len(time)))
+    pitch = np.linspace(90, 220, count)[:, None]
+    sound = 0.2 * np.sin(2 * np.pi * pitch * time) * (1 + np.sin(2 * np.pi * 3 * time)) + 0.02 * noise
+    return (sound * 20_000).astype(np.int16)
+
+
+def test_its_verdicts_are_the_checkpoints(speech):
+    ours, theirs = dfjax.load(speech), dfjax.load()
+    for sound in voices(3):
+        found, wanted = ours(sound), theirs(sound)
+        assert abs(found["score"] - wanted["score"]) < 1e-6
+        assert found == wanted
+    assert ours.threshold == theirs.threshold
+
+
+def test_programs_are_for_three_platforms_and_any_even_batch(speech):
+    found = bundle.read(speech)
+    about = found.json(bundle.ABOUT)
+    program = jax_export.deserialize(bytearray(found.members[bundle.program_name(about["shapes"][0])]))
+    assert set(program.platforms) == {"cpu", "cuda", "tpu"} and bundle.outside_calls(program) == []
+    arrays, sounds = found.arrays(bundle.WEIGHTS), np.resize(voices(2), (6, about["shapes"][0]))
+    batches = [{"audio": sounds[:n], "length": np.full(n, sounds.shape[1], np.int32)} for n in (2, 6)]
+    two, six = (np.asarray(jax.jit(program.call)(arrays, batch)["score"]) for batch in batches)
+    np.testing.assert_allclose(six, np.tile(two, 3), atol=1e-4)
+
+
+def test_it_needs_neither_what_trains_nor_the_training_folder(speech):
+    """Judging files: JAX, NumPy (with JAX's SciPy), decoders."""
+    words = (
+        "import sys, dfjax; import numpy as np; found = dfjax.load(sys.argv[1])\n"
+        "print(sorted(set(sys.argv[2].split()) & {name.split('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", words, str(speech), TRAINING], capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_predict_takes_it_and_exports_are_the_same_bytes(speech, tmp_path):
+    soundfile.write(tmp_path / "a.wav", voices(1)[0], 16_000)
+    words = [sys.executable, "-m", "dfjax", "predict", "--json", "--workdir", str(speech), str(tmp_path / "a.wav")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode in (0, 3), done.stderr
+    assert json.loads(done.stdout)["score"] == pytest.approx(dfjax.load(speech)(voices(1)[0])["score"], abs=1e-6)
+    digest, size = export.export(weights.SPEECH, tmp_path / "again.zip")
+    assert (tmp_path / "again.zip").read_bytes() == speech.read_bytes() and size == speech.stat().st_size
+    assert len(digest) == 64
+    assert (bundle.read(speech).members[bundle.CARD]) == (weights.SPEECH / "README.md").read_bytes()
+
+
+def test_no_path_of_this_machine_is_in_it(speech):
+    root = str(pathlib.Path(dfjax.__file__).parent.parent).encode()
+    for name, content in bundle.read(speech).members.items():
+        assert root not in content and b"site-packages" not in content, name
+
+
+@pytest.mark.slow
+def test_released_weights_become_one(tmp_path, shared):
+    import_weights.import_weights("aasist", shared / "aasist" / "AASIST.pth", tmp_path / "run")
+    export.export(tmp_path / "run", tmp_path / "aasist.zip")
+    sound = voices(1, 2.0)[0]
+    assert dfjax.load(tmp_path / "aasist.zip")(sound) == dfjax.load(tmp_path / "run")(sound)
+    card = bundle.read(tmp_path / "aasist.zip").members[bundle.CARD].decode()
+    assert "297,866 parameters" in card and "untuned" in card and "Nothing was measured" in card
+
+
+def untrained(folder, name, kwargs, modality):
+    """The folder of a detector with its first weights, as `ship` leaves one."""
+    model = {"name": name, "kwargs": kwargs}
+    config = ml_collections.ConfigDict({"data": {"dataset": "none"}, "model": model, "loss": {"name": "focal"}})
+    _, params, model_state = functional.split(functional.make_builder(config)(nnx.Rngs(0)))
+    folder.mkdir()
+    (folder / "config.json").write_text(config.to_json())
+    crops = {"dataset": {"modality": modality, "crops": {"size": 64}}}
+    (folder / "environment.json").write_text(json.dumps(crops))
+    weights.save(folder, params, model_state)
+    write_decision(folder / "decision.json", import_weights.untuned())
+    return folder
+
+
+def test_a_detector_of_pictures_has_its_heat_map_too(tmp_path):
+    folder = untrained(tmp_path / "run", "cnn_small", {"size": 64, "window": 56, "width": 4}, "image")
+    export.export(folder, tmp_path / "b.zip")
+    ours, theirs = dfjax.load(tmp_path / "b.zip"), dfjax.load(folder)
+    picture = np.random.default_rng(0).integers(0, 256, (80, 70, 3), np.uint8)
+    assert ours(picture) == theirs(picture)
+    x = np.random.default_rng(1).random((1, 64, 64, 3), np.float32)
+    np.testing.assert_allclose(ours.heat(x), theirs.heat(x), atol=1e-5)
+
+
+def test_a_detector_of_sound_has_no_heat_map(speech):
+    with pytest.raises(InputError, match="no heat map"):
+        dfjax.load(speech).heat(np.zeros((1, 8, 8, 3), np.float32))
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in models.MODELS])
+def test_every_detector_can_be_lowered_for_any_batch(name):
+    built = nnx.eval_shape(lambda: models.build(name, rngs=nnx.Rngs(0)))
+    found = lowering.programs(*functional.split(built), models.input_of(name, {}), embedding=True)
+    assert (bundle.HEAT in found) == (built.modality != "audio") and len(found) >= 1
+
+
+# what cannot be a bundle
+
+
+def members(path):
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def packed(parts, how=zipfile.ZIP_STORED):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", how) as archive:
+        for name, content in parts:
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def forged(found, name, content, tmp_path):
+    """The bundle with another member, its manifest made to fit."""
+    rest = {key: value for key, value in found.items() if key != bundle.MANIFEST}
+    bundle.write(tmp_path / "forged.zip", rest | {name: content})
+    return (tmp_path / "forged.zip").read_bytes()
+
+
+def flipped(content, rng, count):
+    content = bytearray(content)
+    for place in rng.integers(0, len(content), count):
+        content[place] ^= int(rng.integers(1, 256))
+    return bytes(content)
+
+
+def fuzzed(path, seed, tmp_path):
+    """A damaged, altered or forged bundle, another with each seed."""
+    rng, found = np.random.default_rng(seed), members(path)
+    whole, names = path.read_bytes(), sorted(found)
+    name = names[rng.integers(len(names))]
+    kind = seed % 8
+    if kind == 0:
+        return flipped(whole, rng, int(rng.integers(1, 30)))
+    if kind == 1:
+        return whole[: int(rng.integers(0, len(whole)))]
+    if kind == 2:
+        return packed([(key, value) for key, value in found.items() if key != name])
+    if kind == 3:
+        return packed((found | {name: flipped(found[name], rng, 1)}).items())
+    if kind == 4:  # the directory at the end, where sizes and offsets stand
+        return whole[:-800] + flipped(whole[-800:], rng, 5)
+    if kind == 5:
+        return packed(found.items(), zipfile.ZIP_DEFLATED) if seed % 16 == 5 else rng.bytes(2_000)
+    names = [key for key in names if key != bundle.MANIFEST]
+    name = names[rng.integers(len(names))]
+    content = flipped(found[name], rng, int(rng.integers(1, 30)))
+    return forged(found, name, content if kind == 6 else found[name][: int(rng.integers(0, len(content)))], tmp_path)
+
+
+def outcomes(paths, seconds):
+    done = subprocess.run(
+        [sys.executable, "-c", LOADER, *map(str, paths)], capture_output=True, text=True, timeout=seconds
+    )
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and len(lines) == len(paths), (len(lines), done.returncode, done.stderr[-2000:])
+    return lines
+
+
+def check_fuzzed(speech, tmp_path, seeds, seconds):
+    paths = []
+    for seed in seeds:
+        paths.append(tmp_path / f"{seed}.zip")
+        paths[-1].write_bytes(fuzzed(speech, seed, tmp_path))
+    lines = outcomes(paths, seconds)
+    for seed, line in zip(seeds, lines, strict=True):
+        assert line.split()[0] in ("refused", "loaded") and " LINE " not in line, (seed, line)
+        # what is not forged and is loaded all the same has the members that were written: a date was hit, or a comment
+        if line == "loaded" and seed % 8 < 6:
+            assert bundle.read(tmp_path / f"{seed}.zip").members == bundle.read(speech).members, seed
+    return lines
+
+
+def test_fuzzed_bundles_are_refused_in_one_line(speech, tmp_path):
+    lines = check_fuzzed(speech, tmp_path, range(16), 300)
+    assert sum(line.startswith("refused") for line in lines) >= 10
+
+
+@pytest.mark.slow
+def test_two_hundred_fuzzed_bundles_neither_crash_nor_hang(speech, tmp_path):
+    check_fuzzed(speech, tmp_path, range(200), 1_800)
+
+
+def test_every_member_is_under_its_hash(speech, tmp_path):
+    found = members(speech)
+    for name in found:
+        (tmp_path / "b.zip").write_bytes(packed((found | {name: found[name] + b" "}).items()))
+        if name != bundle.MANIFEST:
+            with pytest.raises(InputError, match="damaged or was altered") as error:
+                bundle.read(tmp_path / "b.zip")
+            assert name in str(error.value)
+        (tmp_path / "b.zip").write_bytes(packed((found | {"more.txt": b"more"}).items()))
+        with pytest.raises(InputError, match=r"altered: 'more\.txt'"):
+            bundle.read(tmp_path / "b.zip")
+
+
+def test_the_command_says_so_and_ends_with_2(speech, tmp_path):
+    (tmp_path / "b.zip").write_bytes(speech.read_bytes()[:-100])
+    words = [sys.executable, "-m", "dfjax.predict", "--workdir", str(tmp_path / "b.zip"), "a.wav"]
+    (tmp_path / "a.wav").write_bytes(b"")
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("out", [".", "no\0name.zip"])
+def test_it_is_not_written_where_it_cannot_be(out, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((InputError, ValueError)):
+        export.export(weights.SPEECH, out)
+
+
+class Mischief:
+    def __reduce__(self):
+        return (pathlib.Path.touch, (pathlib.Path("executed"),))
+
+
+def test_pickles_are_not_executed(speech, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([Mischief()], object), allow_pickle=True)
+    assert pickle.dumps(Mischief())
+    for content in (packed([("evil.npy", buffer.getvalue())]), buffer.getvalue(), pickle.dumps(Mischief())):
+        for name in (bundle.WEIGHTS, "typicality.npz"):
+            (tmp_path / "b.zip").write_bytes(forged(members(speech), name, content, tmp_path))
+            with pytest.raises(InputError):
+                dfjax.load(tmp_path / "b.zip")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_program_that_calls_back_into_the_host_is_refused(speech, tmp_path):
+    found = bundle.read(speech)
+    shapes = {k: jax.ShapeDtypeStruct(x.shape, x.dtype) for k, x in found.arrays(bundle.WEIGHTS).items()}
+    example = {"audio": jax.ShapeDtypeStruct((2, 16_000), jnp.int16), "length": jax.ShapeDtypeStruct((2,), jnp.int32)}
+
+    name = "xla_ffi_python_cpu_callback"
+
+    def evil(arrays, batch):
+        length = jax.ffi.ffi_call(name, jax.ShapeDtypeStruct((2,), jnp.int32))(batch["length"], index=np.uint64(0))
+        return {"score": length.astype(jnp.float32), "embedding": length[:, None]}
+
+    trusted = [jax_export.DisabledSafetyCheck.custom_call(name)]
+    program = jax_export.export(jax.jit(evil), platforms=["cpu"], disabled_checks=trusted)(shapes, example)
+    content = bytes(program.serialize())
+    (tmp_path / "b.zip").write_bytes(forged(members(speech), bundle.program_name(16_000), content, tmp_path))
+    with pytest.raises(InputError, match="holds a program that calls .*python_cpu_callback"):
+        dfjax.load(tmp_path / "b.zip")
+
+
+def test_other_versions_are_named(speech, tmp_path):
+    found = members(speech)
+    manifest = json.loads(found[bundle.MANIFEST])
+    for change in ({"version": 2}, {"format": "other"}):
+        new = found | {bundle.MANIFEST: json.dumps(manifest | change).encode()}
+        (tmp_path / "b.zip").write_bytes(packed(new.items()))
+        with pytest.raises(InputError, match="reads a 'dfjax bundle' of version 1"):
+            dfjax.load(tmp_path / "b.zip")
+
+
+def test_other_preparation_is_refused(speech, tmp_path):
+    found = members(speech)
+    about = json.loads(found[bundle.ABOUT]) | {"sample_rate": 8_000}
+    (tmp_path / "b.zip").write_bytes(forged(found, bundle.ABOUT, json.dumps(about).encode(), tmp_path))
+    with pytest.raises(InputError, match="prepares media as this dfjax does not"):
+        dfjax.load(tmp_path / "b.zip")
+
+
+def test_it_says_what_it_is_of(speech):
+    ours, theirs = dfjax.load(speech), dfjax.load()
+    assert ours.hashes() == theirs.hashes() and ours.card == theirs.card and ours.name() == theirs.name()
