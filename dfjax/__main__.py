@@ -18,6 +18,7 @@ COMMANDS = {
     "compare": "several experiments and seeds, with paired intervals",
     "rebalance": "fit the head of a run again on resampled embeddings",
     "export": "a detector as one file, to be used without the training folder",
+    "serve": "verdicts over HTTP",
     "import_weights": "make a workdir of released weights",
 }
 

@@ -76,8 +76,8 @@ class Detector:
           InputError: the array is not of a kind that the detector takes.
         """
         seen = self._look(source, overlap)
-        ((_, found),) = scoring.across_groups(self.outputs, [(None, self._examples(seen))], self.batch)
-        return self._decide(seen.parts, seen.properties, seen.facts, found)
+        ((_, found),) = scoring.across_groups(self.outputs, [(None, self.examples(seen))], self.batch)
+        return self.decide(seen.parts, seen.properties, seen.facts, found)
 
     def name(self, overlap: float = 0.0) -> str:
         """What verdicts depend on beside the file, as one short word: model, weights, decision, typicality, overlap."""
@@ -114,10 +114,10 @@ class Detector:
             for (position, path), seen, why in self._evidence(paths, overlap, jobs):
                 # the samples go with the examples, as soon as they are scored
                 rest = (seen.parts, seen.properties, seen.facts) if seen else None
-                yield (position, path, rest, why), self._examples(seen) if seen else []
+                yield (position, path, rest, why), self.examples(seen) if seen else []
 
         for (position, path, rest, why), found in scoring.across_groups(self.outputs, groups(), self.batch):
-            yield position, {"file": path, **self._decide(*rest, found)} if rest else {"file": path, "skipped": why}
+            yield position, {"file": path, **self.decide(*rest, found)} if rest else {"file": path, "skipped": why}
 
     def _evidence(self, paths, overlap: float, jobs: int | None) -> Iterator[tuple[tuple[int, str], Evidence, str]]:
         """((position, path), evidence, reason) of every file, as they are done; evidence or reason."""
@@ -141,12 +141,13 @@ class Detector:
         samples = audio.from_array(source)
         return evidence.of_sound(samples, len(samples) / SAMPLE_RATE, overlap=overlap, described=described)
 
-    def _examples(self, seen: Evidence) -> list[dict[str, np.ndarray]]:
+    def examples(self, seen: Evidence) -> list[dict[str, np.ndarray]]:
+        """What `outputs` takes of a file's evidence."""
         if self.model.modality != "audio":
             return seen.examples
         return [scoring.audio_example(example["audio"], self.model.samples) for example in seen.examples]
 
-    def _decide(self, parts: list[dict], properties: list[dict], facts: dict, found: Mapping) -> dict[str, Any]:
+    def decide(self, parts: list[dict], properties: list[dict], facts: dict, found: Mapping) -> dict[str, Any]:
         """The verdict on a file, from what was found in each of its windows or faces."""
         sound, scores = self.model.modality == "audio", found["score"]
         frames = np.arange(len(scores)) if sound else np.array([part["frame"] for part in parts])

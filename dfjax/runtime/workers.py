@@ -30,13 +30,18 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run(function: str, tasks: Iterable[tuple[Any, tuple, float]], jobs: int) -> Iterator[tuple[Any, Any, str]]:
+def run(
+    function: str, tasks: Iterable[tuple[Any, tuple, float]], jobs: int, *, memory: int = MEMORY, ahead: bool = True
+) -> Iterator[tuple[Any, Any, str]]:
     """Calls `function(*args)` for every task; yields (key, result, '') or (key, None, reason) as they end.
 
     Args:
       function: 'module:name'; results and arguments are pickled.
       tasks: (key, args, seconds) each; a task that takes longer than `seconds` is given up.
       jobs: worker processes; 0 runs in this process, without protection from crashes and hangs.
+      memory: bytes that a worker may take beyond its start.
+      ahead: whether a worker gets its next task before its last outcome is yielded, as the caller may take its time
+        with that; not so where the next task may be long in coming.
 
     Raises:
       WorkerError: a worker died before it was ready.
@@ -51,7 +56,7 @@ def run(function: str, tasks: Iterable[tuple[Any, tuple, float]], jobs: int) -> 
     try:
         while True:
             while len(workers) < jobs and (task := next(tasks, None)) is not None:
-                worker = _Worker(function, task)
+                worker = _Worker(function, task, memory)
                 workers[worker.pipe] = worker
             if not workers:
                 return
@@ -59,10 +64,12 @@ def run(function: str, tasks: Iterable[tuple[Any, tuple, float]], jobs: int) -> 
                 worker = workers[pipe]
                 if (outcome := worker.take()) is None:
                     continue
-                # the next task first: the caller may take its time with what is yielded
+                if not ahead:
+                    yield outcome
                 if not worker.alive or not worker.give(next(tasks, None)):
                     workers.pop(pipe).close()
-                yield outcome
+                if ahead:
+                    yield outcome
     finally:
         for worker in workers.values():
             worker.close()
@@ -71,10 +78,10 @@ def run(function: str, tasks: Iterable[tuple[Any, tuple, float]], jobs: int) -> 
 class _Worker:
     """The parent's side of one process."""
 
-    def __init__(self, function: str, task: tuple[Any, tuple, float]):
+    def __init__(self, function: str, task: tuple[Any, tuple, float], memory: int):
         self.pipe, child = multiprocessing.connection.Pipe()
         self.log = tempfile.TemporaryFile()
-        code = f"from dfjax.runtime import workers; workers.serve({child.fileno()}, {function!r})"
+        code = f"from dfjax.runtime import workers; workers.serve({child.fileno()}, {function!r}, {memory})"
         self.process = subprocess.Popen(
             [sys.executable, "-c", code],
             pass_fds=[child.fileno()],
@@ -124,13 +131,13 @@ class _Worker:
         self.log.close()
 
 
-def serve(descriptor: int, function: str) -> None:
+def serve(descriptor: int, function: str, memory: int) -> None:
     """A worker's life: tasks in, results out, until the parent closes the pipe or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
     os.set_inheritable(descriptor, False)  # else a child of a decoder would keep it open after our death
     pipe = multiprocessing.connection.Connection(descriptor)
     call = _resolve(function)
-    _limit_memory()
+    _limit_memory(memory)
     pipe.send(True)
     while True:
         try:
@@ -146,11 +153,11 @@ def serve(descriptor: int, function: str) -> None:
             return
 
 
-def _limit_memory() -> None:
+def _limit_memory(memory: int) -> None:
     try:
         with open("/proc/self/statm") as file:
             start = int(file.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (start + MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        resource.setrlimit(resource.RLIMIT_AS, (start + memory, resource.getrlimit(resource.RLIMIT_AS)[1]))
     except (OSError, ValueError):
         pass  # no such limit on this system
 

@@ -1,0 +1,178 @@
+"""The service as an ASGI application: POST /judge, a page, /health, /metrics, /openapi.json."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import pathlib
+import re
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import prometheus_client
+from fastapi import FastAPI, Request, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+import dfjax
+from dfjax.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, MediaError
+from dfjax.reporting.report_html import csp_hash
+from dfjax.serve.gate import Gate
+from dfjax.serve.judging import Judge
+
+SUFFIXES = AUDIO_SUFFIXES + IMAGE_SUFFIXES + VIDEO_SUFFIXES  # what decoders look at; nothing else of a name is kept
+PAGE = pathlib.Path(__file__).with_name("page.html")
+PATIENCE = 3  # times the seconds of one decoder: after that a request is not waited for
+LOG = logging.getLogger("dfjax.serve")
+
+
+class Verdict(BaseModel):
+    """The verdict on a file."""
+
+    model_config = ConfigDict(extra="allow")
+    verdict: str = Field(description="'fake', 'real', or 'uncertain' with reasons")
+    probability: float = Field(description="of a fake")
+    score: float = Field(description="logit; higher is more likely fake")
+    threshold: float = Field(description="score from which on a file is called fake")
+    reasons: list[str] = Field(description="of an uncertain verdict, in words")
+
+
+class Problem(BaseModel):
+    """Why there is no verdict."""
+
+    error: str
+
+
+def make(judge: Judge, *, token: str, hosts: Sequence[str] | None, slots: int, largest: int, seconds: float) -> FastAPI:
+    """The application.
+
+    Args:
+      judge: that gives verdicts; started and closed with the application.
+      token: that requests must give; '' for none.
+      hosts: names by which the service may be called, against pages that rebind theirs to it; None for any.
+      slots: uploads at once; more get 429.
+      largest: bytes of a file; more get 413.
+      seconds: that an upload may take; more get 408.
+    """
+    registry = prometheus_client.CollectorRegistry()
+    requests = prometheus_client.Counter("dfjax_requests", "Requests by status.", ["status"], registry=registry)
+    verdicts = prometheus_client.Counter("dfjax_verdicts", "Files judged, by verdict.", ["verdict"], registry=registry)
+    took = prometheus_client.Histogram("dfjax_seconds", "From upload to answer.", registry=registry)
+    held = prometheus_client.Gauge("dfjax_held", "Requests that are not answered yet.", registry=registry)
+    together = prometheus_client.Gauge("dfjax_batch_files", "Files in the last batch.", registry=registry)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI):
+        await run_in_threadpool(judge.start)
+        yield
+        await run_in_threadpool(judge.close)
+
+    # the pages that FastAPI can draw load scripts from elsewhere
+    app = FastAPI(
+        title="dfjax",
+        version=dfjax.__version__,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        description="Real or fake? A file is uploaded, its verdict answered; it is removed after the answer.",
+    )
+    app.state.judge = judge
+    text = PAGE.read_text(encoding="utf-8")
+    parts = {name: re.search(f"<{name}>(.*?)</{name}>", text, re.DOTALL) for name in ("script", "style")}
+    policy = "; ".join(
+        ["default-src 'none'", "connect-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"]
+        + [f"{name}-src '{csp_hash(part.group(1))}'" for name, part in parts.items() if part]
+    )
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> HTMLResponse:
+        return HTMLResponse(text, headers={"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff"})
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        """Whether the service judges files."""
+        return {"status": "ok", "version": dfjax.__version__, "detector": judge.detector.architecture}
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        together.set(judge.batches[-1] if judge.batches else 0)
+        return Response(prometheus_client.generate_latest(registry), media_type="text/plain; version=0.0.4")
+
+    problems: dict[int | str, dict[str, Any]] = {
+        status: {"model": Problem, "description": words}
+        for status, words in {
+            401: "no token, or a wrong one",
+            408: "the upload was too slow",
+            413: "the file is too large",
+            422: "the file cannot be judged",
+            429: "the queue is full",
+            504: "no answer in time",
+        }.items()
+    }
+
+    @app.post("/judge", responses=problems, response_model=Verdict)
+    async def answer(file: UploadFile) -> JSONResponse:
+        """The verdict on the file of a form (multipart/form-data, field `file`)."""
+        if file.size is not None and file.size > largest:
+            raise HTTPException(413, f"the file is too large; expected at most {largest / 1e6:g} MB")
+        suffix = pathlib.PurePath(file.filename or "").suffix.lower()
+        with tempfile.NamedTemporaryFile(prefix="dfjax-", suffix=suffix if suffix in SUFFIXES else "") as copy:
+            await run_in_threadpool(shutil.copyfileobj, file.file, copy)
+            copy.flush()
+            future = judge.submit(copy.name)
+            try:
+                found = await asyncio.wait_for(asyncio.wrap_future(future), PATIENCE * seconds)
+            except MediaError as error:
+                raise HTTPException(422, f"the file cannot be judged: {error}".replace(copy.name, "it")) from error
+            except TimeoutError as error:
+                raise HTTPException(504, "the service is too busy to answer in time; try again") from error
+        verdicts.labels(found["verdict"]).inc()
+        return JSONResponse(found)
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(_: Request, __: RequestValidationError) -> JSONResponse:
+        return JSONResponse({"error": "expected a form (multipart/form-data) with the field 'file'"}, 422)
+
+    # the last that is added sees a request first: what is refused is counted, too
+    app.add_middleware(Gate, token=token, slots=slots, largest=largest, seconds=seconds)
+    if hosts is not None:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+
+    @app.middleware("http")
+    async def watch(request: Request, call_next) -> Response:
+        # what is logged says nothing of the file: neither its name nor what is in it
+        start, number = time.perf_counter(), uuid.uuid4().hex[:12]
+        held.inc()
+        try:
+            response = await call_next(request)
+        except Exception as error:
+            _log("error", request=number, kind=type(error).__name__)
+            response = JSONResponse({"error": "the service made a mistake; its log has it"}, 500)
+        finally:
+            held.dec()
+        spent = time.perf_counter() - start
+        requests.labels(str(response.status_code)).inc()
+        took.observe(spent)
+        route = request.scope.get("route")
+        words = {"method": request.method, "route": getattr(route, "path", None), "status": response.status_code}
+        _log("request", request=number, seconds=round(spent, 4), **words)
+        response.headers["X-Request-Id"] = number
+        return response
+
+    return app
+
+
+def _log(event: str, **facts: Any) -> None:
+    LOG.info(json.dumps({"time": round(time.time(), 3), "event": event, **facts}))

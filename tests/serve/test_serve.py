@@ -1,0 +1,256 @@
+"""The service: verdicts for good files, one line for all others, and limits that hold."""
+
+import concurrent.futures
+import io
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import httpx2 as httpx
+import numpy as np
+import pytest
+import soundfile
+from starlette.testclient import TestClient
+
+from dfjax.inference.detector import Detector
+from dfjax.media import audio
+from dfjax.records import Input, InputError
+from dfjax.serve import app, command, judging
+
+LARGEST = 400_000
+DECISION = {"threshold": 0.1, "calibration": {"method": "none", "slope": 1.0, "intercept": 0.0}}
+
+
+def sound(seed=0, seconds=1.0):
+    """A FLAC file in memory."""
+    values = 0.1 * (1 + seed % 5) * np.random.default_rng(seed).uniform(-1, 1, int(16_000 * seconds))
+    buffer = io.BytesIO()
+    soundfile.write(buffer, values, 16_000, format="FLAC")
+    return buffer.getvalue()
+
+
+def loud(examples):
+    return {"score": np.array([np.abs(example["audio"]).mean() / 8192 for example in examples], np.float32)}
+
+
+def listening(outputs=loud):
+    return Detector("loudness", outputs, DECISION, Input("audio", None, None), len, ("audio", {}))
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """(**words) -> a client of a new service."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(judging, "DECODER", "tests.serve.hostile:decode")
+    opened = []
+
+    def start(outputs=loud, token="", slots=64, seconds=20.0, hosts=None, jobs=2):
+        judge = judging.Judge(listening(outputs), jobs=jobs, seconds=seconds, memory=1 << 30)
+        made = app.make(judge, token=token, hosts=hosts, slots=slots, largest=LARGEST, seconds=seconds)
+        client = TestClient(made, raise_server_exceptions=False)
+        opened.append(client.__enter__())
+        return opened[-1]
+
+    yield start
+    for client in opened:
+        client.__exit__(None, None, None)
+
+
+def upload(client, content, name="a.flac", **words):
+    return client.post("/judge", files={"file": (name, content)}, **words)
+
+
+def test_a_good_file_gets_its_verdict_and_is_removed(served, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, "dfjax.serve"):
+        client = served()
+        answer = upload(client, sound(), "secret name.flac")
+    assert answer.status_code == 200, answer.text
+    (tmp_path / "x.flac").write_bytes(sound())
+    assert answer.json() == json.loads(json.dumps(listening()(tmp_path / "x.flac")))
+    assert [path.name for path in tmp_path.iterdir()] == ["x.flac"]
+    lines = [json.loads(record.message) for record in caplog.records if record.name == "dfjax.serve"]
+    assert lines[-1]["status"] == 200 and lines[-1]["route"] == "/judge"
+    assert "secret" not in caplog.text
+    metrics = client.get("/metrics").text
+    assert f'dfjax_verdicts_total{{verdict="{answer.json()["verdict"]}"}} 1.0' in metrics
+    assert 'dfjax_requests_total{status="200"} 1.0' in metrics
+    assert client.get("/health").json()["status"] == "ok"
+    described = client.get("/openapi.json").json()["paths"]["/judge"]["post"]["responses"]
+    assert {"200", "401", "413", "422", "429"} <= set(described)
+
+
+def test_the_page_loads_nothing_and_runs_only_its_own_script(served):
+    answer = served().get("/")
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "script-src 'sha256-" in policy and "http" not in answer.text
+    assert "innerHTML" not in answer.text
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_files_that_cannot_be_judged_are_told_in_one_line(served):
+    client = served(seconds=3.0)
+    cases = {
+        "empty.wav": b"",
+        "truncated.flac": sound()[:3_000],
+        "words.txt": b"only words",
+        "picture.png": b"\x89PNG\r\n",
+        "crash.wav": b"crash",
+        "hang.wav": b"hang",
+        "memory.wav": b"memory",
+        "../../etc/passwd": b"root",
+        "\n.wav": b"x",
+    }
+    for name, content in cases.items():
+        answer = upload(client, content, name)
+        assert answer.status_code == 422, (name, answer.text)
+        assert answer.json()["error"].startswith("the file cannot be judged: ") and "\n" not in answer.json()["error"]
+        assert "Traceback" not in answer.text and "dfjax-" not in answer.text
+    assert upload(client, sound()).status_code == 200
+    for words in ({"content": b"no form"}, {"data": {"file": "text"}}, {"files": {"other": b"x"}}):
+        answer = client.post("/judge", **words)
+        assert answer.status_code == 422 and set(answer.json()) == {"error"}
+    assert client.get("/nothing").json() == {"error": "Not Found"} and client.get("/judge").status_code == 405
+
+
+def chunks(size, seconds=0.0):
+    yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+    for _ in range(size // 10_000):
+        time.sleep(seconds)
+        yield b"\0" * 10_000
+    yield b"\r\n--x--\r\n"
+
+
+def test_too_large_is_413_with_and_without_a_length(served):
+    client = served()
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    for size in (LARGEST + 20_000, 10 * LARGEST):
+        assert upload(client, bytes(size)).status_code == 413
+        answer = client.post("/judge", content=chunks(size), headers=form)
+        assert answer.status_code == 413 and "at most 0.4 MB" in answer.json()["error"]
+
+
+def test_too_slow_is_408(served):
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = served(seconds=0.5).post("/judge", content=chunks(100_000, 0.2), headers=form)
+    assert answer.status_code == 408 and "0.5 s" in answer.json()["error"]
+
+
+def test_many_at_once_get_their_own_verdicts_in_common_batches(served, tmp_path):
+    def slow(examples):
+        time.sleep(0.1)
+        return loud(examples)
+
+    client = served(slow)
+    with concurrent.futures.ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(lambda seed: upload(client, sound(seed)), range(40)))
+    assert {answer.status_code for answer in answers} == {200}
+    for seed, answer in enumerate(answers):
+        samples, _ = soundfile.read(io.BytesIO(sound(seed)), dtype="int16")
+        assert answer.json()["score"] == pytest.approx(listening()(samples)["score"], rel=1e-6)
+    assert max(client.app.state.judge.batches) > 1
+
+
+def test_a_full_queue_is_429(served):
+    begun, go = threading.Event(), threading.Event()
+
+    def waiting(examples):
+        if len(examples[0]["audio"]) == audio.SAMPLE_RATE and np.abs(examples[0]["audio"]).max() > 1:
+            begun.set()
+            go.wait(30)
+        return loud(examples)
+
+    client = served(waiting, slots=1)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        first = pool.submit(upload, client, sound())
+        assert begun.wait(30)
+        second = upload(client, sound())
+        assert second.status_code == 429 and second.headers["Retry-After"] == "1"
+        assert client.get("/health").status_code == 200
+        go.set()
+        assert first.result().status_code == 200
+    assert upload(client, sound()).status_code == 200
+    assert 'dfjax_requests_total{status="429"} 1.0' in client.get("/metrics").text
+
+
+def test_a_mistake_of_the_detector_is_no_traceback_and_the_next_file_is_judged(served):
+    def failing(examples):
+        if np.abs(examples[0]["audio"]).max() > 15_000:
+            raise RuntimeError("a detail inside")
+        return loud(examples)
+
+    client = served(failing)
+    answer = upload(client, sound(4))
+    assert answer.status_code == 500 and "detail" not in answer.text and set(answer.json()) == {"error"}
+    assert upload(client, sound(0)).status_code == 200
+
+
+def test_a_token_is_asked_for(served):
+    token = "0123456789abcdef"
+    client = served(token=token)
+    assert client.get("/health").status_code == 200 and client.get("/").status_code == 200
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": token}):
+        for answer in (upload(client, sound(), headers=headers), client.get("/metrics", headers=headers)):
+            assert answer.status_code == 401 and answer.headers["WWW-Authenticate"] == "Bearer"
+    assert upload(client, sound(), headers={"Authorization": f"Bearer {token}"}).status_code == 200
+
+
+def test_a_page_that_calls_it_by_another_name_is_refused(served):
+    client = served(hosts=("127.0.0.1", "localhost"))
+    assert client.get("/health", headers={"Host": "evil.example"}).status_code == 400
+    assert client.get("/health", headers={"Host": "localhost:8000"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("words", "token", "message"),
+    [
+        (["--host", "0.0.0.0"], "", "no token"),
+        (["--host", "dfjax.example"], "", "no token"),
+        (["--host", "0.0.0.0"], "short", "16 or more"),
+        (["--port", "0"], "", "from 1 to 65535"),
+        (["--queue", "0"], "", "more than 0"),
+    ],
+)
+def test_it_does_not_listen_as_it_should_not(words, token, message):
+    with pytest.raises(InputError, match=message):
+        command.check(command.parser().parse_args(words), token)
+
+
+def test_the_refusal_is_one_line_and_exit_code_2():
+    words = [sys.executable, "-m", "dfjax.serve", "--host", "0.0.0.0"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, env=os.environ | {"DFJAX_TOKEN": ""})
+    assert done.returncode == 2 and done.stderr.startswith("error: --host 0.0.0.0") and done.stderr.count("\n") == 1
+
+
+def test_loopback_is_what_only_this_machine_reaches():
+    assert all(map(command.loopback, ("127.0.0.1", "127.1.2.3", "::1", "localhost")))
+    assert not any(map(command.loopback, ("0.0.0.0", "::", "192.168.0.1", "dfjax.example")))
+
+
+@pytest.mark.slow
+def test_it_finishes_what_it_took(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, "-m", "dfjax", "serve", "--port", str(port), "--jobs", "1"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        where = f"http://127.0.0.1:{port}"
+        for _ in range(600):
+            try:
+                assert httpx.get(f"{where}/health").json()["detector"] == "band_kernel"
+                break
+            except httpx.ConnectError:
+                time.sleep(0.5)
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            files = {"file": ("a.flac", sound(0, 30.0))}
+            asked = [pool.submit(httpx.post, f"{where}/judge", files=files, timeout=120) for _ in range(8)]
+            time.sleep(1.0)
+            process.send_signal(signal.SIGTERM)
+            assert [each.result().status_code for each in asked] == [200] * 8
+        assert process.wait(60) in (0, -signal.SIGTERM)
