@@ -95,9 +95,9 @@ def main() -> None:
 
         def scored(paths):
             some = itertools.islice(itertools.cycle(seen), len(paths))
-            groups = (((one.parts, one.properties, one.facts), judge._examples(one)) for one in some)
+            groups = (((one.parts, one.properties, one.facts), judge.examples(one)) for one in some)
             found = scoring.across_groups(judge.outputs, groups, judge.batch)
-            return [judge._decide(*key, outputs)["score"] for key, outputs in found]
+            return [judge.decide(*key, outputs)["score"] for key, outputs in found]
 
         def both(paths):
             return [0 for _ in judge.unordered(paths, jobs=workers.cores())]
