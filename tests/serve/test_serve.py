@@ -51,8 +51,8 @@ def served(tmp_path, monkeypatch):
     monkeypatch.setattr(judging, "DECODER", "tests.serve.hostile:decode")
     opened = []
 
-    def start(outputs=loud, token="", slots=64, seconds=20.0, hosts=None, jobs=2):
-        judge = judging.Judge(listening(outputs), jobs=jobs, seconds=seconds, memory=1 << 30)
+    def start(outputs=loud, token="", slots=64, seconds=120.0, decoding=60.0, hosts=None, jobs=2):
+        judge = judging.Judge(listening(outputs), jobs=jobs, seconds=decoding, memory=1 << 30)
         made = app.make(judge, token=token, hosts=hosts, slots=slots, largest=LARGEST, seconds=seconds)
         client = TestClient(made, raise_server_exceptions=False)
         opened.append(client.__enter__())
@@ -95,7 +95,7 @@ def test_the_page_loads_nothing_and_runs_only_its_own_script(served):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_files_that_cannot_be_judged_are_told_in_one_line(served):
-    client = served(seconds=3.0)
+    client = served(decoding=10.0)
     cases = {
         "empty.wav": b"",
         "truncated.flac": sound()[:3_000],
@@ -163,13 +163,13 @@ def test_a_full_queue_is_429(served):
     def waiting(examples):
         if len(examples[0]["audio"]) == audio.SAMPLE_RATE and np.abs(examples[0]["audio"]).max() > 1:
             begun.set()
-            go.wait(30)
+            go.wait(120)
         return loud(examples)
 
     client = served(waiting, slots=1)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         first = pool.submit(upload, client, sound())
-        assert begun.wait(30)
+        assert begun.wait(120)
         second = upload(client, sound())
         assert second.status_code == 429 and second.headers["Retry-After"] == "1"
         assert client.get("/health").status_code == 200
