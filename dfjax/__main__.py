@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": "one detector on many datasets, or on corrupted media",
     "predict": "verdicts for files and folders",
     "crossval": "leave each source out once and judge what was left out",
+    "benchmark": "every dataset below a folder: prepare, train, compare, one report",
     "compare": "several experiments and seeds, with paired intervals",
     "rebalance": "fit the head of a run again on resampled embeddings",
     "export": "a detector as one file, to be used without the training folder",

@@ -125,6 +125,9 @@ def run(
         )
         if process.first_process():
             report.write(folder, result, validation, test, sources.subgroups_of_clips(shown))
+        records = {name: len(split) for name, split in splits.items()}
+        took = {"seconds": round(time.perf_counter() - began, 2), "training": summary, "records": records}
+        workdir.write_json(folder / "timing.json", took)
         say(report.markdown(result))
         say(
             f"{summary['steps']} steps, {summary['examples']} examples in {summary['seconds']:.0f} s "
@@ -147,9 +150,13 @@ def dataset_facts(name: str, directories: Mapping[str, epath.Path]) -> dict[str,
         }
         for part, directory in directories.items()
     }
-    first = next(iter(each.values()))
+    # of pictures as they are no crops are told; those of videos must have been cut out alike
+    first = next((facts for facts in each.values() if facts["crops"]), next(iter(each.values())))
     for part, facts in each.items():
-        if (facts["modality"], facts["crops"]) != (first["modality"], first["crops"]):
+        kinds = (
+            {"image", "video"} if {facts["modality"], first["modality"]} <= {"image", "video"} else {first["modality"]}
+        )
+        if facts["modality"] not in kinds or facts["crops"] not in (None, first["crops"]):
             raise InputError(f"{part} and {first['name']} hold media of another kind, or faces cut out in another way")
     return (
         {"dataset": first} if len(each) == 1 else {"dataset": first | {"name": name}, "datasets": list(each.values())}

@@ -52,3 +52,15 @@ def bar(real: int, fake: int, highest: int, width: int = 160) -> str:
     parts = f'<rect y="2" width="{a}" height="10" fill="#0072b2"/>'
     parts += f'<rect x="{a}" y="2" width="{b}" height="10" fill="#c94f00"/>'
     return f'<svg width="{width}" height="14" role="img" aria-label="{real} real, {fake} fake">{parts}</svg>'
+
+
+def heat(value: float | None, mark: str = "") -> str:
+    """A cell of a heat map: a number from 0.5 (white) to 1 (blue), below 0.5 towards orange, with a mark."""
+    if value is None:
+        return "-"
+    share = min(abs(value - 0.5) / 0.5, 1.0)
+    colour = (0, 114, 178) if value >= 0.5 else (201, 79, 0)
+    mixed = ",".join(str(round(255 + share * (part - 255))) for part in colour)
+    ink = "#fff" if share > 0.6 else "#1b1e22"
+    style = f"display:block;padding:.15rem .4rem;background:rgb({mixed});color:{ink}"
+    return f'<span style="{style}">{value:.3f}{html.escape(mark)}</span>'

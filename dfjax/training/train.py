@@ -63,7 +63,7 @@ def train(
 
     Returns:
       A summary: steps, examples, seconds, examples_per_second, waiting (share of the time, for data), peak_memory
-      (bytes), feed, first_step_seconds, best_step, resumed_from.
+      (bytes), feed, first_step_seconds, judged (seconds of each validation), best_step, resumed_from.
 
     Raises:
       InputError: the data or the experiment cannot be trained on.
@@ -154,6 +154,7 @@ def train(
 
         # loop
         step, first_step_seconds, stopped, tracing = first, None, False, False
+        judged: list[float] = []  # seconds of each judgement
         hidden = not (progress and process.first_process())
         told = {"first": first, "total": total, "hidden": hidden, "tensorboard": tensorboard}
         with journal(workdir, schedule, **told) as notes:
@@ -176,7 +177,9 @@ def train(
                 if at_interval or stopped or notes.steps_pending * per_dispatch >= config.train.log_every:
                     notes.write_steps()
                 if at_interval:
+                    began_judging = time.perf_counter()
                     state = judge(state, step, validate, checkpoints, notes, snapshot=swa)
+                    judged.append(round(time.perf_counter() - began_judging, 3))
                 elif stopped:
                     checkpoint.save(checkpoints, state, {"average_precision": None})
             if swa and step == total and not stopped and state.snapshots["count"]:
@@ -202,6 +205,7 @@ def train(
         "peak_memory": process.peak_memory(),
         "feed": feed.kind,
         "first_step_seconds": first_step_seconds and round(first_step_seconds, 2),
+        "judged": judged,
         "best_step": best,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
     }

@@ -1,0 +1,225 @@
+r"""Every dataset below a folder: found, prepared, trained on, compared; one report.
+
+    python -m dfjax.benchmark --root DATASETS --workdir runs/benchmark --dry_run    # what will be done, and how long
+    python -m dfjax.benchmark --root DATASETS --workdir runs/benchmark --strategies focal,class_weights --seeds 3
+
+Killed, the same command goes on where it was, to the same bits. Several processes or machines that see the same disk
+share the work: give them the same command. WORKDIR/datasets.json overrules what was found: {"NAME": FOLDER or null}.
+The exit code is 1 where anything was left out; the report says what.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import absl.logging
+
+from data_builders import finding
+from dfjax import stats
+from dfjax.benchmark import forecast, plan, results, work
+from dfjax.benchmark.jobs import Board
+from dfjax.benchmark.work import Workshop
+from dfjax.records import InputError
+from dfjax.reporting import benchmark_view
+from dfjax.runtime import cli, files, process
+from dfjax.training import options
+from experiments import benchmark as experiments
+
+
+def prepare_plan(
+    root: str,
+    workdir: pathlib.Path,
+    data_dir: pathlib.Path | None = None,
+    changes: Mapping[str, str] | None = None,
+    *,
+    measured: bool = False,
+) -> tuple[Workshop, list[str], dict[str, dict[str, Any]]]:
+    """What takes part, a line for everything that does not, and what was counted by dataset's key.
+
+    If `measured`, some files of each are decoded, for `forecast`.
+
+    Raises:
+      InputError: the root is no folder, or holds nothing that can be used.
+    """
+    found = finding.find(root)
+    if (workdir / "datasets.json").exists():
+        found = finding.overrule(found, workdir / "datasets.json")
+    problems, usable, counted = list(found.problems), [], []
+    for one in found.usable:
+        try:
+            facts = stats.of_source(one.dataset, one.source, one.config, 0, measured=measured)
+        except (InputError, OSError) as error:
+            problems.append(f"{one.dataset} in {one.folder}: {error}")
+            continue
+        both = facts["splits"]["all"]
+        if not (both["real"] and both["fake"]):
+            only = "real" if both["real"] else "fake"
+            problems.append(f"{one.dataset} in {one.folder}: all clips are {only}; both classes are needed")
+            continue
+        usable.append(one)
+        counted.append(facts)
+    if not usable:
+        why = f": {'; '.join(problems[:5])}" if problems else ""
+        raise InputError(f"{root} holds no dataset that can be used, at most {finding.DEPTH} levels down{why}")
+    datasets = plan.datasets_of(usable, counted)
+    by_source = {(one.dataset, one.source): of for one, of in zip(usable, counted, strict=True)}
+    facts = {d.key: by_source[d.name, d.source] for d in datasets}
+    return Workshop(workdir, data_dir or workdir / "prepared", datasets, changes or {}), problems, facts
+
+
+def benchmark(
+    root: str,
+    workdir: pathlib.Path,
+    *,
+    data_dir: pathlib.Path | None = None,
+    strategies: Sequence[str] = (),
+    seeds: int = 1,
+    changes: dict[str, str] | None = None,
+    progress: bool = True,
+    timed: bool = False,
+) -> dict[str, Any]:
+    """Does what is left to do, then writes report.json, report.md and report.html into the workdir.
+
+    Args:
+      root: the folder with all datasets.
+      workdir: where runs and reports go.
+      data_dir: where prepared datasets go; default WORKDIR/prepared.
+      strategies: of `experiments/benchmark.py`, beside plain and what is advised.
+      seeds: trainings of each.
+      changes: options of every experiment, by dotted name, as text.
+      progress: whether to say what is being done.
+      timed: whether to foretell what each job takes, and to compare afterwards, in WORKDIR/times.md and times.json.
+
+    Returns:
+      What report.json holds, see `results.collect`.
+
+    Raises:
+      InputError: nothing can be used, or an option is wrong.
+    """
+    check(strategies)
+    shop, problems, facts = prepare_plan(root, workdir, data_dir, changes, measured=timed)
+    board = Board(workdir, plan.jobs_of(list(shop.datasets.values()), strategies, seeds))
+    say = _printer(progress)
+    told = foretold(shop, board, facts, say) if timed else {}
+    for line in problems:
+        say(f"left out: {line}")
+    work.work(shop, board, say)
+    if timed:
+        rows = forecast.times(board, told)
+        files.write(workdir / "times.json", json.dumps(rows, indent=1, allow_nan=False) + "\n")
+        files.write(workdir / "times.md", forecast.markdown(shop, told, rows, problems))
+    return report(shop, board, root, strategies, seeds, problems)
+
+
+def foretold(shop: Workshop, board: Board, facts: dict[str, dict[str, Any]], say: work.Say) -> dict[str, Any]:
+    """Job -> what it is expected to take; measured once for a workdir and host, kept in its forecast files."""
+    path = shop.workdir / f"forecast.{os.uname().nodename}.json"
+    known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"machine": {}}
+    if known.get("changes") != shop.changes:
+        known = {"changes": shop.changes, "machine": {}}
+    for modality in dict.fromkeys(d.modality for d in shop.datasets.values()):
+        if modality not in known["machine"]:
+            say(f"measuring this machine: {modality}")
+            known["machine"][modality] = forecast.measure(modality, shop.changes)
+            files.write(path, json.dumps(known, indent=1, allow_nan=False) + "\n")
+    return forecast.forecast(shop, board.jobs, facts, known["machine"])
+
+
+def dry_run(
+    root: str,
+    workdir: pathlib.Path,
+    *,
+    data_dir: pathlib.Path | None,
+    strategies: Sequence[str],
+    seeds: int,
+    changes: dict,
+) -> str:
+    """The plan with times, as Markdown; nothing is prepared or trained.
+
+    Raises:
+      InputError: see `benchmark`.
+    """
+    check(strategies)
+    shop, problems, facts = prepare_plan(root, workdir, data_dir, changes, measured=True)
+    board = Board(workdir, plan.jobs_of(list(shop.datasets.values()), strategies, seeds))
+    told = foretold(shop, board, facts, _printer(False))
+    return forecast.markdown(shop, told, forecast.times(board, told), problems)
+
+
+def report(
+    shop: Workshop, board: Board, root: str, strategies: Sequence[str], seeds: int, problems: Sequence[str]
+) -> dict[str, Any]:
+    """Writes the report of what is done; the same files give the same bytes."""
+    told = list(dict.fromkeys(("plain", *(d.strategy for d in shop.datasets.values()), *strategies)))
+    about = {"root": root, "seeds": seeds, "strategies": told, "changes": shop.changes}
+    result = results.collect(shop, board, about, problems)
+    files.write(shop.workdir / "report.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
+    files.write(shop.workdir / "report.md", benchmark_view.markdown(result))
+    files.write(shop.workdir / "report.html", benchmark_view.page(result))
+    return result
+
+
+def check(strategies: Sequence[str]) -> None:
+    """Raises InputError for a strategy that does not exist."""
+    for name in strategies:
+        if name not in experiments.STRATEGIES:
+            raise InputError(f"--strategies: unknown {name!r}; expected some of {list(experiments.STRATEGIES)}")
+
+
+def _printer(progress: bool) -> work.Say:
+    def say(line: str) -> None:
+        if progress:
+            print(line, flush=True)
+
+    return say
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        prog="python -m dfjax.benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    result.add_argument("--root", required=True, help="folder with all datasets, at most four levels down")
+    result.add_argument("--workdir", type=cli.local_folder, required=True, help="where everything goes")
+    result.add_argument("--data_dir", type=cli.local_folder, help="of prepared datasets (default WORKDIR/prepared)")
+    result.add_argument(
+        "--strategies", default="", help=f"beside plain and the advised: {','.join(experiments.STRATEGIES)}"
+    )
+    result.add_argument("--seeds", type=int, default=1, help="trainings of each (default 1)")
+    result.add_argument("--dry_run", action="store_true", help="print the plan with times and do nothing")
+    result.add_argument("--untimed", action="store_true", help="foretell no times: nothing is measured before")
+    result.add_argument("--json", action="store_true", help="print report.json on one line and nothing else")
+    return result
+
+
+def main() -> None:
+    """Arguments, then one call; --config.NAME=VALUE changes an option of every experiment."""
+    words, changes = options.split(sys.argv[1:])
+    args = parser().parse_args(words)
+    strategies = [word.strip() for word in args.strategies.split(",") if word.strip()]
+    if args.seeds < 1:
+        raise InputError(f"--seeds must be at least 1, got {args.seeds}")
+    check(strategies)
+    process.check_alone("dfjax.benchmark")
+    process.use_all_cores()
+    process.keep_compilations()
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    words_of = {"data_dir": args.data_dir, "strategies": strategies, "seeds": args.seeds, "changes": dict(changes)}
+    if args.dry_run:
+        print(dry_run(args.root, args.workdir, **words_of), end="")
+        return
+    result = benchmark(args.root, args.workdir, **words_of, progress=not args.json, timed=not args.untimed)
+    if args.json:
+        print(json.dumps(result, allow_nan=False))
+    else:
+        print(benchmark_view.markdown(result))
+    if result["problems"]:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    cli.main(main)

@@ -1,0 +1,179 @@
+"""How long each job will take on this machine, and how far that was off: measured in miniature before, compared after.
+
+What every run pays (start, compilation, report) is measured by a run on a few made clips, once for each modality. What
+grows with files, steps and records is added: files by decoding some of them, steps and records by that run's clock.
+"""
+
+import json
+import math
+import pathlib
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from dfjax import evaluate, prepare, run
+from dfjax.benchmark.jobs import DONE, Board
+from dfjax.benchmark.plan import MODALITIES, Dataset, Job
+from dfjax.benchmark.work import Workshop, experiment
+from dfjax.planning import costs, miniature
+from dfjax.reporting.markdown import aligned_table, duration, escape, size
+
+STEPS = {"train.steps": "6", "train.eval_every": "3", "train.log_every": "3", "optim.warmup_steps": "1"}
+TYPICAL = 1200  # records that are described after training, at most
+Told = Mapping[str, Mapping[str, float | None]]  # job -> seconds, memory, disk
+
+
+def measure(modality: str, changes: Mapping[str, str]) -> dict[str, float]:
+    """Seconds that parts of a job take on this machine: a run on made clips, in a folder that is removed.
+
+    Returns:
+      prepare, run and evaluate (of next to nothing), step (an update), look (one batch scored), table (one dataset
+      more in an evaluation, without scoring it), batch (records scored at once).
+    """
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="dfjax-"))
+    try:
+        name = miniature.make(folder / "clips", modality)
+        began = time.perf_counter()
+        directory = prepare.prepare(name, folder / "clips", folder / "data", progress=False)
+        took = {"prepare": time.perf_counter() - began}
+        entry = f"{name}/{directory.parent.name}"
+        config = experiment(modality, [entry], "plain", 0, {**changes, **STEPS})
+        began = time.perf_counter()
+        run.run(config, folder / "run", name="miniature", data_dir=folder / "data", progress=False)
+        took["run"] = time.perf_counter() - began
+        jax.clear_caches()
+        clock = json.loads((folder / "run" / "timing.json").read_text())["training"]
+        steps, judged = clock["steps"], clock["judged"]
+        took["step"] = max(0.0, clock["seconds"] - clock["first_step_seconds"] - sum(judged)) / max(steps - 1, 1)
+        took["look"], took["batch"] = min(judged), config.train.batch
+        for part in ("evaluate", "table"):  # the second call finds the scores
+            began = time.perf_counter()
+            evaluate.evaluate(folder / "run", [entry], data_dir=folder / "data", progress=False)
+            took[part] = time.perf_counter() - began
+        jax.clear_caches()
+        return {name: round(float(value), 4) for name, value in took.items()}
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def forecast(
+    shop: Workshop,
+    jobs: Sequence[Job],
+    facts: Mapping[str, Mapping[str, Any]],
+    machine: Mapping[str, Mapping[str, float]],
+) -> dict[str, dict[str, float | None]]:
+    """Job -> seconds, memory (bytes) and disk (bytes that it leaves); None where the files could not be read.
+
+    Args:
+      shop: the datasets.
+      jobs: all of them.
+      facts: dataset's key -> what `stats.of_source` says of it, with `cost`.
+      machine: modality -> what `measure` returned.
+    """
+    records = {key: _records(of) for key, of in facts.items()}
+    found: dict[str, dict[str, float | None]] = {}
+    for job in jobs:
+        of = machine[job.modality]
+        members = [d for d in shop.datasets.values() if d.modality == job.modality]
+        on = [shop.datasets[job.dataset]] if job.dataset else members
+        sizes = [records[d.key] for d in on]
+        cost = facts[on[0].key]["cost"]
+        seconds, memory, disk = None, costs.BASE_MEMORY * 2, 2e6
+        if job.kind == "prepare" and cost["seconds"] is not None:
+            seconds, memory, disk = of["prepare"] + cost["seconds"], cost["memory"], cost["disk"]
+        elif job.kind in ("train", "joint") and all(sizes):
+            seconds = _training(shop, job, of, _sum(sizes), on)
+        elif job.kind == "left_out" and all(sizes):
+            seconds = len(on) * _training(shop, job, of, _sum(sizes), on)
+            disk *= len(on)
+        elif job.kind == "evaluate" and all(records[d.key] for d in members):
+            looks = sum(math.ceil(records[d.key]["test"] / of["batch"]) for d in members)
+            seconds = of["evaluate"] + (len(members) - 1) * of["table"] + looks * of["look"]
+        if job.kind != "prepare" and all(sizes):  # the training split lies in memory
+            memory += sum(s["train"] * s["bytes"] for s in sizes)
+        found[job.id] = {"seconds": seconds, "memory": memory, "disk": disk}
+    return found
+
+
+def _records(facts: Mapping[str, Any]) -> dict[str, float] | None:
+    """Split -> records, and the bytes of one; None where none could be decoded."""
+    cost, splits = facts["cost"], facts["splits"]
+    if not cost["records"]:
+        return None
+    each = cost["records"] / splits["all"]["total"]
+    return {s: each * splits.get(s, {"total": 0})["total"] for s in ("train", "validation", "test")} | {
+        "bytes": cost["disk"] / cost["records"]
+    }
+
+
+def _sum(sizes: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {split: sum(s[split] for s in sizes) for split in ("train", "validation", "test")}
+
+
+def _training(shop: Workshop, job: Job, of: Mapping[str, float], records: Mapping[str, float], on: Sequence[Dataset]):
+    """Seconds of one training, judged and reported."""
+    config = experiment(job.modality, [d.joint for d in on], job.strategy, job.seed, shop.changes)
+    judgements = math.ceil(config.train.steps / config.train.eval_every)
+    few = 2 * miniature.EACH  # records of each split in miniature
+    looks = {split: math.ceil(n / of["batch"]) - math.ceil(few / of["batch"]) for split, n in records.items()}
+    seen = judgements * looks["validation"] + looks["validation"] + looks["test"]
+    seen += math.ceil(min(records["train"], TYPICAL) / of["batch"]) + (judgements - 2)
+    return of["run"] + (config.train.steps - int(STEPS["train.steps"])) * of["step"] + max(seen, -2) * of["look"]
+
+
+def times(board: Board, told: Told) -> list[dict[str, Any]]:
+    """A row per job: seconds expected and taken, and `factor`, taken over expected; None where it was interrupted."""
+    rows = []
+    for job in board.jobs:
+        facts = board.facts(job) if board.state(job) == DONE else {}
+        expected = told.get(job.id, {}).get("seconds")
+        taken = facts.get("seconds")
+        known = expected and taken and not facts.get("continued")
+        rows.append({"job": job.id, "kind": job.kind, "modality": job.modality, "expected": expected, "taken": taken})
+        rows[-1] |= {"factor": taken / expected if known else None, "memory": facts.get("memory")}
+    return rows
+
+
+def markdown(
+    shop: Workshop,
+    told: Told,
+    rows: Sequence[Mapping[str, Any]],
+    problems: Sequence[str],
+) -> str:
+    """The plan with its times, and what it took as far as it is done."""
+    heads = ["job", "expected", "taken", "factor", "memory", "disk"]
+    cells = []
+    for row in rows:
+        of = told.get(row["job"], {})
+        factor = "" if row["factor"] is None else f"{row['factor']:.2f}"
+        taken = "" if row["taken"] is None else duration(row["taken"])
+        cells.append(
+            [row["job"], duration(of.get("seconds")), taken, factor, size(of.get("memory")), size(of.get("disk"))]
+        )
+    total = sum(of["seconds"] or 0 for of in told.values())
+    disk = sum(of["disk"] or 0 for of in told.values())
+    whole = f"about {duration(total)} in one process, {size(disk)} of disk"
+    parts = [
+        f"# {len(shop.datasets)} datasets, {len(rows)} jobs: {whole}",
+        aligned_table(heads, [[escape(cell) for cell in row] for row in cells]),
+    ]
+    factors = [row["factor"] for row in rows if row["factor"]]
+    if factors:
+        off = [max(f, 1 / f) for f in factors]
+        near = sum(f <= 1.5 for f in off)
+        parts.append(
+            f"Of {len(factors)} jobs done without interruption {near} took what was expected within a factor of 1.5; the "
+            f"median factor is {np.median(off):.2f}."
+        )
+    for kind in MODALITIES:
+        names = [f"{d.key} ({d.entry} in {d.source})" for d in shop.datasets.values() if d.modality == kind]
+        if names:
+            parts.append(f"{kind}: {escape(', '.join(names))}.")
+    if problems:
+        parts.append("Left out:\n\n" + "\n".join(f"* {escape(line)}" for line in problems))
+    return "\n\n".join(parts) + "\n"
