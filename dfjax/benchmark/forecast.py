@@ -167,8 +167,8 @@ def markdown(
         off = [max(f, 1 / f) for f in factors]
         near = sum(f <= 1.5 for f in off)
         parts.append(
-            f"Of {len(factors)} jobs done without interruption {near} took what was expected within a factor of 1.5; the "
-            f"median factor is {np.median(off):.2f}."
+            f"Of {len(factors)} jobs done without interruption {near} took what was expected within a factor of 1.5; "
+            f"the median factor is {np.median(off):.2f}."
         )
     for kind in MODALITIES:
         names = [f"{d.key} ({d.entry} in {d.source})" for d in shop.datasets.values() if d.modality == kind]

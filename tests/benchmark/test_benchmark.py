@@ -18,12 +18,13 @@ from tests.benchmark import corpora
 from tests.data_builders import trees
 
 SMALL = {"train.steps": "4", "train.eval_every": "4", "train.batch": "8", "optim.warmup_steps": "1"}
-FLAGS = [f"--config.{name}={value}" for name, value in SMALL.items()]
+SPEECH = SMALL | {"data.seconds": "0.5", "model.kwargs.embedding": "8", "model.kwargs.members": "1"}
 TWO = ("LA", "WaveFake")
 
 
-def run(root, workdir, *words):
-    command = [sys.executable, "-m", "dfjax.benchmark", "--root", str(root), "--workdir", str(workdir), *FLAGS, *words]
+def run(root, workdir, changes, *words):
+    flags = [f"--config.{name}={value}" for name, value in changes.items()]
+    command = [sys.executable, "-m", "dfjax.benchmark", "--root", str(root), "--workdir", str(workdir), *flags, *words]
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -48,7 +49,7 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def done(root, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("work")
-    found = command.benchmark(str(root), workdir, strategies=["focal"], changes=SMALL, progress=False)
+    found = command.benchmark(str(root), workdir, strategies=["focal"], changes=SPEECH, progress=False)
     return workdir, found
 
 
@@ -115,7 +116,7 @@ def test_again_it_does_nothing_and_writes_the_same_bytes(done, root):
     workdir, _ = done
     before = results(workdir)
     began = time.perf_counter()
-    process = run(root, workdir, "--strategies", "focal", "--untimed", "--json")
+    process = run(root, workdir, SPEECH, "--strategies", "focal", "--untimed", "--json")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 1, err  # two things were left out
     assert json.loads(out)["problems"] and results(workdir) == before
@@ -161,16 +162,16 @@ def test_times_say_how_far_the_forecast_was_off():
 def test_all_datasets_in_one_go_killed_at_random_the_same_bytes(tmp_path):
     corpora.make(tmp_path / "user")
     began = time.perf_counter()
-    first = run(tmp_path / "user", tmp_path / "whole")
+    first = run(tmp_path / "user", tmp_path / "whole", SMALL)
     out, err = first.communicate()
     assert first.returncode == 0, out + err
     assert time.perf_counter() - began < 15 * 60
-    expected = results(tmp_path / "whole")
+    expected = results(tmp_path / "whole", SMALL)
     found = json.loads((tmp_path / "whole" / "report.json").read_text())
     assert len(found["datasets"]) == 12 and found["matrices"].keys() == {"audio", "image", "video", "av"}
     rng, kills = np.random.default_rng(0), 0
     while True:
-        process = run(tmp_path / "user", tmp_path / "killed", "--untimed")
+        process = run(tmp_path / "user", tmp_path / "killed", SMALL, "--untimed")
         try:
             process.communicate(timeout=rng.uniform(20, 90) if kills < 8 else None)
         except subprocess.TimeoutExpired:
