@@ -107,6 +107,7 @@ def benchmark(
     told = foretold(shop, board, facts, say) if timed else {}
     for line in problems:
         say(f"left out: {line}")
+    board.reopen()
     work.work(shop, board, say)
     if timed:
         rows = forecast.times(board, told)
@@ -137,8 +138,8 @@ def dry_run(
     strategies: Sequence[str],
     seeds: int,
     changes: dict,
-) -> str:
-    """The plan with times, as Markdown; nothing is prepared or trained.
+) -> tuple[str, list[str]]:
+    """The plan with times, as Markdown, and what is left out; nothing is prepared or trained.
 
     Raises:
       InputError: see `benchmark`.
@@ -147,7 +148,7 @@ def dry_run(
     shop, problems, facts = prepare_plan(root, workdir, data_dir, changes, measured=True)
     board = Board(workdir, plan.jobs_of(list(shop.datasets.values()), strategies, seeds))
     told = foretold(shop, board, facts, _printer(False))
-    return forecast.markdown(shop, told, forecast.times(board, told), problems)
+    return forecast.markdown(shop, told, forecast.times(board, told), problems), problems
 
 
 def report(
@@ -210,8 +211,9 @@ def main() -> None:
     absl.logging.set_verbosity(absl.logging.ERROR)
     words_of = {"data_dir": args.data_dir, "strategies": strategies, "seeds": args.seeds, "changes": dict(changes)}
     if args.dry_run:
-        print(dry_run(args.root, args.workdir, **words_of), end="")
-        return
+        text, problems = dry_run(args.root, args.workdir, **words_of)
+        print(text, end="")
+        sys.exit(1 if problems else 0)
     result = benchmark(args.root, args.workdir, **words_of, progress=not args.json, timed=not args.untimed)
     if args.json:
         print(json.dumps(result, allow_nan=False))

@@ -60,6 +60,15 @@ class Board:
         told = facts | ({"problem": problem} if problem else {})
         files.write(self.path(job, FAILED if problem else DONE), json.dumps(told, allow_nan=False) + "\n")
 
+    def reopen(self) -> None:
+        """Jobs that were done before a dataset was there that is to be prepared now are to be done again.
+
+        What they did is kept by their runs, so that only what is new is work.
+        """
+        for job in self.jobs:
+            if any(self.state(id_) == OPEN for id_ in job.after):
+                self.path(job, DONE).unlink(missing_ok=True)
+
     def open_jobs(self) -> Iterator[Job]:
         """Jobs to do, each under its lock while the caller holds it, until all have ended here or elsewhere.
 

@@ -78,6 +78,19 @@ def iter_ended(board):
         yield job
 
 
+def test_a_new_dataset_opens_what_all_datasets_are_needed_for(tmp_path):
+    board = jobs.Board(tmp_path, CHAIN)
+    assert len(list(iter_ended(board))) == len(CHAIN)
+    new = Job("prepare/c", "prepare", "audio", "c")
+    joint = Job("joint/audio", "joint", "audio", after=("prepare/a", "prepare/b", "prepare/c"))
+    board = jobs.Board(tmp_path, [*CHAIN[:4], new, joint])
+    board.reopen()
+    assert [job.id for job in iter_ended(board)] == ["prepare/c", "joint/audio"]
+    board = jobs.Board(tmp_path, [*CHAIN[:4], new, joint])
+    board.reopen()
+    assert not list(board.open_jobs())
+
+
 WORKER = """
 import json, pathlib, sys, time
 from dfjax.benchmark import jobs, plan
