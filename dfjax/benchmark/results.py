@@ -203,7 +203,8 @@ def _matrix(modality: str, shop: Workshop, board: Board, datasets: list[dict[str
         name = key or f"all of {modality}"
         table.append({"trained": name, "strategy": strategy, "cells": cells, "pages": row["pages"]})
     left_out = _left_out(modality, shop, board, tested)
-    return {"tested": [d.key for d in tested], "rows": table, "left_out": left_out}
+    shortcuts = {d["key"]: d["shortcuts"]["together"] for d in datasets if d["shortcuts"]}
+    return {"tested": [d.key for d in tested], "rows": table, "left_out": left_out, "shortcuts": shortcuts}
 
 
 def _cell(seeds: list[dict[str, Any]]) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def _change(of: dict[str, Any]) -> str:
 
 
 def matrix(found: dict[str, Any], metric: str) -> Iterator[tuple[list[str], list[float | None], list[str], list[str]]]:
-    """A row per detector: its name and strategy, values, marks of each cell, pages. The last is of those left out."""
+    """A row per detector: its name and strategy, values, marks of each cell, pages. Last what shortcuts reach."""
     for row in found["rows"]:
         cells = [row["cells"][key] for key in found["tested"]]
         marks = [("*" if cell["seen"] else "") + (SHARED if cell["shares"] else "") for cell in cells]
@@ -115,6 +115,9 @@ def matrix(found: dict[str, Any], metric: str) -> Iterator[tuple[list[str], list
     if metric == "auc" and found["left_out"]:
         values = [(found["left_out"][key] or {}).get("value") for key in found["tested"]]
         yield ["all but the one tested on", "plain"], values, [""] * len(values), []
+    if metric == "auc":
+        values = [found["shortcuts"].get(key) for key in found["tested"]]
+        yield ["properties of the files alone", ""], values, [""] * len(values), []
 
 
 def shared(result: dict[str, Any]) -> list[str]:
