@@ -1,5 +1,9 @@
-"""The commands as sub-commands: `dfjax run --config ...` is `python -m dfjax.run --config ...`."""
+"""The commands as sub-commands: `dfjax run --config ...` is `python -m dfjax.run --config ...`.
 
+`dfjax --completion bash` prints what completes commands and files in that shell; `eval "$(dfjax --completion bash)"`.
+"""
+
+import argparse
 import importlib
 import sys
 
@@ -27,7 +31,25 @@ COMMANDS = {
 def usage() -> str:
     """What `dfjax --help` prints."""
     rows = [f"  {name:<15} {text}" for name, text in COMMANDS.items()]
-    return "\n".join(["usage: dfjax COMMAND ...", "", *rows, "", "dfjax COMMAND --help says more."])
+    return "\n".join(["usage: dfjax COMMAND ...", "", *rows, "", "dfjax COMMAND --help says more; dfjax --completion SHELL completes commands in bash, zsh or tcsh."])
+
+
+def completion(shell: str) -> str:
+    """A script that completes the commands, and files after them, in one of shtab's shells.
+
+    Raises:
+      InputError: there is no such shell.
+    """
+    import shtab
+
+    if shell not in shtab.SUPPORTED_SHELLS:
+        raise InputError(f"--completion {shell}: expected one of {', '.join(shtab.SUPPORTED_SHELLS)}")
+    parser = argparse.ArgumentParser("dfjax")
+    commands = parser.add_subparsers()
+    for name, text in COMMANDS.items():
+        words = commands.add_parser(name, help=text).add_argument("word", nargs="*")
+        words.complete = shtab.FILE  # type: ignore[attr-defined]
+    return shtab.complete(parser, shell=shell)
 
 
 def command() -> None:
@@ -37,6 +59,8 @@ def command() -> None:
         print(usage())
     elif name == "--version":
         print(dfjax.__version__)
+    elif name == "--completion":
+        print(completion(*rest[:1] or [""]))
     elif name not in COMMANDS:
         raise InputError(f"Unknown command {name!r}; expected one of {list(COMMANDS)}")
     else:

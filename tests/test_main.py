@@ -1,6 +1,7 @@
 """The console script: the commands as sub-commands, wherever it is called from."""
 
 import importlib
+import shutil
 import subprocess
 import sys
 
@@ -24,6 +25,27 @@ def test_help_names_every_command_and_version_is_that_of_the_package():
 @pytest.mark.parametrize("name", main.COMMANDS)
 def test_every_command_has_a_main(name):
     assert callable(importlib.import_module(f"dfjax.{name}").main)
+
+
+def test_bash_completes_commands_and_files(tmp_path):
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("bash is not here")
+    (tmp_path / "voicemail.mp3").touch()
+    script = main.completion("bash") + "\nCOMP_WORDS=($1 $2 $3); COMP_CWORD=$4; _shtab_dfjax; printf '%s\\n' ${COMPREPLY[@]}"
+    assert called("--completion", "bash").stdout.strip() == main.completion("bash").strip()
+
+    def offered(*words):
+        line = [bash, "-c", script, "bash", *words, *[""] * (3 - len(words)), str(len(words) - 1)]
+        return subprocess.run(line, capture_output=True, text=True, cwd=tmp_path).stdout.split()
+
+    assert offered("dfjax", "pre") == ["prepare", "predict"]
+    assert "voicemail.mp3" in offered("dfjax", "predict", "voice")
+
+
+def test_an_unknown_shell_is_one_line_and_exit_code_2():
+    found = called("--completion", "fis")
+    assert found.returncode == 2 and "expected one of bash" in found.stderr
 
 
 def test_an_unknown_command_is_one_line_and_exit_code_2():
