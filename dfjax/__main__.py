@@ -31,7 +31,8 @@ COMMANDS = {
 def usage() -> str:
     """What `dfjax --help` prints."""
     rows = [f"  {name:<15} {text}" for name, text in COMMANDS.items()]
-    return "\n".join(["usage: dfjax COMMAND ...", "", *rows, "", "dfjax COMMAND --help says more; dfjax --completion SHELL completes commands in bash, zsh or tcsh."])
+    end = ["dfjax COMMAND --help says more.", "dfjax --completion SHELL completes commands in bash, zsh or tcsh."]
+    return "\n".join(["usage: dfjax COMMAND ...", "", *rows, "", *end])
 
 
 def completion(shell: str) -> str:

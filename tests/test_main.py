@@ -32,7 +32,9 @@ def test_bash_completes_commands_and_files(tmp_path):
     if bash is None:
         pytest.skip("bash is not here")
     (tmp_path / "voicemail.mp3").touch()
-    script = main.completion("bash") + "\nCOMP_WORDS=($1 $2 $3); COMP_CWORD=$4; _shtab_dfjax; printf '%s\\n' ${COMPREPLY[@]}"
+    script = (
+        main.completion("bash") + "\nCOMP_WORDS=($1 $2 $3); COMP_CWORD=$4; _shtab_dfjax; printf '%s\\n' ${COMPREPLY[@]}"
+    )
     assert called("--completion", "bash").stdout.strip() == main.completion("bash").strip()
 
     def offered(*words):
