@@ -24,7 +24,7 @@ from ml_collections import config_flags
 
 import data_builders
 from dfjax import models, prepare
-from dfjax.data import feeds, inputs, sources
+from dfjax.data import feeds, inputs, precomputed, sources
 from dfjax.decide.decision import decide, write_decision
 from dfjax.decide.score_file import Scores
 from dfjax.imbalance import balance, rates
@@ -50,6 +50,7 @@ def run(
     profile: bool = False,
     tensorboard: bool = False,
     left_out: Scores | None = None,
+    memory: precomputed.Memory | None = None,
 ) -> dict:
     """Everything from media to report, continuing wherever an earlier call stopped.
 
@@ -64,6 +65,7 @@ def run(
       tensorboard: whether to show training on TensorBoard, from the workdir's folder of that name.
       left_out: scores of domains by trainings without them (`dfjax.crossval`); the threshold is chosen on them then,
         not on validation data.
+      memory: statistics of the training clips that trainings on parts of them have made already.
 
     Returns:
       What report.json holds.
@@ -101,7 +103,15 @@ def run(
         workdir.write_json(folder / "environment.json", workdir.environment(facts))
 
         began = time.perf_counter()
-        summary = train.train(config, folder, directories, progress=progress, profile=profile, tensorboard=tensorboard)
+        summary = train.train(
+            config,
+            folder,
+            directories,
+            progress=progress,
+            profile=profile,
+            tensorboard=tensorboard,
+            memory=memory,
+        )
         splits = {name: sources.open_data(config.data, directories, name) for name in ("train", "validation", "test")}
         ledger = plan.ledger.to_json()
         validation, test = (trained.score(config, folder, splits[name], ledger) for name in ("validation", "test"))

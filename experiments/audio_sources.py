@@ -25,15 +25,15 @@ def get_config(folders: str = "") -> ml_collections.ConfigDict:
         config.data.datasets = {f"folder_audio/{name}": weight for name, weight in weights.items()}
     config.data.feed = "auto"
     config.data.seconds = 3.0
-    config.data.copies = 2
-    config.augment = ml_collections.ConfigDict({"self_fakes": 0.0, "codec_rate": 0.2, "reverb_rate": 0.08})
+    config.data.copies = 2  # and as many fakes of each real clip, synthesised again by the run
+    config.augment = ml_collections.ConfigDict({"self_fakes": 0.125, "codec_rate": 0.2, "reverb_rate": 0.08})
     config.augment.noise_rate, config.augment.noise_db = 0.12, (15.0, 45.0)
     config.augment.rawboost_rate, config.augment.rawboost_algorithm = 0.12, 1
     config.augment.speed_rate, config.augment.speeds = 0.1, (0.88, 0.94, 1.06, 1.12)
 
     # model: trained by Newton steps, which need neither a rate nor a schedule
     config.model = ml_collections.ConfigDict({"name": "band_kernel"})
-    config.model.kwargs = ml_collections.ConfigDict({"landmarks": 768, "width": 1.0, "ridge": 5e-5})
+    config.model.kwargs = ml_collections.ConfigDict({"landmarks": 768, "width": 1.0, "ridge": 2e-5})
 
     # imbalance: the classes are drawn alike, and within a class its sources
     config.loss = ml_collections.ConfigDict({"name": "binary_cross_entropy", "kwargs": {}})
