@@ -123,7 +123,9 @@ def foretold(shop: Workshop, board: Board, facts: dict[str, dict[str, Any]], say
     if known.get("changes") != shop.changes:
         known = {"changes": shop.changes, "machine": {}}
     for modality in dict.fromkeys(d.modality for d in shop.datasets.values()):
-        if modality not in known["machine"]:
+        if modality == "video" and "image" in known["machine"]:  # the same network on the same kind of record
+            known["machine"][modality] = known["machine"]["image"]
+        elif modality not in known["machine"]:
             say(f"measuring this machine: {modality}")
             known["machine"][modality] = forecast.measure(modality, shop.changes)
             files.write(path, json.dumps(known, indent=1, allow_nan=False) + "\n")
