@@ -14,6 +14,7 @@ flags.FLAGS.mark_as_parsed()  # grain's workers read an absl flag
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
+COMPILED_PLAINLY = ("data", "features", "models", "training")  # folders of tests that compile much and compute little
 
 
 def pytest_addoption(parser):
@@ -26,6 +27,15 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="slow; run with --slow"))
+
+
+@pytest.fixture(autouse=True)
+def quick_to_compile(request):
+    """In COMPILED_PLAINLY the compiler's optimisations would cost more than they save; other processes have them."""
+    plainly = request.path.relative_to(ROOT / "tests").parts[0] in COMPILED_PLAINLY
+    jax.config.update("jax_disable_most_optimizations", plainly)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")
