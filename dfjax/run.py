@@ -1,7 +1,7 @@
 """The main job: prepare if needed, train, score, tune the threshold, report.
 
     python -m dfjax.run --config experiments/audio_focal.py
-    python -m dfjax.run --config experiments/audio_focal.py:folder_audio --source RECORDINGS --config.train.steps=800
+    python -m dfjax.run --config experiments/audio_focal.py:folder_audio --source RECORDINGS --config.data.copies=2
 
 The same command continues a run that was killed.
 """

@@ -3,7 +3,7 @@
 python -m dfjax.run --config experiments/audio_robust.py
 python -m dfjax.run --config experiments/audio_robust.py:folder_audio --source RECORDINGS
 
-As audio_focal.py, with every augmentation on. A quarter of the clips passes through a lossy codec on the host, so
+As audio_texture.py, with every augmentation on. A quarter of the clips passes through a lossy codec on the host, so
 batches are read ahead (the streaming feed); --config.augment.codec_rate=0 leaves that out and keeps the data on the
 device.
 """

@@ -5,7 +5,7 @@ python -m dfjax.run --config experiments/audio_self_vocoded.py:folder_audio+real
 python -m dfjax.compare --configs experiments/audio_self_vocoded.py:folder_audio --seeds 3 \
     --workdir runs/vocoded --source RECORDINGS
 
-As audio_focal.py, but some fakes of a batch are real clips of the training split, vocoded anew each time they are
+As audio_texture.py, but some fakes of a batch are real clips of the training split, vocoded anew each time they are
 drawn: none of them (stored), every second one (half, the default arm), or all (reals_alone, where stored fakes choose
 the threshold and the step and are never trained on). The argument is DATASET, ARM or DATASET+ARM; `dfjax.compare`
 runs all ARMS.

@@ -6,7 +6,7 @@ r"""What is each remedy for imbalance worth, once the threshold is tuned and see
     python -m dfjax.run --config experiments/imbalance_study.py:folder_audio+focal --source RECORDINGS
 
 The argument is DATASET, ARM or DATASET+ARM; without an arm, `dfjax.compare` runs all of ARMS. Every arm has the same
-network, data, steps and optimiser, those of audio_baseline.py. The two heads are fitted on the embeddings that the
+network, data, steps and optimiser, those of audio_texture.py. The two heads are fitted on the embeddings that the
 plain arm has learnt (decoupled training); `dfjax.compare` makes them, or `dfjax.rebalance` from any finished run. A
 study of 3 seeds trains 24 networks and may be stopped and continued.
 """

@@ -15,9 +15,9 @@ from dfjax.training import train
 
 def config(**changes):
     """A small experiment; `changes` are dotted names of settings and their values."""
-    from experiments import audio_focal
+    from experiments import audio_texture
 
-    config = audio_focal.get_config("made")
+    config = audio_texture.get_config("made")
     config.update({"data": {"seconds": 0.5}, "train": {"batch": 8, "steps": 12, "eval_every": 4, "log_every": 2}})
     config.model.kwargs.embedding = 8
     config.optim.warmup_steps = 2

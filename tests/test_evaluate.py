@@ -81,9 +81,9 @@ def finished(tmp_path_factory):
     """(workdir, data_dir, name/config of a second prepared folder)."""
     root = tmp_path_factory.mktemp("evaluate")
     sys.path.insert(0, str(ROOT))
-    from experiments import audio_focal
+    from experiments import audio_texture
 
-    config = audio_focal.get_config("folder_audio")
+    config = audio_texture.get_config("folder_audio")
     training = {"batch": 8, "steps": 4, "eval_every": 4, "log_every": 2}
     config.update({"data": {"seconds": 0.5}, "train": training})
     config.model.update({"kwargs": {"embedding": 16}})

@@ -123,10 +123,23 @@ def test_an_unknown_head_is_refused_before_anything_is_written(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_the_plain_arm_is_the_baseline_experiment():
+def test_the_arms_have_network_data_and_steps_of_the_experiment_that_the_study_names():
     sys.path.insert(0, str(ROOT))
-    from experiments import audio_baseline, imbalance_study
+    from experiments import audio_texture, imbalance_study
 
-    plain, baseline = imbalance_study.get_config().to_dict(), audio_baseline.get_config().to_dict()
-    assert plain["balance"].pop("head") == ""
-    assert plain == baseline
+    plain, texture = imbalance_study.get_config().to_dict(), audio_texture.get_config().to_dict()
+    for config in (plain, texture):
+        del config["balance"], config["loss"]
+    assert plain == texture
+
+
+def test_the_baseline_differs_from_the_focal_experiment_in_loss_and_sampling_alone():
+    sys.path.insert(0, str(ROOT))
+    from experiments import audio_baseline, audio_focal
+
+    plain, focal = audio_baseline.get_config().to_dict(), audio_focal.get_config().to_dict()
+    assert plain.pop("loss") == {"name": "binary_cross_entropy", "kwargs": {}}
+    assert plain.pop("balance") == {"sampling": "natural", "allow_stacking": False}
+    assert focal.pop("loss") == {"name": "focal", "kwargs": {"gamma": 2.0}}
+    assert focal.pop("balance") == {"sampling": "balanced", "allow_stacking": False}
+    assert plain == focal

@@ -35,9 +35,9 @@ ARTEFACTS = [
 
 def experiment(steps=12, **changes):
     sys.path.insert(0, str(ROOT))
-    from experiments import audio_focal
+    from experiments import audio_texture
 
-    config = audio_focal.get_config("folder_audio")
+    config = audio_texture.get_config("folder_audio")
     config.update({"data": {"seconds": 0.5}, "train": {"batch": 8, "steps": steps, "eval_every": 4, "log_every": 2}})
     config.model.update({"kwargs": {"embedding": 8}})
     config.optim.warmup_steps = 2

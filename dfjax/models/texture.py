@@ -1,4 +1,4 @@
-"""The default audio detector: the texture of a spectrogram, one small layer of several members, a logit.
+"""The texture of a spectrogram, one small layer of several members, a logit.
 
 Per frequency bin, six statistics over time of how power and phase move (dfjax/features/texture.py), at a
 window of 128 ms, which sees single harmonics. One layer maps them to the embedding. The statistics have no

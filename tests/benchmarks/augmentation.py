@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.augmentation [batch]
 
-Clips of 2 s, one virtual CPU device, medians of 5 after compiling. Beside them the training step of the default detector, which they
+Clips of 2 s, one virtual CPU device, medians of 5 after compiling. Beside them the training step of `texture`, which they
 should not outweigh. Codecs run on the host, on 3 s.
 """
 
@@ -44,7 +44,7 @@ def row(name: str, seconds: float, clips: int) -> None:
 
 
 def training_step(x: jax.Array):
-    """One update of the default detector on the batch, as a call."""
+    """One update of `texture` on the batch, as a call."""
     tx, _ = optim.build(total_steps=10, learning_rate=1e-3)
     graphdef, state = train_step.create(lambda rngs: build("texture", rngs=rngs), tx, jax.random.key(0), ema=True)
     loss = losses.build("focal", gamma=2.0)

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.startup [runs]
 
-Runs experiments/audio_focal.py on prepared synthetic clips for one step. Goal: under 10 s on two idle cores.
+Runs experiments/audio_texture.py on prepared synthetic clips for one step. Goal: under 10 s on two idle cores.
 Prints wall and CPU seconds of each run and the modules that took longest to import.
 """
 
@@ -24,9 +24,9 @@ from dfjax.inference import validation
 from dfjax.runtime import process
 from dfjax.training import train
 from etils import epath
-from experiments import audio_focal
+from experiments import audio_texture
 process.use_all_cores()
-config = audio_focal.get_config("made")
+config = audio_texture.get_config("made")
 config.data.dataset = "demo_speech"; run.check(config)
 config.train.update({"steps": 1, "eval_every": 10**6}); config.optim.warmup_steps = 0
 class Done(Exception): pass

@@ -9,11 +9,11 @@ WeightedRandomSampler, focal loss, Adam, a convolutional network of about 98 tho
   torch, cached features    the same, log-mel of all clips computed beforehand (no random cuts any more)
   torch, cached, compiled   the same under torch.compile and channels_last, where a C++ compiler is at hand
   dfjax, same network       waveforms resident, drawn, cut, transformed and trained on in one compiled step
-  dfjax, default network    the same with the detector of experiments/audio_focal.py
+  dfjax, texture            the same with the detector of experiments/audio_texture.py
 
-Goals on two idle cores: the recipe beaten 1.5 times by 'dfjax, same network'; the default
-network's epochs not slower than the cached rows. Prints seconds per epoch after a first one that is not
-counted, and the ratio to the recipe.
+Goals on two idle cores: the recipe beaten 1.5 times by 'dfjax, same network'; the epochs
+of `texture` not slower than the cached rows. Prints seconds per epoch after a first one that is not counted,
+and the ratio to the recipe.
 """
 
 import os
@@ -203,7 +203,7 @@ def main() -> None:
         rows = torch_rows(folder, labels)
         clips = np.stack([soundfile.read(folder / f"{i}.wav", dtype="int16")[0] for i in range(count)])
     rows["dfjax, same network"] = our_epochs(lambda rngs: SameNetwork(rngs=rngs), clips, labels)
-    rows["dfjax, default network"] = our_epochs(lambda rngs: models.build("texture", rngs=rngs), clips, labels)
+    rows["dfjax, texture"] = our_epochs(lambda rngs: models.build("texture", rngs=rngs), clips, labels)
     print(f"{count} clips of {SECONDS:g} s, batch {BATCH}, {os.cpu_count()} cores, {jax.devices()[0].device_kind}")
     for row, seconds in rows.items():
         ratio = rows["torch, librosa per clip"] / seconds

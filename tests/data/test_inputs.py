@@ -7,7 +7,7 @@ import pytest
 
 from dfjax.data import audio, augment_image, inputs, sampling
 from dfjax.records import FAKE, REAL, InputError
-from experiments import audio_focal, audio_robust, audio_self_vocoded, image_focal
+from experiments import audio_robust, audio_self_vocoded, audio_texture, image_focal
 
 KEY = jax.random.key(3)
 
@@ -34,7 +34,7 @@ def pictures(labels, size=32):
 
 
 def test_off_the_input_is_cut_and_augmentation_alone():
-    config, examples = experiment(audio_focal, 0.0), clips([0, 1, 0, 1])
+    config, examples = experiment(audio_texture, 0.0), clips([0, 1, 0, 1])
     x, labels = jax.jit(inputs.make(config, "audio"))(KEY, examples)
     key_cut, key_augment = jax.random.split(KEY)
     expected = audio.random_cut(key_cut, examples["audio"], examples["length"], 3200)
@@ -61,7 +61,7 @@ def test_real_examples_become_fakes_in_any_order_of_the_feed_and_the_others_stay
 
 
 @pytest.mark.parametrize(
-    ("module", "modality", "raw"), [(audio_focal, "audio", clips), (image_focal, "image", pictures)]
+    ("module", "modality", "raw"), [(audio_texture, "audio", clips), (image_focal, "image", pictures)]
 )
 def test_made_fakes_differ_from_their_source_and_are_labelled_so(module, modality, raw):
     examples = raw([0, 0, 0, 0, 0, 0, 1, 1])
@@ -82,7 +82,7 @@ def test_made_fakes_differ_from_their_source_and_are_labelled_so(module, modalit
 
 @pytest.mark.parametrize(("share", "fake_rate"), [(0.0, 0.5), (0.25, 0.5), (0.5, 0.5), (0.125, 0.25)])
 def test_the_classes_come_at_the_rates_of_the_plan(share, fake_rate):
-    config = experiment(audio_focal, share, batch=32)
+    config = experiment(audio_texture, share, batch=32)
     stored = np.array([REAL] * 50 + [FAKE] * 5)
     draw = jax.jit(sampling.draw, static_argnums=2)
     strata = sampling.strata(stored, inputs.strata_rates(config, (1 - fake_rate, fake_rate)))
@@ -94,9 +94,9 @@ def test_the_classes_come_at_the_rates_of_the_plan(share, fake_rate):
 
 def test_a_share_without_room_in_the_batch_is_refused():
     with pytest.raises(InputError, match="more than the share of fakes"):
-        inputs.strata_rates(experiment(audio_focal, 0.25), (0.9, 0.1))
+        inputs.strata_rates(experiment(audio_texture, 0.25), (0.9, 0.1))
     with pytest.raises(InputError, match="expected 0 or a share"):
-        inputs.made(experiment(audio_focal, 0.01))
+        inputs.made(experiment(audio_texture, 0.01))
 
 
 def test_a_window_larger_than_the_pictures_is_refused():
@@ -106,7 +106,7 @@ def test_a_window_larger_than_the_pictures_is_refused():
 
 
 def test_the_robust_experiment_turns_on_all_there_is_and_differs_in_that_alone():
-    ours, theirs = audio_robust.get_config().to_dict(), audio_focal.get_config().to_dict()
+    ours, theirs = audio_robust.get_config().to_dict(), audio_texture.get_config().to_dict()
     names = inputs._keywords(audio.take) | inputs._keywords(audio.augment)
     assert set(ours.pop("augment")) == names | {"codec_rate", "self_fakes"}
     theirs.pop("augment")
@@ -119,6 +119,6 @@ def test_the_robust_experiment_turns_on_all_there_is_and_differs_in_that_alone()
 
 
 def test_the_experiment_with_made_fakes_differs_in_them_alone():
-    ours, theirs = audio_self_vocoded.get_config().to_dict(), audio_focal.get_config().to_dict()
+    ours, theirs = audio_self_vocoded.get_config().to_dict(), audio_texture.get_config().to_dict()
     assert ours["augment"].pop("self_fakes") == 0.25 and theirs["augment"].pop("self_fakes") == 0.0
     assert ours == theirs

@@ -25,9 +25,9 @@ COUNTS = {"train": (60, 12), "validation": (40, 8), "test": (30, 6)}
 @pytest.fixture(scope="module")
 def experiment():
     sys.path.insert(0, str(ROOT))
-    from experiments import audio_focal
+    from experiments import audio_texture
 
-    config = audio_focal.get_config("folder_audio")
+    config = audio_texture.get_config("folder_audio")
     config.train.batch = 8
     config.model.update({"kwargs": {"embedding": 8}})
     return config

@@ -32,7 +32,7 @@ LEAVES = {
 }
 WRONG = [0, -1, 0.0, -0.5, math.nan, math.inf, -math.inf, 1e30, 10**12, 10**400]
 WRONG += [None, True, "seven", "", [], {}, [7], ...]
-FOCAL = str(ROOT / "experiments" / "audio_focal.py")
+TEXTURE = str(ROOT / "experiments" / "audio_texture.py")
 
 
 def changed(config, name, value):
@@ -192,7 +192,7 @@ EXAMPLES = {  # as tried by a new user -> what is said
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_a_wrong_option_is_one_line_and_exit_code_2(example, capsys):
     with pytest.raises(SystemExit) as left:
-        cli.main(lambda: run.parse(["run", "--config", FOCAL, f"--config.{example}"], run))
+        cli.main(lambda: run.parse(["run", "--config", TEXTURE, f"--config.{example}"], run))
     said = capsys.readouterr().err
     assert left.value.code == 2 and said.count("\n") == 1
     assert said.startswith(f"error: {EXAMPLES[example]}"), said
@@ -234,7 +234,7 @@ def test_a_wrong_option_leaves_nothing_behind(command, name, value, tmp_path):
     ],
 )
 def test_what_does_not_go_together_is_refused_before_anything_is_written(changes, message):
-    config = EXPERIMENTS["audio_focal-audio_focal"]
+    config = EXPERIMENTS["audio_texture-audio_texture"]
     for name, value in changes.items():
         config = changed(config, name, value)
     with pytest.raises(InputError, match=message):
@@ -249,7 +249,7 @@ def test_a_window_is_no_larger_than_the_pictures():
 
 def test_an_option_without_a_default_is_missed():
     for name in ("train.batch", "model.kwargs", "data.seconds"):
-        config = json.loads(EXPERIMENTS["audio_focal-audio_focal"].to_json())
+        config = json.loads(EXPERIMENTS["audio_texture-audio_texture"].to_json())
         group, last = name.split(".")
         del config[group][last]
         assert refusal(config).startswith(f"config.{name} is missing: expected")
@@ -259,7 +259,7 @@ def test_an_option_without_a_default_is_missed():
 # The command line
 
 
-def overridden(*words, config=FOCAL):
+def overridden(*words, config=TEXTURE):
     return run.parse(["run", "--config", config, *words], run)[0]
 
 

@@ -12,7 +12,7 @@ from dfjax.models import functional
 from dfjax.records import InputError
 from dfjax.runtime import checkpoint
 from dfjax.training import pretrained, train, train_step
-from experiments import audio_focal, faceforensics_xception
+from experiments import audio_texture, faceforensics_xception
 from tests import prepared
 
 SMALL = {"bins": 40, "dims": (4, 8), "embedding": 16}
@@ -58,7 +58,7 @@ def test_missing_weights_are_an_error_before_anything_is_prepared(tmp_path):
     config.model.weights = str(tmp_path / "xception.safetensors")
     with pytest.raises(InputError, match="no such file: .* download the weights from https://"):
         run.check(config)
-    config = audio_focal.get_config()
+    config = audio_texture.get_config()
     config.model.weights = str(tmp_path)
     with pytest.raises(InputError, match="Unknown published model 'texture'"):
         run.check(config)
@@ -67,7 +67,7 @@ def test_missing_weights_are_an_error_before_anything_is_prepared(tmp_path):
 @pytest.mark.slow
 def test_a_run_starts_from_them_and_continues_from_its_own(released, tmp_path):
     directory = prepared.make(tmp_path, counts={split: (4, 4) for split in ("train", "validation")})
-    config = audio_focal.get_config("made")
+    config = audio_texture.get_config("made")
     config.model = {"name": "resnet_small", "kwargs": SMALL, "weights": "x"}
     config.data.seconds = 0.5
     config.optim.update({"learning_rate": 0.0, "warmup_steps": 0, "ema": 0.0})
