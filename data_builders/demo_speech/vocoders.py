@@ -3,10 +3,12 @@
 import numpy as np
 import scipy.fft
 
-from data_builders.demo_speech.frames import FFT, FRAMES, FREQUENCY, SAMPLES, STFT_WINDOW, istft, per_sample, stft
+from data_builders.demo_speech.frames import FFT, FRAMES, FREQUENCY, HOP, SAMPLES, STFT_WINDOW, istft, per_sample, stft
 from dfjax.records import SAMPLE_RATE
 
-GRIFFIN_LIM_ITERATIONS, MEL_BANDS, LPC_ORDER = 2, 32, 8  # coarser copies are easier to tell
+# Coarser copies are easier to tell.
+GRIFFIN_LIM_ITERATIONS, MEL_BANDS, LPC_ORDER = 2, 32, 8
+PITCH_FRAMES, PITCH_STEPS = 3, 20  # of the predictor's pitch: frames that one value stands for, steps an octave
 
 
 def griffin_lim(spectrum, f0, voiced, rng):
@@ -35,8 +37,8 @@ def phase_random(spectrum, f0, voiced, rng):
 
 
 def lpc(spectrum, f0, voiced, rng):
-    """A linear predictor excited by even pulses or by noise (Atal and Hanauer, 1971)."""
-    phase = np.cumsum(per_sample(f0[None])[0] / SAMPLE_RATE, dtype=np.float64)
+    """A linear predictor excited by even pulses or by noise (Atal and Hanauer, 1971), its pitch in steps."""
+    phase = np.cumsum(np.repeat(coarse(f0)[:-1], HOP) / SAMPLE_RATE, dtype=np.float64)
     pulses = np.diff(np.floor(phase), prepend=0) * np.sqrt(SAMPLE_RATE / f0.mean())
     noise = rng.standard_normal(SAMPLES)
     excitation = np.where(per_sample(voiced[None])[0] > 0.1, pulses, noise).astype(np.float32)
@@ -45,6 +47,12 @@ def lpc(spectrum, f0, voiced, rng):
     return copy * np.sqrt(
         power.sum(1, keepdims=True) / np.maximum(np.square(np.abs(copy)).sum(1, keepdims=True), 1e-12)
     )
+
+
+def coarse(f0):
+    """Pitch as a coder of 2.4 kbit/s sends it: a value for some frames, rounded to a step."""
+    held = np.repeat(f0[::PITCH_FRAMES], PITCH_FRAMES)[: len(f0)]
+    return 2 ** (np.rint(np.log2(held) * PITCH_STEPS) / PITCH_STEPS)
 
 
 def lpc_filter(power, order: int):
@@ -60,13 +68,13 @@ def lpc_filter(power, order: int):
     return (1 / scipy.fft.rfft(a, FFT)).astype(np.complex64)
 
 
-def sinusoidal(spectrum, f0, voiced, rng, partials: int = 40):
+def sinusoidal(spectrum, f0, voiced, rng, partials: int = 100):
     """Harmonics of the pitch with the measured amplitudes and no noise (McAulay and Quatieri, 1986)."""
     phase = 2 * np.pi * np.cumsum(per_sample(f0[None])[0] / SAMPLE_RATE, dtype=np.float64)
     magnitude = np.abs(spectrum) * (2 / STFT_WINDOW.sum())
     frames = np.arange(FRAMES)
     total = np.zeros(SAMPLES, np.float32)
-    for k in range(1, partials + 1):
+    for k in range(1, min(partials, int(SAMPLE_RATE / 2 / f0.min())) + 1):
         bins = np.rint(k * f0 * FFT / SAMPLE_RATE).astype(np.int64)
         amplitude = np.where(bins <= FFT // 2, magnitude[frames, np.minimum(bins, FFT // 2)], 0)
         total += per_sample(amplitude[None].astype(np.float32))[0] * np.cos(k * phase + rng.uniform(0, 2 * np.pi))
