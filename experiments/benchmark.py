@@ -5,7 +5,7 @@ python -m dfjax.run --config experiments/benchmark.py:audio+wavefake+balanced_sa
 
 The argument is MODALITY+DATASET[,DATASET...]+STRATEGY: audio, image (pictures as they are), video (face crops) or av;
 a dataset is NAME or NAME/CONFIG, and several are trained on together. All datasets of a modality get the same small
-network, steps and optimiser, those of audio_baseline.py, image_focal.py and fakeavceleb_av.py:folder_av, so that their
+network, steps and optimiser, those of audio_texture.py, image_focal.py and fakeavceleb_av.py:folder_av, so that their
 figures stand beside each other and a CPU is enough; the experiments of single datasets are the better detectors.
 """
 
