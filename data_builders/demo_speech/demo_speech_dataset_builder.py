@@ -30,7 +30,7 @@ class Builder(synthetic.SyntheticBuilder):
     VERSION = tfds.core.Version("2.0.0")
     RELEASE_NOTES = {
         "1.0.0": "First release.",
-        "2.0.0": "Steadier voices; fakes mixed in evenly, as strongly as their vocoder needs; other numbers of speakers.",
+        "2.0.0": "Steadier voices, fakes mixed in as strongly as their vocoder needs, other numbers of speakers.",
     }
     MODALITY = "audio"
 
