@@ -57,7 +57,7 @@ def experiment():
     config.data.seconds = 1.0
     config.model.kwargs.landmarks = 24
     config.train.update({"steps": 4, "eval_every": 4})
-    config.augment.codec_rate = 0.0
+    config.augment.update({"codec_rate": 0.0, "self_fakes": 0.0})  # each training would compile the vocoders
     return config
 
 
