@@ -5,11 +5,13 @@ import json
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 import soundfile
 
 from dfjax import crossval
+from dfjax.data import vocode
 from dfjax.decide import score_file
 from dfjax.decide.decision import read_decision
 from dfjax.inference import ship, trained
@@ -57,7 +59,7 @@ def experiment():
     config.data.seconds = 1.0
     config.model.kwargs.landmarks = 24
     config.train.update({"steps": 4, "eval_every": 4})
-    config.augment.update({"codec_rate": 0.0, "self_fakes": 0.0})  # each training would compile the vocoders
+    config.augment.codec_rate = 0.0
     return config
 
 
@@ -65,7 +67,17 @@ def experiment():
 def done(media, data_dir, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "sources"
     words = {"name": "small", "data_dir": data_dir, "source": media, "progress": False}
-    return workdir, crossval.crossval(experiment(), workdir, seeds=2, **words), words
+    traced = []
+
+    def resynthesise(key, x):  # what compiles at once
+        traced.append(x.shape)
+        return 0.5 * x + 0.02 * jax.random.normal(key, x.shape)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vocode, "resynthesise", resynthesise)
+        result = crossval.crossval(experiment(), workdir, seeds=2, **words)
+    assert set(traced) == {(1, 16_000)}  # each training makes fakes, of one clip at a time
+    return workdir, result, words
 
 
 def test_each_source_is_judged_by_a_training_without_it(done):
