@@ -10,13 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jaxtyping import PyTree
 
 from dfjax.data import precomputed, resident, sampling, sources, streaming
 from dfjax.data.sources import Split
-from dfjax.records import FAKE, REAL, InputError
+from dfjax.records import InputError
 from dfjax.runtime import devices, process
 
 RESIDENT_SHARE = 0.4  # of a device's free memory that a split may take; the rest is for the step
@@ -30,7 +28,8 @@ class Feed:
 
     kind: str  # 'resident', 'streaming' or 'precomputed'
     take: Callable[[int], PyTree]  # step -> data on the devices, for the compiled step
-    # (key, data) -> {'audio', 'length'}, {'image'}, {'image', 'audio'} or {'statistics'}, and 'label'; (batch, ...)
+    # (key, data) -> {'audio', 'length'}, {'image'} or {'image', 'audio'}, and 'label'; (batch, ...). Of the precomputed
+    # feed there is no batch: `precomputed.rows`, all of them
     examples: Callable[[jax.Array, PyTree], dict]
 
 
@@ -117,42 +116,11 @@ def make(
 
     if copies:
         assert front is not None, "copies need a front end"
-        make_x, statistics_of = front
         arrays = resident.load(split, model.modality, size=size) | {"label": sources.labels(split, model.modality)}
+        rates = sampling.row_rates(strata, len(split))
         words = {"copies": copies, "seed": seed, "mesh": mesh, "codec_rate": codec_rate, "memory": memory}
-        stored = precomputed.statistics(arrays, split.id, make_x, statistics_of, **words)
-        parts = [(stored, arrays["label"], sampling.row_rates(strata, len(split)))]
-        turned, twins = 0.0, np.zeros(len(split), np.int32)
-        if fakes is not None:
-            # the strata draw as many real clips more: a share of these draws takes the fake made of the clip instead
-            share, make_fake = fakes
-            real = np.flatnonzero(arrays["label"] == REAL)
-            rates = parts[0][2]
-            turned = share / rates[real].sum()
-            of_real = {name: array[real] for name, array in arrays.items()}
-            made = precomputed.statistics(of_real, split.id[real], make_fake, statistics_of, made=True, **words)
-            parts.append((made, np.full(len(real), FAKE, arrays["label"].dtype), rates[real] * turned))
-            rates[real] *= 1 - turned
-            twins[real] = len(split) + np.arange(len(real))
-        whole = {
-            "statistics": np.concatenate([part[0] for part in parts], axis=1),
-            "label": np.concatenate([part[1] for part in parts]),
-            "weight": np.concatenate([part[2] for part in parts]).astype(np.float32),
-            "twins": twins,
-            "strata": strata,
-        }
-        data = devices.put(whole, devices.replicated(mesh))
-
-        def drawn(key: jax.Array, data: PyTree) -> dict:
-            key_rows, key_copies = jax.random.split(key)
-            rows = jax.lax.with_sharding_constraint(sampling.draw(key_rows, data["strata"], batch), spread)
-            if turned:
-                turn = jax.random.bernoulli(jax.random.fold_in(key, 2), turned, (batch,)) & (data["twins"][rows] > 0)
-                rows = jnp.where(turn, data["twins"][rows], rows)
-            of = jax.random.randint(key_copies, (batch,), 0, copies)
-            return {"statistics": data["statistics"][of, rows], "label": data["label"][rows]}
-
-        return Feed("precomputed", lambda step: data, drawn)
+        data = devices.put(precomputed.rows(arrays, split.id, rates, front, fakes, **words), devices.replicated(mesh))
+        return Feed(kind="precomputed", take=lambda step: data, examples=lambda key, data: data)
 
     if kind == "resident":
         arrays = resident.load(split, model.modality, size=size)

@@ -1,7 +1,8 @@
 """The precomputed feed: what a front end without parameters makes of the training split, kept on the device.
 
-Of each clip the front end sees some random cuts, augmented as in the step, once and for all; the step draws rows and
-copies of them and trains on these. It suits detectors whose front end costs far more than their head. What is made of
+Of each clip the front end sees some random cuts, augmented as in the step, once and for all; a step trains on all of
+them, each weighed by the rate at which it would be drawn. It suits detectors whose front end costs far more than their
+head. What is made of
 a clip depends on its id, the copy and the seed alone, so that runs on parts of the same data can share it.
 """
 
@@ -14,6 +15,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float, PyTree, Shaped
 
 from dfjax.media import codecs
+from dfjax.records import FAKE, REAL
 from dfjax.runtime import devices
 
 ROWS = 32  # examples that a device takes at once
@@ -76,6 +78,41 @@ def statistics(
             found = np.asarray(devices.fetch(compute(np.int32(copy), numbers_of, block)))
             known.update(zip(ids[wanted].tolist(), found[: len(wanted)], strict=True))
     return np.stack([[memory[seed, copy, made][name] for name in ids.tolist()] for copy in range(copies)])
+
+
+def rows(
+    arrays: dict[str, np.ndarray],
+    ids: Shaped[np.ndarray, " rows"],
+    rates: Float[np.ndarray, " rows"],
+    front: tuple[Callable, Callable],
+    fakes: tuple[float, Callable] | None = None,
+    **words,
+) -> dict[str, np.ndarray]:
+    """All that a step sees: the stored clips, and behind them a fake made of each real one, if there are to be any.
+
+    Args:
+      arrays: the split as `resident.load` returns it, with 'label'; leading axis rows.
+      ids: of the records.
+      rates: how often each row is drawn, the real ones as much more often as fakes are made; they sum to 1.
+      front: `make_x` and `front` of `statistics`.
+      fakes: share of what is drawn that is made of real clips, and the `make_x` that makes them.
+      words: the rest that `statistics` takes.
+
+    Returns:
+      statistics (copies, clips, features), label (clips,) and weight (clips,), which sums to 1.
+    """
+    make_x, front_end = front
+    found, labels = statistics(arrays, ids, make_x, front_end, **words), arrays["label"]
+    if fakes is not None:
+        share, make_fake = fakes
+        real = np.flatnonzero(labels == REAL)
+        turned = share / rates[real].sum()
+        of_real = {name: array[real] for name, array in arrays.items()}
+        made = statistics(of_real, ids[real], make_fake, front_end, made=True, **words)
+        found = np.concatenate([found, made], axis=1)
+        labels = np.append(labels, np.full(len(real), FAKE, labels.dtype))
+        rates = np.append(np.where(arrays["label"] == REAL, (1 - turned) * rates, rates), turned * rates[real])
+    return {"statistics": found, "label": labels, "weight": rates.astype(np.float32)}
 
 
 def _number(name: str) -> int:

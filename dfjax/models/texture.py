@@ -46,14 +46,14 @@ class Texture(nnx.Module):
         """The texture of each clip, flattened."""
         return turns.few_at_a_time(_texture, x, each=spectrum.CLIPS)
 
-    def embed(self, x: Float[Array, "batch time"] | dict, *, rngs=None) -> Float[Array, "rows dim"]:
+    def embed(self, x: Float[Array, "batch time"], *, rngs=None) -> Float[Array, "rows dim"]:
         """The embedding that the head sees; in training a row for each member, the parts of the others zero.
 
         Args:
-          x: waveforms; or {'statistics': (batch, statistics)}, which `statistics` made of them before.
+          x: waveforms.
           rngs: of dropout.
         """
-        statistics = x["statistics"] if isinstance(x, dict) else self.statistics(x)
+        statistics = self.statistics(x)
         h = self.norm(statistics)
         if self.dropout.deterministic:
             return jax.nn.gelu(self.embedding(h).astype(jnp.float32)) / self.members
@@ -65,7 +65,7 @@ class Texture(nnx.Module):
         alone = jnp.eye(self.members)[None, :, :, None] * jax.nn.gelu(h)[:, :, None]
         return alone.reshape(len(statistics) * self.members, -1)
 
-    def __call__(self, x: Float[Array, "batch time"] | dict, *, rngs=None) -> Float[Array, " rows"]:
+    def __call__(self, x: Float[Array, "batch time"], *, rngs=None) -> Float[Array, " rows"]:
         return self.head(self.embed(x, rngs=rngs))
 
 

@@ -85,7 +85,6 @@ OPTIONS = (
     ),
     Option("data.leave_out.value", Text("a name"), "the domain, method or dataset left out", None),
     Option("data.feed", Choice(("auto", "resident", "streaming")), "whole split on the device, or batches read ahead"),
-    Option("data.copies", Whole(0, 1000), "cuts of a clip whose statistics are kept; 0 keeps none", 0, ("texture",)),
     Option("data.copies", Whole(1, 1000), "cuts of a clip whose statistics are kept", ..., ("band_kernel",)),
     Option(
         "data.seconds",

@@ -127,8 +127,6 @@ def train(
         def batch_of(data, key):
             key_draw, key_input, key_model = jax.random.split(key, 3)
             examples = feed.examples(key_draw, data)
-            if feed.kind == "precomputed":
-                return {"statistics": examples["statistics"]}, examples["label"], key_model
             return *make_input(key_input, examples), key_model
 
         def one_step(state, data, key):
