@@ -116,3 +116,10 @@ def test_the_readme_gives_two_set_up_commands_and_ci_runs_the_second():
     text = (ROOT / "README.md").read_text()
     assert text.count("python3 -m venv") == 2
     assert "<!-- tests -->" in text and "<!-- tests -->" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_what_judging_needs_is_part_of_what_the_package_needs_in_the_same_versions():
+    whole = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    lines = (ROOT / "dfjax" / "inference" / "requirements.txt").read_text().splitlines()
+    part = [line for line in lines if not line.startswith("#")]
+    assert part and set(part) < set(whole)
