@@ -29,9 +29,12 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="slow; run with --slow"))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def quick_to_compile(request):
-    """In COMPILED_PLAINLY the compiler's optimisations would cost more than they save; other processes have them."""
+    """In COMPILED_PLAINLY the compiler's optimisations would cost more than they save; other processes have them.
+
+    For a whole module, so that what its fixtures compute is compiled as in its tests: they compare bits.
+    """
     plainly = request.path.relative_to(ROOT / "tests").parts[0] in COMPILED_PLAINLY
     jax.config.update("jax_disable_most_optimizations", plainly)
     yield

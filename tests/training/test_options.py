@@ -227,7 +227,7 @@ def test_a_wrong_option_leaves_nothing_behind(command, name, value, tmp_path):
         ),
         ({"augment.self_fakes": 0.001}, "config.augment.self_fakes=0.001 of batches of 64"),
         ({"augment.codec_rate": 0.5, "data.feed": "resident"}, "use config.data.feed='streaming'"),
-        ({"data.copies": 2, "data.feed": "streaming"}, "use config.data.feed='auto'"),
+        ({"data.copies": 2}, "config.data.copies is an option of band_kernel; this experiment has texture"),
         ({"data.leave_out": {"by": "method"}}, "config.data.leave_out: expected both"),
         ({"loss.uniformity": 0.5}, "set config.model.kwargs.members=1"),
         ({"model.kwargs.members": 7}, "embedding=64; expected a multiple of members=7"),
@@ -238,6 +238,12 @@ def test_what_does_not_go_together_is_refused_before_anything_is_written(changes
     for name, value in changes.items():
         config = changed(config, name, value)
     with pytest.raises(InputError, match=message):
+        run.check(config)
+
+
+def test_kept_statistics_are_not_streamed():
+    config = changed(EXPERIMENTS["audio_focal-audio_focal"], "data.feed", "streaming")
+    with pytest.raises(InputError, match="config.data.copies=1 keeps the split on the device; use config.data.feed='auto'"):
         run.check(config)
 
 
