@@ -9,6 +9,7 @@ import pytest
 
 import dfjax
 from dfjax import __main__ as main
+from dfjax.records import InputError
 from dfjax.runtime import cli
 
 
@@ -60,6 +61,7 @@ def test_experiments_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
     for text in ("experiments/audio_focal.py:folder_audio", "audio_focal:folder_audio"):
         path, _, argument = cli.experiment_file(text).partition(":")
         assert path.endswith("experiments/audio_focal.py") and argument == "folder_audio"
-    assert cli.experiment_file("nowhere.py") == "nowhere.py"
+    with pytest.raises(InputError, match="no experiment nowhere.py; give a file, or one of .*audio_focal, "):
+        cli.experiment_file("nowhere.py")
     (tmp_path / "audio_focal.py").write_text("")
     assert cli.experiment_file("audio_focal.py") == "audio_focal.py"  # one's own comes first

@@ -104,7 +104,7 @@ def test_arms_of_a_study_are_expanded_unless_one_is_named():
 @pytest.mark.parametrize(
     ("specs", "message"),
     [
-        (["no_such_file.py"], "no_such_file.py is no experiment file"),
+        (["no_such_file.py"], "there is no experiment no_such_file.py"),
         ([__file__], "is no experiment file .*no get_config"),
         ([f"{STUDY}:folder_audio+foca"], "Unknown arm 'foca'; expected one of"),
         ([f"{STUDY}:focal", f"{STUDY}:folder_audio+focal"], "names 'imbalance_study-focal' twice"),

@@ -41,13 +41,17 @@ def experiment_file(text: str) -> str:
     """FILE.py[:ARGUMENT] as it is where the file exists; else the committed experiment of that name, if there is one.
 
     So `experiments/audio_focal.py`, or `audio_focal`, is found wherever dfjax is used from.
+
+    Raises:
+      InputError: there is neither.
     """
     path, separator, argument = text.partition(":")
     if pathlib.Path(path).exists():
         return text
     spec = importlib.util.find_spec("experiments")
-    for folder in (spec and spec.submodule_search_locations) or ():
-        found = pathlib.Path(folder, pathlib.PurePath(path).name).with_suffix(".py")
-        if found.exists():
-            return f"{found}{separator}{argument}"
-    return text
+    folders = [pathlib.Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
+    known = {file.stem: file for folder in folders for file in sorted(folder.glob("[!_]*.py"))}
+    found = known.get(pathlib.PurePath(path).stem)
+    if found is None:
+        raise InputError(f"there is no experiment {path}; give a file, or one of {', '.join(known)}")
+    return f"{found}{separator}{argument}"
