@@ -23,13 +23,13 @@ import jax
 import jax.numpy as jnp
 import librosa
 import numpy as np
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Complex, Float, Int
 
 from dfjax.features import spectrum
 from dfjax.records import SAMPLE_RATE
 
-SIZES = (512, 1024)  # points of the transform, one per step; hop is a quarter
-ITERATIONS = 6  # of fast Griffin-Lim; a clip takes part in a random number of them
+SIZES = (512, 1024)  # points of the transform; hop is a quarter
+ITERATIONS = 6  # of fast Griffin-Lim at most; their number is drawn
 MOMENTUM = 0.99  # Perraudin et al. 2013
 MELS = (32, 48, 80)  # bins of the filter banks that clips are inverted from
 BANDS = 20  # in which a codec would quantise, equally wide on the mel scale
@@ -42,6 +42,8 @@ PREDICTED = 0.25  # share of clips that are pulses or noise through a prediction
 MIXED = 0.3  # share of clips that are pulses and noise through an envelope, and nothing else
 LIFTERS = (36, 60, 100)  # samples of the cepstrum that are an envelope
 NOISE_FROM = (2000.0, 8000.0)  # Hz from which on noise is louder than pulses
+
+LANES = 2  # clips computed beside each other on a CPU; each is compiled anew
 
 
 def stft(x: Float[Array, "batch time"], size: int) -> Complex[Array, "batch frames bins"]:
@@ -124,6 +126,11 @@ def _predicted(key: jax.Array, z: Array, size: int, samples: int) -> Array:
     return excitation * jnp.sqrt(power * jnp.maximum(error, 0) / (0.375 * size)) / jnp.fft.rfft(taps, n=size)
 
 
+def _which(key: jax.Array, clips: Array, kinds: int) -> Int[Array, " batch"]:
+    """A kind for each clip."""
+    return jax.random.randint(key, (len(clips),), 0, kinds)
+
+
 def _mixed(key: jax.Array, z: Array, size: int, samples: int) -> Array:
     """Pulses below and noise above a frequency of the clip, noise alone where no voice is, through the envelope."""
     key_noise, key_from, key_lifter = jax.random.split(key, 3)
@@ -139,9 +146,9 @@ def _mixed(key: jax.Array, z: Array, size: int, samples: int) -> Array:
     start = jax.random.uniform(key_from, (batch, 1, 1), minval=NOISE_FROM[0], maxval=NOISE_FROM[1])
     frequency = np.linspace(0, SAMPLE_RATE / 2, bins, dtype=np.float32)[None, None]
     noisy = jnp.where((periodic > VOICED)[..., None], 0.02 + 0.9 * jax.nn.sigmoid((frequency - start) / 400), 1.0)
-    envelopes = [jnp.exp(_envelope(jnp.abs(z), size, lifter)) for lifter in LIFTERS]
+    lifter = jnp.array(LIFTERS)[_which(key_lifter, z, len(LIFTERS))]
     excitation = (pulses * jnp.sqrt(1 - noisy) + noise * jnp.sqrt(noisy)) / np.sqrt(0.375 * size)
-    return excitation * _choose(key_lifter, envelopes)
+    return excitation * jnp.exp(_envelope(jnp.abs(z), size, lifter[:, None, None]))
 
 
 # ---------------------------------------------------------------------- magnitude: (key, magnitude, size) -> magnitude
@@ -161,7 +168,8 @@ def _through_filters(size: int, bins: int) -> np.ndarray:
 
 
 def _through_mel(key: jax.Array, magnitude: Array, size: int) -> Array:
-    return _choose(key, [magnitude @ _through_filters(size, bins) for bins in MELS])
+    filters = jnp.stack([_through_filters(size, bins) for bins in MELS])
+    return magnitude @ filters[_which(key, magnitude, len(MELS))]
 
 
 def _smooth(key: jax.Array, magnitude: Array, size: int) -> Array:
@@ -212,88 +220,118 @@ def _moved(key: jax.Array, magnitude: Array, size: int) -> Array:
 
 MAGNITUDES = (_as_it_is, _through_mel, _smooth, _quantised, _partials, _moved)
 
-# ---------------------------------------------------------------------- phase: (key, z, size) -> phase
+# ------------------------------------------------- phase: (key, z, size) -> phasors, complex numbers of magnitude 1
 
 
-def _envelope(magnitude: Array, size: int, lifter: int) -> Array:
+def _phasors(z: Array) -> Array:
+    return z * jax.lax.rsqrt(jnp.maximum(z.real**2 + z.imag**2, 1e-18))
+
+
+def _turned(phase: Array) -> Array:
+    return jax.lax.complex(jnp.cos(phase), jnp.sin(phase))
+
+
+def _envelope(magnitude: Array, size: int, lifter: int | Int[Array, "batch 1 1"]) -> Array:
     """Logarithm of the minimum-phase filter with the envelope of this magnitude, by the folded cepstrum."""
     cepstrum = jnp.fft.irfft(jnp.log(jnp.maximum(magnitude, FLOOR)).astype(jnp.complex64), n=size)
-    fold = np.zeros(size, np.float32)
-    fold[0], fold[1:lifter] = 1, 2  # liftered: the envelope alone
-    return jnp.fft.rfft(cepstrum * fold[None, None])
+    quefrency = np.arange(size)[None, None]
+    fold = np.where(quefrency > 0, 2, 1) * (quefrency < lifter)  # liftered: the envelope alone
+    return jnp.fft.rfft(cepstrum * fold)
 
 
 def _random(key: jax.Array, z: Array, size: int) -> Array:
-    return jax.random.uniform(key, z.shape, minval=-np.pi, maxval=np.pi)
+    return _turned(jax.random.uniform(key, z.shape, minval=-np.pi, maxval=np.pi))
 
 
 def _noisy(key: jax.Array, z: Array, size: int) -> Array:
     key_noise, key_level = jax.random.split(key)
     level = jax.random.uniform(key_level, (len(z), 1, 1), minval=0.3, maxval=1.5)
-    return jnp.angle(z) + level * jax.random.normal(key_noise, z.shape)
+    return _phasors(z) * _turned(level * jax.random.normal(key_noise, z.shape))
 
 
 def _offset(key: jax.Array, z: Array, size: int) -> Array:
     batch, _, bins = z.shape
-    return jnp.angle(z) + jax.random.uniform(key, (batch, 1, bins), minval=-np.pi, maxval=np.pi)
+    return _phasors(z) * _turned(jax.random.uniform(key, (batch, 1, bins), minval=-np.pi, maxval=np.pi))
 
 
 def _without_envelope(key: jax.Array, z: Array, size: int) -> Array:
-    return jnp.angle(z) - _envelope(jnp.abs(z), size, size // 8).imag
+    return _phasors(z) * _turned(-_envelope(jnp.abs(z), size, size // 8).imag)
 
 
 def _regular(key: jax.Array, z: Array, size: int) -> Array:
     """The first frame's phase, then in each bin the advance from frame to frame, averaged over five of them."""
-    turn = z[:, 1:] * z[:, :-1].conj()
-    turn /= jnp.maximum(jnp.abs(turn), 1e-9)
+    turn = _phasors(z[:, 1:] * z[:, :-1].conj())
     padded = jnp.pad(turn, ((0, 0), (2, 2), (0, 0)), mode="edge")
     mean = sum(padded[:, i : i + turn.shape[1]] for i in range(5))
-    return jnp.cumsum(jnp.concatenate([jnp.angle(z[:, :1]), jnp.angle(mean)], axis=1), axis=1)
+    return _turned(jnp.cumsum(jnp.concatenate([jnp.angle(z[:, :1]), jnp.angle(mean)], axis=1), axis=1))
 
 
 PHASES = (_random, _noisy, _offset, _without_envelope, _regular)
 
 
-def _choose(key: jax.Array, kinds: list[Array]) -> Array:
-    """One of the kinds per clip."""
-    batch = kinds[0].shape[0]
-    return jnp.stack(kinds)[jax.random.randint(key, (batch,), 0, len(kinds)), jnp.arange(batch)]
-
-
-def _any(key: jax.Array, kinds: tuple, value: Array, size: int) -> Array:
-    """Each clip of `value` through one of the kinds."""
-    made = [kind(jax.random.fold_in(key, i), value, size) for i, kind in enumerate(kinds)]
-    return _choose(jax.random.fold_in(key, len(kinds)), made)
+def _drawn(key: jax.Array, kinds: tuple, value: Array, size: int) -> Array:
+    """A clip through one of the kinds."""
+    branches = [functools.partial(kind, jax.random.fold_in(key, i), size=size) for i, kind in enumerate(kinds)]
+    return jax.lax.switch(jax.random.randint(jax.random.fold_in(key, len(kinds)), (), 0, len(kinds)), branches, value)
 
 
 # ---------------------------------------------------------------------- all of it
 
 
-def _resynthesise(key: jax.Array, x: Float[Array, "batch time"], size: int) -> Float[Array, "batch time"]:
+def _through(key: jax.Array, x: Float[Array, "1 time"], size: int) -> Float[Array, "1 time"]:
+    """One clip, by transforms of this size."""
     key_source, key_made, key_magnitude, key_phase, key_rounds = jax.random.split(key, 5)
-    batch, samples = x.shape
+    samples = x.shape[1]
     z = stft(x, size)
-    kind = jax.random.uniform(key_made, (batch, 1, 1))
-    made, mixed = kind < PREDICTED, kind >= 1 - MIXED
-    of_envelope = _mixed(jax.random.fold_in(key_source, 1), z, size, samples)
-    z = jnp.where(made, _predicted(key_source, z, size, samples), z)
-    magnitude = _any(key_magnitude, MAGNITUDES, jnp.abs(z), size)
-    phase = jnp.where(made, jnp.angle(z), _any(key_phase, PHASES, z, size))  # of pulses it is artificial already
-    guess = magnitude * jnp.exp(1j * phase)
-    guess = jnp.where(mixed, of_envelope, guess)
-    rounds = jnp.where(mixed, 0, jax.random.randint(key_rounds, (batch, 1, 1), 0, ITERATIONS + 1))
+    kind = jax.random.uniform(key_made)
+    predicted, mixed = kind < PREDICTED, kind >= 1 - MIXED
+
+    def of_envelope():
+        return _mixed(key_source, z, size, samples)
+
+    def of_parts():
+        made = jax.lax.cond(predicted, lambda: _predicted(key_source, z, size, samples), lambda: z)
+        # of pulses the phase is artificial already
+        phasors = jax.lax.cond(predicted, lambda: _phasors(made), lambda: _drawn(key_phase, PHASES, z, size))
+        return _drawn(key_magnitude, MAGNITUDES, jnp.abs(made), size) * phasors
+
+    guess = jax.lax.cond(mixed, of_envelope, of_parts)
+    magnitude = jnp.abs(guess)
+    rounds = jnp.where(mixed, 0, jax.random.randint(key_rounds, (), 0, ITERATIONS + 1))
 
     def round_(i, carry):
         guess, previous = carry
         rebuilt = stft(istft(guess, size, samples), size)
         pushed = rebuilt + jnp.where(i > 0, MOMENTUM, 0.0) * (rebuilt - previous)
-        new = magnitude * pushed / jnp.maximum(jnp.abs(pushed), 1e-9)
-        return jnp.where(i < rounds, new, guess), rebuilt
+        return magnitude * _phasors(pushed), rebuilt
 
-    guess, _ = jax.lax.fori_loop(0, ITERATIONS, round_, (guess, jnp.zeros_like(guess)))
+    guess, _ = jax.lax.fori_loop(0, rounds, round_, (guess, jnp.zeros_like(guess)))
     y = istft(guess, size, samples)
     loudness = jnp.sqrt(jnp.mean(x**2, axis=1, keepdims=True) / (jnp.mean(y**2, axis=1, keepdims=True) + 1e-12))
     return y * jnp.minimum(loudness, 4.0)
+
+
+def _own_way(key: jax.Array, clip: Float[Array, " time"]) -> Float[Array, " time"]:
+    key_size, key = jax.random.split(key)
+    branches = [functools.partial(_through, size=size) for size in SIZES]
+    return jax.lax.switch(jax.random.randint(key_size, (), 0, len(SIZES)), branches, key, clip[None])[0]
+
+
+_vocoded = jax.custom_batching.custom_vmap(_own_way)
+
+
+@_vocoded.def_vmap
+def _of_many(count: int, mapped: list[bool], keys: jax.Array, clips: Array) -> tuple[Array, bool]:
+    """On a CPU each clip is computed by itself, its own way and no other; an accelerator computes all ways at once."""
+    given = [
+        a if along else jnp.broadcast_to(a, (count, *a.shape)) for a, along in zip((keys, clips), mapped, strict=True)
+    ]
+    if jax.default_backend() != "cpu":
+        return jax.vmap(_own_way)(*given), True
+    keys, clips = given
+    lanes = np.array_split(np.arange(count), min(LANES, count))
+    made = [jax.lax.map(lambda one: _vocoded(*one), (keys[lane], clips[lane])) for lane in lanes]
+    return jnp.concatenate(made), True
 
 
 def resynthesise(key: jax.Array, x: Float[Array, "batch time"]) -> Float[Array, "batch time"]:
@@ -303,6 +341,4 @@ def resynthesise(key: jax.Array, x: Float[Array, "batch time"]) -> Float[Array, 
       key: decides everything.
       x: real speech in [-1, 1] at 16 kHz.
     """
-    key_size, key = jax.random.split(key)
-    branches = [functools.partial(_resynthesise, size=size) for size in SIZES]
-    return jax.lax.switch(jax.random.randint(key_size, (), 0, len(SIZES)), branches, key, x)
+    return jax.vmap(_vocoded)(jax.random.split(key, len(x)), x)

@@ -99,17 +99,17 @@ def test_quantised_magnitudes_lie_on_steps_of_their_band(voice):
 def test_a_regular_advance_of_a_steady_tone_is_its_own():
     tone = 0.3 * np.sin(2 * np.pi * 1000 / 16000 * np.arange(8000)).astype(np.float32)[None]
     z = vocode.stft(jnp.asarray(tone), SIZE)
-    phase = np.asarray(vocode._regular(KEY, z, SIZE))[0, 5:50, 32]
-    error = phase - np.unwrap(np.angle(np.asarray(z)[0, 5:50, 32]))
-    np.testing.assert_allclose(np.exp(1j * (error - error[0])), 1, atol=1e-2)
+    apart = np.asarray(vocode._regular(KEY, z, SIZE) * z.conj() / jnp.abs(z))[0, 5:50, 32]
+    np.testing.assert_allclose(apart / apart[0], 1, atol=1e-2)
 
 
 def test_phases_are_finite_and_none_is_the_original(voice):
     z = vocode.stft(jnp.asarray(voice), SIZE)
     for kind in vocode.PHASES:
-        phase = np.asarray(kind(KEY, z, SIZE))
-        assert phase.shape == z.shape and np.isfinite(phase).all()
-        assert np.abs(np.exp(1j * phase) - np.exp(1j * np.angle(z))).mean() > 0.05
+        phasors = np.asarray(kind(KEY, z, SIZE))
+        assert phasors.shape == z.shape
+        np.testing.assert_allclose(np.abs(phasors), 1, atol=1e-4)
+        assert np.abs(phasors - np.exp(1j * np.angle(z))).mean() > 0.05
 
 
 def test_digital_silence_stays_finite():
@@ -131,3 +131,18 @@ def test_a_band_limited_clip_stays_finite():
     made = vocode._predicted(KEY, vocode.stft(x, 1024), 1024, 16000)
     power = (jnp.abs(made) ** 2).mean(axis=(1, 2)) / (jnp.abs(vocode.stft(x, 1024)) ** 2).mean(axis=(1, 2))
     assert (0.9 < power).all() and (power < 1.1).all()  # the level is kept; of unstable filters it was 0.6 to 0.9
+
+
+@pytest.mark.slow
+def test_a_clip_is_made_the_same_whatever_is_made_beside_it(voice):
+    """Several lanes, one, a map over batches of one: the same clip, as close as another order of sums permits."""
+    keys = jax.random.split(KEY, 5)
+    x = jnp.tile(jnp.asarray(voice), (3, 1))[:5]
+    together = jax.jit(lambda keys, x: jax.vmap(vocode._vocoded)(keys, x))(keys, x)
+    of_one = jax.jit(jax.vmap(lambda key, clip: jax.vmap(vocode._vocoded)(key[None], clip[None])[0]))(keys, x)
+    alone = jnp.stack([jax.jit(vocode._own_way)(keys[i], x[i]) for i in (0, 4)])
+    all_ways = jax.jit(jax.vmap(vocode._own_way))(keys, x)  # what an accelerator computes
+    for other in (of_one, all_ways):
+        np.testing.assert_allclose(np.asarray(other), np.asarray(together), atol=2e-3)
+    np.testing.assert_allclose(np.asarray(alone), np.asarray(together)[jnp.array([0, 4])], atol=2e-3)
+    assert np.abs(np.asarray(together[0] - together[2])).max() > 0.01  # of one recording, each in its own way

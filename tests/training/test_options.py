@@ -243,7 +243,9 @@ def test_what_does_not_go_together_is_refused_before_anything_is_written(changes
 
 def test_kept_statistics_are_not_streamed():
     config = changed(EXPERIMENTS["audio_focal-audio_focal"], "data.feed", "streaming")
-    with pytest.raises(InputError, match="config.data.copies=1 keeps the split on the device; use config.data.feed='auto'"):
+    with pytest.raises(
+        InputError, match="config.data.copies=1 keeps the split on the device; use config.data.feed='auto'"
+    ):
         run.check(config)
 
 
