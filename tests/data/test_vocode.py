@@ -1,5 +1,7 @@
 """The parts of re-synthesis, each by what it must do."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import librosa
@@ -13,6 +15,17 @@ KEY = jax.random.key(1)
 SIZE = 512
 
 
+def compiled(function):
+    """As one program: one by one, the operations take ten times as long to compile."""
+    known = {"size", "samples", "order"} & inspect.signature(function).parameters.keys()
+    return jax.jit(function, static_argnames=sorted(known))
+
+
+STFT, ISTFT, PREDICTED, MIXED = map(compiled, (vocode.stft, vocode.istft, vocode._predicted, vocode._mixed))
+MAGNITUDES = {kind.__name__: compiled(kind) for kind in vocode.MAGNITUDES}
+PHASES = {kind.__name__: compiled(kind) for kind in vocode.PHASES}
+
+
 @pytest.fixture(scope="module")
 def voice():
     rng = np.random.default_rng(0)
@@ -23,7 +36,7 @@ def voice():
 
 def test_the_inverse_of_the_transform_is_its_inverse(voice):
     for size in vocode.SIZES:
-        y = vocode.istft(vocode.stft(jnp.asarray(voice), size), size, voice.shape[1])
+        y = ISTFT(STFT(jnp.asarray(voice), size=size), size, voice.shape[1])
         inside = slice(size, (voice.shape[1] // (size // 4) - 4) * size // 4)
         np.testing.assert_allclose(np.asarray(y)[:, inside], voice[:, inside], atol=1e-5)
 
@@ -31,7 +44,7 @@ def test_the_inverse_of_the_transform_is_its_inverse(voice):
 def test_linear_prediction_solves_the_normal_equations(voice):
     lags = np.stack([np.correlate(v, v, "full")[7999 : 7999 + 19] for v in voice.astype(np.float64)])
     lags[:, 0] *= 1.001  # well conditioned
-    taps, error = vocode.linear_prediction(jnp.asarray(lags / lags[:, :1], jnp.float32), 18)
+    taps, error = compiled(vocode.linear_prediction)(jnp.asarray(lags / lags[:, :1], jnp.float32), 18)
     for row, a, e in zip(lags / lags[:, :1], np.asarray(taps), np.asarray(error), strict=True):
         solved = scipy.linalg.solve_toeplitz(row[:-1], -row[1:])
         np.testing.assert_allclose(a, np.concatenate([[1], solved]), atol=5e-3)
@@ -39,8 +52,8 @@ def test_linear_prediction_solves_the_normal_equations(voice):
 
 
 def test_prediction_keeps_envelope_and_voice_and_moves_the_pitch(voice):
-    z = vocode.stft(jnp.asarray(voice), SIZE)
-    y = np.asarray(vocode.istft(vocode._predicted(KEY, z, SIZE, voice.shape[1]), SIZE, voice.shape[1]))
+    z = STFT(jnp.asarray(voice), size=SIZE)
+    y = np.asarray(ISTFT(PREDICTED(KEY, z, SIZE, voice.shape[1]), SIZE, voice.shape[1]))
     np.testing.assert_allclose(y.std(axis=1), voice.std(axis=1), rtol=0.3)
     for clip in y:
         pitch = np.median(librosa.yin(clip, fmin=60, fmax=400, sr=16000))
@@ -50,9 +63,9 @@ def test_prediction_keeps_envelope_and_voice_and_moves_the_pitch(voice):
 
 def test_mixed_excitation_keeps_pitch_envelope_and_the_share_of_noise_by_frequency(voice):
     x = np.tile(voice, (8, 2))  # sixteen clips of a second, each with a frequency of its own
-    z = vocode.stft(jnp.asarray(x), 1024)
-    made = vocode._mixed(KEY, z, 1024, x.shape[1])
-    y = np.asarray(vocode.istft(made, 1024, x.shape[1]))
+    z = STFT(jnp.asarray(x), size=1024)
+    made = MIXED(KEY, z, 1024, x.shape[1])
+    y = np.asarray(ISTFT(made, 1024, x.shape[1]))
     for clip in y[:3]:
         assert np.median(librosa.yin(clip, fmin=60, fmax=400, sr=16000)) == pytest.approx(125, rel=0.03)
     inside = np.log(np.abs(np.stack([z, made])[:, :, 8:-8]) + 1e-6)
@@ -69,15 +82,15 @@ def test_mixed_excitation_keeps_pitch_envelope_and_the_share_of_noise_by_frequen
 
 
 def test_magnitudes_do_what_they_are_called(voice):
-    m = jnp.abs(vocode.stft(jnp.asarray(voice), SIZE))
-    for kind in vocode.MAGNITUDES:
+    m = jnp.abs(STFT(jnp.asarray(voice), size=SIZE))
+    for name, kind in MAGNITUDES.items():
         made = np.asarray(kind(KEY, m, SIZE))
         assert made.shape == m.shape and np.isfinite(made).all() and made.min() >= 0
-        assert np.array_equal(made, m) == (kind is vocode._as_it_is)
+        assert np.array_equal(made, m) == (name == "_as_it_is")
     constant = jnp.ones_like(m)
-    for kind in (vocode._through_mel, vocode._smooth):
+    for kind in (MAGNITUDES["_through_mel"], MAGNITUDES["_smooth"]):
         np.testing.assert_allclose(np.asarray(kind(KEY, constant, SIZE))[..., 4:-4], 1, atol=1e-4)
-    partials = np.asarray(vocode._partials(KEY, m, SIZE))
+    partials = np.asarray(MAGNITUDES["_partials"](KEY, m, SIZE))
     assert ((partials == 0) | (partials == np.asarray(m))).all() and 0.05 < (partials == 0).mean() < 0.6
     middle = np.asarray(m)[0, 30]
     loudest = middle.argmax()
@@ -85,8 +98,8 @@ def test_magnitudes_do_what_they_are_called(voice):
 
 
 def test_quantised_magnitudes_lie_on_steps_of_their_band(voice):
-    m = jnp.abs(vocode.stft(jnp.asarray(voice), SIZE))
-    made = np.asarray(vocode._quantised(KEY, m, SIZE))
+    m = jnp.abs(STFT(jnp.asarray(voice), size=SIZE))
+    made = np.asarray(MAGNITUDES["_quantised"](KEY, m, SIZE))
     share = np.asarray(jax.random.uniform(KEY, (2, 1, 1), minval=0.5, maxval=2.0))
     assert (made == 0).mean() > 0.1
     for band in vocode._bands(SIZE).T.astype(bool):
@@ -98,14 +111,14 @@ def test_quantised_magnitudes_lie_on_steps_of_their_band(voice):
 
 def test_a_regular_advance_of_a_steady_tone_is_its_own():
     tone = 0.3 * np.sin(2 * np.pi * 1000 / 16000 * np.arange(8000)).astype(np.float32)[None]
-    z = vocode.stft(jnp.asarray(tone), SIZE)
-    apart = np.asarray(vocode._regular(KEY, z, SIZE) * z.conj() / jnp.abs(z))[0, 5:50, 32]
+    z = STFT(jnp.asarray(tone), size=SIZE)
+    apart = np.asarray(PHASES["_regular"](KEY, z, SIZE) * z.conj() / jnp.abs(z))[0, 5:50, 32]
     np.testing.assert_allclose(apart / apart[0], 1, atol=1e-2)
 
 
 def test_phases_are_finite_and_none_is_the_original(voice):
-    z = vocode.stft(jnp.asarray(voice), SIZE)
-    for kind in vocode.PHASES:
+    z = STFT(jnp.asarray(voice), size=SIZE)
+    for kind in PHASES.values():
         phasors = np.asarray(kind(KEY, z, SIZE))
         assert phasors.shape == z.shape
         np.testing.assert_allclose(np.abs(phasors), 1, atol=1e-4)
@@ -113,12 +126,12 @@ def test_phases_are_finite_and_none_is_the_original(voice):
 
 
 def test_digital_silence_stays_finite():
-    z = vocode.stft(jnp.zeros((2, 4000)), SIZE)
-    for source in (vocode._predicted, vocode._mixed):
+    z = STFT(jnp.zeros((2, 4000)), size=SIZE)
+    for source in (PREDICTED, MIXED):
         assert np.isfinite(np.asarray(source(KEY, z, SIZE, 4000))).all()
-    for kind in vocode.MAGNITUDES:
+    for kind in MAGNITUDES.values():
         assert np.isfinite(np.asarray(kind(KEY, jnp.abs(z), SIZE))).all()
-    for kind in vocode.PHASES:
+    for kind in PHASES.values():
         assert np.isfinite(np.asarray(kind(KEY, z, SIZE))).all()
 
 
@@ -128,8 +141,8 @@ def test_a_band_limited_clip_stays_finite():
     spectrum = np.fft.rfft(noise)
     spectrum[:, 1500:] *= np.exp(-np.arange(spectrum.shape[1] - 1500) / 30)  # 1.5 kHz, then nothing
     x = jnp.asarray(np.round(3000 * np.fft.irfft(spectrum)) / 32768, jnp.float32)
-    made = vocode._predicted(KEY, vocode.stft(x, 1024), 1024, 16000)
-    power = (jnp.abs(made) ** 2).mean(axis=(1, 2)) / (jnp.abs(vocode.stft(x, 1024)) ** 2).mean(axis=(1, 2))
+    made = PREDICTED(KEY, STFT(x, size=1024), 1024, 16000)
+    power = (jnp.abs(made) ** 2).mean(axis=(1, 2)) / (jnp.abs(STFT(x, size=1024)) ** 2).mean(axis=(1, 2))
     assert (0.9 < power).all() and (power < 1.1).all()  # the level is kept; of unstable filters it was 0.6 to 0.9
 
 
