@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,7 +44,8 @@ def test_each_image_gets_its_own_numbers(blend, images):
 
 
 def test_masks_cover_the_face_and_not_the_corners(images):
-    share = self_blend.masks(jax.random.key(0), self_blend.crop_ellipse(64, SIZE), size=SIZE)
+    masks = jax.jit(lambda key: self_blend.masks(key, self_blend.crop_ellipse(64, SIZE), size=SIZE))
+    share = masks(jax.random.key(0))
     assert share[:, SIZE // 2, SIZE // 2].min() > 0.9
     assert share[:, [0, 0, -1, -1], [0, -1, 0, -1]].max() < 0.1
 
@@ -50,7 +53,8 @@ def test_masks_cover_the_face_and_not_the_corners(images):
 def test_without_differences_only_the_mask_region_changes(images):
     """Colour 0 and no loss of resolution: outside the mask the target is untouched or only sharpened."""
     smooth = jnp.broadcast_to(jnp.linspace(0.2, 0.8, SIZE)[None, None, :, None], (6, SIZE, SIZE, 3))
-    fakes, share = self_blend.blend(jax.random.key(0), smooth, colour=0.0, downscale=1.0)
+    blend = jax.jit(functools.partial(self_blend.blend, colour=0.0, downscale=1.0))
+    fakes, share = blend(jax.random.key(0), smooth)
     interior = jnp.zeros((SIZE, SIZE), bool).at[4:-4, 4:-4].set(True)
     outside = (share < 1e-3) & interior[None]
     assert outside.any()
@@ -61,7 +65,8 @@ def test_a_swap_takes_the_next_face_in_full(images):
     """Flat faces of different brightness: inside, the tone of the target; where masked, detail of the source."""
     stripes = 0.1 * (jnp.arange(SIZE) // 4 % 2)
     detail = jnp.zeros((6, SIZE, SIZE, 3)).at[0].set(stripes[:, None, None])
-    fakes, share = self_blend.blend(jax.random.key(0), 0.3 + detail, swap=1.0, colour=0.0, downscale=1.0)
+    blend = jax.jit(functools.partial(self_blend.blend, swap=1.0, colour=0.0, downscale=1.0))
+    fakes, share = blend(jax.random.key(0), 0.3 + detail)
     roughness = jnp.abs(jnp.diff(fakes, axis=1))[:, SIZE // 2, SIZE // 2 - 4 : SIZE // 2 + 4].max(axis=(1, 2))
     assert roughness[1] > 0.01 and roughness[2:].max() < 1e-3
     np.testing.assert_allclose(share.max(axis=(1, 2)), 1, atol=0.05)
@@ -71,13 +76,14 @@ def test_align_moves_one_ellipse_onto_the_other():
     image = jnp.zeros((1, SIZE, SIZE, 3)).at[0, 20, 30].set(1.0)
     at, to = jnp.array([[30.0, 20, 10, 10, 0]]), jnp.array([[40.0, 25, 10, 10, 0]])
     expected = jnp.zeros((1, SIZE, SIZE, 3)).at[0, 25, 40].set(1.0)
-    np.testing.assert_array_equal(self_blend.align(image, at, to), expected)
-    np.testing.assert_array_equal(self_blend.align(image, at, at), image)
+    align = jax.jit(self_blend.align)
+    np.testing.assert_array_equal(align(image, at, to), expected)
+    np.testing.assert_array_equal(align(image, at, at), image)
 
 
-def test_an_ellipse_outside_the_crop_changes_nothing_inside(images):
+def test_an_ellipse_outside_the_crop_changes_nothing_inside(images, blend):
     far = jnp.broadcast_to(jnp.array([[-500.0, -500, 20, 30, 0]]), (6, 5))
-    _, share = self_blend.blend(jax.random.key(0), images, far)
+    _, share = blend(jax.random.key(0), images, far)
     assert share.max() < 1e-6
 
 

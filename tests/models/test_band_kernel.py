@@ -10,6 +10,8 @@ from dfjax.features import band_statistics
 from dfjax.models import build, functional
 from dfjax.training import losses
 
+STATISTICS = jax.jit(band_statistics.band_statistics)  # one by one, its operations take ten times as long to compile
+
 
 @pytest.fixture(scope="module")
 def speechlike():
@@ -24,14 +26,14 @@ def speechlike():
 
 
 def test_level_offset_and_a_constant_filter_change_little(speechlike):
-    plain = np.asarray(band_statistics.band_statistics(jnp.asarray(speechlike)))
+    plain = np.asarray(STATISTICS(jnp.asarray(speechlike)))
     assert plain.shape == (4, band_statistics.STATISTICS * band_statistics.BANDS * len(band_statistics.WINDOWS))
     assert np.isfinite(plain).all()
-    louder = np.asarray(band_statistics.band_statistics(jnp.asarray(7 * speechlike + 0.5)))
+    louder = np.asarray(STATISTICS(jnp.asarray(7 * speechlike + 0.5)))
     np.testing.assert_allclose(louder, plain, atol=2e-3)
     tilted = np.apply_along_axis(lambda x: np.convolve(x, [1, -0.5])[: x.size], 1, speechlike).astype(np.float32)
-    tilted = np.asarray(band_statistics.band_statistics(jnp.asarray(tilted)))
-    other = np.asarray(band_statistics.band_statistics(jnp.asarray(speechlike[::-1].copy())))
+    tilted = np.asarray(STATISTICS(jnp.asarray(tilted)))
+    other = np.asarray(STATISTICS(jnp.asarray(speechlike[::-1].copy())))
     assert np.abs(tilted - plain).mean() < 0.3 * np.abs(other - plain).mean()
 
 
@@ -39,7 +41,7 @@ def test_a_steady_tone_advances_and_noise_does_not():
     time = np.arange(16_000) / 16_000
     noise = 1e-4 * np.random.default_rng(0).standard_normal(16_000)
     tones = sum(np.sin(2 * np.pi * hertz * time + hertz) for hertz in range(100, 8000, 100))
-    found = band_statistics.band_statistics(jnp.asarray(np.stack([tones + noise, 1e4 * noise]), jnp.float32))
+    found = STATISTICS(jnp.asarray(np.stack([tones + noise, 1e4 * noise]), jnp.float32))
     shape = 2, len(band_statistics.WINDOWS), band_statistics.STATISTICS, band_statistics.BANDS
     in_time = np.asarray(found).reshape(shape)[:, -1, 0]  # of louder bins, at the longest window, which resolves them
     assert in_time[0].min() > 0.95 and np.abs(in_time[1]).max() < 0.7  # frames share three quarters of their samples
@@ -73,9 +75,10 @@ def test_coordinates_give_the_kernel_at_the_landmarks():
 @pytest.mark.parametrize("loss", [losses.binary_cross_entropy, lambda z, y: losses.focal(z, y, gamma=2.0)])
 def test_newton_steps_end_where_the_slope_is_zero(loss):
     model, statistics, labels, weights = made()
+    step = jax.jit(lambda params: with_params(model, params).newton(statistics, labels, weights, loss))
     params, values = model.start(statistics, weights, jax.random.key(0)), []
     for _ in range(12):
-        params, value, norm = with_params(model, params).newton(statistics, labels, weights, loss)
+        params, value, norm = step(params)
         values.append(float(value))
     assert values[-1] < 0.8 * values[0] and norm < 1e-4
     assert all(b <= a + 1e-5 for a, b in zip(values[1:], values[2:], strict=False))
