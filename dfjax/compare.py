@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import ml_collections
 
-from dfjax import rebalance, run
+from dfjax import main_job, rebalance
 from dfjax.decide import score_file
 from dfjax.imbalance.ledger import Ledger
 from dfjax.records import InputError
@@ -75,7 +75,7 @@ def run_one(name: str, configs: dict[str, ml_collections.ConfigDict], seed: int,
     config = configs[name].copy_and_resolve_references()
     config.seed = seed
     if not config.balance.get("head"):
-        return run.run(config, folder / f"{name}-seed{seed}", name=name, **words)
+        return main_job.run(config, folder / f"{name}-seed{seed}", name=name, **words)
     plain = next((other for other in configs if _is_backbone(configs[other], config)), None)
     if plain is not None:
         run_one(plain, configs, seed, folder, **words)
@@ -111,7 +111,7 @@ def compare(
     """Runs what is unfinished, then compares; of several processes the first prints and writes."""
     for config in configs.values():
         options.check(config)
-        run.check(rebalance.without_head(config))
+        main_job.check(rebalance.without_head(config))
     progress = progress and process.first_process()
     runs: dict[str, list[comparison.Run]] = {name: [] for name in configs}
     say = functools.partial(print, flush=True) if progress else lambda *_: None

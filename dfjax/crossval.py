@@ -21,7 +21,7 @@ import tqdm
 from absl import flags
 from etils import epath
 
-from dfjax import prepare, run
+from dfjax import main_job, prepare, run
 from dfjax.data import precomputed, sources
 from dfjax.decide import domains, score_file
 from dfjax.decide.score_file import Scores
@@ -66,7 +66,7 @@ def crossval(
       InputError: the data hold fewer than two parts, or training cannot do without one.
     """
     folder, progress = epath.Path(folder), progress and process.first_process()
-    run.check(config)
+    main_job.check(config)
     workdir.check(folder, config)
     directories = prepare.prepare_data(config.data, source, data_dir, progress=progress)
     held_back = {split: sources.open_data(config.data, directories, split) for split in _splits(directories)}
@@ -109,7 +109,7 @@ def crossval(
             files.write(folder / "crossval.md", domains_view.markdown(result))
     if whole:
         words = {"data_dir": data_dir, "source": source, "progress": progress}
-        run.run(config, folder, name=name, left_out=together, memory=memories[config.seed], **words)
+        main_job.run(config, folder, name=name, left_out=together, memory=memories[config.seed], **words)
     return result
 
 

@@ -14,7 +14,7 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from dfjax import models, prepare, run
+from dfjax import main_job, models, prepare
 from dfjax.data import sources
 from dfjax.decide.decision import decide, write_decision
 from dfjax.decide.score_file import Scores
@@ -94,7 +94,7 @@ def finish(
     options.check(config)
     if not config.balance.get("head"):
         raise InputError("config.balance.head says how to resample embeddings; it is missing")
-    run.check(without_head(config))
+    main_job.check(without_head(config))
     progress = progress and process.first_process()
     folder = epath.Path(folder)
     backbone = epath.Path(backbone or folder / "backbone")
@@ -109,9 +109,9 @@ def finish(
     directory = prepare.prepare_data(config.data, source, data_dir, progress=progress)
     with workdir.lock(folder):
         workdir.claim(folder, config)
-        before = run.run(plain, backbone, name=name, data_dir=data_dir, source=source, progress=progress)
+        before = main_job.run(plain, backbone, name=name, data_dir=data_dir, source=source, progress=progress)
         began = time.perf_counter()
-        workdir.write_json(folder / "environment.json", workdir.environment(run.dataset_facts(dataset, directory)))
+        workdir.write_json(folder / "environment.json", workdir.environment(main_job.dataset_facts(dataset, directory)))
         resampled = rebalance(config, folder, backbone, directory)
         validation, test = (
             _score(config, folder, directory, split, resampled.ledger) for split in ("validation", "test")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from dfjax import evaluate, prepare, run
+from dfjax import evaluate, main_job, prepare
 from dfjax.data import sources
 from dfjax.decide import metrics, score_file
 from dfjax.decide.decision import read_decision
@@ -89,7 +89,7 @@ def finished(tmp_path_factory):
     config.model.update({"kwargs": {"embedding": 16}})
     config.optim.warmup_steps = 2
     own, other = make_folder(root / "own", 0), make_folder(root / "other", 1)
-    run.run(config, root / "run", name="small", data_dir=root / "data", source=own, progress=False)
+    main_job.run(config, root / "run", name="small", data_dir=root / "data", source=own, progress=False)
     directory = prepare.prepare("folder_audio", other, root / "data", progress=False)
     return root / "run", root / "data", f"folder_audio/{directory.parent.name}"
 

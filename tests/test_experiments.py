@@ -8,7 +8,7 @@ from flax import nnx
 
 import data_builders
 from data_builders import preparing
-from dfjax import compare, models, run
+from dfjax import compare, main_job, models
 from dfjax.data import inputs
 from dfjax.decide import clip_score
 from dfjax.inference import scoring
@@ -37,7 +37,7 @@ def test_names_exist_and_values_are_possible(name, monkeypatch):
         config.balance.head = ""  # the backbone's run
     if name not in KINDS or name in PICTURES:  # built for another experiment, or below
         monkeypatch.setattr(nnx, "eval_shape", lambda build: None)
-    run.check(config)
+    main_job.check(config)
     assert clip_score.check_rule(scoring.clip_rule(config))
     builder = data_builders.load(config.data.dataset)
     if config.data.config_name and issubclass(builder, preparing.MediaBuilder):

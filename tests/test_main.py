@@ -23,6 +23,17 @@ def test_help_names_every_command_and_version_is_that_of_the_package():
     assert called("--version").stdout.strip() == dfjax.__version__
 
 
+def test_help_of_the_main_job_waits_for_no_library():
+    words = (
+        "import sys; from dfjax import run; sys.argv = ['run', '--help']\ntry: run.main()\nfinally: print(*sys.modules)"
+    )
+    helped = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, timeout=60)
+    assert helped.returncode == 0, helped.stderr
+    text, _, loaded = helped.stdout.rstrip().rpartition("\n")
+    assert "train.steps: a whole number" in text and "--[no]profile" in text
+    assert not {"jax", "numpy", "scipy", "tensorflow_datasets"} & set(loaded.split())
+
+
 @pytest.mark.parametrize("name", main.COMMANDS)
 def test_every_command_has_a_main(name):
     assert callable(importlib.import_module(f"dfjax.{name}").main)

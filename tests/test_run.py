@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from dfjax import predict, run
+from dfjax import main_job, predict
 from dfjax.data import sources
 from dfjax.decide import score_file
 from dfjax.decide.decision import read_decision
@@ -70,7 +70,7 @@ def data_dir(tmp_path_factory):
 @pytest.fixture(scope="session")
 def finished(recordings, data_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    report = run.run(experiment(), folder, name="small", data_dir=data_dir, source=recordings, progress=False)
+    report = main_job.run(experiment(), folder, name="small", data_dir=data_dir, source=recordings, progress=False)
     return folder, report
 
 
@@ -108,7 +108,7 @@ def test_the_threshold_was_chosen_on_validation_and_reproduces_its_counts(finish
 def test_a_finished_run_says_so_and_changes_nothing(finished, data_dir, recordings, capsys):
     folder, report = finished
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
-    again = run.run(experiment(), folder, name="small", data_dir=data_dir, source=recordings)
+    again = main_job.run(experiment(), folder, name="small", data_dir=data_dir, source=recordings)
     assert "finished run" in capsys.readouterr().out
     assert again == report
     assert before == {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
@@ -126,9 +126,9 @@ def test_an_interrupted_run_ends_bit_identical(finished, recordings, data_dir, t
 
     monkeypatch.setattr(checkpoint, "save", dies)
     with pytest.raises(KeyboardInterrupt):
-        run.run(experiment(), folder, name="small", data_dir=data_dir, source=recordings, progress=False)
+        main_job.run(experiment(), folder, name="small", data_dir=data_dir, source=recordings, progress=False)
     monkeypatch.setattr(checkpoint, "save", save)
-    run.run(experiment(), folder, name="small", data_dir=data_dir, source=recordings, progress=False)
+    main_job.run(experiment(), folder, name="small", data_dir=data_dir, source=recordings, progress=False)
     for name in (
         "scores/folder_audio.validation.csv",
         "scores/folder_audio.test.csv",
@@ -141,7 +141,7 @@ def test_an_interrupted_run_ends_bit_identical(finished, recordings, data_dir, t
 def test_another_experiment_in_the_same_workdir_is_refused_with_the_difference(finished, data_dir):
     folder, _ = finished
     with pytest.raises(InputError, match=r"config\.train\.steps is 12 there and 20 here"):
-        run.run(experiment(steps=20), folder, name="small", data_dir=data_dir, progress=False)
+        main_job.run(experiment(steps=20), folder, name="small", data_dir=data_dir, progress=False)
 
 
 def test_predict_agrees_with_the_score_file(finished, recordings):
@@ -190,7 +190,7 @@ def test_divergence_stops_the_run_and_names_the_step(recordings, data_dir, tmp_p
     config = experiment()
     config.optim.update({"learning_rate": 1000.0, "weight_decay": 1000.0})  # takes a million times a weight of it
     with pytest.raises(FloatingPointError, match=r"diverged at step \d+"):
-        run.run(config, tmp_path / "w", name="small", data_dir=data_dir, source=recordings, progress=False)
+        main_job.run(config, tmp_path / "w", name="small", data_dir=data_dir, source=recordings, progress=False)
 
 
 def test_an_altered_checkpoint_is_refused_in_one_line(finished, tmp_path):
@@ -271,7 +271,7 @@ def test_kill_9_and_the_same_command_end_bit_identical(finished, recordings, dat
         "from dfjax.runtime import process; process.use_all_cores()\n"
         "import jax; jax.config.update('jax_num_cpu_devices', 2)\n"
         "import test_run\n"
-        "run.run(test_run.experiment(), sys.argv[2], name='small', data_dir=sys.argv[3], source=sys.argv[4], progress=False)\n"
+        "test_run.main_job.run(test_run.experiment(), sys.argv[2], name='small', data_dir=sys.argv[3], source=sys.argv[4], progress=False)\n"
     )
     words = [sys.executable, script, ROOT, tmp_path / "w", data_dir, recordings]
     rng = np.random.default_rng(1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_builders.demo_faces import synthesis
-from dfjax import inference, run
+from dfjax import inference, main_job
 from dfjax.decide import score_file
 from dfjax.reporting import file_page
 from experiments import image_focal, image_self_blended
@@ -44,7 +44,7 @@ def pictures(tmp_path_factory):
 def finished(pictures, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "pictures"
     data = tmp_path_factory.mktemp("data")
-    report = run.run(experiment(), folder, name="small", data_dir=data, source=pictures, progress=False)
+    report = main_job.run(experiment(), folder, name="small", data_dir=data, source=pictures, progress=False)
     return folder, report
 
 
@@ -71,7 +71,7 @@ def test_predict_agrees_with_the_score_file_and_draws_a_heat_map(finished, pictu
 @pytest.mark.slow
 def test_training_on_made_fakes_runs_end_to_end(pictures, tmp_path):
     words = {"data_dir": tmp_path / "d", "source": pictures, "progress": False}
-    report = run.run(experiment(image_self_blended), tmp_path / "w", name="made", **words)
+    report = main_job.run(experiment(image_self_blended), tmp_path / "w", name="made", **words)
     assert report["counts"]["test"]["fake"] == COUNTS["test"][1]
 
 
@@ -84,7 +84,7 @@ def test_videos_are_counted_and_judged_as_clips(tmp_path):
                 identity += 1
                 fixtures.video(root / split / name / f"clip{i}.mp4", pictures=_talking(identity))
     words = {"data_dir": tmp_path / "d", "source": root, "progress": False}
-    report = run.run(experiment(config_name="folder-crops"), tmp_path / "w", name="videos", **words)
+    report = main_job.run(experiment(config_name="folder-crops"), tmp_path / "w", name="videos", **words)
     scores = score_file.read(next((tmp_path / "w" / "scores").glob("*.test.csv")))
     clips = score_file.by_clip(scores)
     assert len(scores) > len(clips) == report["counts"]["test"]["real"] + report["counts"]["test"]["fake"]

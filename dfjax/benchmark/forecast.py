@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dfjax import evaluate, prepare, run
+from dfjax import evaluate, main_job, prepare
 from dfjax.benchmark.jobs import DONE, Board
 from dfjax.benchmark.plan import MODALITIES, Dataset, Job
 from dfjax.benchmark.work import Workshop, experiment
@@ -44,7 +44,7 @@ def measure(modality: str, changes: Mapping[str, str]) -> dict[str, float]:
         entry = f"{name}/{directory.parent.name}"
         config = experiment(modality, [entry], "plain", 0, {**changes, **STEPS})
         began = time.perf_counter()
-        run.run(config, folder / "run", name="miniature", data_dir=folder / "data", progress=False)
+        main_job.run(config, folder / "run", name="miniature", data_dir=folder / "data", progress=False)
         took["run"] = time.perf_counter() - began
         jax.clear_caches()
         clock = json.loads((folder / "run" / "timing.json").read_text())["training"]

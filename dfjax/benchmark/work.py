@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import ml_collections
 
-from dfjax import compare, crossval, evaluate, prepare, run
+from dfjax import compare, crossval, evaluate, main_job, prepare
 from dfjax.benchmark.jobs import DONE, OPEN, Board
 from dfjax.benchmark.plan import Dataset, Job, folder_of
 from dfjax.data import sources
@@ -81,7 +81,7 @@ def do(job: Job, shop: Workshop, board: Board) -> None:
     if job.kind == "left_out":
         crossval.crossval(config, folder, name=f"all_{job.modality}", by="dataset", whole=False, **words)
     else:
-        run.run(config, folder, name=name, **words)
+        main_job.run(config, folder, name=name, **words)
 
 
 def work(shop: Workshop, board: Board, say: Say) -> None:

@@ -19,7 +19,7 @@ from tests import prepared
 COUNTS = {"train": (270, 30), "validation": (27, 3), "test": (27, 3)}
 CHILD = """
 import sys
-from dfjax import run
+from dfjax import main_job
 from dfjax.inference import validation
 from dfjax.runtime import process
 from dfjax.training import train
@@ -27,7 +27,7 @@ from etils import epath
 from experiments import audio_texture
 process.use_all_cores()
 config = audio_texture.get_config("made")
-config.data.dataset = "demo_speech"; run.check(config)
+config.data.dataset = "demo_speech"; main_job.check(config)
 config.train.update({"steps": 1, "eval_every": 10**6}); config.optim.warmup_steps = 0
 class Done(Exception): pass
 def evaluated(*args, **words): raise Done
@@ -50,7 +50,7 @@ def main() -> None:
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
             print(f"run {i + 1}: {time.perf_counter() - began:.1f} s to the first step, {cpu:.1f} s of CPU", flush=True)
-    words = [sys.executable, "-X", "importtime", "-c", "import dfjax.run"]
+    words = [sys.executable, "-X", "importtime", "-c", "import dfjax.main_job"]
     lines = subprocess.run(words, capture_output=True, text=True, check=True, env=os.environ).stderr.splitlines()
     found = [re.match(r"import time:\s+(\d+) \|\s+(\d+) \|(\s+)(\S+)", line) for line in lines]
     times = sorted(((int(m[2]) / 1e6, m[4]) for m in found if m and len(m[3]) <= 7), reverse=True)

@@ -13,7 +13,7 @@ import pytest
 from etils import epath
 from flax import nnx
 
-from dfjax import evaluate, models, run, stats
+from dfjax import evaluate, main_job, models, stats
 from dfjax.data import feeds, inputs, resident, sampling, sources, streaming
 from dfjax.decide import score_file
 from dfjax.inference import trained
@@ -274,7 +274,7 @@ def test_real_clips_from_preparation_to_prediction(shared, tmp_path):
     assert found["splits"]["train"]["real"] == found["splits"]["train"]["fake"] == 3
     config = small(fakeavceleb_av.get_config("folder_av"), steps=10)
     folder, data = tmp_path / "run", tmp_path / "data"
-    report = run.run(config, folder, name="av", data_dir=data, source=media, progress=False)
+    report = main_job.run(config, folder, name="av", data_dir=data, source=media, progress=False)
     assert (report["counts"]["test"]["real"], report["counts"]["test"]["fake"]) == (1, 1)
     assert set(report["subgroups"]) == set(PARTS)
     clips = score_file.by_clip(score_file.read(folder / "scores" / "folder_av.test.csv"))

@@ -6,7 +6,7 @@ import sys
 import pytest
 from etils import epath
 
-from dfjax import run
+from dfjax import main_job
 from dfjax.records import InputError
 from dfjax.runtime import progress
 from dfjax.training import train
@@ -64,5 +64,5 @@ def test_what_tensorboard_needs_is_said_before_anything_is_written(tmp_path, mon
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     settings = job.config(**{"data.dataset": "demo_speech"})
     with pytest.raises(InputError, match=r"--tensorboard needs tensorboardX; pip install 'dfjax\[tensorboard\]'"):
-        run.run(settings, tmp_path / "run", name="x", data_dir=tmp_path, tensorboard=True)
+        main_job.run(settings, tmp_path / "run", name="x", data_dir=tmp_path, tensorboard=True)
     assert not list(tmp_path.iterdir())

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dfjax import run
+from dfjax import main_job
 from dfjax.inference import trained
 from dfjax.training import recipe, train
 from experiments import asvspoof2019_la_aasist
@@ -12,7 +12,7 @@ from tests import prepared
 
 def test_the_published_numbers():
     config = asvspoof2019_la_aasist.get_config()
-    run.check(config)
+    main_job.check(config)
     real, fake = config.loss.kwargs.weights
     assert real / fake == pytest.approx(9)
     assert (2580 * real + 22_800 * fake) / 25_380 == pytest.approx(1, abs=1e-3)

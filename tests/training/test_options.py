@@ -12,7 +12,7 @@ import ml_collections
 import pytest
 from flax import nnx
 
-from dfjax import compare, models, rebalance, run
+from dfjax import compare, main_job, models, rebalance, run
 from dfjax.data import audio, augment_image, feeds, rawboost, self_blend, sources
 from dfjax.decide import clip_score, thresholds
 from dfjax.imbalance import balance, rates, smote
@@ -72,8 +72,8 @@ def test_zero_negative_nan_infinite_huge_and_of_the_wrong_type(name, monkeypatch
     """Each is refused in one line that names option and range, or all but the network can be built of it."""
     config = rebalance.without_head(EXPERIMENTS[name])
     monkeypatch.setattr(nnx, "eval_shape", lambda build: None)  # see test_edges_can_be_built
-    monkeypatch.setattr(run.pretrained, "check", lambda name, path: None)
-    monkeypatch.setattr(run.data_builders, "load", lambda name: None)
+    monkeypatch.setattr(main_job.pretrained, "check", lambda name, path: None)
+    monkeypatch.setattr(main_job.data_builders, "load", lambda name: None)
     assert len(LEAVES[name]) > 20
     given = options.flat(config)
     for option, value in itertools.product(LEAVES[name], WRONG):
@@ -91,7 +91,7 @@ def test_zero_negative_nan_infinite_huge_and_of_the_wrong_type(name, monkeypatch
         if isinstance(given[option], float) and isinstance(value, int):
             continue  # annotations, which tests enforce, say float; 0.0 is tried too
         try:
-            run.check(other)
+            main_job.check(other)
         except InputError as error:
             assert "\n" not in str(error)
 
@@ -205,7 +205,7 @@ def test_a_wrong_option_is_one_line_and_exit_code_2(example, capsys):
 def test_a_wrong_option_leaves_nothing_behind(command, name, value, tmp_path):
     config = changed(EXPERIMENTS["imbalance_study-smote_head"], name, value)
     call = {
-        "run": lambda: run.run(rebalance.without_head(config), tmp_path / "w", name="x", data_dir=tmp_path / "d"),
+        "run": lambda: main_job.run(rebalance.without_head(config), tmp_path / "w", name="x", data_dir=tmp_path / "d"),
         "compare": lambda: compare.compare({"a": config}, 1, tmp_path / "w", data_dir=tmp_path / "d"),
         "rebalance": lambda: rebalance.finish(config, tmp_path / "w", name="x", data_dir=tmp_path / "d"),
     }
@@ -238,7 +238,7 @@ def test_what_does_not_go_together_is_refused_before_anything_is_written(changes
     for name, value in changes.items():
         config = changed(config, name, value)
     with pytest.raises(InputError, match=message):
-        run.check(config)
+        main_job.check(config)
 
 
 def test_kept_statistics_are_not_streamed():
@@ -246,13 +246,13 @@ def test_kept_statistics_are_not_streamed():
     with pytest.raises(
         InputError, match="config.data.copies=1 keeps the split on the device; use config.data.feed='auto'"
     ):
-        run.check(config)
+        main_job.check(config)
 
 
 def test_a_window_is_no_larger_than_the_pictures():
     config = changed(EXPERIMENTS["image_focal-image_focal"], "augment.size", 129)
     with pytest.raises(InputError, match="config.augment.size=129: expected at most the side of the pictures, 128"):
-        run.check(config)
+        main_job.check(config)
 
 
 def test_an_option_without_a_default_is_missed():

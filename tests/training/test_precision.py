@@ -7,7 +7,7 @@ import optax
 import pytest
 from flax import nnx
 
-from dfjax import models, run
+from dfjax import main_job, models
 from dfjax.models import functional
 from dfjax.records import MEDIA, InputError
 from dfjax.training import losses, recipe, train_step
@@ -104,12 +104,12 @@ def test_scores_are_float32_whatever_the_training_computes_in():
 @pytest.mark.parametrize("name", ["float16", "bf16", ""])
 def test_an_unknown_dtype_is_refused_before_anything_is_written(name):
     with pytest.raises(InputError, match=f"config.model.dtype={name!r}: expected one of 'float32', 'bfloat16'"):
-        run.check(settings(name))
+        main_job.check(settings(name))
 
 
 def test_experiments_compute_in_either_and_are_complete():
     configs = [asvspoof2019_la_aasist.get_config(), image_convnext.get_config()]
     for config in configs:
-        run.check(config)
+        main_job.check(config)
     assert [config.model.dtype for config in configs] == ["float32", "bfloat16"]
     assert recipe.part_size(configs[1]) == 32 and recipe.part_size(configs[0]) == configs[0].train.batch

@@ -6,7 +6,7 @@ import optax
 import pytest
 from flax import nnx
 
-from dfjax import models, run
+from dfjax import main_job, models
 from dfjax.inference import trained
 from dfjax.models import functional
 from dfjax.records import InputError
@@ -57,11 +57,11 @@ def test_missing_weights_are_an_error_before_anything_is_prepared(tmp_path):
     config = faceforensics_xception.get_config()
     config.model.weights = str(tmp_path / "xception.safetensors")
     with pytest.raises(InputError, match="no such file: .* download the weights from https://"):
-        run.check(config)
+        main_job.check(config)
     config = audio_texture.get_config()
     config.model.weights = str(tmp_path)
     with pytest.raises(InputError, match="Unknown published model 'texture'"):
-        run.check(config)
+        main_job.check(config)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import absl.logging
 import numpy as np
 import pytest
 
-from dfjax import run
+from dfjax import main_job
 from dfjax.records import InputError
 from dfjax.runtime import checkpoint, cli, process, progress, workdir
 from dfjax.training import train
@@ -172,7 +172,7 @@ def test_an_unknown_feed_is_refused_before_anything_is_written():
     with pytest.raises(InputError, match="config.data.feed='tape': expected one of 'auto', 'resident', 'streaming'"):
         settings = job.config(**{"data.feed": "tape"})
         settings.data.dataset = "demo_speech"
-        run.check(settings)
+        main_job.check(settings)
 
 
 def test_a_bar_in_a_log_is_lines(capsys):

@@ -1,0 +1,190 @@
+"""The main job: prepare if needed, train, score, tune the threshold, report.
+
+What `python -m dfjax.run` does once its command line is read.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import ml_collections
+from etils import epath
+from flax import nnx
+
+import data_builders
+from dfjax import models, prepare
+from dfjax.data import feeds, inputs, precomputed, sources
+from dfjax.decide.decision import decide, write_decision
+from dfjax.decide.score_file import Scores
+from dfjax.imbalance import balance, rates
+from dfjax.inference import trained
+from dfjax.models import functional
+from dfjax.records import InputError
+from dfjax.reporting import audit, report
+from dfjax.runtime import devices, process, workdir
+from dfjax.runtime.progress import check_board
+from dfjax.training import options, pretrained, recipe, train
+
+SYNTHETIC = ("demo_speech", "demo_faces")  # prove that the pipeline works, nothing about real deepfakes
+
+
+def run(
+    config: ml_collections.ConfigDict,
+    folder: epath.PathLike,
+    *,
+    name: str,
+    data_dir: epath.PathLike | None = None,
+    source: epath.PathLike | None = None,
+    progress: bool = True,
+    profile: bool = False,
+    tensorboard: bool = False,
+    left_out: Scores | None = None,
+    memory: precomputed.Memory | None = None,
+) -> dict:
+    """Everything from media to report, continuing wherever an earlier call stopped.
+
+    Args:
+      config: the experiment.
+      folder: the workdir.
+      name: of the experiment, for the report.
+      data_dir: where prepared datasets lie.
+      source: the user's media.
+      progress: whether to print and draw progress.
+      profile: whether to leave a trace of ten training steps in the workdir.
+      tensorboard: whether to show training on TensorBoard, from the workdir's folder of that name.
+      left_out: scores of domains by trainings without them (`dfjax.crossval`); the threshold is chosen on them then,
+        not on validation data.
+      memory: statistics of the training clips that trainings on parts of them have made already.
+
+    Returns:
+      What report.json holds.
+    """
+    folder = epath.Path(folder)
+    progress = progress and process.first_process()  # all processes compute the same; the first prints and writes
+    say = print if progress else lambda *_: None
+    check(config)
+    dataset = config.data.dataset
+    if tensorboard:
+        check_board(folder)
+    workdir.check(folder, config)
+    note = (
+        " (synthetic: it shows that the pipeline works and proves nothing about real deepfakes)"
+        if dataset in SYNTHETIC
+        else ""
+    )
+    say(f"{name} on {dataset}{note}; results in {folder}")
+    if (folder / "report.json").exists():
+        say(
+            f"finished run; see {folder / 'report.md'}. Re-tune with: python -m dfjax.tune --workdir {folder} "
+            "--criterion youden"
+        )
+        return json.loads((folder / "report.json").read_text())
+
+    # all that a user can get wrong comes before the workdir is made
+    directories = prepare.prepare_data(config.data, source, data_dir, progress=progress)
+    train_split = sources.open_data(config.data, directories, "train")
+    plan = recipe.make_plan(config, *recipe.tally(train_split))
+    recipe.make_strata(config, plan, train_split)
+    devices.make_mesh(recipe.part_size(config))
+    with workdir.lock(folder):
+        workdir.claim(folder, config)
+        facts = dataset_facts(dataset, directories)
+        workdir.write_json(folder / "environment.json", workdir.environment(facts))
+
+        began = time.perf_counter()
+        summary = train.train(
+            config,
+            folder,
+            directories,
+            progress=progress,
+            profile=profile,
+            tensorboard=tensorboard,
+            memory=memory,
+        )
+        splits = {name: sources.open_data(config.data, directories, name) for name in ("train", "validation", "test")}
+        ledger = plan.ledger.to_json()
+        validation, test = (trained.score(config, folder, splits[name], ledger) for name in ("validation", "test"))
+        trained.learn_typicality(config, folder, splits)
+        decision = decide(left_out or validation, config.decision.criterion)
+        if process.first_process():
+            write_decision(folder / "decision.json", decision)
+        seconds = time.perf_counter() - began
+        shown, about = splits["test"], {"name": name, "dataset": dataset, "synthetic": dataset in SYNTHETIC}
+        hardware = f"{jax.device_count()} x {jax.devices()[0].device_kind}, {os.cpu_count()} cores"
+        result = report.build(
+            validation=validation,
+            test=test,
+            decision=decision,
+            train_counts=sources.clip_counts(splits["train"]),
+            ledger=ledger,
+            audit=audit.audit_records(shown.records, shown.label, shown.clip, shown.group),
+            run=about | {"steps": summary["steps"], "seconds": round(seconds, 1), "hardware": hardware},
+            train_methods=set(splits["train"].method.tolist()) - {""},
+            subgroups=sources.subgroups_of_clips(shown),
+        )
+        if process.first_process():
+            report.write(folder, result, validation, test, sources.subgroups_of_clips(shown))
+        records = {name: len(split) for name, split in splits.items()}
+        took = {"seconds": round(time.perf_counter() - began, 2), "training": summary, "records": records}
+        workdir.write_json(folder / "timing.json", took)
+        say(report.markdown(result))
+        say(
+            f"{summary['steps']} steps, {summary['examples']} examples in {summary['seconds']:.0f} s "
+            f"({summary['examples_per_second']:.0f} per second, {100 * summary['waiting']:.1f} % of the time waiting "
+            f"for data), {summary['peak_memory'] / 2**30:.2f} GiB at most; report in {folder / 'report.html'}"
+        )
+        process.barrier("reported")  # nobody leaves before the first process has written
+        return result
+
+
+def dataset_facts(name: str, directories: Mapping[str, epath.Path]) -> dict[str, Any]:
+    """What environment.json says of the data: of a single dataset, or of several that hold the same media."""
+    each = {
+        part: {
+            "name": part,
+            "directory": directory.name,
+            "version": str(directory.name),
+            "hash": sources.content_hash(directory),
+            **{field: prepare.summary(directory)[field] for field in ("modality", "crops")},  # for predict
+        }
+        for part, directory in directories.items()
+    }
+    # of pictures as they are no crops are told; those of videos must have been cut out alike
+    first = next((facts for facts in each.values() if facts["crops"]), next(iter(each.values())))
+    for part, facts in each.items():
+        kinds = (
+            {"image", "video"} if {facts["modality"], first["modality"]} <= {"image", "video"} else {first["modality"]}
+        )
+        if facts["modality"] not in kinds or facts["crops"] not in (None, first["crops"]):
+            raise InputError(f"{part} and {first['name']} hold media of another kind, or faces cut out in another way")
+    return (
+        {"dataset": first} if len(each) == 1 else {"dataset": first | {"name": name}, "datasets": list(each.values())}
+    )
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Makes sure, before anything is prepared or written, that nothing in an experiment stands against running it.
+
+    Raises:
+      InputError: an option is wrong, or several do not go together.
+    """
+    options.check(config)
+    for entry in config.data.get("datasets") or [config.data.dataset]:
+        data_builders.load(entry.partition("/")[0])
+    pretrained.check(config.model.name, config.model.get("weights", ""))
+    recipe.make_optimizer(config)
+    recipe.part_size(config)
+    # any imbalance of enough groups: what is stacked shows
+    recipe.make_plan(config, rates.stand_in(config.balance.to_dict()["sampling"]), balance.FEW_GROUPS)
+    if config.balance.get("head"):
+        raise InputError(
+            f"config.balance.head={config.balance.head!r} refits the head of a finished run; use python -m "
+            "dfjax.rebalance or dfjax.compare"
+        )
+    takes = models.input_of(config.model.name, config.model.kwargs)
+    inputs.check(config, takes.modality, takes.size)
+    feeds.check(config.data.feed, inputs.codec_rate(config), config.data.get("copies", 0))
+    nnx.eval_shape(lambda: functional.make_builder(config, training=True)(nnx.Rngs(0)))
