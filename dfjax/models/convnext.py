@@ -7,6 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dfjax.models import heads, published
+from dfjax.models.convolution import Conv
 from dfjax.models.depthwise import Depthwise
 
 SOURCE = "https://huggingface.co/timm/convnext_tiny.in12k_ft_in1k (model.safetensors)"
@@ -40,7 +41,7 @@ class Stage(nnx.Module):
         self.reduces = width_in != width
         if self.reduces:
             self.down_norm = nnx.LayerNorm(width_in, epsilon=EPSILON, dtype=dtype, rngs=rngs)
-            self.down_conv = nnx.Conv(width_in, width, (2, 2), 2, padding="VALID", dtype=dtype, rngs=rngs)
+            self.down_conv = Conv(width_in, width, (2, 2), 2, padding="VALID", dtype=dtype, rngs=rngs)
         self.blocks = nnx.List([Block(width, drop_path=p, dtype=dtype, rngs=rngs) for p in drop_paths])
 
     def __call__(self, x, *, rngs=None):
@@ -61,7 +62,7 @@ class ConvNeXt(nnx.Module):
     def __init__(
         self, *, rngs: nnx.Rngs, drop_path: float = 0.1, dropout: float = 0.0, bias: float = 0.0, dtype=jnp.float32
     ):
-        self.stem_conv = nnx.Conv(3, WIDTHS[0], (4, 4), 4, padding="VALID", dtype=dtype, rngs=rngs)
+        self.stem_conv = Conv(3, WIDTHS[0], (4, 4), 4, padding="VALID", dtype=dtype, rngs=rngs)
         self.stem_norm = nnx.LayerNorm(WIDTHS[0], epsilon=EPSILON, dtype=dtype, rngs=rngs)
         rates = [drop_path * i / (sum(DEPTHS) - 1) for i in range(sum(DEPTHS))]
         starts = [sum(DEPTHS[:i]) for i in range(len(DEPTHS))]

@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dfjax.models import heads, published
+from dfjax.models.convolution import Conv
 from dfjax.models.depthwise import Depthwise
 
 SOURCE = "https://huggingface.co/timm/tf_efficientnet_{}.ns_jft_in1k (model.safetensors)"
@@ -43,7 +44,7 @@ class MBConv(nnx.Module):
         inner = width_in * expansion
 
         def conv(a, b, use_bias=False):
-            return nnx.Conv(a, b, (1, 1), use_bias=use_bias, dtype=dtype, rngs=rngs)
+            return Conv(a, b, (1, 1), use_bias=use_bias, dtype=dtype, rngs=rngs)
 
         def norm(width):
             return nnx.BatchNorm(width, momentum=0.99, epsilon=1e-3, dtype=dtype, rngs=rngs)
@@ -78,7 +79,7 @@ class EfficientNetB0(nnx.Module):
         wider, deeper = self.wider, self.deeper
 
         def conv(a, b, kernel, stride):
-            return nnx.Conv(a, b, (kernel, kernel), stride, use_bias=False, dtype=dtype, rngs=rngs)
+            return Conv(a, b, (kernel, kernel), stride, use_bias=False, dtype=dtype, rngs=rngs)
 
         def norm(width):
             return nnx.BatchNorm(width, momentum=0.99, epsilon=1e-3, dtype=dtype, rngs=rngs)

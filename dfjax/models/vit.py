@@ -18,6 +18,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from dfjax.models import heads, published
+from dfjax.models.convolution import Conv
 
 SOURCE = "https://huggingface.co/{} (model.safetensors)"
 
@@ -89,7 +90,7 @@ class ViTBase(nnx.Module):
         self.size = size = self.size if size is None else size
         width, patch = self.width, self.patch
         norm = functools.partial(nnx.LayerNorm, width, epsilon=self.epsilon, rngs=rngs)
-        self.patches = nnx.Conv(
+        self.patches = Conv(
             3, width, (patch, patch), patch, padding="VALID", use_bias=not self.pre_norm, dtype=dtype, rngs=rngs
         )
         normal = nnx.initializers.normal(0.02)

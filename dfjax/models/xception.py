@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dfjax.models import heads, pooling, published
+from dfjax.models.convolution import Conv
 from dfjax.models.depthwise import Depthwise
 
 SOURCE = "https://huggingface.co/timm/legacy_xception.tf_in1k (model.safetensors)"
@@ -30,7 +31,7 @@ class Separable(nnx.Module):
 
     def __init__(self, width_in: int, width: int, *, dtype, rngs: nnx.Rngs):
         self.depthwise = Depthwise(width_in, 3, dtype=dtype, rngs=rngs)
-        self.pointwise = nnx.Conv(width_in, width, (1, 1), use_bias=False, dtype=dtype, rngs=rngs)
+        self.pointwise = Conv(width_in, width, (1, 1), use_bias=False, dtype=dtype, rngs=rngs)
         self.norm = nnx.BatchNorm(width, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
 
     def __call__(self, x):
@@ -46,7 +47,7 @@ class Block(nnx.Module):
             [Separable(a, b, dtype=dtype, rngs=rngs) for a, b in zip((width_in, *widths[:-1]), widths, strict=True)]
         )
         if stride > 1:
-            self.skip = nnx.Conv(width_in, widths[-1], (1, 1), stride, use_bias=False, dtype=dtype, rngs=rngs)
+            self.skip = Conv(width_in, widths[-1], (1, 1), stride, use_bias=False, dtype=dtype, rngs=rngs)
             self.skip_norm = nnx.BatchNorm(widths[-1], momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
 
     def __call__(self, x):
@@ -68,7 +69,7 @@ class Xception(nnx.Module):
 
     def __init__(self, *, rngs: nnx.Rngs, dropout: float = 0.5, bias: float = 0.0, dtype=jnp.float32):
         def conv(width_in, width, stride):  # not padded
-            return nnx.Conv(width_in, width, (3, 3), stride, padding="VALID", use_bias=False, dtype=dtype, rngs=rngs)
+            return Conv(width_in, width, (3, 3), stride, padding="VALID", use_bias=False, dtype=dtype, rngs=rngs)
 
         def norm(width):
             return nnx.BatchNorm(width, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)

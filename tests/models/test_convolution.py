@@ -1,0 +1,55 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax import export
+
+from dfjax.models import convolution
+
+CASES = [  # side, kernel, stride, padding
+    (9, 1, 1, "SAME"),
+    (9, 1, 2, "SAME"),
+    (8, 1, 2, "VALID"),
+    (9, 3, 2, "SAME"),
+    (8, 3, 2, "SAME"),
+    (10, 3, 1, "VALID"),
+    (11, 3, 2, "VALID"),
+    (8, 2, 2, "VALID"),
+    (9, 4, 4, "VALID"),
+    (9, 5, 2, ((2, 1), (1, 2))),
+]
+
+
+@pytest.mark.parametrize(("side", "k", "stride", "padding"), CASES)
+def test_every_form_is_the_convolution_and_so_are_its_gradients(side, k, stride, padding):
+    keys = jax.random.split(jax.random.key(0))
+    x, kernel = jax.random.normal(keys[0], (2, side, side + 1, 5)), jax.random.normal(keys[1], (k, k, 5, 7))
+    plain = functools.partial(jax.lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    out = []
+    for function in (convolution.convolution, plain):
+        y, back = jax.vjp(lambda x, kernel: function(x, kernel, (stride, stride), padding), x, kernel)  # noqa: B023
+        out.append((y, *back(jnp.cos(jnp.arange(y.size)).reshape(y.shape))))
+    for ours, theirs in zip(*out, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("k", "stride", "expected"), [(1, 1, 0), (1, 2, 0), (2, 2, 0), (3, 1, 2)])
+def test_a_cpu_gets_products_and_other_devices_the_convolution(k, stride, expected):
+    x, kernel = jnp.ones((2, 8, 8, 3)), jnp.ones((k, k, 3, 4))
+    slopes = jax.jit(jax.grad(lambda x, w: convolution.convolution(x, w, (stride,) * 2, "VALID").sum(), argnums=(0, 1)))
+    forward = jax.jit(lambda x, w: jnp.cos(convolution.convolution(x, w, (stride,) * 2, "VALID")))
+    texts = {}
+    for platform in ("cpu", "cuda"):
+        made = [export.export(f, platforms=[platform])(x, kernel).mlir_module() for f in (forward, slopes)]
+        texts[platform] = sum(text.count("stablehlo.convolution") for text in made)
+    assert texts["cpu"] == expected and texts["cuda"] == 3
+
+
+def test_the_module_has_the_variables_of_flax():
+    ours, theirs = (cls(3, 4, (3, 3), 2, rngs=nnx.Rngs(0)) for cls in (convolution.Conv, nnx.Conv))
+    jax.tree.map(np.testing.assert_array_equal, nnx.to_pure_dict(nnx.state(ours)), nnx.to_pure_dict(nnx.state(theirs)))
+    x = jax.random.normal(jax.random.key(1), (2, 9, 9, 3))
+    np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-5, atol=1e-6)
