@@ -9,6 +9,7 @@ import tensorflow_datasets as tfds
 
 from data_builders import preparing
 from dfjax import records
+from dfjax.media import images
 
 COUNTS = {"train": (40, 10), "validation": (12, 6), "test": (12, 6)}  # (real, fake)
 
@@ -17,8 +18,8 @@ class _Made(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     name = "made"
     VERSION = tfds.core.Version("1.0.0")
 
-    def __init__(self, *, counts, modality, seconds, **kwargs):
-        self.counts, self.modality, self.seconds = counts, modality, seconds
+    def __init__(self, *, counts, modality, seconds, jpeg, **kwargs):
+        self.counts, self.modality, self.seconds, self.jpeg = counts, modality, seconds, jpeg
         super().__init__(**kwargs)
 
     def _info(self):
@@ -41,7 +42,10 @@ class _Made(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 "domain": f"site{i % 3}",
             }
             rng = np.random.default_rng([i, len(split)])
-            payload = _clip(rng, label, self.seconds) if self.modality == "audio" else _picture(rng, label)
+            if self.modality == "audio":
+                payload = _clip(rng, label, self.seconds)
+            else:
+                payload = _scene(rng, self.jpeg) if self.jpeg else _picture(rng, label)
             if self.modality == "av":
                 payload |= _sounding(rng, label, i)
             yield name, record | {"label": label} | payload
@@ -62,6 +66,13 @@ def _picture(rng, label):
     return {"image": cv2.imencode(".png", x)[1].tobytes()}
 
 
+def _scene(rng, side):
+    """A JPEG like those of face crops: smooth forms and a camera's noise."""
+    smooth = cv2.resize(rng.normal(128, 50, (8, 8, 3)), (side, side), interpolation=cv2.INTER_CUBIC)
+    x = (smooth + rng.normal(0, 3, (side, side, 3))).clip(0, 255).astype(np.uint8)
+    return {"image": images.encode(x, "jpeg")}
+
+
 def _sounding(rng, label, i):
     """What a video's frame has beside its picture; of every third one picture and sound are not known by themselves."""
     sound = {"audio": np.resize(_clip(rng, label, 1.0)["audio"], 16000), "duration": np.float32(1)}
@@ -69,9 +80,10 @@ def _sounding(rng, label, i):
     return sound | parts | {"frame": i, "box": np.zeros(4, np.float32)}
 
 
-def make(folder, *, counts=COUNTS, modality="audio", seconds=0.5) -> pathlib.Path:
-    """The folder of the prepared dataset, indexes included."""
-    builder = _Made(counts=counts, modality=modality, seconds=seconds, data_dir=folder, file_format="array_record")
+def make(folder, *, counts=COUNTS, modality="audio", seconds=0.5, jpeg=0) -> pathlib.Path:
+    """The folder of the prepared dataset, indexes included; pictures are small PNGs, or JPEGs with sides of `jpeg` pixels."""
+    words = {"counts": counts, "modality": modality, "seconds": seconds, "jpeg": jpeg}
+    builder = _Made(**words, data_dir=folder, file_format="array_record")
     if not pathlib.Path(builder.data_dir).exists():
         tfds.disable_progress_bar()
         with contextlib.redirect_stdout(None):

@@ -15,6 +15,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 from jaxtyping import Bool, Int, Shaped
 
+from dfjax.data.parsing import parse
 from dfjax.decide.score_file import Scores
 from dfjax.records import FAKE, LABEL_NAMES, MAX_SAMPLES, MEDIA, PARTS, REAL, SUBGROUPS, UNKNOWN, InputError
 from dfjax.runtime.files import local_copy
@@ -73,7 +74,7 @@ class Records:
     """Random access to the records of one split; damage is an InputError with the file, whatever the reader raises."""
 
     def __init__(self, source: Any, files: list[str], lengths: list[int], labels: np.ndarray):
-        """`files` hold `lengths` records each; `labels` is what the index says of every row."""
+        """`source` has bytes, `files` hold `lengths` records; `labels` is what the index says of every row."""
         self._source, self._files, self._ends, self._labels = source, files, np.cumsum(lengths), labels
 
     def __len__(self) -> int:
@@ -81,7 +82,7 @@ class Records:
 
     def __getitem__(self, row: int) -> dict:
         try:
-            record = self._source[row]
+            record = parse(self._source[row])
         except Exception as error:  # riegeli, protobuf and numpy each have their own
             raise InputError(f"{self._where(row)} cannot be read ({_first_line(error)}); {AGAIN}") from error
         self._check(row, record)
@@ -89,7 +90,7 @@ class Records:
 
     def __getitems__(self, rows: list[int]) -> list[dict]:
         try:
-            records = self._source.__getitems__(rows)
+            records = [parse(data) for data in self._source.__getitems__(rows)]
         except Exception:  # one of them is damaged: reading one by one says which
             return [self[row] for row in rows]
         for row, record in zip(rows, records, strict=True):
@@ -148,7 +149,7 @@ def open_split(directory: epath.PathLike, name: str) -> Split:
     directory = local_copy(directory)
     try:
         builder = tfds.builder_from_directory(directory)
-        records = builder.as_data_source(name)
+        records = builder.as_data_source(name, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
         with (directory / f"index.{name}.npz").open("rb") as file:
             index = dict(np.load(file, allow_pickle=False))
         info = builder.info.splits[name]

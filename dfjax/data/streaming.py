@@ -1,4 +1,4 @@
-"""The streaming feed: grain reads the records that each batch needs, ahead of the step that takes them.
+"""The streaming feed: grain's threads read the records of each batch, in one go, ahead of the step that takes them.
 
 Batch s is a function of (seed, s) alone: position p of the endless mixture of strata belongs to batch p // batch. So
 the state of the feed is the step, which every checkpoint holds already; a resumed run starts the mixture at its step
@@ -7,12 +7,11 @@ and nothing else is stored. It does not depend on the number of processes either
 
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import grain
 import numpy as np
 
-from dfjax.data import sources
+from dfjax.data import mixture, sources
 from dfjax.data.sampling import Strata
 from dfjax.data.sources import Split
 from dfjax.media import codecs, decoding
@@ -20,36 +19,6 @@ from dfjax.records import MAX_SAMPLES, SAMPLE_RATE
 
 THREADS = 2  # that read and decode; they wait for the disk and for decoders outside the interpreter's lock
 AHEAD = 4  # batches read before they are asked for
-
-
-class _Rows:
-    """The given rows of a split, as grain wants a source."""
-
-    def __init__(self, split: Split, rows: np.ndarray):
-        self.split, self.rows = split, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, i: int) -> tuple[int, dict]:
-        row = int(self.rows[i])
-        return row, self.split.records[row]
-
-
-class _Block:
-    """This process's part of every global batch, from batch `first` on."""
-
-    def __init__(self, mixture: grain.MapDataset, batch: int, first: int, process: int, processes: int):
-        self.mixture, self.batch, self.first = mixture, batch, first
-        self.size, self.start = batch // processes, process * (batch // processes)
-
-    def __len__(self) -> int:
-        return sys.maxsize // 4
-
-    def __getitem__(self, i: int) -> tuple[int, int, dict]:
-        step, place = divmod(int(i), self.size)
-        position = (self.first + step) * self.batch + self.start + place
-        return position, *self.mixture[position]
 
 
 def batches(
@@ -84,24 +53,23 @@ def batches(
     """
     modality = modality or ("audio" if size is None else "image")
     labels = sources.labels(split, modality)
-    rates = np.diff(strata.cumulative, prepend=0)
-    parts = []
-    for i, (start, count) in enumerate(zip(strata.start, strata.count, strict=True)):
-        rows = np.asarray(strata.order[start : start + count])
-        parts.append(grain.MapDataset.source(_Rows(split, rows)).seed(seed + i).shuffle().repeat())
-    mixture = grain.MapDataset.mix(parts, rates.tolist())
+    place = mixture.make(strata, seed)
+    share = batch // processes
 
-    def example(found: tuple[int, int, dict]) -> dict[str, Any]:
-        position, row, record = found
+    def read(step: int) -> dict[str, np.ndarray]:
+        start = step * batch + process * share
+        rows = place(range(start, start + share))
+        records = split.records.__getitems__(rows.tolist())
         if codec_rate:
-            rng = np.random.default_rng([seed % 2**32, position])
-            if rng.random() < codec_rate:
-                record = record | {"audio": codecs.random_recode(rng, record["audio"])}
-        return _compact(record, modality, size) | {"label": labels[row]}
+            records = [recoded(start + i, record) for i, record in enumerate(records)]
+        return _compact(records, modality, size) | {"label": labels[rows]}
 
-    block = grain.MapDataset.source(_Block(mixture, batch, first, process, processes)).map(example)
-    block = block.batch(batch // processes, drop_remainder=True)
-    return iter(block.to_iter_dataset(grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)))
+    def recoded(position: int, record: dict) -> dict:
+        rng = np.random.default_rng([seed % 2**32, position])
+        return record | {"audio": codecs.random_recode(rng, record["audio"])} if rng.random() < codec_rate else record
+
+    steps = grain.MapDataset.range(first, sys.maxsize // batch).map(read)
+    return iter(steps.to_iter_dataset(grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)))
 
 
 def example_bytes(modality: str, size: int | None) -> int:
@@ -110,10 +78,13 @@ def example_bytes(modality: str, size: int | None) -> int:
     return sound[modality] + (0 if size is None else 3 * size**2)
 
 
-def _compact(record: dict, modality: str, size: int | None) -> dict[str, Any]:
+def _compact(records: list[dict], modality: str, size: int | None) -> dict[str, np.ndarray]:
+    """The examples of a batch."""
     if size is not None:
-        return decoding.compact(record, modality, size)
-    clip = record["audio"]
-    audio = np.zeros(MAX_SAMPLES, np.int16)
-    audio[: len(clip)] = clip
-    return {"audio": audio, "length": np.int32(len(clip))}
+        found = [decoding.compact(record, modality, size) for record in records]
+        return {name: np.stack([example[name] for example in found]) for name in found[0]}
+    audio = np.zeros((len(records), MAX_SAMPLES), np.int16)
+    length = np.array([len(record["audio"]) for record in records], np.int32)
+    for row, count, record in zip(audio, length, records, strict=True):
+        row[:count] = record["audio"]
+    return {"audio": audio, "length": length}

@@ -63,13 +63,13 @@ def fitted(encoded: bytes, size: int) -> UInt8[np.ndarray, "size size 3"]:
     Raises:
       InputError: OpenCV cannot decode it.
     """
-    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
     if image is None:
         raise InputError("a prepared image cannot be decoded; prepare the dataset again")
     if image.shape[:2] != (size, size):
         larger = min(image.shape[:2]) > size
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if larger else cv2.INTER_CUBIC)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
 
 
 def encode(image: UInt8[np.ndarray, "height width 3"], image_format: str) -> bytes:

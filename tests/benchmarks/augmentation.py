@@ -1,4 +1,4 @@
-"""What each augmentation of sound costs: milliseconds of processor time per clip, and clips per second of it.
+"""What each augmentation of sound costs: milliseconds of processor time per clip.
 
     python -m tests.benchmarks.augmentation [batch]
 
@@ -22,6 +22,7 @@ from dfjax.data import audio, channel, rawboost, vocode
 from dfjax.media import codecs
 from dfjax.models import build
 from dfjax.training import losses, optim, train_step
+from tests.benchmarks import rows
 
 REPEATS = 5
 SAMPLES = 32_000
@@ -40,7 +41,7 @@ def cost(work) -> float:
 
 def row(name: str, seconds: float, clips: int) -> None:
     """Prints one line."""
-    print(f"{name:34s} {1e3 * seconds / clips:8.3f} ms/clip {clips / seconds:9.0f} clips/s", flush=True)
+    rows.show(name, 1e3 * seconds / clips, "ms/clip")
 
 
 def training_step(x: jax.Array):

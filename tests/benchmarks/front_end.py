@@ -3,7 +3,7 @@
     python -m tests.benchmarks.front_end [clips]
 
 Clips of 64,600 samples, 512 points, window 400, hop 160, 80 bands, float32; all rows in one process, alternating,
-medians of 5. Also prints the largest difference in the logarithm. One virtual CPU device per core.
+medians of 5. `differs_by` is the largest difference in the logarithm. One virtual CPU device per core.
 """
 
 import os
@@ -21,6 +21,7 @@ import numpy as np
 from dfjax.features import spectrum
 from dfjax.records import MAX_SAMPLES
 from dfjax.runtime import devices
+from tests.benchmarks import rows
 
 REPEATS = 5
 MEL = {"sr": 16_000, "n_fft": 512, "win_length": 400, "hop_length": 160, "n_mels": 80}
@@ -38,7 +39,7 @@ def main() -> None:
     one, all_ = (devices.make_mesh(n) for n in (1, count))
     compiled = jax.jit(spectrum.log_mel)
     placed = {mesh.size: jax.device_put(x, devices.split_batch(mesh)) for mesh in (one, all_)}
-    rows = {
+    calls = {
         "librosa, clip by clip": lambda: np.stack([by_librosa(clip) for clip in x]),
         "librosa, one batch": lambda: by_librosa(x),
         **{
@@ -46,19 +47,18 @@ def main() -> None:
             for size, array in placed.items()
         },
     }
-    results = {name: work() for name, work in rows.items()}
-    times = {name: [] for name in rows}
+    results = {name: work() for name, work in calls.items()}
+    times = {name: [] for name in calls}
     for _ in range(REPEATS):
-        for name, work in rows.items():
+        for name, work in calls.items():
             start = time.perf_counter()
             work()
             times[name].append(time.perf_counter() - start)
     reference = statistics.median(times["librosa, clip by clip"])
-    print(f"{count} clips of {MAX_SAMPLES} samples, {os.cpu_count()} cores")
     for name, seconds in times.items():
         median = statistics.median(seconds)
         error = np.abs(np.asarray(results[name]) - results["librosa, clip by clip"]).max()
-        print(f"{name:24s} {count / median:8.0f} clips/s {reference / median:6.2f} x   differs by {error:.1e}")
+        rows.show(name, count / median, "clips/s", reference / median, differs_by=float(error))
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
     python -m tests.benchmarks.image_models --models efficientnet_b0 convnext_tiny --batch 8
     python -m tests.benchmarks.image_models --dtype bfloat16 --batch 128 --compile --peak 989   # on an H100
 
-Each line is one JSON object: model, framework, images per second when scoring and when training (forward, backward,
-SGD step), the CPU seconds of each, which other work on the machine moves less, and with `--peak` (dense TFLOP/s of
-the device at this precision) the share of it that scoring reaches. On CPU ours runs as `dfjax.run` runs it, the batch
+A row for each model, job and framework: images per second when scoring or training (forward, backward, SGD step), `times`
+PyTorch's, the CPU seconds of each, which other work on the machine moves less, and with `--peak` (dense TFLOP/s of the
+device at this precision) the share of it that scoring reaches. On CPU ours runs as `dfjax.run` runs it, the batch
 spread over one virtual device per core. Random weights; the input lies on the device; the first call is not timed;
 medians of `--repeats` are printed.
 """
@@ -13,18 +13,18 @@ medians of `--repeats` are printed.
 import argparse
 import contextlib
 import importlib.util
-import json
+import itertools
 import statistics
 import time
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 
 from dfjax import models
 from dfjax.runtime import devices, process
+from tests.benchmarks import rows
 from tests.models import reference
 
 TIMM = {
@@ -140,16 +140,16 @@ def main():
     process.use_all_cores()
     device = jax.devices()[0].device_kind
     for name in args.models:
-        rows = [run_jax(name, args.batch, args.dtype, args.repeats)]
+        found = {"dfjax": run_jax(name, args.batch, args.dtype, args.repeats)}
         if all(importlib.util.find_spec(package) for package in ("torch", "timm")):
-            rows.append(run_torch(name, args.batch, args.dtype, args.repeats, args.compile))
-        for row in rows:
-            if args.peak:
-                row["share_of_peak"] = row["score"] * rows[0]["gflop"] / 1e3 / args.peak
-            numbers = {key: value for key, value in row.items() if isinstance(value, float)}
-            row |= {key: np.format_float_positional(v, 4, fractional=False) for key, v in numbers.items()}
-            setting = {"batch": args.batch, "dtype": args.dtype, "device": device}
-            print(json.dumps({"model": name, **setting, **row}), flush=True)
+            found["torch"] = run_torch(name, args.batch, args.dtype, args.repeats, args.compile)
+        for (side, one), job in itertools.product(found.items(), ("score", "train")):
+            more = {"framework": one["framework"], "batch": args.batch, "dtype": args.dtype, "device": device}
+            more["cpu_seconds"] = one[f"{job}_cpu_seconds"]
+            if args.peak and job == "score":
+                more["share_of_peak"] = one[job] * found["dfjax"]["gflop"] / 1e3 / args.peak
+            times = one[job] / found["torch"][job] if "torch" in found else None
+            rows.show(f"{name}, {job}, {side}", one[job], "images/s", times, **more)
 
 
 if __name__ == "__main__":

@@ -75,21 +75,21 @@ def _touch(root, names):
 TREES = {tree.__name__: tree for tree in (faces_140k, asvspoof2019_la, wavefake, faceforensics)}
 
 MEASURE = """
-import json, resource, sys, time
+import resource, sys, time
 import data_builders
+from tests.benchmarks import rows
 module = sys.modules[data_builders.load(sys.argv[1]).__module__]
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 before, start, cpu = peak(), time.perf_counter(), time.process_time()
 index = module.index(sys.argv[2])
 wall, used = time.perf_counter() - start, time.process_time() - cpu
-seconds = {"seconds": round(wall, 1), "cpu_seconds": round(used, 1)}
-memory = {"growth_mb": round(peak() - before), "peak_mb": round(peak())}
-print(json.dumps({"dataset": sys.argv[1], "files": len(index.items)} | seconds | memory))
+rows.show(sys.argv[1], wall, "s", files=len(index.items), cpu_seconds=used)
+rows.show(f"{sys.argv[1]}, growth", peak() - before, "MiB", peak_mib=peak())
 """
 
 
 def main():
-    """Prints one JSON line per dataset."""
+    """Prints two rows per dataset."""
     for name in sys.argv[1:] or TREES:
         with tempfile.TemporaryDirectory() as folder:
             TREES[name](pathlib.Path(folder))

@@ -1,14 +1,15 @@
-"""Clips per second that reach the step as batches: both feeds against a torch DataLoader on the same clips.
+"""Examples per second that reach the step as batches: our feeds against a torch DataLoader on the same clips and pictures.
 
-    python -m tests.benchmarks.loader [clips]        # default 2,000; torch's row needs pip install 'dfjax[parity]'
+    python -m tests.benchmarks.loader [clips] [pictures]     # default 2,000 of each; torch needs pip install 'dfjax[parity]'
 
-Clips of about 2 s, one tenth fakes, drawn 1:1, batches of 32. Torch reads WAV files with soundfile in two workers, cuts
-2 s at random and draws with a WeightedRandomSampler; streaming reads records and hands over what the step cuts; resident
-draws and cuts on the device, in one compiled call. Nothing is trained. Rows take turns, medians of 5 passes after one that is
-not counted.
+Drawn 1:1 where one tenth are fakes, in batches of 32. Clips of about 2 s: torch reads WAV files with soundfile in two workers,
+cuts 2 s at random and draws with a WeightedRandomSampler; streaming reads records and hands over what the step cuts;
+resident draws and cuts on the device, in one compiled call. Pictures are JPEGs of 256 pixels brought to 224: torch reads files
+and decodes with Pillow, as is usual, or as we do, with OpenCV. Nothing is trained. Rows take turns, medians of 5 passes after
+one that is not counted; `times` is by the fastest of torch's.
 """
 
-import json
+import io
 import pathlib
 import statistics
 import sys
@@ -18,61 +19,92 @@ import time
 import jax
 import numpy as np
 import soundfile
+from PIL import Image
 
-from dfjax import models
 from dfjax.data import audio, feeds, sampling, sources
+from dfjax.media import images
+from dfjax.records import Input
 from dfjax.runtime import devices, process
 from tests import prepared
+from tests.benchmarks import rows
 
 RATE, SECONDS, BATCH, PASSES = 16_000, 2.0, 32, 5
+STORED, SIDE = 256, 224  # pixels, of the JPEGs and of what the step is given
+
+
+def read_wav(path: pathlib.Path) -> np.ndarray:
+    """2 s of a file, cut at random."""
+    x, _ = soundfile.read(path, dtype="float32")
+    wanted = int(RATE * SECONDS)
+    x = np.resize(x, max(wanted, len(x)))
+    start = np.random.randint(len(x) - wanted + 1)
+    return x[start : start + wanted]
+
+
+def read_pillow(path: pathlib.Path) -> np.ndarray:
+    """RGB pixels of a file."""
+    with Image.open(io.BytesIO(path.read_bytes())) as image:
+        return np.array(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+
+
+def read_opencv(path: pathlib.Path) -> np.ndarray:
+    """RGB pixels of a file."""
+    return images.fitted(path.read_bytes(), SIDE)
 
 
 class Files:
-    """A torch dataset of (2 s cut at random, label)."""
+    """A torch dataset of (example, label)."""
 
-    def __init__(self, folder: pathlib.Path, labels: np.ndarray):
-        self.folder, self.labels = folder, labels
+    def __init__(self, folder: pathlib.Path, labels: np.ndarray, read):
+        self.folder, self.labels, self.read = folder, labels, read
 
     def __len__(self):
         return len(self.labels)
 
     def __getitem__(self, i):
-        x, _ = soundfile.read(self.folder / f"{i}.wav", dtype="float32")
-        wanted = int(RATE * SECONDS)
-        x = np.resize(x, max(wanted, len(x)))
-        start = np.random.randint(len(x) - wanted + 1)
-        return x[start : start + wanted], np.float32(self.labels[i])
+        return self.read(self.folder / str(i)), np.float32(self.labels[i])
 
 
-def torch_pass(split: sources.Split, folder: pathlib.Path):
-    """A call that draws one pass from WAV files; None without torch."""
+def write_files(split: sources.Split, folder: pathlib.Path) -> None:
+    """Each record as a WAV file or a JPEG."""
+    folder.mkdir()
+    for i in range(len(split)):
+        record = split.records[i]
+        if "image" in record:
+            (folder / str(i)).write_bytes(record["image"])
+        else:
+            soundfile.write(folder / str(i), record["audio"], RATE, format="WAV")
+
+
+def torch_pass(split: sources.Split, folder: pathlib.Path, read):
+    """A call that draws one pass from files; None without torch."""
     try:
         import torch
         from torch.utils.data import DataLoader, WeightedRandomSampler
     except ImportError:
         return None
-    for i in range(len(split)):
-        soundfile.write(folder / f"{i}.wav", split.records[i]["audio"], RATE)
     weights = (1 / np.bincount(split.label))[split.label]
     sampler = WeightedRandomSampler(torch.from_numpy(weights), len(split))
     words = {"num_workers": 2, "persistent_workers": True, "drop_last": True}
-    loader = DataLoader(Files(folder, split.label), BATCH, sampler=sampler, **words)
+    loader = DataLoader(Files(folder, split.label, read), BATCH, sampler=sampler, **words)
     run = lambda: sum(len(y) for _, y in loader)
     run()  # its workers are forked before jax has threads
     return run
 
 
-def our_pass(kind: str, split: sources.Split):
+def our_pass(kind: str, split: sources.Split, modality: str):
     """A call that draws one pass with the feed `kind`."""
     mesh = devices.make_mesh(BATCH)
     strata = sampling.strata(split.label, {0: 0.5, 1: 0.5})
-    takes = models.input_of("texture", {})
+    takes = Input(modality, SIDE if modality == "image" else None, None)
     feed = feeds.make(kind, split, strata, BATCH, model=takes, mesh=mesh, seed=0, first=0)
 
     @jax.jit
     def cut(key, data):
         key_draw, key_cut = jax.random.split(key)
         found = feed.examples(key_draw, data)
+        if modality == "image":
+            return found["image"], found["label"]
         return audio.random_cut(key_cut, found["audio"], found["length"], int(RATE * SECONDS)), found["label"]
 
     step = 0
@@ -87,27 +119,39 @@ def our_pass(kind: str, split: sources.Split):
     return one_pass
 
 
+def race(calls: dict, drawn: int) -> dict[str, float]:
+    """Examples per second of each call that is not None; they take turns."""
+    times = {name: [] for name, run in calls.items() if run}
+    for _ in range(PASSES + 1):
+        for name in times:
+            start = time.perf_counter()
+            calls[name]()
+            times[name].append(time.perf_counter() - start)
+    return {name: drawn / statistics.median(seconds[1:]) for name, seconds in times.items()}
+
+
 def main() -> None:
     """Prints one line per row."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        counts = {"train": (count * 9 // 10, count // 10)}
-        split = sources.open_split(prepared.make(folder, counts=counts, seconds=SECONDS), "train")
-        rows = {"torch, 2 workers": torch_pass(split, folder)}
-        rows |= {f"dfjax, {kind}": our_pass(kind, split) for kind in ("streaming", "resident")}
-        rows = {name: run for name, run in rows.items() if run}
-        times = {name: [] for name in rows}
-        for _ in range(PASSES + 1):
-            for name, run in rows.items():
-                start = time.perf_counter()
-                run()
-                times[name].append(time.perf_counter() - start)
-    drawn = len(split) // BATCH * BATCH
-    rates = {name: drawn / statistics.median(seconds[1:]) for name, seconds in times.items()}
-    for name, rate in rates.items():
-        ratio = {"times_torch": round(rate / rates["torch, 2 workers"], 2)} if "torch, 2 workers" in rates else {}
-        print(json.dumps({"row": name, "clips_per_second": round(rate), **ratio}))
+    counts = [int(word) for word in sys.argv[1:]] + [2_000, 2_000][len(sys.argv) - 1 :]
+    with tempfile.TemporaryDirectory() as name:
+        folder, calls = pathlib.Path(name), {}
+        for modality, count in zip(("audio", "image"), counts, strict=True):
+            counted = {"train": (count * 9 // 10, count // 10)}
+            where = prepared.make(
+                folder / f"of {modality}", counts=counted, modality=modality, seconds=SECONDS, jpeg=STORED
+            )
+            split, files = sources.open_split(where, "train"), folder / modality
+            write_files(split, files)
+            peers = {"": read_wav} if modality == "audio" else {", Pillow": read_pillow, ", OpenCV": read_opencv}
+            peers = {f"torch, 2 workers{name}": torch_pass(split, files, read) for name, read in peers.items()}
+            calls[modality] = split, peers
+        for modality, (split, peers) in calls.items():
+            ours = {f"dfjax, {kind}": our_pass(kind, split, modality) for kind in ("streaming", "resident")}
+            unit = "clips/s" if modality == "audio" else "pictures/s"
+            rates = race(peers | ours, len(split) // BATCH * BATCH)
+            fastest = max((rates[name] for name in peers if name in rates), default=None)
+            for name, rate in rates.items():
+                rows.show(name, rate, unit, rate / fastest if fastest else None)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.losses
 
-Prints the median of 30 runs in milliseconds and the largest relative error of the gradient against float64.
+Prints the median of 30 runs of value and gradient and the largest relative error of the gradient against float64.
 """
 
 import statistics
@@ -14,6 +14,7 @@ import numpy as np
 import optax
 
 from dfjax.training import losses
+from tests.benchmarks import rows
 
 N, REPEATS, GAMMA = 1_000_000, 30, 2.0
 
@@ -39,23 +40,22 @@ def main() -> None:
     exact = -np.exp(-GAMMA * softplus) * (GAMMA * (1 - q) * other + q) * np.where(labels == 1, 1, -1)
     normal = np.abs(exact) > np.finfo(np.float32).tiny  # the rest is 0 in float32
 
-    rows = {
+    calls = {
         "dfjax focal": lambda z, y: losses.focal(z, y, gamma=GAMMA),
         "optax focal": lambda z, y: optax.losses.sigmoid_focal_loss(z, y, gamma=GAMMA),
         "dfjax cross-entropy": losses.binary_cross_entropy,
         "optax cross-entropy": optax.losses.sigmoid_binary_cross_entropy,
         "dfjax ldam": lambda z, y: losses.ldam(z, y, margins=(0.28, 0.5)),
     }
-    print(f"{jax.devices()[0].device_kind}, {N:,} logits, float32, value and gradient")
-    for name, loss in rows.items():
+    for name, loss in calls.items():
         step = jax.jit(jax.value_and_grad(lambda z, y, loss=loss: loss(z, y).sum()))
         elapsed = milliseconds(step, jnp.asarray(logits), jnp.asarray(labels))
-        line = f"{name:22s} {elapsed:7.2f} ms"
+        more = {}
         if "focal" in name:
             got = np.asarray(step(logits, labels)[1], np.float64)
             error = np.abs(got[normal] / exact[normal] - 1).max()
-            line += f"   gradient within {error:.1e}"
-        print(line)
+            more["gradient_within"] = float(error)
+        rows.show(name, elapsed, "ms", **more)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python -m tests.benchmarks.memory [records ...]        # default 1,000 and 100,000
 
 Prepares synthetic clips of 0.1 s (about 4 KB a record), trains 40 steps from the stream in a process of its own
-and prints that process's largest resident size. Goal: less than 10 % more from 1,000 to 100,000 records.
+and prints that process's largest resident size; `times` is the first by it. Goal: less than 10 % more from 1,000 to 100,000 records.
 """
 
 import os
@@ -13,6 +13,7 @@ import sys
 import tempfile
 
 from tests import job, prepared
+from tests.benchmarks import rows
 
 VALIDATION = (12, 6)
 
@@ -41,7 +42,7 @@ def main() -> None:
             out = subprocess.run(words, capture_output=True, text=True, check=True, env=os.environ).stdout
         peak = float(out.split()[-1])
         first = first or peak
-        print(f"{count:8,} records: {peak:7.0f} MiB at most, {100 * (peak / first - 1):+.1f} %")
+        rows.show(f"{count:,} records", peak, "MiB", first / peak)
 
 
 if __name__ == "__main__":

@@ -3,18 +3,20 @@
     python -m tests.benchmarks.startup [runs]
 
 Runs experiments/audio_texture.py on prepared synthetic clips for one step. Goal: under 10 s on two idle cores.
-Prints wall and CPU seconds of each run and the modules that took longest to import.
+Prints the medians of wall and CPU seconds and the modules that took longest to import.
 """
 
 import os
 import re
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
 from tests import prepared
+from tests.benchmarks import rows
 
 COUNTS = {"train": (270, 30), "validation": (27, 3), "test": (27, 3)}
 CHILD = """
@@ -40,16 +42,18 @@ except Done:
 
 
 def main() -> None:
-    """Prints one line per run, then the slowest imports."""
+    """Prints a row, then the slowest imports."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     with tempfile.TemporaryDirectory() as folder:
         directory = prepared.make(folder, counts=COUNTS, seconds=2.0)
+        walls, cpus = [], []
         for i in range(runs):
             began, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
             subprocess.run([sys.executable, "-c", CHILD, f"{folder}/{i}", str(directory)], check=True)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
-            print(f"run {i + 1}: {time.perf_counter() - began:.1f} s to the first step, {cpu:.1f} s of CPU", flush=True)
+            walls.append(time.perf_counter() - began)
+            cpus.append(after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime)
+    rows.show("to the first step", statistics.median(walls), "s", cpu_seconds=statistics.median(cpus), runs=runs)
     words = [sys.executable, "-X", "importtime", "-c", "import dfjax.main_job"]
     lines = subprocess.run(words, capture_output=True, text=True, check=True, env=os.environ).stderr.splitlines()
     found = [re.match(r"import time:\s+(\d+) \|\s+(\d+) \|(\s+)(\S+)", line) for line in lines]

@@ -1,11 +1,11 @@
 """Threshold search against scikit-learn: time of every monotone criterion together, and of the bootstrap.
 
-    python tests/benchmarks/thresholds.py [n ...]
+    python -m tests.benchmarks.thresholds [n ...]
 
 Scores are unit normals 2 apart, 9 % fakes, float32. Goals on two idle cores: all criteria at 1e6 scores in
 0.05 s and at 1e7 in 0.5 s; 500 times faster than f1_score over a 0.01 grid and 5 times faster than roc_curve;
 1,000 bootstrap replicates at 1e6 in 10 s. Wall seconds are the best of several runs; CPU seconds say what a
-busy machine would have allowed.
+busy machine would have allowed; `times` is by those, the criteria together being 1.
 """
 
 import sys
@@ -15,6 +15,7 @@ import numpy as np
 import sklearn.metrics
 
 from dfjax.decide import metrics, optimism, thresholds
+from tests.benchmarks import rows
 
 CRITERIA = {
     "f1": {},
@@ -53,18 +54,17 @@ def main():
         rng = np.random.default_rng(0)
         label = (rng.random(n) < 0.09).astype(np.int32)
         score = (rng.normal(size=n) + 2 * label).astype(np.float32)
-        print(f"{n:.0e} scores, {label.mean():.0%} fakes {'wall s':>12} {'CPU s':>9} {'times ours':>11}")
         ours = timed(lambda s=score, y=label: thresholds.search_all(s, y, CRITERIA), 9)
-        rows = {f"all {len(CRITERIA)} monotone criteria": ours}
-        rows["roc_curve of scikit-learn"] = timed(lambda s=score, y=label: sklearn.metrics.roc_curve(y, s), 2)
+        found = {f"all {len(CRITERIA)} monotone criteria": ours}
+        found["roc_curve of scikit-learn"] = timed(lambda s=score, y=label: sklearn.metrics.roc_curve(y, s), 2)
         if n <= 10**6:
-            rows["f1_score over a 0.01 grid"] = grid(label, score)
+            found["f1_score over a 0.01 grid"] = grid(label, score)
             work = lambda s=score, y=label: optimism.bootstrap(s, y, "f1", n=1000)  # noqa: E731
-            rows["1000 bootstrap replicates, f1"] = timed(work, 1)
+            found["1000 bootstrap replicates, f1"] = timed(work, 1)
         for metric in (metrics.roc_auc, metrics.average_precision, metrics.eer):
-            rows[metric.__name__] = timed(lambda s=score, y=label, m=metric: m(s, y), 2)
-        for name, (wall, cpu) in rows.items():
-            print(f"  {name:32}{wall:9.4f} {cpu:9.4f} {cpu / ours[1]:11.1f}")
+            found[metric.__name__] = timed(lambda s=score, y=label, m=metric: m(s, y), 2)
+        for name, (wall, cpu) in found.items():
+            rows.show(f"{name}, {n:.0e} scores", wall, "s", ours[1] / cpu, cpu_seconds=cpu)
 
 
 if __name__ == "__main__":

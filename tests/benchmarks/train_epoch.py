@@ -39,6 +39,7 @@ from dfjax.features import spectrum
 from dfjax.models import heads, pooling
 from dfjax.runtime import devices
 from dfjax.training import losses, train_step
+from tests.benchmarks import rows
 
 RATE, SECONDS, BATCH, EPOCHS = 16_000, 2.0, 32, 3
 WIDTHS = (32, 64, 128)
@@ -128,17 +129,17 @@ def torch_rows(folder: pathlib.Path, labels: np.ndarray) -> dict[str, float]:
         return epochs(epoch)
 
     files = DataLoader(Files(folder, labels), BATCH, sampler=sampler, num_workers=2, drop_last=True)
-    rows = {"torch, librosa per clip": fit(files)}
+    found = {"torch, librosa per clip": fit(files)}
     stored = np.stack([log_mel(folder / f"{i}.wav") for i in range(len(labels))])
     cached = TensorDataset(torch.from_numpy(stored), torch.from_numpy(labels.astype(np.float32)))
     loader = DataLoader(cached, BATCH, sampler=sampler, drop_last=True)
-    rows["torch, cached features"] = fit(loader)
+    found["torch, cached features"] = fit(loader)
     try:
-        rows["torch, cached, compiled"] = fit(loader, compiled=True)
+        found["torch, cached, compiled"] = fit(loader, compiled=True)
     except Exception as error:  # no compiler on this machine
         print(f"torch.compile: {str(error).splitlines()[0][:100]}")
     print(f"network: {sum(p.numel() for p in network().parameters()):,} parameters in torch")
-    return rows
+    return found
 
 
 # ---------------------------------------------------------------------- dfjax
@@ -200,14 +201,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         labels = write_clips(folder, count)
-        rows = torch_rows(folder, labels)
+        found = torch_rows(folder, labels)
         clips = np.stack([soundfile.read(folder / f"{i}.wav", dtype="int16")[0] for i in range(count)])
-    rows["dfjax, same network"] = our_epochs(lambda rngs: SameNetwork(rngs=rngs), clips, labels)
-    rows["dfjax, texture"] = our_epochs(lambda rngs: models.build("texture", rngs=rngs), clips, labels)
-    print(f"{count} clips of {SECONDS:g} s, batch {BATCH}, {os.cpu_count()} cores, {jax.devices()[0].device_kind}")
-    for row, seconds in rows.items():
-        ratio = rows["torch, librosa per clip"] / seconds
-        print(f"{row:26s} {seconds:8.2f} s per epoch {count / seconds:8.0f} clips/s {ratio:6.2f} x the recipe")
+    found["dfjax, same network"] = our_epochs(lambda rngs: SameNetwork(rngs=rngs), clips, labels)
+    found["dfjax, texture"] = our_epochs(lambda rngs: models.build("texture", rngs=rngs), clips, labels)
+    for name, seconds in found.items():
+        rows.show(name, seconds, "s per epoch", found["torch, librosa per clip"] / seconds, clips=count)
 
 
 if __name__ == "__main__":
