@@ -6,6 +6,7 @@ compact examples, int16 or uint8; cut, augmentation and normalisation follow ins
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -133,14 +134,15 @@ def make(
 
         return Feed(kind, lambda step: data, examples)
 
-    place = {"process": jax.process_index(), "processes": jax.process_count()}
+    part = {"process": jax.process_index(), "processes": jax.process_count()}
+    put = functools.partial(jax.tree.map, functools.partial(jax.make_array_from_process_local_data, spread))
     words = {"size": size, "modality": model.modality, "seed": seed, "first": first, "codec_rate": codec_rate}
-    source = streaming.batches(split, strata, batch, **words, **place)
+    source = streaming.batches(split, strata, batch, place=put, **words, **part)
     following = [first]
 
     def take(step: int) -> PyTree:
         assert step == following[0], f"batches come in order: {following[0]} is next, {step} was asked for"
         following[0] += 1
-        return jax.tree.map(lambda part: jax.make_array_from_process_local_data(spread, part), next(source))
+        return next(source)
 
     return Feed(kind, take, lambda key, data: data)

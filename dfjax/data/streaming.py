@@ -6,10 +6,11 @@ and nothing else is stored. It does not depend on the number of processes either
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import grain
 import numpy as np
+from jaxtyping import PyTree
 
 from dfjax.data import mixture, sources
 from dfjax.data.sampling import Strata
@@ -33,7 +34,8 @@ def batches(
     process: int = 0,
     processes: int = 1,
     codec_rate: float | int = 0.0,
-) -> Iterator[dict[str, np.ndarray]]:
+    place: Callable[[dict[str, np.ndarray]], PyTree] = dict,
+) -> Iterator[PyTree]:
     """This process's part of batch `first`, `first + 1`, ... without end, in the compact form of the resident feed.
 
     Args:
@@ -47,22 +49,23 @@ def batches(
       process: number of this process.
       processes: how many share each batch.
       codec_rate: share of the clips that pass through a lossy codec, drawn from (seed, position) alone.
+      place: what becomes of each batch as soon as it is read, on a thread: where to put it.
 
     Raises:
       InputError: when a damaged record is met; the message names the file.
     """
     modality = modality or ("audio" if size is None else "image")
     labels = sources.labels(split, modality)
-    place = mixture.make(strata, seed)
+    rows_at = mixture.make(strata, seed)
     share = batch // processes
 
-    def read(step: int) -> dict[str, np.ndarray]:
+    def read(step: int) -> PyTree:
         start = step * batch + process * share
-        rows = place(range(start, start + share))
+        rows = rows_at(range(start, start + share))
         records = split.records.__getitems__(rows.tolist())
         if codec_rate:
             records = [recoded(start + i, record) for i, record in enumerate(records)]
-        return _compact(records, modality, size) | {"label": labels[rows]}
+        return place(_compact(records, modality, size) | {"label": labels[rows]})
 
     def recoded(position: int, record: dict) -> dict:
         rng = np.random.default_rng([seed % 2**32, position])
