@@ -166,6 +166,18 @@ def test_pictures_keep_their_bytes_or_become_png(tmp_path):
         np.testing.assert_array_equal(images.decode(data), np.asarray(Image.open(path).convert("RGB")))
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize("channels", [(), (3,), (4,)])
+def test_a_fitted_picture_is_the_decoded_one_resized(suffix, channels):
+    rng = np.random.default_rng(0)
+    smooth = cv2.resize(rng.normal(128, 60, (5, 5, *channels)), (51, 51), interpolation=cv2.INTER_CUBIC)
+    data = cv2.imencode(f".{suffix}", smooth.clip(0, 255).astype(np.uint8))[1].tobytes()
+    whole = images.decode(data)
+    np.testing.assert_array_equal(images.fitted(data, 51), whole)
+    for size, how in ((30, cv2.INTER_AREA), (80, cv2.INTER_CUBIC)):
+        np.testing.assert_array_equal(images.fitted(data, size), cv2.resize(whole, (size, size), interpolation=how))
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "P", "L", "LA", "1", "CMYK", "I;16"])
 def test_every_mode_of_picture_becomes_rgb(tmp_path, mode):
     path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
