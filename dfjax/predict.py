@@ -27,6 +27,7 @@ import numpy as np
 
 from dfjax.inference import load
 from dfjax.inference.detector import UNCERTAIN, Detector, scores_of
+from dfjax.media import MediaError
 from dfjax.records import InputError
 from dfjax.reporting import verdicts
 from dfjax.runtime import cli, files, process, progress
@@ -113,20 +114,15 @@ def line(result: dict) -> str:
     return f"{result['verdict']:<9}{result['probability']:6.1%} fake  {along}  {shown(result['file'])}{reasons}"
 
 
-def _write_picture(folder: str | pathlib.Path, suffix: str, path: pathlib.Path, png: bytes) -> None:
-    name = "_".join(part for part in path.parts if part not in ("/", ".", ".."))
-    pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
-    pathlib.Path(folder, f"{name}.{suffix}.png").write_bytes(png)
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
         prog="python -m dfjax.predict",
         description="Verdicts for media files: fake, real, or uncertain with the reasons.",
         epilog="Exit status: 0 if every file judged got a verdict, 3 if some are uncertain, 2 after a mistake or if no "
-        "file could be judged, 130 after Ctrl-C. Files that cannot be read are named, with the reason, and change "
-        "nothing of it. With --output it is of all rows of the table, those of earlier runs too.",
+        "file could be judged, 130 after Ctrl-C. Files that cannot be read, or not any more when they are drawn, are "
+        "named, with the reason, and change nothing of it. With --output it is of all rows of the table, those of "
+        "earlier runs too.",
     )
     result.add_argument("paths", nargs="*", metavar="PATH", help="media files or folders; '-': read them from stdin")
     result.add_argument("--files", metavar="LIST", help="text file of paths, one a line, to be judged as well")
@@ -220,21 +216,31 @@ def _check(flags: argparse.Namespace) -> None:
 
 
 def _draw(flags: argparse.Namespace, detector: Detector, result: dict) -> None:
-    """What was asked for beside the verdict on one file."""
-    if "skipped" in result:
-        return
-    if not (flags.report or flags.heatmap or flags.timeline):
+    """What was asked for beside the verdict on one file; of one that is gone, or another by now, a line says so."""
+    if "skipped" in result or not (flags.report or flags.heatmap or flags.timeline):
         return
     from dfjax.reporting import file_page  # and with it matplotlib, which verdicts do not need
 
-    path = pathlib.Path(result["file"])
-    if flags.report:
-        page = file_page.page(detector, result, overlap=flags.overlap)
-        files.write(pathlib.Path(flags.report, file_page.file_name(result["file"])), page)
-    if flags.heatmap:
-        _write_picture(flags.heatmap, "heatmap", path, file_page.heat_png(detector, path, result))
-    if flags.timeline:
-        _write_picture(flags.timeline, "timeline", path, file_page.timeline_png(result))
+    path, drawn = pathlib.Path(result["file"]), []
+    flat = "_".join(part for part in path.parts if part not in ("/", ".", ".."))
+    try:
+        if flags.report:
+            page = file_page.page(detector, result, overlap=flags.overlap)
+            drawn.append(("--report", flags.report, file_page.file_name(result["file"]), page.encode()))
+        if flags.heatmap:
+            heat = file_page.heat_png(detector, path, result)
+            drawn.append(("--heatmap", flags.heatmap, f"{flat}.heatmap.png", heat))
+        if flags.timeline:
+            drawn.append(("--timeline", flags.timeline, f"{flat}.timeline.png", file_page.timeline_png(result)))
+    except (MediaError, OSError) as error:
+        print(f"{shown(path)}: judged, but not drawn, {shown(error)}", file=sys.stderr)
+    for option, folder, name, content in drawn:
+        try:
+            files.write(pathlib.Path(folder, name), content)
+        except OSError as error:
+            if error.errno in cli.FULL:
+                raise
+            raise InputError(f"{option} {folder} cannot be written: {error.strerror}; give another folder") from error
 
 
 if __name__ == "__main__":

@@ -81,9 +81,12 @@ def test_the_score_of_a_video_is_the_mean_over_its_frames(tmp_path, monkeypatch)
     assert min(plot.shape[:2]) > 300
 
 
-def test_pictures_of_files_of_one_name_do_not_overwrite_each_other(tmp_path):
+def test_pictures_of_files_of_one_name_do_not_overwrite_each_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    judge = watching()
     for folder in ("a", "b"):
-        predict._write_picture(tmp_path / "out", "heatmap", pathlib.Path(folder, "x.png"), b"png")
+        path = fixtures.image(pathlib.Path(folder, "x.png"), size=(70, 50))
+        predict._draw(predict.parser().parse_args(["--heatmap", "out"]), judge, {"file": str(path), **judge(path)})
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a_x.png.heatmap.png", "b_x.png.heatmap.png"]
 
 

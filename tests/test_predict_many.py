@@ -1,6 +1,7 @@
 """Many files: the verdicts are those of one file at a time, and a table of them survives kills at any moment."""
 
 import csv
+import dataclasses
 import json
 import os
 import pathlib
@@ -211,6 +212,29 @@ def test_the_table_of_a_command_continues_and_its_exit_status_is_of_all_rows(
     assert err.strip().splitlines()[-1].startswith("error: --output") and "with other options" in err
     assert called(monkeypatch) == 2 and "no files given" in capsys.readouterr().err
     assert called(monkeypatch, "--output", tmp_path / "none.jsonl", some[6]) == 2
+
+
+def test_a_file_that_is_gone_when_its_page_is_drawn_costs_a_line(shipped, tmp_path, monkeypatch, capsys):
+    names = ("a.wav", "b.wav", "c.wav")
+    gone, other, kept = paths = [fixtures.audio(tmp_path / name, 1.0, seed=k) for k, name in enumerate(names)]
+
+    def outputs(examples):  # all are decoded by now
+        gone.unlink(missing_ok=True)
+        fixtures.audio(other, 2.0)
+        return shipped.outputs(examples)
+
+    monkeypatch.setattr(predict, "load", lambda *_: dataclasses.replace(shipped, outputs=outputs))
+    words = ("--report", tmp_path / "pages", "--output", tmp_path / "v.jsonl", "--jobs", "0", *paths)
+    assert called(monkeypatch, *words) == 3
+    told = [line for line in capsys.readouterr().err.splitlines() if "not drawn" in line]
+    assert [line.partition(": ")[0] for line in told] == [str(gone), str(other)], told
+    assert "No such file" in told[0] and "another file than the one that was judged" in told[1]
+    assert len(list((tmp_path / "pages").iterdir())) == 1 and len(read(tmp_path / "v.jsonl")) == 3
+    (tmp_path / "taken").write_bytes(b"")
+    assert called(monkeypatch, "--report", tmp_path / "taken", "--jobs", "0", kept) == 2
+    assert (
+        capsys.readouterr().err.splitlines()[-1].startswith(f"error: --report {tmp_path / 'taken'} cannot be written")
+    )
 
 
 def test_a_run_that_is_killed_twice_judges_every_file_once(tmp_path):

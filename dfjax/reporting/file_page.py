@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 
 from dfjax.inference import heatmap
 from dfjax.inference.detector import UNCERTAIN, Detector, scores_of
-from dfjax.media import audio, credentials, facts, images
+from dfjax.media import MediaError, audio, credentials, facts, images
 from dfjax.records import SAMPLE_RATE
 from dfjax.reporting import figures, report_text
 from dfjax.reporting.report_html import PAGE, csp_hash
@@ -53,7 +53,7 @@ def page(detector: Detector, result: Mapping[str, Any], *, overlap: float = 0.0,
       when: date and time to be named; None for now.
 
     Raises:
-      MediaError: the file cannot be decoded any more.
+      MediaError: the file cannot be decoded any more, or is another by now.
       OSError: nor be read.
     """
     path = result["file"]
@@ -145,7 +145,8 @@ def _calibrated(decision: Mapping[str, Any], fitted: Mapping[str, Any] | None) -
 
 
 def _heard(result: Mapping[str, Any]) -> str:
-    samples, _ = audio.decode(result["file"])
+    samples, info = audio.decode(result["file"])
+    _same(round(info.seconds, 3), result["seconds"])
     worst = max(result["windows"], key=lambda window: window["score"])
     drawn = picture(figures.png(lambda: sound_figure(samples, result)), "Spectrogram and score over time")
     start, end = (round(worst[edge] * SAMPLE_RATE) for edge in ("start", "end"))
@@ -164,7 +165,7 @@ def _heard(result: Mapping[str, Any]) -> str:
 
 
 def _looked_at(detector: Detector, result: Mapping[str, Any]) -> str:
-    records, frames = detector.cut_out(result["file"])["records"], result["frames"]
+    records, frames = _faces(detector, result["file"], result), result["frames"]
     shown = []
     for k in sorted(range(len(frames)), key=lambda k: -frames[k]["score"])[:FACES]:
         words = f"{frames[k]['seconds']:.2f} s, " if len(frames) > 1 else ""
@@ -176,6 +177,17 @@ def _looked_at(detector: Detector, result: Mapping[str, Any]) -> str:
     drawn = picture(figures.png(lambda: timeline_figure(result)), "Score over time") if len(frames) > 1 else ""
     note = '<p class="note">Left as the detector sees it, right what raised the score: bright is much.</p>'
     return f'{drawn}<div class="faces">{"".join(shown)}</div>{note}'
+
+
+def _faces(detector: Detector, path: str | pathlib.Path, result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    records = detector.cut_out(path)["records"]
+    _same([int(record["frame"]) for record in records], [frame["frame"] for frame in result["frames"]])
+    return records
+
+
+def _same(found: object, judged: object) -> None:
+    if found != judged:
+        raise MediaError("it is another file than the one that was judged")
 
 
 def _suspicious(score: float, threshold: float) -> str:
@@ -245,9 +257,8 @@ def face_png(detector: Detector, encoded: bytes) -> bytes:
 
 
 def heat_png(detector: Detector, path: str | pathlib.Path, result: Mapping[str, Any]) -> bytes:
-    """`face_png` of the most suspicious face of a file."""
-    worst = int(np.argmax(scores_of(result)))
-    return face_png(detector, detector.cut_out(path)["records"][worst]["image"])
+    """`face_png` of the most suspicious face of a file; raises as `page`."""
+    return face_png(detector, _faces(detector, path, result)[int(np.argmax(scores_of(result)))]["image"])
 
 
 def picture(png: bytes, words: str) -> str:
