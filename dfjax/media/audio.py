@@ -23,7 +23,7 @@ from dfjax.media import MediaError
 from dfjax.records import MAX_SAMPLES, SAMPLE_RATE, InputError
 
 MIN_SECONDS = 0.1  # shorter than a syllable: nothing to judge
-MAX_SECONDS = 4 * 3600  # the 16 kHz result of a longer file would not fit beside others in memory
+MAX_SECONDS = 4 * 3600.0  # the 16 kHz result of a longer file would not fit beside others in memory
 SILENT_PEAK = 10  # of 32768, -70 dBFS: digital silence and dither lie below, quiet speech well above
 MAX_PEAK = 16.0  # float files may exceed 1.0 a little and are clipped; far beyond they are no sound
 RATES = (4_000, 384_000)  # Hz, lowest and highest sampling rate of a real recording
@@ -41,17 +41,21 @@ class AudioInfo:
     seconds: float  # length of the decoded sound
 
 
-def decode(path: epath.PathLike) -> tuple[Int16[np.ndarray, " samples"], AudioInfo]:
+def decode(path: epath.PathLike, longest: float = MAX_SECONDS) -> tuple[Int16[np.ndarray, " samples"], AudioInfo]:
     """The whole sound of a file as int16 mono at 16 kHz.
 
     A file that is already so comes back unchanged, bit for bit.
 
+    Args:
+      path: of the file.
+      longest: seconds; of a longer file no more is decoded.
+
     Raises:
       MediaError: unreadable or truncated, no audio stream, empty, shorter than MIN_SECONDS, longer than
-        MAX_SECONDS, silent (peak below SILENT_PEAK), or with samples, rate or channels no recording has.
+        `longest`, silent (peak below SILENT_PEAK), or with samples, rate or channels no recording has.
     """
     with local(epath.Path(path)) as source:
-        return _decode(source)
+        return _decode(source, longest)
 
 
 @contextlib.contextmanager
@@ -64,7 +68,7 @@ def local(path: epath.Path) -> Iterator[str | IO[bytes]]:
             yield file
 
 
-def _decode(source: str | IO[bytes]) -> tuple[Int16[np.ndarray, " samples"], AudioInfo]:
+def _decode(source: str | IO[bytes], longest: float) -> tuple[Int16[np.ndarray, " samples"], AudioInfo]:
     info, blocks = _open(source)
     stream = None
     if info.rate != SAMPLE_RATE:
@@ -72,7 +76,7 @@ def _decode(source: str | IO[bytes]) -> tuple[Int16[np.ndarray, " samples"], Aud
     pieces, length, peak = [], 0, 0.0
     for block in blocks:
         length += len(block)
-        _check(length <= MAX_SECONDS * info.rate, f"longer than {MAX_SECONDS // 3600} hours")
+        _check(length <= longest * info.rate, f"longer than {longest / 60:g} minutes")
         _check(bool(np.isfinite(block).all()), "samples that are not finite")
         peak = max(peak, float(np.abs(block).max(initial=0)))
         _check(peak <= MAX_PEAK, "samples far outside [-1, 1]")

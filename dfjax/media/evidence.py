@@ -37,6 +37,7 @@ def of_file(
     size: int | None = None,
     overlap: float = 0.0,
     described: bool = False,
+    longest: float = audio.MAX_SECONDS,
 ) -> Evidence:
     """Windows or faces of a file, decoded and cut out exactly as the training data were.
 
@@ -47,12 +48,13 @@ def of_file(
       size: side in pixels of the pictures that the detector takes.
       overlap: share that the windows of a recording have in common, from 0 to below 1.
       described: whether properties are measured.
+      longest: seconds of a recording; a longer one is refused.
 
     Raises:
       MediaError: the file is unusable; the message is the reason.
     """
     if modality == "audio":
-        samples, info = audio.decode(path)
+        samples, info = audio.decode(path, longest)
         return of_sound(samples, info.seconds, overlap=overlap, described=described)
     found = decoding.decode_item(path, modality, options)
     records = found["records"]
@@ -91,12 +93,18 @@ def of_sound(
 
 
 def safely(
-    path: str, modality: str, options: dict[str, Any], size: int | None, overlap: float, described: bool
+    path: str,
+    modality: str,
+    options: dict[str, Any],
+    size: int | None,
+    overlap: float,
+    described: bool,
+    longest: float = audio.MAX_SECONDS,
 ) -> tuple[Evidence | None, str]:
     """(evidence, '') of `of_file`, or (None, reason): what a worker process calls."""
 
     def collect(path, modality, options):
-        return of_file(path, modality, options, size=size, overlap=overlap, described=described)
+        return of_file(path, modality, options, size=size, overlap=overlap, described=described, longest=longest)
 
     found, why = decoding.safely(path, modality, options, collect)
     return (None if why else found), why

@@ -6,7 +6,8 @@ curl -F file=@voicemail.mp3 http://127.0.0.1:8000/judge
 
 It listens on this machine alone. Elsewhere it asks for a token, DFJAX_TOKEN in its environment, which requests give as
 `Authorization: Bearer TOKEN`; put TLS in front of it there. Files are decoded in processes with limits of memory and
-time, scored in batches that are filled across requests, and removed after the answer. SIGTERM finishes what was taken.
+time, scored in batches that are filled across requests, and removed after the answer. Recordings may last an hour.
+SIGTERM finishes what was taken.
 """
 
 import argparse

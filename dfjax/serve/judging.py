@@ -17,6 +17,8 @@ from dfjax.runtime import workers
 
 DECODER = "dfjax.media.evidence:safely"
 STOP = object()  # in a queue: nothing comes after it
+LONGEST = 3600.0  # seconds of a recording: a small file can hold hours, and others wait while they are scored
+ENOUGH = 1024  # windows or faces that wait to be scored (130 MB of sound): while there are more nothing is decoded
 
 
 class Judge:
@@ -33,6 +35,8 @@ class Judge:
         """
         self.detector, self.seconds, self.memory = detector, seconds, memory
         self.batches: list[int] = []  # files that were scored together, of the last batches
+        self.held = 0  # windows or faces that were decoded and are not scored yet
+        self._room = threading.Condition()
         self._files: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._seen: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._decoders = [threading.Thread(target=self._decode, daemon=True) for _ in range(jobs)]
@@ -62,7 +66,7 @@ class Judge:
 
     def _decode(self) -> None:
         detector = self.detector
-        words = (*detector.media, detector.model.size, 0.0, detector.typicality is not None)
+        words = (*detector.media, detector.model.size, 0.0, detector.typicality is not None, LONGEST)
         taken: list[concurrent.futures.Future] = []
 
         def tasks() -> Iterator[tuple[concurrent.futures.Future, tuple, float]]:
@@ -79,6 +83,9 @@ class Judge:
                     if seen is None:
                         future.set_exception(MediaError(why))
                     else:
+                        with self._room:
+                            self._room.wait_for(lambda: self.held < ENOUGH)
+                            self.held += len(seen.examples)
                         self._seen.put((future, seen))
                 return
             except workers.WorkerError:  # the machine has no room for a process: this file's turn is over
@@ -104,6 +111,9 @@ class Judge:
             for future, _ in waiting:
                 if not future.done():
                     future.set_exception(error)
+        with self._room:
+            self.held -= sum(len(seen.examples) for _, seen in waiting)
+            self._room.notify_all()
 
 
 def shapes(detector: Detector) -> Iterator[dict[str, np.ndarray]]:

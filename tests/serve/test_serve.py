@@ -1,10 +1,12 @@
 """The service: verdicts for good files, one line for all others, and limits that hold."""
 
 import concurrent.futures
+import functools
 import io
 import json
 import logging
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -23,6 +25,7 @@ from dfjax.inference.detector import Detector
 from dfjax.media import audio
 from dfjax.records import Input, InputError
 from dfjax.serve import app, command, judging
+from tests.data_builders import fixtures
 
 LARGEST = 400_000
 DECISION = {"threshold": 0.1, "calibration": {"method": "none", "slope": 1.0, "intercept": 0.0}}
@@ -34,6 +37,16 @@ def sound(seed=0, seconds=1.0):
     buffer = io.BytesIO()
     soundfile.write(buffer, values, 16_000, format="FLAC")
     return buffer.getvalue()
+
+
+FORMATS = (".flac", ".wav", ".mp3", ".ogg", ".m4a", ".aiff")
+
+
+@functools.cache
+def recorded(kind):
+    """The bytes of a recording of two seconds in the format of an ending."""
+    with tempfile.TemporaryDirectory() as folder:
+        return fixtures.audio(pathlib.Path(folder, f"a{kind}"), 2.0).read_bytes()
 
 
 def loud(examples):
@@ -117,6 +130,67 @@ def test_files_that_cannot_be_judged_are_told_in_one_line(served):
         answer = client.post("/judge", **words)
         assert answer.status_code == 422 and set(answer.json()) == {"error"}
     assert client.get("/nothing").json() == {"error": "Not Found"} and client.get("/judge").status_code == 405
+
+
+def fuzzed(seed):
+    """A recording in one of the formats, damaged; another with each seed."""
+    rng, kind = np.random.default_rng(seed), FORMATS[seed % len(FORMATS)]
+    content = bytearray(recorded(kind))
+    for _ in range(int(rng.integers(1, 4))):
+        start, size = int(rng.integers(0, len(content))), int(rng.integers(1, 64))
+        if (how := rng.integers(4)) == 0:  # near the beginning, where headers are
+            content[start % 200] = int(rng.integers(256))
+        elif how == 1:
+            content[start : start + size] = rng.bytes(size)
+        elif how == 2:
+            del content[start : start + size * 20]
+        else:
+            content[start:start] = content[:size] if rng.integers(2) else b"\xff" * size
+    return f"{seed}{kind}", bytes(content)
+
+
+def test_five_hundred_fuzzed_files_get_a_verdict_or_one_line(served):
+    client = served(decoding=20.0)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda seed: upload(client, *fuzzed(seed)[::-1]), range(500)))
+    for seed, answer in enumerate(answers):
+        assert answer.status_code in (200, 422), (seed, answer.status_code, answer.text)
+        assert "Traceback" not in answer.text and "dfjax-" not in answer.text, (seed, answer.text)
+    assert {answer.status_code for answer in answers} == {200, 422}
+    assert upload(client, sound()).status_code == 200
+
+
+def test_hours_in_a_small_file_are_refused(served, monkeypatch):
+    monkeypatch.setattr(judging, "LONGEST", 6.0)
+    client = served()
+    assert upload(client, sound(0, 5.9)).status_code == 200
+    answer = upload(client, sound(0, 6.1))
+    assert answer.status_code == 422 and answer.json()["error"].endswith("longer than 0.1 minutes")
+
+
+def test_decoders_wait_for_the_scorer(tmp_path, monkeypatch):
+    monkeypatch.setattr(judging, "ENOUGH", 4)
+    go, held = threading.Event(), []
+
+    def waiting(examples):
+        go.wait(120)
+        held.append(judge.held)
+        return loud(examples)
+
+    (tmp_path / "a.flac").write_bytes(sound(0, 9.0))  # three windows
+    judge = judging.Judge(listening(waiting), jobs=2, seconds=60.0, memory=1 << 30)
+    monkeypatch.setattr(judging, "shapes", lambda _: ())
+    judge.start()
+    found = [judge.submit(str(tmp_path / "a.flac")) for _ in range(10)]
+    for _ in range(1_200):
+        if judge.held >= 4:
+            break
+        time.sleep(0.1)
+    time.sleep(1.0)  # enough for what it takes to decode the others
+    go.set()
+    assert len({each.result(120)["score"] for each in found}) == 1 and 4 <= max(held) <= 6
+    judge.close()
+    assert judge.held == 0
 
 
 def chunks(size, seconds=0.0):
