@@ -2,12 +2,15 @@
 
     git clone https://github.com/clovaai/aasist
     python -m tests.benchmarks.aasist --reference aasist --variant full --batch 8
+    python -m tests.benchmarks.aasist --reference aasist --weights AASIST.pth --batch 16 --jobs score
 
 needs PyTorch (the extra 'parity'); without `--reference` only ours is measured. On CPU ours runs as `dfjax.run`
 runs it, the batch spread over one virtual device per core, and PyTorch on as many threads. The two take turns,
 so that whatever else the machine does falls on both. Printed are the median of the seconds per clip and, because
 other work moves those, of the process's CPU seconds. Clips have 64,600 samples; a training step is forward,
-backward and Adam. `plain` is our training step with XLA's own convolutions, see `dfjax.models.winograd`.
+backward and Adam. With `--weights` a bundle of the released file scores the same clips as `dfjax.load` runs it, the
+original has the same weights, and their largest difference in logits is printed; it takes 8 clips a core at once, so give
+so many. `plain` is our training step with XLA's own convolutions, see `dfjax.models.winograd`.
 
 The line `floor` says what a clip costs at least: the operations of the plain program, at the rate of a large matrix
 product that is measured beside it, and the bytes that the first block's feature maps have, each written once and
@@ -20,6 +23,7 @@ import json
 import os
 import pathlib
 import statistics
+import tempfile
 import time
 from unittest import mock
 
@@ -28,6 +32,9 @@ import numpy as np
 import optax
 from flax import nnx
 
+import dfjax
+from dfjax import export, import_weights
+from dfjax.inference import scoring
 from dfjax.models import aasist, graph_attention
 from dfjax.records import MAX_SAMPLES
 from dfjax.runtime import devices, process
@@ -111,8 +118,26 @@ def floor(costs: dict, clips: int) -> dict:
     return row | {"maps_gb": maps / 1e9, "maps_seconds": maps / moved}
 
 
-def original(folder: pathlib.Path, variant: str, x: np.ndarray, labels: np.ndarray) -> dict:
-    """As `ours`, for the model in a clone of github.com/clovaai/aasist."""
+def bundled(weights: pathlib.Path, x: np.ndarray) -> dict:
+    """As `ours`, for a bundle of the released weights, on clips as decoders give them; scoring returns the logits."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        import_weights.import_weights("aasist", weights, folder / "run")
+        export.export(folder / "run", folder / "aasist.zip")
+        detector = dfjax.load(folder / "aasist.zip")
+    examples = [scoring.audio_example(clip, detector.model.samples) for clip in (32768 * x).astype(np.int16)]
+    groups = [examples[k : k + detector.batch] for k in range(0, len(examples), detector.batch)]
+
+    def score():
+        return np.concatenate([np.asarray(detector.outputs(group)["score"])[: len(group)] for group in groups])
+
+    return {"score": score}
+
+
+def original(
+    folder: pathlib.Path, variant: str, weights: pathlib.Path | None, x: np.ndarray, labels: np.ndarray
+) -> dict:
+    """As `ours`, for the model in a clone of github.com/clovaai/aasist; scoring returns the logits."""
     import torch
 
     spec = importlib.util.spec_from_file_location("original_aasist", folder / "models" / "AASIST.py")
@@ -122,6 +147,8 @@ def original(folder: pathlib.Path, variant: str, x: np.ndarray, labels: np.ndarr
     device = "cuda" if torch.cuda.is_available() else "cpu"
     config = json.loads((folder / "config" / CONFIG[variant]).read_text())["model_config"]
     model = module.Model(config).to(device)
+    if weights:
+        model.load_state_dict(torch.load(weights, map_location=device, weights_only=True))
     x, labels = torch.tensor(x, device=device), torch.tensor(labels, device=device)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
@@ -129,8 +156,9 @@ def original(folder: pathlib.Path, variant: str, x: np.ndarray, labels: np.ndarr
     def score():
         model.eval()
         with torch.inference_mode():
-            model(x)
+            _, found = model(x)
         wait()
+        return (found[:, 0] - found[:, 1]).cpu().numpy()
 
     def train():
         model.train()
@@ -157,6 +185,7 @@ def main():
     """Measures and prints one JSON line per framework and job."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--reference", type=pathlib.Path, help="a clone of github.com/clovaai/aasist")
+    parser.add_argument("--weights", type=pathlib.Path, help="the released file, for a bundle of it")
     parser.add_argument("--variant", choices=list(CONFIG), default="full")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
@@ -166,14 +195,19 @@ def main():
     process.use_all_cores()
 
     rng = np.random.default_rng(0)
-    x = rng.normal(0, 0.1, (args.batch, MAX_SAMPLES)).astype(np.float32)
+    x = np.rint(32768 * rng.normal(0, 0.1, (args.batch, MAX_SAMPLES)).clip(-1, 0.9999)).astype(np.float32) / 32768
     labels = np.arange(args.batch) % 2
     sides = {"ours": ours(args.variant, x, labels, plain=False)}
     plain = ours(args.variant, x, labels, plain=True)
     if jax.default_backend() == "cpu" and "train" in args.jobs and args.plain:
         sides["plain"] = {"train": plain["train"]}
     if args.reference:
-        sides["original"] = original(args.reference, args.variant, x, labels)
+        sides["original"] = original(args.reference, args.variant, args.weights, x, labels)
+    if args.weights:
+        sides["bundle"] = bundled(args.weights, x)
+    if args.weights and args.reference:
+        far = np.abs(sides["bundle"]["score"]() - sides["original"]["score"]()).max()
+        print(json.dumps({"largest difference in logits": float(far)}), flush=True)
     setting = {"variant": args.variant, "batch": args.batch, "device": jax.devices()[0].device_kind}
     row = floor({job: plain[f"{job}_cost"] for job in args.jobs}, args.batch)
     print(json.dumps(setting | {"floor": {k: round(v, 4) for k, v in row.items()}}), flush=True)
