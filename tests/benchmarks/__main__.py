@@ -31,6 +31,8 @@ BENCHMARKS = (  # module, words
     ("thresholds",),
     ("memory",),
     ("indexing",),
+    ("predict", "3000"),
+    ("service", "--seconds", "60"),
 )
 VERSIONS = ("jax", "numpy", "grain", "opencv-python-headless", "torch", "timm", "scikit-learn", "librosa")
 
