@@ -12,6 +12,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordReader
 from etils import epath
 from jaxtyping import Bool, Int, Shaped
 
@@ -23,6 +24,7 @@ from dfjax.runtime.files import local_copy
 Directory = epath.PathLike | Mapping[str, epath.PathLike]  # of a prepared dataset, or of several by name
 COLUMNS = ("label", "id", "clip", "group", "method", "domain", "of")  # of a Split, in record order
 BY = {"domain": "domain", "method": "method", "dataset": "of"}  # what can be left out -> the column that tells it
+BUFFER = 32_768  # bytes read of a file at once, as array_record's own source does
 READ_AHEAD = 256  # records per read: large enough to amortise, small enough to keep memory flat
 
 
@@ -70,27 +72,59 @@ class Chained:
         return found
 
 
+class Shards:
+    """The bytes of the records in ArrayRecord files, one file after another; read at random, by several threads."""
+
+    def __init__(self, files: list[str], lengths: list[int]):
+        """`files` hold `lengths` records each; one is opened when it is first read from."""
+        self._files, self._ends, self._lengths = files, np.cumsum(lengths), lengths
+        self._readers: dict[int, ArrayRecordReader] = {}
+
+    def read(self, rows: list[int]) -> list[bytes]:
+        """The records of these rows, in their order. Raises what riegeli does where a file is damaged."""
+        found: list[Any] = [None] * len(rows)
+        shards = np.searchsorted(self._ends, rows, side="right")
+        for shard in sorted(set(shards.tolist())):
+            wanted = np.flatnonzero(shards == shard).tolist()
+            first = int(self._ends[shard]) - self._lengths[shard]
+            read = self._reader(shard).read([rows[i] - first for i in wanted])
+            for i, data in zip(wanted, read, strict=True):
+                found[i] = data
+        return found
+
+    def _reader(self, shard: int) -> ArrayRecordReader:
+        if shard not in self._readers:
+            words = {"options": "readahead_buffer_size:0", "file_reader_buffer_size": BUFFER}
+            self._readers[shard] = ArrayRecordReader(self._files[shard], **words)
+        return self._readers[shard]
+
+    def where(self, row: int) -> str:
+        """The file of a row, and its place there."""
+        shard = int(np.searchsorted(self._ends, row, side="right"))
+        return f"{self._files[shard]}, record {row - int(self._ends[shard]) + self._lengths[shard]}"
+
+
 class Records:
     """Random access to the records of one split; damage is an InputError with the file, whatever the reader raises."""
 
-    def __init__(self, source: Any, files: list[str], lengths: list[int], labels: np.ndarray):
-        """`source` has bytes, `files` hold `lengths` records; `labels` is what the index says of every row."""
-        self._source, self._files, self._ends, self._labels = source, files, np.cumsum(lengths), labels
+    def __init__(self, shards: Shards, labels: np.ndarray):
+        """`labels` is what the index says of every row."""
+        self._shards, self._labels = shards, labels
 
     def __len__(self) -> int:
         return len(self._labels)
 
     def __getitem__(self, row: int) -> dict:
         try:
-            record = parse(self._source[row])
+            record = parse(self._shards.read([row])[0])
         except Exception as error:  # riegeli, protobuf and numpy each have their own
-            raise InputError(f"{self._where(row)} cannot be read ({_first_line(error)}); {AGAIN}") from error
+            raise InputError(f"{self._shards.where(row)} cannot be read ({_first_line(error)}); {AGAIN}") from error
         self._check(row, record)
         return record
 
     def __getitems__(self, rows: list[int]) -> list[dict]:
         try:
-            records = [parse(data) for data in self._source.__getitems__(rows)]
+            records = [parse(data) for data in self._shards.read(rows)]
         except Exception:  # one of them is damaged: reading one by one says which
             return [self[row] for row in rows]
         for row, record in zip(rows, records, strict=True):
@@ -100,17 +134,12 @@ class Records:
     def _check(self, row: int, record: dict) -> None:
         if record["label"] != self._labels[row]:
             raise InputError(
-                f"{self._where(row)} has label {record['label']}, the index says {self._labels[row]}; {AGAIN}"
+                f"{self._shards.where(row)} has label {record['label']}, the index says {self._labels[row]}; {AGAIN}"
             )
         if "audio" in record and not 0 < len(record["audio"]) <= MAX_SAMPLES:
             raise InputError(
-                f"{self._where(row)} has {len(record['audio'])} samples; expected 1 to {MAX_SAMPLES}; {AGAIN}"
+                f"{self._shards.where(row)} has {len(record['audio'])} samples; expected 1 to {MAX_SAMPLES}; {AGAIN}"
             )
-
-    def _where(self, row: int) -> str:
-        shard = int(np.searchsorted(self._ends, row, side="right"))
-        first = self._ends[shard - 1] if shard else 0
-        return f"{self._files[shard]}, record {row - first}"
 
 
 AGAIN = "delete the prepared dataset and prepare it again"
@@ -149,7 +178,6 @@ def open_split(directory: epath.PathLike, name: str) -> Split:
     directory = local_copy(directory)
     try:
         builder = tfds.builder_from_directory(directory)
-        records = builder.as_data_source(name, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
         with (directory / f"index.{name}.npz").open("rb") as file:
             index = dict(np.load(file, allow_pickle=False))
         info = builder.info.splits[name]
@@ -160,15 +188,15 @@ def open_split(directory: epath.PathLike, name: str) -> Split:
         ) from error
     if missing := [path for path in files if not epath.Path(path).exists()]:
         raise InputError(f"{missing[0]} is missing; {AGAIN}")
-    if len(records) != len(index["labels"]):
+    if info.num_examples != len(index["labels"]):
         raise InputError(
-            f"{directory}: {len(records)} records of {name} but an index of {len(index['labels'])}; delete it and "
+            f"{directory}: {info.num_examples} records of {name} but an index of {len(index['labels'])}; delete it and "
             "prepare it again"
         )
     return Split(
         name=name,
         dataset=builder.name,
-        records=Records(records, files, info.shard_lengths, index["labels"]),
+        records=Records(Shards(files, info.shard_lengths), index["labels"]),
         label=index["labels"].astype(np.int32),
         id=index["ids"],
         clip=index["clips"],

@@ -159,6 +159,16 @@ def test_fuzzed_shards_are_read_as_they_were_or_refused(folder, tmp_path):
     assert refused > 20
 
 
+def test_shards_are_read_as_one_in_the_order_asked_for(folder, split):
+    count = len(split)
+    one = sources.Shards([str(shard(folder))], [count])
+    two = sources.Shards([str(shard(folder))] * 3, [count, 0, count])
+    alone = [one.read([row])[0] for row in (3, 0, count - 1)]
+    assert len(set(alone)) == 3 and one.read([3, 0, count - 1]) == alone
+    assert two.read([count + 3, 0, 2 * count - 1, 3]) == [*alone, alone[0]] and two.read([]) == []
+    assert two.where(count + 3) == f"{shard(folder)}, record 3"
+
+
 def test_a_missing_shard_is_named(folder, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
