@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 from grain.experimental import index_shuffle
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, UInt8, UInt16
 
 from dfjax.data.sampling import Strata
 
@@ -60,13 +60,13 @@ def places(positions: Int[np.ndarray, " n"], parts: list[int]) -> tuple[Int[np.n
 def shuffled(places: Int[np.ndarray, " n"], count: int, seed: int) -> Int[np.ndarray, " n"]:
     """Where each of `places`, below `count`, is in the pass of this seed."""
     if count <= TABLE:
-        return order(count, seed)[places]
+        return order(count, seed)[places].astype(np.int64)
     words = {"max_index": count - 1, "seed": seed, "rounds": ROUNDS}
     return np.array([index_shuffle(int(place), **words) for place in places])
 
 
 @functools.lru_cache(PASSES)
-def order(count: int, seed: int) -> Int[np.ndarray, " count"]:
+def order(count: int, seed: int) -> UInt16[np.ndarray, " count"]:
     """The shuffled order of `count` rows, at most TABLE, as `grain.experimental.index_shuffle` has it.
 
     A block cipher (Simon: Beaulieu et al., eprint.iacr.org/2013/404) permutes TABLE numbers; from each place it is
@@ -81,7 +81,7 @@ def order(count: int, seed: int) -> Int[np.ndarray, " count"]:
     step = 256 * left.astype(np.uint16) + right
     while step[:count].max() >= count:  # each time twice as many steps, but none from below `count` on
         step = np.where(step < count, step, step[step])
-    return step[:count].astype(np.int64)
+    return step[:count].copy()
 
 
 def _mixed(x: UInt8[np.ndarray, " n"]) -> UInt8[np.ndarray, " n"]:
