@@ -26,6 +26,7 @@ BENCHMARKS = (  # module, words
     ("waiting",),
     ("train_epoch", "160"),
     ("image_models", "--models", "efficientnet_b0", "convnext_tiny", "xception"),
+    ("convolutions",),
     ("augmentation",),
     ("losses",),
     ("thresholds",),
