@@ -15,7 +15,6 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-import scipy.fft
 from jaxtyping import Float, Int, Num, UInt8
 from PIL import Image, UnidentifiedImageError
 
@@ -45,6 +44,13 @@ BLOCK = 8  # pixels, side of a JPEG block
 PATCH = 16  # pixels, side of a patch whose noise is measured
 EVERY = 4  # th line of a picture is looked at for its sharpness
 STRIPS = 128  # pixels, length of the lines whose spectrum tells sharpness
+
+
+def _fft():
+    """The module; 0.1 s to import, and training starts without it."""
+    from scipy import fft
+
+    return fft
 
 
 def measure(record: Mapping[str, Any]) -> dict[str, float]:
@@ -220,7 +226,7 @@ def sound_properties(samples: Num[np.ndarray, " time"]) -> dict[str, float]:
 
 def _power(frames, size):
     """Power spectra of rows, by SciPy: NumPy's transform of float32 takes five times as long."""
-    spectrum = scipy.fft.rfft(frames, size, axis=1)
+    spectrum = _fft().rfft(frames, size, axis=1)
     power = np.square(spectrum.real)
     power += np.square(spectrum.imag)
     return power
@@ -235,7 +241,7 @@ def _rhythm(level) -> float:
     envelope = np.maximum(level, level.max() + SILENT_BELOW)  # how deep a pause is says nothing of rhythm
     envelope = (envelope - envelope.mean()) * np.hanning(len(envelope))
     count = max(ENVELOPE_FFT, len(envelope))
-    power = np.abs(scipy.fft.rfft(envelope, count)) ** 2
+    power = np.abs(_fft().rfft(envelope, count)) ** 2
     hertz = np.fft.rfftfreq(count, FRAME / SAMPLE_RATE)
     syllables, all_of_it = (power[(hertz >= low) & (hertz < high)].sum() for low, high in (SYLLABLES, ENVELOPE))
     return float(syllables / (all_of_it + TINY))
@@ -263,7 +269,7 @@ def _pitch(x) -> dict[str, float]:
 
 
 def _autocorrelation(frames):
-    return scipy.fft.irfft(_power(frames, 2 * PITCH_FRAME), axis=1)
+    return _fft().irfft(_power(frames, 2 * PITCH_FRAME), axis=1)
 
 
 def picture_properties(encoded: bytes, box: Float[np.ndarray, " 4"] | None = None) -> dict[str, float]:
@@ -321,7 +327,7 @@ def _sharpness(grey: Num[np.ndarray, "height width"]) -> dict[str, float]:
     for lines in (grey[::EVERY], grey.T[::EVERY]):
         lines = np.pad(lines, ((0, 0), (0, max(0, STRIPS - lines.shape[1]))), mode="symmetric")
         strips = lines[:, : lines.shape[1] // STRIPS * STRIPS].reshape(-1, STRIPS)
-        spectrum = scipy.fft.rfft((strips - strips.mean(axis=1, keepdims=True)) * window)
+        spectrum = _fft().rfft((strips - strips.mean(axis=1, keepdims=True)) * window)
         power += np.mean(spectrum.real**2 + spectrum.imag**2, axis=0)[1:]
     octaves = np.log2(np.arange(4, STRIPS // 2 + 1))
     slope = np.polyfit(octaves, 10 * np.log10(power[3:] + 1e-3), 1)[0]
