@@ -22,11 +22,12 @@ from typing import Any
 import jax
 import ml_collections
 
-from dfjax import main_job, rebalance
+from dfjax import rebalance
 from dfjax.decide import score_file
 from dfjax.imbalance.ledger import Ledger
 from dfjax.records import InputError
 from dfjax.reporting import comparison
+from dfjax.run import main_job
 from dfjax.runtime import cli, process
 from dfjax.training import options
 

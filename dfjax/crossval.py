@@ -21,13 +21,14 @@ import tqdm
 from absl import flags
 from etils import epath
 
-from dfjax import main_job, prepare, run
+from dfjax import prepare
 from dfjax.data import precomputed, sources
 from dfjax.decide import domains, score_file
 from dfjax.decide.score_file import Scores
 from dfjax.inference import scoring, trained
 from dfjax.records import REAL, SPLITS, InputError
 from dfjax.reporting import domains_view
+from dfjax.run import command, main_job
 from dfjax.runtime import cli, files, process, workdir
 from dfjax.training import recipe, train
 
@@ -183,7 +184,7 @@ _FOLDS_ONLY = flags.DEFINE_bool("folds_only", False, "do not train on everything
 
 def main() -> None:
     """Flags, then one call; the flags of dfjax.run are understood too."""
-    config, name = run.parse(sys.argv, sys.modules[__name__])
+    config, name = command.parse(sys.argv, sys.modules[__name__])
     process.use_all_cores()
     process.connect()
     process.keep_compilations()

@@ -14,7 +14,7 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from dfjax import main_job, models, prepare
+from dfjax import models, prepare
 from dfjax.data import sources
 from dfjax.decide.decision import decide, write_decision
 from dfjax.decide.score_file import Scores
@@ -23,6 +23,7 @@ from dfjax.imbalance.ledger import Ledger
 from dfjax.inference import scorers, trained
 from dfjax.records import InputError
 from dfjax.reporting import report
+from dfjax.run import main_job
 from dfjax.runtime import checkpoint, cli, devices, process, workdir
 from dfjax.training import linear_head, options
 

@@ -9,6 +9,8 @@ import tomllib
 
 import pytest
 
+from dfjax import __main__ as main
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TRACKED = [
     ROOT / name
@@ -94,6 +96,16 @@ def test_builders_are_forbidden_whatever_they_need_not_know():
 def test_types_hold():
     result = run(sys.executable, "-m", "mypy", "--cache-dir", "/dev/null")
     assert result.returncode == 0, result.stdout[-3000:]
+
+
+def test_beside_the_packages_lie_the_commands_alone():
+    beside = {path.stem for path in (ROOT / "dfjax").glob("*.py")}
+    assert beside == {name for name in main.COMMANDS if not (ROOT / "dfjax" / name).is_dir()} | {
+        "__init__",
+        "__main__",
+        "records",
+    }
+    assert len(beside) <= 14
 
 
 def test_no_file_is_called_after_a_drawer():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from dfjax import evaluate, main_job, prepare
+from dfjax import evaluate, prepare
 from dfjax.data import sources
 from dfjax.decide import metrics, score_file
 from dfjax.decide.decision import read_decision
@@ -17,6 +17,7 @@ from dfjax.decide.score_file import Scores
 from dfjax.inference import trained
 from dfjax.media import corruptions
 from dfjax.records import InputError
+from dfjax.run import main_job
 from dfjax.runtime import workdir
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent

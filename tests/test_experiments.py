@@ -8,11 +8,12 @@ from flax import nnx
 
 import data_builders
 from data_builders import preparing
-from dfjax import compare, main_job, models
+from dfjax import compare, models
 from dfjax.data import inputs
 from dfjax.decide import clip_score
 from dfjax.inference import scoring
 from dfjax.models import functional
+from dfjax.run import main_job
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent / "experiments"
 FILES = sorted(path.name for path in ROOT.glob("*.py") if path.name != "__init__.py")

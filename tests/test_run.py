@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from dfjax import main_job, predict
+from dfjax import predict
 from dfjax.data import sources
 from dfjax.decide import score_file
 from dfjax.decide.decision import read_decision
 from dfjax.inference import trained
 from dfjax.records import InputError
+from dfjax.run import main_job
 from dfjax.runtime import checkpoint
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from data_builders.demo_faces import synthesis
-from dfjax import inference, main_job
+from dfjax import inference
 from dfjax.decide import score_file
 from dfjax.reporting import file_page
+from dfjax.run import main_job
 from experiments import image_focal, image_self_blended
 from tests.data_builders import fixtures
 

@@ -16,12 +16,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from dfjax import evaluate, main_job, prepare
+from dfjax import evaluate, prepare
 from dfjax.benchmark.jobs import DONE, Board
 from dfjax.benchmark.plan import MODALITIES, Dataset, Job
 from dfjax.benchmark.work import Workshop, experiment
 from dfjax.planning import costs, miniature
 from dfjax.reporting.markdown import aligned_table, duration, escape, size
+from dfjax.run import main_job
 
 STEPS = {"train.steps": "6", "train.eval_every": "3", "train.log_every": "3", "optim.warmup_steps": "1"}
 TYPICAL = 1200  # records that are described after training, at most

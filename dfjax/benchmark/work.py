@@ -9,12 +9,13 @@ from typing import Any
 import jax
 import ml_collections
 
-from dfjax import compare, crossval, evaluate, main_job, prepare
+from dfjax import compare, crossval, evaluate, prepare
 from dfjax.benchmark.jobs import DONE, OPEN, Board
 from dfjax.benchmark.plan import Dataset, Job, folder_of
 from dfjax.data import sources
 from dfjax.planning.advice import FILE
 from dfjax.records import InputError
+from dfjax.run import main_job
 from dfjax.training import options
 
 Say = Callable[[str], None]

@@ -21,7 +21,7 @@ from tests.benchmarks import rows
 COUNTS = {"train": (270, 30), "validation": (27, 3), "test": (27, 3)}
 CHILD = """
 import sys
-from dfjax import main_job
+from dfjax.run import main_job
 from dfjax.inference import validation
 from dfjax.runtime import process
 from dfjax.training import train
@@ -54,7 +54,7 @@ def main() -> None:
             walls.append(time.perf_counter() - began)
             cpus.append(after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime)
     rows.show("to the first step", statistics.median(walls), "s", cpu_seconds=statistics.median(cpus), runs=runs)
-    words = [sys.executable, "-X", "importtime", "-c", "import dfjax.main_job"]
+    words = [sys.executable, "-X", "importtime", "-c", "import dfjax.run.main_job"]
     lines = subprocess.run(words, capture_output=True, text=True, check=True, env=os.environ).stderr.splitlines()
     found = [re.match(r"import time:\s+(\d+) \|\s+(\d+) \|(\s+)(\S+)", line) for line in lines]
     times = sorted(((int(m[2]) / 1e6, m[4]) for m in found if m and len(m[3]) <= 7), reverse=True)

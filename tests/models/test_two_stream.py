@@ -13,13 +13,14 @@ import pytest
 from etils import epath
 from flax import nnx
 
-from dfjax import evaluate, main_job, models, stats
+from dfjax import evaluate, models, stats
 from dfjax.data import feeds, inputs, resident, sampling, sources, streaming
 from dfjax.decide import score_file
 from dfjax.inference import trained
 from dfjax.models import heads
 from dfjax.records import PARTS, UNKNOWN, InputError
 from dfjax.reporting import file_page
+from dfjax.run import main_job
 from dfjax.runtime import devices
 from dfjax.training import losses, train_step
 from experiments import fakeavceleb_av

@@ -6,8 +6,8 @@ import sys
 import pytest
 from etils import epath
 
-from dfjax import main_job
 from dfjax.records import InputError
+from dfjax.run import main_job
 from dfjax.runtime import progress
 from dfjax.training import train
 from tests import job, prepared

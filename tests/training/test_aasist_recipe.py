@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dfjax import main_job
 from dfjax.inference import trained
+from dfjax.run import main_job
 from dfjax.training import recipe, train
 from experiments import asvspoof2019_la_aasist
 from tests import prepared

@@ -12,12 +12,13 @@ import ml_collections
 import pytest
 from flax import nnx
 
-from dfjax import compare, main_job, models, rebalance, run
+from dfjax import compare, models, rebalance
 from dfjax.data import audio, augment_image, feeds, rawboost, self_blend, sources
 from dfjax.decide import clip_score, thresholds
 from dfjax.imbalance import balance, rates, smote
 from dfjax.models import aasist, lcnn, rawnet2, wav2vec2
 from dfjax.records import SAMPLE_RATE, InputError
+from dfjax.run import command, main_job
 from dfjax.runtime import cli
 from dfjax.training import kinds, losses, optim, options
 
@@ -192,7 +193,7 @@ EXAMPLES = {  # as tried by a new user -> what is said
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_a_wrong_option_is_one_line_and_exit_code_2(example, capsys):
     with pytest.raises(SystemExit) as left:
-        cli.main(lambda: run.parse(["run", "--config", TEXTURE, f"--config.{example}"], run))
+        cli.main(lambda: command.parse(["run", "--config", TEXTURE, f"--config.{example}"], command))
     said = capsys.readouterr().err
     assert left.value.code == 2 and said.count("\n") == 1
     assert said.startswith(f"error: {EXAMPLES[example]}"), said
@@ -268,7 +269,7 @@ def test_an_option_without_a_default_is_missed():
 
 
 def overridden(*words, config=TEXTURE):
-    return run.parse(["run", "--config", config, *words], run)[0]
+    return command.parse(["run", "--config", config, *words], command)[0]
 
 
 def test_words_become_values_of_the_options_type():
@@ -436,7 +437,7 @@ def test_help_names_all_options_in_lines_that_fit():
 
 def test_help_is_printed(capsys):
     with pytest.raises(SystemExit) as left:
-        run.parse(["run", "--help"], run)
+        command.parse(["run", "--help"], command)
     said = capsys.readouterr().out
     assert left.value.code == 0 and "--workdir" in said and "train.batch: a whole number from 1 to 65536" in said
 

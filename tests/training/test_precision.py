@@ -7,9 +7,10 @@ import optax
 import pytest
 from flax import nnx
 
-from dfjax import main_job, models
+from dfjax import models
 from dfjax.models import functional
 from dfjax.records import MEDIA, InputError
+from dfjax.run import main_job
 from dfjax.training import losses, recipe, train_step
 from experiments import asvspoof2019_la_aasist, image_convnext
 from tests import job

@@ -6,10 +6,11 @@ import optax
 import pytest
 from flax import nnx
 
-from dfjax import main_job, models
+from dfjax import models
 from dfjax.inference import trained
 from dfjax.models import functional
 from dfjax.records import InputError
+from dfjax.run import main_job
 from dfjax.runtime import checkpoint
 from dfjax.training import pretrained, train, train_step
 from experiments import audio_texture, faceforensics_xception

@@ -13,8 +13,8 @@ import absl.logging
 import numpy as np
 import pytest
 
-from dfjax import main_job
 from dfjax.records import InputError
+from dfjax.run import main_job
 from dfjax.runtime import checkpoint, cli, process, progress, workdir
 from dfjax.training import train
 from tests import job, prepared

@@ -6,8 +6,6 @@
 The same command continues a run that was killed.
 """
 
-# Only the command line: the work is main_job's, imported once the words are understood.
-
 import json
 import signal
 import sys
@@ -74,7 +72,7 @@ def main() -> None:
     config, name = parse(sys.argv, sys.modules[__name__])
     import jax  # with all that follows 2 s, wanted neither by --help nor by a mistake
 
-    from dfjax import main_job
+    from dfjax.run import main_job
     from dfjax.runtime import process
 
     process.use_all_cores()
@@ -87,7 +85,3 @@ def main() -> None:
     result = main_job.run(config, folder, name=name, **words, profile=_PROFILE.value, tensorboard=_TENSORBOARD.value)
     if _JSON.value and process.first_process():
         print(json.dumps(result, allow_nan=False))
-
-
-if __name__ == "__main__":
-    cli.main(main)
