@@ -7,7 +7,8 @@ find /archive -name '*.wav' | python -m dfjax.predict --output verdicts.jsonl -
 
 Files are decoded by worker processes and scored in batches that are filled across files; the verdict on a file is
 the same to the last bit whether it is judged alone or among a million. With --output the same command continues a run
-that was killed: no file is judged twice and none is lost. --report writes a page per file.
+that was killed: no file is judged twice and none is lost. --report writes a page per file. --beam_runner makes the same
+rows by an Apache Beam pipeline, on as many machines as its runner has.
 
 A file unlike what the run was trained on is `uncertain`, with the reasons, and the exit status is 3 then.
 
@@ -71,7 +72,10 @@ def files_of(paths: Iterable[str], lists: Iterable[str] = ()) -> Iterator[str]:
 
 def _listed(lines: Iterable[bytes]) -> Iterator[str]:
     for line in lines:
-        if name := os.fsdecode(line.rstrip(b"\r\n")):
+        name = os.fsdecode(line.rstrip(b"\r\n"))
+        if "://" in name:  # in a bucket, which decoders read and nobody lists
+            yield name
+        elif name:
             yield from _below(name)
 
 
@@ -145,6 +149,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="TABLE",
         help="write verdicts to a .jsonl, .csv or .parquet file as they come; after a kill the same command continues",
     )
+    result.add_argument("--beam_runner", help="Apache Beam runner, such as DirectRunner, that makes the --output")
+    result.add_argument("--beam_options", default="", help="its options, such as '--project=p --region=r'")
     result.add_argument("--jobs", type=int, help="processes that decode (default one per core, none for a few files)")
     result.add_argument("--json", action="store_true", help="one JSON object per file; of --output one in the end")
     return result
@@ -162,8 +168,10 @@ def main() -> None:
     detector = load(flags.workdir, flags.face_model)
     if flags.heatmap and detector.model.modality == "audio":
         raise InputError("--heatmap is for detectors of faces; --timeline shows where in a recording the score is high")
-    if flags.output:
-        counts = write_table(flags, detector, files_of(flags.paths, lists), total)
+    if flags.beam_runner:
+        counts = _told(flags, by_beam(flags, files_of(flags.paths, lists)))
+    elif flags.output:
+        counts = _told(flags, write_table(flags, detector, files_of(flags.paths, lists), total))
     else:
         counts = collections.Counter()
         for result in detector.many(files_of(flags.paths, lists), overlap=flags.overlap, jobs=flags.jobs):
@@ -195,7 +203,27 @@ def write_table(
                 table.write(result)
                 bar.update()
         table.finish()
-        counts = table.counts
+        return table.counts
+
+
+def by_beam(flags: argparse.Namespace, paths: Iterable[str]) -> collections.Counter[str]:
+    """Judges all by a pipeline; returns the rows by verdict."""
+    try:
+        from dfjax.inference import beamed
+    except ImportError as error:
+        raise InputError(f"--beam_runner {flags.beam_runner} needs Apache Beam: pip install 'dfjax[beam]'") from error
+    return beamed.judge(
+        paths,
+        flags.output,
+        folder=flags.workdir,
+        face_model=flags.face_model,
+        overlap=flags.overlap,
+        runner=flags.beam_runner,
+        options=flags.beam_options,
+    )
+
+
+def _told(flags: argparse.Namespace, counts: collections.Counter[str]) -> collections.Counter[str]:
     if flags.json:
         print(json.dumps({"output": flags.output, **counts}))
     else:
@@ -211,6 +239,8 @@ def _check(flags: argparse.Namespace) -> None:
         raise InputError(f"--jobs {flags.jobs}: expected 0 or more processes")
     if not flags.paths and not flags.files:
         raise InputError("no files given; expected media files, folders, '-' or --files LIST")
+    if flags.beam_runner and (not flags.output or flags.report or flags.heatmap or flags.timeline):
+        raise InputError("--beam_runner makes a table and draws nothing; give --output NAME.jsonl alone")
     if flags.output:
         verdicts.check(flags.output)
 

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -252,6 +253,40 @@ def test_a_run_that_is_killed_twice_judges_every_file_once(tmp_path):
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 3, done.stderr
     assert sorted(json.loads(line)["file"] for line in table.read_text().splitlines()) == sorted(names)
+
+
+def test_a_pipeline_gives_the_same_rows(shipped, recordings, tmp_path):
+    pytest.importorskip("apache_beam", reason="apache-beam is an extra")
+    some = [str(path) for path in recordings[:8]]
+    (tmp_path / "list.txt").write_text("".join(f"{name}\n" for name in [*some, some[0]]))
+    words = ["--beam_runner", "DirectRunner", "--files", str(tmp_path / "list.txt"), "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "dfjax.predict", "--output", str(tmp_path / "out" / "v.jsonl"), *words],
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": "2"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 3, done.stderr
+    rows = [row for path in (tmp_path / "out").glob("v-*.jsonl") for row in read(path)]
+    assert sorted(each["file"] for each in rows) == sorted(some)
+    for each in shipped.many(some, jobs=0):
+        assert json.loads(json.dumps({**each, "detector": shipped.name()})) in rows
+    assert sum(json.loads(done.stdout)[name] for name in ("uncertain", "skipped")) > 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--beam_runner", "DirectRunner"], "give --output"),
+        (["--beam_runner", "DirectRunner", "--output", "v.jsonl", "--report", "pages"], "draws nothing"),
+        (["--beam_runner", "DirectRunner", "--output", "v.csv"], "JSON lines|needs Apache Beam"),
+    ],
+)
+def test_what_a_pipeline_cannot_do_is_said(words, message, recordings, shipped, monkeypatch, capsys):
+    monkeypatch.setattr(predict, "load", lambda *_: shipped)
+    assert called(monkeypatch, *words, recordings[0]) == 2
+    assert re.search(message, capsys.readouterr().err)
 
 
 def test_the_name_of_a_detector_changes_with_what_verdicts_depend_on(shipped):
