@@ -35,6 +35,7 @@ from dfjax.runtime import cli, files, process, progress
 
 UNSURE = 3  # exit status where a verdict is uncertain
 BARS = "▁▂▃▄▅▆▇█"
+LONGEST = 200  # bytes of a picture's name; what is longer is cut, as that of a page is
 WANTED = {
     "audio": "sound that soundfile or FFmpeg reads",
     "image": "pictures or videos with a face",
@@ -228,7 +229,8 @@ def _told(flags: argparse.Namespace, counts: collections.Counter[str]) -> collec
         print(json.dumps({"output": flags.output, **counts}))
     else:
         told = ", ".join(f"{counts[name]:,} {name}" for name in ("fake", "real", UNCERTAIN, verdicts.SKIPPED))
-        print(f"{counts.total():,} files in {flags.output}: {told}")
+        where = flags.output.replace(".jsonl", "-*.jsonl") if flags.beam_runner else flags.output
+        print(f"{counts.total():,} files in {where}: {told}")
     return counts
 
 
@@ -241,6 +243,10 @@ def _check(flags: argparse.Namespace) -> None:
         raise InputError("no files given; expected media files, folders, '-' or --files LIST")
     if flags.beam_runner and (not flags.output or flags.report or flags.heatmap or flags.timeline):
         raise InputError("--beam_runner makes a table and draws nothing; give --output NAME.jsonl alone")
+    if flags.beam_options and not flags.beam_runner:
+        raise InputError("--beam_options are of a --beam_runner; give one, such as DirectRunner")
+    if flags.beam_runner and flags.jobs is not None:
+        raise InputError("--jobs is of this machine; how many workers a pipeline has, --beam_options say")
     if flags.output:
         verdicts.check(flags.output)
 
@@ -253,6 +259,8 @@ def _draw(flags: argparse.Namespace, detector: Detector, result: dict) -> None:
 
     path, drawn = pathlib.Path(result["file"]), []
     flat = "_".join(part for part in path.parts if part not in ("/", ".", ".."))
+    if len(os.fsencode(flat)) > LONGEST:
+        flat = file_page.file_name(result["file"]).removesuffix(".html")
     try:
         if flags.report:
             page = file_page.page(detector, result, overlap=flags.overlap)

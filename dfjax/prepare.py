@@ -235,10 +235,12 @@ def _beam(runner: str | None, options: str) -> tfds.download.DownloadConfig:
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise InputError(f"--beam_runner {runner} needs Apache Beam: pip install 'dfjax[beam]'") from error
-    # without a list of options Beam would read our own command line
-    return tfds.download.DownloadConfig(
-        beam_runner=runner, beam_options=PipelineOptions(shlex.split(options), runner=runner)
-    )
+    try:
+        # without a list of options Beam would read our own command line
+        known = PipelineOptions(shlex.split(options), runner=runner)
+    except ValueError as error:
+        raise InputError(f"--beam_options '{options}': {error}") from error
+    return tfds.download.DownloadConfig(beam_runner=runner, beam_options=known)
 
 
 def _config(cls, config_name: str | None):

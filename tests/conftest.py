@@ -14,7 +14,14 @@ flags.FLAGS.mark_as_parsed()  # grain's workers read an absl flag
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
-COMPILED_PLAINLY = ("data", "features", "models", "training")  # folders of tests that compile much and compute little
+COMPILED_PLAINLY = (
+    "benchmark",
+    "data",
+    "features",
+    "models",
+    "training",
+    "test_crossval.py",
+)  # compile much, compute little
 
 
 def pytest_addoption(parser):

@@ -88,6 +88,10 @@ def test_pictures_of_files_of_one_name_do_not_overwrite_each_other(tmp_path, mon
         path = fixtures.image(pathlib.Path(folder, "x.png"), size=(70, 50))
         predict._draw(predict.parser().parse_args(["--heatmap", "out"]), judge, {"file": str(path), **judge(path)})
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a_x.png.heatmap.png", "b_x.png.heatmap.png"]
+    for name in ("c", "d"):  # paths too long for one name
+        path = fixtures.image(pathlib.Path(*["folder" * 10] * 4, name, "x.png"), size=(70, 50))
+        predict._draw(predict.parser().parse_args(["--heatmap", "long"]), judge, {"file": str(path), **judge(path)})
+    assert len(list((tmp_path / "long").glob("x.png-????????.heatmap.png"))) == 2
 
 
 def test_bars_grow_with_the_score():

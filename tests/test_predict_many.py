@@ -281,6 +281,8 @@ def test_a_pipeline_gives_the_same_rows(shipped, recordings, tmp_path):
         (["--beam_runner", "DirectRunner"], "give --output"),
         (["--beam_runner", "DirectRunner", "--output", "v.jsonl", "--report", "pages"], "draws nothing"),
         (["--beam_runner", "DirectRunner", "--output", "v.csv"], "JSON lines|needs Apache Beam"),
+        (["--beam_runner", "DirectRunner", "--output", "v.jsonl", "--jobs", "2"], "--jobs is of this machine"),
+        (["--beam_options=--region=r", "--output", "v.jsonl"], "are of a --beam_runner"),
     ],
 )
 def test_what_a_pipeline_cannot_do_is_said(words, message, recordings, shipped, monkeypatch, capsys):

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import ml_collections
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key
 
 from dfjax.data import audio, augment_image, self_blend, vocode
@@ -63,16 +64,20 @@ def strata_rates(config: ml_collections.ConfigDict, rates: tuple[float, float]) 
             f"config.augment.self_fakes={config.augment.self_fakes} is more than the share of fakes in a batch, "
             f"{rates[FAKE]:.3g}; lower it or raise that share (config.balance.sampling='balanced')"
         )
-    return {REAL: rates[REAL] + share, FAKE: max(rates[FAKE] - share, 0.0)}
+    stored = rates[FAKE] - share
+    return {REAL: rates[REAL] + share, FAKE: stored if stored > 1e-9 else 0.0}
 
 
-def make(config: ml_collections.ConfigDict, modality: str, fakes: int | None = None) -> Callable:
+def make(
+    config: ml_collections.ConfigDict, modality: str, fakes: int | None = None, *, mesh: Mesh | None = None
+) -> Callable:
     """(key, examples) -> (the model's input, labels), as `config.data` and `config.augment` say.
 
     Args:
       config: the experiment.
       modality: of the detector.
       fakes: how many of the examples are made into fakes; None for as many as the experiment says of a batch.
+      mesh: the devices that share the batch.
 
     Raises:
       InputError: fakes cannot be made at the share that `config.augment` says.
@@ -89,11 +94,12 @@ def make(config: ml_collections.ConfigDict, modality: str, fakes: int | None = N
     cutting = _keywords(audio.take)
     options.pop("codec_rate", None)  # the streaming feed's
     taking = {name: options.pop(name) for name in cutting & options.keys()}
+    resynthesise = functools.partial(vocode.resynthesise, mesh=mesh)
 
     def waveforms(key: jax.Array, examples: dict):
         key_cut, key_augment, key_fakes = (jax.random.fold_in(key, i) for i in range(3))
         x = audio.take(key_cut, examples["audio"], examples["length"], samples, **taking)
-        x, labels = with_fakes(key_fakes, x, examples["label"], count, vocode.resynthesise)
+        x, labels = with_fakes(key_fakes, x, examples["label"], count, resynthesise)
         return audio.augment(key_augment, x, **options), labels
 
     return waveforms

@@ -132,9 +132,10 @@ class Records:
         return records
 
     def _check(self, row: int, record: dict) -> None:
-        if record["label"] != self._labels[row]:
+        label = record.get("label")
+        if label != self._labels[row]:
             raise InputError(
-                f"{self._shards.where(row)} has label {record['label']}, the index says {self._labels[row]}; {AGAIN}"
+                f"{self._shards.where(row)} has label {label}, the index says {self._labels[row]}; {AGAIN}"
             )
         if "audio" in record and not 0 < len(record["audio"]) <= MAX_SAMPLES:
             raise InputError(

@@ -18,11 +18,13 @@ re-synthesised.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import librosa
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Complex, Float, Int
 
 from dfjax.features import spectrum
@@ -42,8 +44,6 @@ PREDICTED = 0.25  # share of clips that are pulses or noise through a prediction
 MIXED = 0.3  # share of clips that are pulses and noise through an envelope, and nothing else
 LIFTERS = (36, 60, 100)  # samples of the cepstrum that are an envelope
 NOISE_FROM = (2000.0, 8000.0)  # Hz from which on noise is louder than pulses
-
-LANES = 2  # clips computed beside each other on a CPU; each is compiled anew
 
 
 def stft(x: Float[Array, "batch time"], size: int) -> Complex[Array, "batch frames bins"]:
@@ -317,28 +317,40 @@ def _own_way(key: jax.Array, clip: Float[Array, " time"]) -> Float[Array, " time
     return jax.lax.switch(jax.random.randint(key_size, (), 0, len(SIZES)), branches, key, clip[None])[0]
 
 
-_vocoded = jax.custom_batching.custom_vmap(_own_way)
+@functools.cache
+def _one_by_one(mesh: Mesh | None) -> Callable[[jax.Array, Array], Array]:
+    """`_own_way`, which on a CPU is not batched: there a clip is computed its way and no other, by one of the devices.
+
+    An accelerator computes all ways of all clips at once.
+    """
+    vocoded = jax.custom_batching.custom_vmap(_own_way)
+
+    @vocoded.def_vmap
+    def of_many(count: int, mapped: list[bool], keys: jax.Array, clips: Array) -> tuple[Array, bool]:
+        both = zip((keys, clips), mapped, strict=True)
+        keys, clips = (each if along else jnp.broadcast_to(each, (count, *each.shape)) for each, along in both)
+        if jax.default_backend() != "cpu":
+            return jax.vmap(_own_way)(keys, clips), True
+
+        def in_turn(keys, clips):
+            return jax.lax.map(lambda one: vocoded(*one), (keys, clips))
+
+        if mesh is not None and count % mesh.size == 0:
+            spread = PartitionSpec("data")
+            in_turn = jax.shard_map(in_turn, mesh=mesh, in_specs=spread, out_specs=spread)
+        return in_turn(keys, clips), True
+
+    return vocoded
 
 
-@_vocoded.def_vmap
-def _of_many(count: int, mapped: list[bool], keys: jax.Array, clips: Array) -> tuple[Array, bool]:
-    """On a CPU each clip is computed by itself, its own way and no other; an accelerator computes all ways at once."""
-    given = [
-        a if along else jnp.broadcast_to(a, (count, *a.shape)) for a, along in zip((keys, clips), mapped, strict=True)
-    ]
-    if jax.default_backend() != "cpu":
-        return jax.vmap(_own_way)(*given), True
-    keys, clips = given
-    lanes = np.array_split(np.arange(count), min(LANES, count))
-    made = [jax.lax.map(lambda one: _vocoded(*one), (keys[lane], clips[lane])) for lane in lanes]
-    return jnp.concatenate(made), True
-
-
-def resynthesise(key: jax.Array, x: Float[Array, "batch time"]) -> Float[Array, "batch time"]:
+def resynthesise(
+    key: jax.Array, x: Float[Array, "batch time"], *, mesh: Mesh | None = None
+) -> Float[Array, "batch time"]:
     """Vocoded versions of the clips, each in its own way, at the loudness of the original.
 
     Args:
       key: decides everything.
       x: real speech in [-1, 1] at 16 kHz.
+      mesh: CPU devices that share the clips, if there is more than one.
     """
-    return jax.vmap(_vocoded)(jax.random.split(key, len(x)), x)
+    return jax.vmap(_one_by_one(mesh))(jax.random.split(key, len(x)), x)

@@ -1,25 +1,38 @@
 """Verdicts by an Apache Beam pipeline, for archives beyond one machine: the files of a list spread over workers.
 
-A worker loads the detector once and judges the files that it is handed in full batches, as `predict` does on one
-machine; a decoder's crash or hang costs one file there, too. Workers need dfjax, and see detector and files under the
-same names: on a shared file system, or the files in gs://.
+A process of a worker loads the detector once and judges the files that it is handed in full batches, as `predict`
+does on one machine; a decoder's crash or hang costs one file there, too. Workers need dfjax, and see detector and
+files under the same names: on a shared file system, or the files in gs://. A pipeline that was stopped starts anew.
 """
 
 import collections
+import functools
 import json
 import os
 import pathlib
 import shlex
+import threading
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from dfjax.inference import load
+from dfjax.inference.detector import Detector
 from dfjax.records import InputError
 
 FILES = 512  # that a worker is handed at once, at most
 SKIPPED = "skipped"  # counted beside the verdicts
+
+
+LOADING = threading.Lock()  # of a process's threads one loads, the others take what it found
+
+
+@functools.cache
+def loaded(folder: str | None, face_model: str | None) -> Detector:
+    """`dfjax.load`, once in a process."""
+    return load(folder, face_model)
 
 
 class Judge(beam.DoFn):
@@ -30,8 +43,9 @@ class Judge(beam.DoFn):
         self.words, self.overlap = (folder, face_model), overlap
 
     def setup(self) -> None:
-        """Once on each worker."""
-        self.detector = load(*self.words)
+        """Once on each thread of a worker."""
+        with LOADING:
+            self.detector = loaded(*self.words)
         self.name = self.detector.name(self.overlap)
 
     def process(self, names: list[bytes]) -> Iterator[str]:
@@ -65,15 +79,21 @@ def judge(
       Files by verdict, and `skipped`.
 
     Raises:
-      InputError: `output` ends in something else.
+      InputError: `output` ends in something else, or tables of it are there already; Beam knows no such runner or
+        option.
     """
     prefix, suffix = os.path.splitext(output)
     if suffix != ".jsonl":
         raise InputError(f"--output {output}: a pipeline writes JSON lines; expected a name that ends in .jsonl")
     if "://" not in output:
         pathlib.Path(output).parent.mkdir(parents=True, exist_ok=True)
+    if before := FileSystems.match([f"{prefix}-*-of-*{suffix}"])[0].metadata_list:
+        raise InputError(f"--output {output}: {before[0].path} is there already; remove it or give another name")
     names = [os.fsencode(path) for path in dict.fromkeys(paths)]
-    pipeline = beam.Pipeline(options=PipelineOptions(shlex.split(options), runner=runner))
+    try:
+        pipeline = beam.Pipeline(options=PipelineOptions(shlex.split(options), runner=runner))
+    except ValueError as error:
+        raise InputError(f"--beam_runner {runner} --beam_options '{options}': {error}") from error
     (
         pipeline
         | beam.Create(names)
@@ -85,4 +105,4 @@ def judge(
     result = pipeline.run()
     result.wait_until_finish()
     counters = result.metrics().query(beam.metrics.MetricsFilter().with_namespace("verdicts"))["counters"]
-    return collections.Counter({each.key.metric.name: each.committed for each in counters})
+    return collections.Counter({each.key.metric.name: each.result for each in counters})

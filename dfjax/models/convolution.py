@@ -33,8 +33,8 @@ def _product(x: Float[Array, "b h w c"], kernel: Float[Array, "c d"]) -> Float[A
 def _patches(x: Float[Array, "b h w c"], height: int, width: int) -> Float[Array, "b h2 w2 c2"]:
     """Squares beside each other, each as one pixel; what is left over at the right and below is dropped."""
     rows, columns = x.shape[1] // height, x.shape[2] // width
-    x = x[:, : rows * height, : columns * width].reshape(len(x), rows, height, columns, width, -1)
-    return x.swapaxes(2, 3).reshape(len(x), rows, columns, -1)
+    x = x[:, : rows * height, : columns * width].reshape(x.shape[0], rows, height, columns, width, -1)
+    return x.swapaxes(2, 3).reshape(x.shape[0], rows, columns, -1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -78,9 +78,14 @@ def convolution(
     kernel: Float[Array, "k l c d"],
     strides: Sequence[int],
     padding: str | Sequence[tuple[int, int]],
+    *,
+    lhs_dilation: Sequence[int] = (1, 1),
+    rhs_dilation: Sequence[int] = (1, 1),
+    feature_group_count: int = 1,
     **words,
 ) -> Float[Array, "b h2 w2 d"]:
     """`jax.lax.conv_general_dilated` as `nnx.Conv` calls it: no dilation, no groups, channels last."""
+    assert (*lhs_dilation, *rhs_dilation, feature_group_count) == (1,) * 5, "dilated or in groups: take nnx.Conv"
     strides = tuple(strides)
     if isinstance(padding, str):
         padding = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)

@@ -46,12 +46,12 @@ def experiment_file(text: str) -> str:
       InputError: there is neither.
     """
     path, separator, argument = text.partition(":")
-    if pathlib.Path(path).exists():
+    if pathlib.Path(path).is_file():
         return text
     spec = importlib.util.find_spec("experiments")
     folders = [pathlib.Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
     known = {file.stem: file for folder in folders for file in sorted(folder.glob("[!_]*.py"))}
     found = known.get(pathlib.PurePath(path).stem)
     if found is None:
-        raise InputError(f"there is no experiment {path}; give a file, or one of {', '.join(known)}")
+        raise InputError(f"there is no experiment {path}; give a file, or one of {', '.join(known) or 'your own'}")
     return f"{found}{separator}{argument}"

@@ -18,7 +18,7 @@ from dfjax.runtime import workers
 DECODER = "dfjax.media.evidence:safely"
 STOP = object()  # in a queue: nothing comes after it
 LONGEST = 3600.0  # seconds of a recording: a small file can hold hours, and others wait while they are scored
-ENOUGH = 1024  # windows or faces that wait to be scored (130 MB of sound): while there are more nothing is decoded
+ENOUGH = 1024  # windows or faces that wait to be scored, 130 MB of sound: with more of them decoders wait, a file each
 
 
 class Judge:

@@ -82,7 +82,7 @@ def train(
     plan = make_plan(config, *tally(train_split))
     strata = make_strata(config, plan, train_split)
     copies = config.data.get("copies", 0)
-    make_input = inputs.make(config, takes.modality, 0 if copies else None)
+    make_input = inputs.make(config, takes.modality, 0 if copies else None, mesh=mesh)
     made = inputs.made(config) / batch if copies else 0.0  # of a batch's examples; without copies the step makes them
 
     # optimiser, loss, evaluation
@@ -114,7 +114,7 @@ def train(
             codec_rate=inputs.codec_rate(config),
             copies=copies,
             front=(make_input, make_front(config)) if copies else None,
-            fakes=(made, inputs.make(config, takes.modality, 1)) if made else None,
+            fakes=(made, inputs.make(config, takes.modality, 1, mesh=mesh)) if made else None,
             memory=memory,
         )
 

@@ -29,6 +29,7 @@ from dfjax.inference import detector, scorers, scoring, weights
 from dfjax.media import audio, evidence, properties
 from dfjax.records import SAMPLE_RATE
 from dfjax.runtime import devices, workdir, workers
+from tests.benchmarks import rows
 
 ROUNDS = 3
 DISTINCT = 400  # files; the rest are links to them
@@ -116,7 +117,8 @@ def main() -> None:
         middle = {name: statistics.median(values) for name, values in rates.items()}
     print(f"{count:,} files of 3 s, {jax.device_count()} devices, {workers.cores()} workers")
     for name, rate in middle.items():
-        print(f"{name:<15}{rate:8.1f} files/s   {' '.join(f'{value:.1f}' for value in rates[name])}")
+        times = rate / middle["one at a time"]
+        rows.show(name, rate, "files/s", times, rates=rates[name])
     slower = min(middle["decoding alone"], middle["scoring alone"])
     print(f"by the clock both: {middle['both'] / middle['one at a time']:.1f} times one at a time,", end=" ")
     print(f"{middle['both'] / slower:.2f} of the slower of the two alone")

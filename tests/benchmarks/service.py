@@ -36,6 +36,7 @@ import soundfile
 import dfjax
 from dfjax import export
 from dfjax.inference import weights
+from tests.benchmarks import rows
 from tests.benchmarks.predict import clips
 
 GOOD = 48  # distinct clips
@@ -158,8 +159,8 @@ def memory(pid: int) -> tuple[float, float]:
     return own, own + together
 
 
-def told(load: Load, seconds: float, what: str) -> None:
-    """Prints rate and times of what was answered."""
+def told(load: Load, seconds: float, what: str, direct: float) -> None:
+    """Prints rate and times of what was answered; `direct` is the rate of calls one after another."""
     good = sorted(load.times["good"])
     answered = sum(map(len, load.times.values()))
     print(f"{what}: {load.sent} sent, {answered} answered in {seconds:.1f} s, {answered / seconds:.1f}/s;", end=" ")
@@ -167,6 +168,7 @@ def told(load: Load, seconds: float, what: str) -> None:
         f"verdicts {len(good)}, {len(good) / seconds:.1f}/s, seconds to one p50 {statistics.median(good):.2f},", end=" "
     )
     print(f"p99 {good[int(0.99 * len(good))]:.2f}; told to come again {load.again} times; wrong: {len(load.wrong)}")
+    rows.show(what, len(good) / seconds, "verdicts/s", len(good) / seconds / direct)
     for kind, times in load.times.items():
         print(
             f"    {kind:<10}{len(times):6} answered {DUE.get(kind)}, p50 {statistics.median(times):.2f} s", flush=True
@@ -231,7 +233,7 @@ def main() -> None:
                 env=os.environ | {"TMPDIR": str(folder / "kept")},
             )
         try:
-            wrong = asyncio.run(_loads(port, good, args, service.pid))
+            wrong = asyncio.run(_loads(port, good, direct, args, service.pid))
         finally:
             service.send_signal(signal.SIGTERM)
             code = service.wait(120)
@@ -243,7 +245,7 @@ def main() -> None:
         sys.exit(bool(wrong or strange or left))
 
 
-async def _loads(port: int, good: list, args: argparse.Namespace, pid: int) -> int:
+async def _loads(port: int, good: list, direct: float, args: argparse.Namespace, pid: int) -> int:
     for _ in range(240):
         try:
             await asyncio.open_connection("127.0.0.1", port)
@@ -255,11 +257,11 @@ async def _loads(port: int, good: list, args: argparse.Namespace, pid: int) -> i
     np.random.default_rng(0).shuffle(kinds)
     began = time.perf_counter()
     await asyncio.gather(*map(burst.client, kinds))
-    told(burst, time.perf_counter() - began, f"{len(kinds)} at once")
+    told(burst, time.perf_counter() - began, f"{len(kinds)} at once", direct)
     load = Load(port, good)
     began = time.perf_counter()
     await steady(load, args, pid)
-    told(load, time.perf_counter() - began, f"{args.clients} at a time")
+    told(load, time.perf_counter() - began, f"{args.clients} at a time", direct)
     return len(burst.wrong) + len(load.wrong)
 
 

@@ -48,6 +48,27 @@ def test_a_cpu_gets_products_and_other_devices_the_convolution(k, stride, expect
     assert texts["cpu"] == expected and texts["cuda"] == 3
 
 
+@pytest.mark.parametrize(("side", "k", "stride", "padding"), CASES)
+def test_a_batch_of_unknown_size_can_be_exported(side, k, stride, padding):
+    batch = export.symbolic_shape("b")[0]
+    x = jax.ShapeDtypeStruct((batch, side, side, 5), jnp.float32)
+    kernel = jnp.ones((k, k, 5, 7))
+    form = jax.jit(lambda x: convolution.convolution(x, kernel, (stride, stride), padding))
+    made, some = export.export(form, platforms=["cpu", "cuda"])(x), jnp.ones((3, side, side, 5))
+    np.testing.assert_allclose(made.call(some), form(some), rtol=1e-5)
+
+
+def test_half_precision_keeps_its_type():
+    x, kernel = jnp.ones((2, 8, 8, 3), jnp.bfloat16), jnp.ones((3, 3, 3, 4), jnp.bfloat16)
+    y, back = jax.vjp(lambda x, kernel: convolution.convolution(x, kernel, (1, 1), "SAME"), x, kernel)
+    assert {part.dtype for part in (y, *back(y))} == {jnp.dtype(jnp.bfloat16)}
+
+
+def test_what_it_does_not_compute_is_refused():
+    with pytest.raises(AssertionError, match="dilated"):
+        convolution.Conv(4, 4, (3, 3), kernel_dilation=2, rngs=nnx.Rngs(0))(jnp.ones((1, 8, 8, 4)))
+
+
 def test_the_module_has_the_variables_of_flax():
     ours, theirs = (cls(3, 4, (3, 3), 2, rngs=nnx.Rngs(0)) for cls in (convolution.Conv, nnx.Conv))
     jax.tree.map(np.testing.assert_array_equal, nnx.to_pure_dict(nnx.state(ours)), nnx.to_pure_dict(nnx.state(theirs)))
