@@ -229,7 +229,7 @@ def _told(flags: argparse.Namespace, counts: collections.Counter[str]) -> collec
         print(json.dumps({"output": flags.output, **counts}))
     else:
         told = ", ".join(f"{counts[name]:,} {name}" for name in ("fake", "real", UNCERTAIN, verdicts.SKIPPED))
-        where = flags.output.replace(".jsonl", "-*.jsonl") if flags.beam_runner else flags.output
+        where = f"{flags.output.removesuffix('.jsonl')}-*.jsonl" if flags.beam_runner else flags.output
         print(f"{counts.total():,} files in {where}: {told}")
     return counts
 

@@ -2,8 +2,8 @@
 
 Of each clip the front end sees some random cuts, augmented as in the step, once and for all; a step trains on all of
 them, each weighed by the rate at which it would be drawn. It suits detectors whose front end costs far more than their
-head. What is made of
-a clip depends on its id, the copy and the seed alone, so that runs on parts of the same data can share it.
+head. What is made of a clip depends on its id, the copy and the seed alone, so that runs on parts of the same data can
+share it.
 """
 
 import hashlib
