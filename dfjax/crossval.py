@@ -83,9 +83,8 @@ def crossval(
     with workdir.lock(folder):
         workdir.claim(folder, config)
         bar = tqdm.tqdm(total=seeds * len(parts), desc=f"without one {by}", unit="training", disable=not progress)
-        memories: dict[int, precomputed.Memory] = {}  # of each seed
+        memory = precomputed.Memory()
         for seed in range(config.seed, config.seed + seeds):
-            memory = memories.setdefault(seed, {})
             found = []
             for part in parts:
                 bar.set_postfix_str(part)
@@ -94,7 +93,7 @@ def crossval(
                 found.append(_left_out(fold, at, directories, held_back, memory))
                 bar.update()
             if seed != config.seed:
-                del memories[seed]  # only the first is needed again, for the training on everything
+                memory.forget(seed)  # only the first is needed again, for the training on everything
             scores = _together(found, header | {"dataset": config.data.dataset, "split": LEFT_OUT, "seed": seed})
             _write(folder / "scores" / f"{LEFT_OUT}.seed{seed}.csv", scores)
             each.append(scores)
@@ -110,7 +109,7 @@ def crossval(
             files.write(folder / "crossval.md", domains_view.markdown(result))
     if whole:
         words = {"data_dir": data_dir, "source": source, "progress": progress}
-        main_job.run(config, folder, name=name, left_out=together, memory=memories[config.seed], **words)
+        main_job.run(config, folder, name=name, left_out=together, memory=memory, **words)
     return result
 
 

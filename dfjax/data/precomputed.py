@@ -6,6 +6,7 @@ head. What is made of a clip depends on its id, the copy and the seed alone, so 
 share it.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
 
@@ -20,7 +21,19 @@ from dfjax.runtime import devices
 
 ROWS = 32  # examples that a device takes at once
 
-Memory = dict[tuple[int, int, bool], dict[str, np.ndarray]]  # (seed, copy, made) -> id -> statistics
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """What trainings of one experiment share that differ in seed and in what they leave out, and in nothing else."""
+
+    # (seed, copy, made) -> id -> statistics
+    found: dict[tuple[int, int, bool], dict[str, np.ndarray]] = dataclasses.field(default_factory=dict)
+    programs: dict[bool, Callable] = dataclasses.field(default_factory=dict)  # made -> what is compiled
+
+    def forget(self, seed: int) -> None:
+        """Drops the statistics of a seed."""
+        for key in [key for key in self.found if key[0] == seed]:
+            del self.found[key]
 
 
 def statistics(
@@ -52,18 +65,19 @@ def statistics(
     """
     size, spread, root = ROWS * mesh.size, devices.split_batch(mesh), jax.random.key(seed)
     numbers = np.array([_number(name) for name in ids.tolist()], np.uint32)
-    memory = {} if memory is None else memory
+    memory = memory or Memory()
 
     @jax.jit
-    def compute(copy: jax.Array, numbers: jax.Array, block: PyTree) -> jax.Array:
+    def compute(root: jax.Array, copy: jax.Array, numbers: jax.Array, block: PyTree) -> jax.Array:
         def one(number: jax.Array, example: PyTree) -> jax.Array:
             key = jax.random.fold_in(jax.random.fold_in(root, copy), number)
             return make_x(key, jax.tree.map(lambda array: array[None], example))[0][0]
 
         return front(jax.vmap(one)(numbers, block))
 
+    program = memory.programs.setdefault(made, compute)
     for copy in range(copies):
-        known = memory.setdefault((seed, copy, made), {})
+        known = memory.found.setdefault((seed, copy, made), {})
         missing = np.array([row for row, name in enumerate(ids.tolist()) if name not in known], np.int64)
         for first in range(0, len(missing), size):
             wanted = missing[first : first + size]
@@ -75,9 +89,9 @@ def statistics(
                     length = block["length"][i]
                     block["audio"][i, :length] = codecs.random_recode(rng, block["audio"][i, :length])
             numbers_of, block = (devices.put(part, spread) for part in (numbers[at], block))
-            found = np.asarray(devices.fetch(compute(np.int32(copy), numbers_of, block)))
+            found = np.asarray(devices.fetch(program(root, np.int32(copy), numbers_of, block)))
             known.update(zip(ids[wanted].tolist(), found[: len(wanted)], strict=True))
-    return np.stack([[memory[seed, copy, made][name] for name in ids.tolist()] for copy in range(copies)])
+    return np.stack([[memory.found[seed, copy, made][name] for name in ids.tolist()] for copy in range(copies)])
 
 
 def rows(

@@ -109,10 +109,15 @@ def test_precomputed_statistics_depend_on_the_clip_the_copy_and_the_seed_alone(t
     assert whole.shape == (2, 30, 5) and not np.array_equal(whole[0], whole[1])
     part = sources.select(split, np.arange(30) % 3 == 0)
     np.testing.assert_array_equal(made(part, copies=2, seed=0), whole[:, ::3])
-    memory = {}
+    memory = precomputed.Memory()
     made(part, copies=2, seed=0, memory=memory)
     np.testing.assert_array_equal(made(split, copies=2, seed=0, memory=memory), whole)
-    assert not np.array_equal(made(part, copies=1, seed=1)[0], whole[0, ::3])
+    other = made(part, copies=1, seed=1)
+    assert not np.array_equal(other[0], whole[0, ::3])
+    np.testing.assert_array_equal(made(part, copies=1, seed=1, memory=memory), other)  # by the program of seed 0
+    assert len(memory.programs) == 1
+    memory.forget(0)
+    assert set(memory.found) == {(1, 0, False)}
 
 
 def test_fakes_made_of_real_clips_stand_beside_them_and_the_classes_keep_their_rates(two):
