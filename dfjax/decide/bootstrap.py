@@ -18,7 +18,7 @@ def bootstrap(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> tuple[float, float, float]:
-    """A metric with its percentile interval over resampled groups.
+    """A metric with its percentile interval over resampled groups (Efron and Tibshirani 1993).
 
     Args:
       metric: (scores, labels) -> number, or a tuple whose first entry is the number.
@@ -32,6 +32,9 @@ def bootstrap(
 
     Returns:
       (value, low, high); low and high are NaN if no replicate was defined.
+
+    Raises:
+      ValueError: labels other than 0 and 1, shapes that differ; or what the metric raises.
     """
     scores, fake = cuts.check(scores, labels)
     values = [_number(metric(scores[i], fake[i])) for i in replicates(len(scores), groups, n, seed)]
@@ -48,7 +51,10 @@ def paired_bootstrap(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> tuple[float, float, float]:
-    """metric(a) - metric(b) on the same samples with its interval over resampled groups: see `bootstrap`."""
+    """metric(a) - metric(b) on the same samples, with its interval: both see the same draws.
+
+    Args, Returns and Raises are those of `bootstrap`; `scores_a` and `scores_b` are (n,) each, of the same labels.
+    """
     (a, fake), (b, _) = cuts.check(scores_a, labels), cuts.check(scores_b, labels)
 
     def difference(rows):
@@ -71,7 +77,17 @@ def _interval(values, confidence):
 
 
 def replicates(size: int, groups: Column | None, n: int, seed: int):
-    """Yields n index arrays, each of as many groups, drawn with replacement, as there are."""
+    """Yields `n` arrays of row numbers: all rows of as many groups as there are, drawn with replacement.
+
+    Args:
+      size: how many rows there are.
+      groups: (size,) the group of each row; each row its own if None.
+      n: how many draws.
+      seed: of the draws.
+
+    Raises:
+      ValueError: `groups` has another length.
+    """
     rng = np.random.default_rng(seed)
     if groups is None:
         for _ in range(n):

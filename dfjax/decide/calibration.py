@@ -1,9 +1,9 @@
 """Scores to probabilities: slope and intercept on held-out data, and the step to another share of fakes.
 
-A temperature alone cannot undo a shift of the prior; a slope and an intercept can (Platt 1999). Both are
-fitted by Newton's method to smoothed targets, so that separable classes leave them finite. The corrections
-that training made to the log-odds (see `dfjax.ledger`) are undone first; they are an upper bound, and the fit
-makes up the difference.
+A temperature alone (Guo et al., "On calibration of modern neural networks", 2017) cannot undo a shift of the prior; a
+slope and an intercept can (Platt, "Probabilistic outputs for support vector machines", 1999). Both are fitted by
+Newton's method to smoothed targets, so that separable classes leave them finite. The corrections that training made to
+the log-odds (see `imbalance.ledger`) are undone first; they are an upper bound, and the fit makes up the difference.
 
 Where the scores are of several domains (sources, corpora), each has an intercept of its own, drawn from a normal
 distribution: a random intercept, fitted by maximum marginal likelihood with adaptive Gauss-Hermite quadrature
@@ -198,9 +198,12 @@ def logits(
 
     Args:
       scores: (n,) as a detector gives them.
-      calibration: what `fit` returned; None leaves scores as they are.
-      deploy_prior: share of fakes where the detector is used; the share in the calibration data if None, or
-        what the calibration itself names as `deploy_prior`.
+      calibration: what `fit` returned; None leaves scores as they are, whatever the prior.
+      deploy_prior: share of fakes where the detector is used. None: what the calibration names as `deploy_prior`, or
+        else the share in the calibration data.
+
+    Raises:
+      ValueError: a NaN score, or a prior outside (0, 1).
     """
     scores = np.asarray(scores, np.float64)
     if np.isnan(scores).any():
@@ -220,7 +223,7 @@ def logits(
 def apply(
     scores: Column, calibration: Mapping[str, Any] | None, deploy_prior: Number | None = None
 ) -> Float[np.ndarray, " n"]:
-    """P(fake) of each score: the sigmoid of `logits`."""
+    """P(fake) of each score: the sigmoid of `logits`, which takes and raises the same."""
     return metrics.probabilities(logits(scores, calibration, deploy_prior))
 
 
@@ -228,7 +231,7 @@ def log_likelihood_ratio(scores: Column, calibration: Mapping[str, Any] | None) 
     """Natural log of P(score | fake) / P(score | real) of each score: what the score alone says, whatever the prior.
 
     The log-odds of `logits` less those of the share of fakes that they hold for. None where the calibration has no
-    share: nothing was fitted then.
+    share: nothing was fitted then. A NaN score raises ValueError.
     """
     if not calibration or calibration.get("prior") is None:
         return None
@@ -236,12 +239,19 @@ def log_likelihood_ratio(scores: Column, calibration: Mapping[str, Any] | None) 
 
 
 def spread(domain_sd: float) -> float:
-    """By how much a log-likelihood ratio is divided where the domain is unknown: see `logits`."""
+    """The number by which a log-likelihood ratio is divided where the domain is unknown: see `logits`."""
     return math.sqrt(1 + math.pi * domain_sd**2 / 8)
 
 
 def shift_prior(logits: Float[np.ndarray, " n"], from_prior: Number, to_prior: Number) -> Float[np.ndarray, " n"]:
     """Log-odds under another share of fakes, if fakes and reals themselves look the same.
+
+    Saerens, Latinne and Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities", 2002.
+
+    Args:
+      logits: (n,) log-odds that hold where `from_prior` of the clips are fake.
+      from_prior: a share of fakes.
+      to_prior: the share of fakes that the result holds for.
 
     Raises:
       ValueError: a prior outside (0, 1).
@@ -257,9 +267,15 @@ def _log_odds(p):
 
 
 def quality(scores: Column, labels: Column, calibration: Mapping[str, Any] | None) -> dict[str, dict[str, float]]:
-    """Calibration error, Brier score and log loss {before, after} the calibration, as sigmoid of the score.
+    """How good the sigmoid of the scores is as a probability, before the calibration and after it.
 
-    On the data of the fit the second is a little too good; judge on other data.
+    On the data of the fit `after` is a little too good; judge on other data.
+
+    Returns:
+      {'before', 'after'}, each {'ece', 'brier', 'log_loss'} as in `metrics`.
+
+    Raises:
+      ValueError: a NaN score, labels other than 0 and 1.
     """
     pairs = {"before": np.asarray(scores, np.float64), "after": logits(scores, calibration)}
     return {

@@ -53,6 +53,7 @@ def certify(
 
     Raises:
       InputError: not exactly one of the two, or a number outside (0, 1).
+      ValueError: NaN scores, labels other than 0 and 1.
     """
     name, wanted = ("recall", min_recall) if max_fpr is None else ("FPR", max_fpr)
     if wanted is None or not (min_recall is None or max_fpr is None):
@@ -93,7 +94,14 @@ def _errors_allowed(count, tail, confidence):
 
 
 def at_value(both, value, criterion, constraint):
-    """The Threshold record of a given value."""
+    """A given threshold with its counts on the data.
+
+    Args:
+      both: `cuts.Classes` of the scores.
+      value: the threshold, a logit.
+      criterion: the name of how it was found.
+      constraint: that criterion's numbers; its `recall` or `fpr` becomes the `score`, 0 without them.
+    """
     tp, fp = (len(x) - int(np.searchsorted(x, value)) for x in (both.fake, both.real))
     above = [x[-k] for x, k in ((both.fake, tp), (both.real, fp)) if k]
     return thresholds.Threshold(

@@ -11,7 +11,7 @@ RULES = re.compile(r"mean|median|top[1-9]\d*")
 
 
 def check_rule(rule: str) -> str:
-    """The rule itself, if it is one that `clip_scores` knows; otherwise InputError."""
+    """The rule itself, if it is one that `clip_scores` knows; another raises InputError."""
     if not RULES.fullmatch(str(rule)):
         raise InputError(f"Unknown clip score {rule!r}; expected 'mean', 'median' or 'top3' (or another number)")
     return rule
@@ -35,6 +35,9 @@ def clip_scores(
 
     Returns:
       The scores in the order of the clips' numbers; sums are in float64. NaN where infinities cancel.
+
+    Raises:
+      InputError: an unknown rule.
     """
     check_rule(rule)
     highest = np.full(frame.max(initial=-1) + 1, -np.inf)

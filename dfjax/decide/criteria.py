@@ -1,4 +1,7 @@
-"""What makes one cut better than another: objectives as fractions, constraints and comparison in integers."""
+"""What makes one cut better than another: objectives as fractions, constraints and comparison in integers.
+
+`youden` is recall + specificity - 1 (Youden 1950), `mcc` the correlation of prediction and label (Matthews 1975).
+"""
 
 import dataclasses
 import fractions
@@ -157,7 +160,7 @@ def decimal(number) -> Fraction:
 
 
 def best_cut(candidates: cuts.Cuts, p: int, n: int, criterion: str, constraint: dict) -> tuple[int | None, str]:
-    """The row of the best cut, or None, and the status.
+    """The row of the best cut, None where there is none, and the status: 'ok', 'infeasible' or 'undefined'.
 
     Args:
       candidates: cuts from few to many predicted fakes.
@@ -178,7 +181,7 @@ def best_cut(candidates: cuts.Cuts, p: int, n: int, criterion: str, constraint: 
 
 
 def promising(edges: cuts.Cuts, hopes: cuts.Cuts, p: int, n: int, criterion: str, constraint: dict) -> np.ndarray:
-    """Mask of the bins of scores in which the best cut may lie, for a criterion whose cuts are monotone.
+    """Mask (bins,) of the bins of scores in which the best cut may lie, for a criterion whose cuts are monotone.
 
     Args:
       edges: the cuts between bins.
@@ -239,7 +242,17 @@ def _argmax(objective, candidates, rows, p, n, ties, constraint):
 
 
 def value_of(name: str, tp: int, fp: int, p: int, n: int, constraint: dict, unit: Fraction | int = 1) -> float:
-    """The criterion's value at one cut as a float, correctly rounded (mcc: to the last digit or two)."""
+    """The criterion's value at one cut as a float, correctly rounded (mcc: to the last digit or two).
+
+    Args:
+      name: a key of CRITERIA.
+      tp: fakes called fake.
+      fp: reals called fake.
+      p: all fakes.
+      n: all reals.
+      constraint: the criterion's numbers.
+      unit: what 1 of these counts weighs; for 'cost' alone.
+    """
     if name == "eer":
         return float((Fraction(fp, n) + Fraction(p - tp, p)) / 2)
     if name == "break_even":

@@ -60,7 +60,7 @@ class Classes:
         return float(max(below)) + 0.0 if below else None
 
     def largest(self) -> float:
-        """The largest score of all."""
+        """The largest score of all, of which there must be one."""
         return max(float(x[-1]) for x in (self.fake, self.real) if len(x))
 
 
@@ -82,10 +82,10 @@ class Cuts:
 
 
 def check(scores: Column, labels: Column) -> tuple[np.ndarray, np.ndarray]:
-    """Scores as a float array and labels as a mask of the fakes.
+    """(n,) scores as floats, and (n,) labels as a mask of the fakes.
 
     Raises:
-      ValueError: not one axis, other lengths, a label that is neither 0 nor 1. (NaN is found after sorting.)
+      ValueError: not one axis, other lengths, a label that is neither 0 nor 1. (NaN scores pass: sorting finds them.)
     """
     scores, labels = np.asarray(scores), np.asarray(labels)
     if scores.ndim != 1 or scores.shape != labels.shape:
@@ -130,6 +130,9 @@ def near_optima(scores: Column, labels: Column, promising: Callable) -> Classes:
       scores: (n,) as in `classes`.
       labels: (n,).
       promising: (edges, hopes, fakes, reals) -> mask of bins, see `criteria.promising`.
+
+    Raises:
+      ValueError: as `classes`.
     """
     scores, fake = check(scores, labels)
     bin_of = _binning(scores) if len(scores) >= THREADED else None
@@ -215,7 +218,7 @@ def _weighted(scores, fake, weights):
 
 
 def integer_weights(weights: Column) -> tuple[np.ndarray, fractions.Fraction]:
-    """Integers and a unit with weights == integers * unit exactly.
+    """(n,) integers and a unit with weights == integers * unit exactly.
 
     Raises:
       ValueError: a weight is negative, infinite or NaN.

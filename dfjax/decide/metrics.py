@@ -33,6 +33,9 @@ def det_curve(
     Returns:
       (rate of reals called fake, rate of fakes called real, threshold), each (n + 1,). Thresholds are in our
       sign: at a point that ends a tie, fake iff score >= threshold.
+
+    Raises:
+      ValueError: a class is missing, or a score is NaN.
     """
     fakes, reals = _sorted(scores, labels)
     if not (len(fakes) and len(reals)):
@@ -75,7 +78,7 @@ def min_tdcf(
     asv_spoof: Float[np.ndarray, " spoofs"],
     version: str = "2019",
 ) -> float:
-    """Minimum normalised tandem detection cost of this detector in front of a speaker verification system.
+    """Minimum normalised tandem detection cost (t-DCF) of this detector in front of a speaker verification system.
 
     Args:
       scores: (n,) of the detector, our sign.
@@ -83,8 +86,14 @@ def min_tdcf(
       asv_target: scores of the verification system, higher = same speaker, for genuine targets,
       asv_nontarget: for impostors,
       asv_spoof: and for fakes of a target. It runs at its own equal error rate of targets and impostors.
-      version: '2019' (ASVspoof 2019, "v1") or '2021' (revised: a perfect detector does not reach 0). The two
-        are not comparable.
+      version: '2019' (ASVspoof 2019, "v1"; Kinnunen et al. 2018) or '2021' (revised, Kinnunen et al. 2020: a perfect
+        detector does not reach 0). The two are not comparable.
+
+    Returns:
+      From 0 to 1; 1 is worth no more than calling all alike. NaN without both classes.
+
+    Raises:
+      ValueError: an unknown version, a NaN score, or verification scores that are no better than chance.
     """
     if version not in ("2019", "2021"):
         raise ValueError(f"Unknown t-DCF version {version!r}; expected one of ['2019', '2021']")
@@ -119,7 +128,18 @@ def min_dcf(
     cost_miss: Number = COST_MISS,
     cost_false_alarm: Number = COST_FALSE_ALARM,
 ) -> float:
-    """Minimum normalised detection cost, ASVspoof 5 track 1. A miss is a real called fake."""
+    """Minimum normalised detection cost, ASVspoof 5 track 1. A miss is a real called fake.
+
+    Args:
+      scores: (n,).
+      labels: (n,).
+      p_spoof: share of fakes to be expected.
+      cost_miss: of a real called fake.
+      cost_false_alarm: of a fake called real.
+
+    Returns:
+      From 0 to 1; 1 is worth no more than calling all alike. NaN without both classes.
+    """
     if not both_classes(labels):
         return math.nan
     miss, false_alarm, _ = det_curve(scores, labels)
@@ -135,7 +155,10 @@ def act_dcf(
     cost_miss: Number = COST_MISS,
     cost_false_alarm: Number = COST_FALSE_ALARM,
 ) -> float:
-    """The cost of `min_dcf` at the Bayes threshold: scores must be log-likelihood ratios, fake over real."""
+    """The cost of `min_dcf` (ASVspoof 5) at the Bayes threshold instead of the best one; it can exceed 1.
+
+    It takes the same, but scores must be natural-log likelihood ratios, fake over real.
+    """
     fakes, reals = _sorted(scores, labels)
     if not (len(fakes) and len(reals)):
         return math.nan
@@ -146,7 +169,10 @@ def act_dcf(
 
 
 def cllr(scores: Column, labels: Column) -> float:
-    """Cost in bits of natural-log likelihood ratios, fake over real (ASVspoof 5): 1 is no information."""
+    """Cost in bits of natural-log likelihood ratios, fake over real: 0 is perfect, 1 no information.
+
+    ASVspoof 5, after Bruemmer and du Preez, "Application-independent evaluation of speaker detection", 2006.
+    """
     fakes, reals = (x.astype(np.float64) for x in _sorted(scores, labels))
     if not (len(fakes) and len(reals)):
         return math.nan
@@ -170,7 +196,7 @@ def roc_auc(scores: Column, labels: Column) -> float:
 
 
 def average_precision(scores: Column, labels: Column) -> float:
-    """Sum over the distinct scores of precision times the step in recall, without interpolation."""
+    """Sum over the distinct scores of precision times the step in recall, without interpolation; NaN without fakes."""
     fakes, reals = _sorted(scores, labels)
     if not len(fakes):
         return math.nan
@@ -186,7 +212,7 @@ def roc_curve(
 ) -> tuple[Float[np.ndarray, " cuts"], Float[np.ndarray, " cuts"], Float[np.ndarray, " cuts"]]:
     """(false positive rate, recall, threshold) of every cut; the first threshold, infinity, predicts none.
 
-    No point is dropped: optima under a constraint may lie on collinear ones.
+    No point is dropped: optima under a constraint may lie on collinear ones. A rate of a missing class is NaN.
     """
     both = cuts.classes(scores, labels)
     every = cuts.every(both)
@@ -213,6 +239,9 @@ def at_threshold(scores: Column, labels: Column, threshold: Number) -> dict[str,
     Returns:
       tp, fp, fn, tn, accuracy, precision, recall, f1 (of the fakes), fpr (reals called fake), specificity,
       balanced_accuracy.
+
+    Raises:
+      ValueError: a score or the threshold is NaN, labels other than 0 and 1, shapes that differ.
     """
     scores, fake = cuts.check(scores, labels)
     if np.isnan(scores).any() or np.isnan(threshold):
@@ -242,32 +271,32 @@ def _rate(part, whole):
 
 
 def accuracy(scores: Column, labels: Column, threshold: Number = 0.0) -> float:
-    """Share of right predictions at the threshold (default: probability 0.5)."""
+    """Share of right predictions at a threshold, a logit (default: probability 0.5); see `at_threshold`."""
     return at_threshold(scores, labels, threshold)["accuracy"]
 
 
 def balanced_accuracy(scores: Column, labels: Column, threshold: Number = 0.0) -> float:
-    """Mean of recall and specificity at the threshold."""
+    """Mean of recall and specificity at a threshold, see `at_threshold`; NaN without both classes."""
     return at_threshold(scores, labels, threshold)["balanced_accuracy"]
 
 
 def precision(scores: Column, labels: Column, threshold: Number = 0.0) -> float:
-    """Share of fakes among those called fake."""
+    """Share of fakes among those called fake at a threshold, see `at_threshold`; NaN where none is called fake."""
     return at_threshold(scores, labels, threshold)["precision"]
 
 
 def recall(scores: Column, labels: Column, threshold: Number = 0.0) -> float:
-    """Share of the fakes that are called fake."""
+    """Share of the fakes that are called fake at a threshold, see `at_threshold`; NaN without fakes."""
     return at_threshold(scores, labels, threshold)["recall"]
 
 
 def f1(scores: Column, labels: Column, threshold: Number = 0.0) -> float:
-    """2 tp / (2 tp + fp + fn) of the fakes; 0 where none is found."""
+    """2 tp / (2 tp + fp + fn) at a threshold, see `at_threshold`; 0 where no fake is found, NaN where there is none."""
     return at_threshold(scores, labels, threshold)["f1"]
 
 
 def probabilities(scores: Column) -> Float[np.ndarray, " n"]:
-    """The sigmoid in float64, without overflow: P(fake) if the scores are calibrated logits."""
+    """The sigmoid in float64, without overflow: P(fake) if the scores are calibrated logits. NaN raises ValueError."""
     scores = np.asarray(scores, np.float64)
     if np.isnan(scores).any():
         raise ValueError("scores contain NaN")
@@ -276,7 +305,7 @@ def probabilities(scores: Column) -> Float[np.ndarray, " n"]:
 
 
 def log_loss(scores: Column, labels: Column) -> float:
-    """Mean cross-entropy of the logits in nats; infinite where an infinite logit is wrong."""
+    """Mean cross-entropy of the logits in nats; infinite where an infinite logit is wrong. NaN raises ValueError."""
     scores, fake = cuts.check(scores, labels)
     if np.isnan(scores).any():
         raise ValueError("scores contain NaN")
@@ -284,7 +313,7 @@ def log_loss(scores: Column, labels: Column) -> float:
 
 
 def brier(scores: Column, labels: Column) -> float:
-    """Mean squared difference of sigmoid(score) and label."""
+    """Mean squared difference of sigmoid(score) and label (Brier 1950): 0 is perfect. NaN raises ValueError."""
     _, fake = cuts.check(scores, labels)
     return float(np.mean((probabilities(scores) - fake) ** 2)) if len(fake) else math.nan
 
@@ -292,7 +321,7 @@ def brier(scores: Column, labels: Column) -> float:
 def reliability_curve(
     scores: Column, labels: Column, bins: int = 15
 ) -> tuple[Float[np.ndarray, " filled"], Float[np.ndarray, " filled"], Int[np.ndarray, " filled"]]:
-    """(mean probability, share of fakes, count) of every bin that is not empty, of equal width in P(fake)."""
+    """(mean probability, share of fakes, count) of every bin that is not empty; `bins` of equal width in P(fake)."""
     _, fake = cuts.check(scores, labels)
     p = probabilities(scores)
     bin_of = np.minimum((p * bins).astype(np.int64), bins - 1)
@@ -303,7 +332,10 @@ def reliability_curve(
 
 
 def expected_calibration_error(scores: Column, labels: Column, bins: int = 15) -> float:
-    """Mean over samples of |predicted probability - share of fakes| of their bin (equal width in P(fake))."""
+    """Mean over samples of |mean probability - share of fakes| of their bin, see `reliability_curve`.
+
+    Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", 2015.
+    """
     mean, share, count = reliability_curve(scores, labels, bins)
     return float(np.sum(np.abs(mean - share) * count) / count.sum()) if len(count) else math.nan
 
@@ -312,6 +344,12 @@ def by_method(
     scores: Column, labels: Column, methods: Column, threshold: Number = 0.0
 ) -> list[dict[str, str | int | float]]:
     """Each generator's fakes against all reals.
+
+    Args:
+      scores: (n,).
+      labels: (n,).
+      methods: (n,) names of generators; those of reals are not looked at.
+      threshold: fake iff score >= threshold.
 
     Returns:
       A row per method, sorted by name: method, fakes, reals, eer, auc, caught (fakes with score >=

@@ -46,7 +46,7 @@ def replicates(clips: int) -> int:
 
 
 def units(scores: Scores) -> tuple[np.ndarray | None, str]:
-    """What a bootstrap redraws: the group of each clip, or None for the clips themselves; and its name."""
+    """What a bootstrap redraws: (clips,) the group of each, or None for the clips themselves; and both in words."""
     groups = len(np.unique(scores.group))
     if groups == len(scores):
         return None, f"{len(scores):,} clips"
@@ -59,7 +59,14 @@ def units(scores: Scores) -> tuple[np.ndarray | None, str]:
 def draws(
     table: Integer[np.ndarray, "n k"], groups: np.ndarray | None, *, n: int, seed: int
 ) -> Integer[np.ndarray, "r k"]:
-    """Column sums of bootstrap replicates of the rows, or of whole groups of rows."""
+    """Column sums of `n` bootstrap replicates, one a row.
+
+    Args:
+      table: (rows, k) counts.
+      groups: (rows,) what is drawn with replacement; each row its own if None.
+      n: replicates.
+      seed: of the draws.
+    """
     if groups is not None:
         index = np.unique(groups, return_inverse=True)[1]
         sums = np.zeros((index.max() + 1, table.shape[1]), np.int64)
@@ -104,7 +111,17 @@ def points(
 def ranking(
     scores: Scores, groups: np.ndarray | None = None, *, n: int = 1_000, seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """AUC, average precision and EER, which no threshold changes: {name: {value, low, high}}."""
+    """AUC, average precision and EER, which no threshold changes, with 95 % intervals.
+
+    Args:
+      scores: one row per clip.
+      groups: what is redrawn, see `units`; None for clips.
+      n: replicates of the bootstrap.
+      seed: of the bootstrap.
+
+    Returns:
+      {name: {value, low, high}}; NaN where undefined.
+    """
     result = {}
     for name, measure in RANKING.items():
         value, low, high = bootstrap(measure, scores.score, scores.label, groups, n, seed)
@@ -113,14 +130,20 @@ def ranking(
 
 
 def interval(values: Float[np.ndarray, " n"]) -> dict[str, float]:
-    """The first value with the 95 % percentiles of the others, its replicates; undefined ones count not."""
+    """{value, low, high}: the first value, and the 95 % percentiles of those of the others that are finite.
+
+    The others are its replicates; without a finite one low and high are NaN.
+    """
     spread = values[1:][np.isfinite(values[1:])]
     low, high = np.quantile(spread, (0.025, 0.975)) if len(spread) else (np.nan, np.nan)
     return {"value": float(values[0]), "low": float(low), "high": float(high)}
 
 
 def wilson(hits: int, n: int) -> dict[str, float | None]:
-    """A share with its 95 % score interval (Wilson 1927), honest also at 0 and at n; None for n = 0."""
+    """The share hits / n as {value, low, high}, its 95 % score interval (Wilson 1927) honest also at 0 and at n.
+
+    All are None for n = 0.
+    """
     if not n:
         return {"value": None, "low": None, "high": None}
     z2, share = 1.959964**2, hits / n

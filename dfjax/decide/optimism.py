@@ -64,6 +64,9 @@ def bootstrap(
       seed: of the draws.
       confidence: of the intervals.
       **constraint: the criterion's own numbers.
+
+    Raises:
+      InputError, ValueError: as `thresholds.search`; ValueError also for groups of another length.
     """
     search = _Search(scores, labels, criterion, constraint)
     if search.chosen.value is None:

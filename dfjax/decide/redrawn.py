@@ -36,7 +36,13 @@ def draws(
 def ranking(
     score: Float[np.ndarray, " clips"], fake: Bool[np.ndarray, " clips"], copies: Int[np.ndarray, "draws clips"]
 ) -> dict[str, Float[np.ndarray, " draws"]]:
-    """Average precision, AUC and EER of each draw as `dfjax.metrics` has them, from one sort."""
+    """`average_precision`, `auc` and `eer` of each draw as `metrics` has them, from one sort; NaN without both classes.
+
+    Args:
+      score: of each clip.
+      fake: whether it is.
+      copies: how often each clip is in each draw.
+    """
     order = np.argsort(-score, kind="stable")
     last = np.append(score[order][1:] != score[order][:-1], True)  # cuts lie between distinct scores only
     tp = np.cumsum(copies[:, order] * fake[order], 1)[:, last]

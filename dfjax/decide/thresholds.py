@@ -1,6 +1,6 @@
 """The best threshold under a criterion, exactly, from one sort. Rule: fake iff score >= threshold.
 
-Candidates are compared as fractions of integers (see `dfjax.cuts`): floats only narrow the field. A
+Candidates are compared as fractions of integers (see `cuts`): floats only narrow the field. A
 threshold lies in the middle between the smallest score predicted fake and the largest predicted real, where
 new data are least likely to cross it; the whole interval is stored beside it.
 """
@@ -155,7 +155,16 @@ def _choose(both, candidates, name, constraint):
 
 
 def at_cut(both: cuts.Classes, candidates: cuts.Cuts, row: int, status: str, name: str, constraint: dict) -> Threshold:
-    """The threshold in the middle of one cut, with its counts and its value under a criterion."""
+    """The threshold in the middle of one cut, with its counts and its value under a criterion.
+
+    Args:
+      both: the sorted scores.
+      candidates: cuts through them.
+      row: of the cut.
+      status: of the search, 'ok' or 'infeasible'.
+      name: a key of CRITERIA.
+      constraint: its numbers.
+    """
     tp, fp = int(candidates.tp[row]), int(candidates.fp[row])
     p, n, unit, dtype = both.positives, both.negatives, both.unit, both.fake.dtype
     counts = {"tp": tp, "fp": fp, "fn": p - tp, "tn": n - fp}
@@ -182,11 +191,10 @@ def _undefined(name, constraint, dtype):
 
 
 def midpoint(below: float | None, at: float | None, dtype) -> float:
-    """The threshold between the largest score predicted real and the smallest predicted fake.
+    """The threshold between `below`, the largest score predicted real, and `at`, the smallest predicted fake.
 
-    The middle, rounded to `dtype`; the smallest fake where rounding would reach the real, beside an
-    infinity, or where nothing lies below; the next number above the largest score where all are predicted
-    real.
+    The middle, rounded to `dtype`; `at` where rounding would reach `below`, beside an infinity, or where nothing lies
+    below (`below` is None); the next number above `below` where all are predicted real (`at` is None).
     """
     dtype = np.dtype(dtype)
     if at is None:

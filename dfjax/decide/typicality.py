@@ -89,7 +89,7 @@ class Space:
     landmarks: Float[np.ndarray, "m k"]
 
     def distances(self, embeddings: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, " n"]:
-        """Of each embedding. 1 is the median between landmarks, so that distances of several spaces compare."""
+        """How far off each embedding lies. 1 is the median between landmarks, so that several spaces compare."""
         return _nearest((np.asarray(embeddings, np.float64) - self.centre) @ self.axes, self.landmarks, NEIGHBOURS)
 
 
@@ -178,9 +178,11 @@ class Typicality:
     def p_value(self, embedding: Float[np.ndarray, " dim"]) -> float:
         """Share of held-back records as far from the training data or farther, the new one among them.
 
-        Uniform on (0, 1], or above it, for a record like those held back, if they weigh alike. Of left-out domains
-        weighing alike it is the chance to meet as much in a domain drawn from them; that a domain not among them is
-        called untypical in at most `alpha` of the cases, no fewer than 1 / alpha - 1 left-out domains could promise.
+        Where those held back weigh alike, it is uniform on (0, 1], or larger, for a record like them.
+
+        Where they are of left-out domains, each of which weighs alike, it is the chance that a record of one of these
+        domains lies as far away. That is no promise for a domain that is not among them: to call at most the share
+        `alpha` of new domains untypical takes at least 1 / alpha - 1 left-out ones.
         """
         return float(self.p_values(np.asarray(embedding)[None])[0])
 
@@ -234,7 +236,7 @@ class Typicality:
 
 
 def whole(embeddings: Float[np.ndarray, "n dim"], found: Mapping[str, Float[np.ndarray, " n"]]) -> tuple:
-    """A clip of its windows or frames: the mean embedding, and of each property the median of what is not NaN.
+    """A clip of its windows or frames: the mean embedding (dim,), and name -> median of each property, without NaN.
 
     The median, because a file is what most of it is: a passage of music in a conversation makes no music of it.
     """
@@ -258,7 +260,11 @@ def load(path: epath.PathLike) -> Typicality:
 
 
 def parse(content: bytes, path: str = TYPICALITY) -> Typicality:
-    """What `Typicality.save` wrote, of its bytes; `path` is where they are from, for the message."""
+    """What `Typicality.save` wrote, of its bytes; `path` is where they are from, for the message.
+
+    Raises:
+      InputError: the bytes are of something else.
+    """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             arrays = dict(stored)
@@ -352,7 +358,19 @@ def fit(
 def leave_out(
     embeddings: Float[np.ndarray, "n dim"], domains: Column, *, seed: int = 0
 ) -> tuple[Float[np.ndarray, " n"], Column]:
-    """Distances of every domain from the others, for `fit`, where embeddings are a front end's, not a network's."""
+    """Distances of every domain from the others, for `fit`, where embeddings are a front end's, not a network's.
+
+    Args:
+      embeddings: of the training data.
+      domains: (n,) of each.
+      seed: of the landmarks.
+
+    Returns:
+      (n,) distances, and the domains.
+
+    Raises:
+      InputError: without a domain fewer than two embeddings are left, or some are not finite.
+    """
     embeddings, domains = np.asarray(embeddings), np.asarray(domains)
     distances = np.empty(len(domains))
     for name in np.unique(domains):

@@ -35,7 +35,7 @@ SCHEMES = ("none", "balanced", "effective_number")
 
 
 def log_odds(rate: float) -> float:
-    """Ln(rate / (1 - rate)) of a rate strictly between 0 and 1."""
+    """Ln(rate / (1 - rate)) of a rate strictly between 0 and 1; another raises InputError."""
     if not 0 < rate < 1:
         raise InputError(f"a rate must be between 0 and 1 to have log-odds, got {rate}")
     return float(np.log(rate) - np.log1p(-rate))
@@ -46,7 +46,10 @@ def class_weights(counts: Counts, scheme: str = "balanced", *, beta: float | int
 
     'balanced' is n / (2 n_c), which averages 1 over the examples. 'effective_number' is proportional to
     (1 - beta) / (1 - beta^n_c) and sums to 2: beta 0 weighs both alike, beta towards 1 tends to 'balanced'
-    (Cui et al. 2019, https://arxiv.org/abs/1901.05555).
+    (Cui et al. 2019, https://arxiv.org/abs/1901.05555). 'none' is 1 for both.
+
+    Raises:
+      InputError: an unknown scheme, a beta outside [0, 1), or a class without examples.
     """
     n = np.array(class_counts(counts), np.float64)
     if scheme == "none":
@@ -65,7 +68,10 @@ def class_weights(counts: Counts, scheme: str = "balanced", *, beta: float | int
 
 
 def ldam_margins(counts: Counts, *, max_margin: float = 0.5) -> Pair:
-    """Margins (real, fake) of LDAM, proportional to n_c^(-1/4), the larger one being `max_margin`."""
+    """Margins (real, fake) of LDAM, proportional to n_c^(-1/4), the larger one being `max_margin`.
+
+    Cao et al. 2019, https://arxiv.org/abs/1906.07413. A class without examples raises InputError.
+    """
     margins = np.array(class_counts(counts), np.float64) ** -0.25
     margins *= max_margin / margins.max()
     return float(margins[REAL]), float(margins[FAKE])
@@ -99,9 +105,19 @@ def plan(
 ) -> Plan:
     """Fills in what depends on the data: class weights, alpha, prior, margins; and keeps the ledger.
 
-    `loss_kwargs` may say weights='balanced' or 'effective_number' (with beta), alpha='balanced', leave out
-    `prior` and `margins`, and for 'ldam' add `reweight_from`, the fraction of the run after which its weights
-    apply. sampling='auto' is what `recommend` would choose, for which it needs `minority_groups`.
+    Args:
+      counts: of the training split.
+      sampling: as `rates.draws` takes it; or 'auto', what `recommend` would choose.
+      loss: a key of `losses.LOSSES`.
+      loss_kwargs: its numbers. They may say weights='balanced' or 'effective_number' (with beta), alpha='balanced',
+        leave out `prior` and `margins`, and for 'ldam' add `reweight_from`, the fraction of the run after which its
+        weights apply.
+      allow_stacking: whether more than one of them may move the log-odds.
+      minority_groups: independent sources of the smaller class, for 'auto'; None counts as few.
+
+    Raises:
+      InputError: a class without examples, an unknown mode, scheme or alpha, a rate outside (0, 1), or more than one
+        correction unless allowed.
     """
     real, fake = class_counts(counts)
     kwargs = dict(loss_kwargs or {})
@@ -175,7 +191,7 @@ ADD = {  # which data set to add when the smaller class has too few sources
 
 
 def tier(n_real: int, n_fake: int) -> str:
-    """'mild' below 2, 'moderate' to 5, 'severe' above, 'one class' where the other is missing."""
+    """How unequal two classes are: 'mild' (larger over smaller below 2), 'moderate' (to 5), 'severe' or 'one class'."""
     small, large = sorted((n_real, n_fake))
     if small == 0:
         return "one class"
@@ -183,7 +199,7 @@ def tier(n_real: int, n_fake: int) -> str:
 
 
 def auto(n_real: int, n_fake: int, minority_groups: int | None) -> str:
-    """A key of STRATEGIES: balanced sampling when severe and of enough sources, else natural."""
+    """A key of STRATEGIES: balanced sampling if severe and of FEW_GROUPS sources or more, else natural."""
     enough = minority_groups is not None and minority_groups >= FEW_GROUPS
     return "balanced_sampling" if tier(n_real, n_fake) == "severe" and enough else "natural"
 

@@ -82,7 +82,7 @@ class Ledger:
         return z - self.total
 
     def initial_bias(self, counts: Counts) -> float:
-        """The constant score of least training loss: where an untrained head should start."""
+        """The constant logit of least training loss: where an untrained head should start."""
         real, fake = class_counts(counts)
         low, high = -100.0, 100.0
         for _ in range(80):  # `correct` is increasing; halving 200 eighty times leaves less than one ulp

@@ -99,7 +99,7 @@ def _named_rates(cells, mode) -> dict[tuple[int, str], float]:
 
 
 def sampling_rates(counts: Counts, mode: Mode = "balanced") -> Pair:
-    """The share (real, fake) of each class in a batch under `mode`, see `cell_rates`."""
+    """The share (real, fake) of each class in a batch under `mode`; see `cell_rates`, which raises the same."""
     if not isinstance(counts, Mapping):
         real, fake = class_counts(counts)
         counts = {(REAL, ""): real, (FAKE, ""): fake}
@@ -137,7 +137,11 @@ def draws(
       seed: of the choice.
 
     Returns:
-      strata of the rows by name, rates by name (real before fake), rows.
+      strata of the rows by name, rates by name (real before fake; they sum to 1), rows.
+
+    Raises:
+      InputError: as `cell_rates`, `undersample` and `oversample`; weights that differ under another mode than
+        'balanced_domains', or under it no weight above 0 for a class.
     """
     labels, methods = np.asarray(labels), np.asarray(methods)
     if mode == "balanced_domains":
@@ -191,7 +195,10 @@ def stand_in(mode: Mode) -> dict[tuple[int, str], int]:
 
 
 def undersample(labels: Shaped[np.ndarray, " n"], *, ratio: float | int = 1.0, seed: int = 0) -> Int[np.ndarray, " m"]:
-    """Sorted indices of the smaller class and of `ratio` times as many of the larger, none twice."""
+    """Sorted indices of the smaller class and of `ratio` times as many of the larger, none twice; `seed` draws them.
+
+    A class without rows raises InputError.
+    """
     small, large = _by_size(labels)
     rng = np.random.default_rng(seed)
     keep = min(len(large), max(1, round(ratio * len(small))))
@@ -201,7 +208,8 @@ def undersample(labels: Shaped[np.ndarray, " n"], *, ratio: float | int = 1.0, s
 def oversample(labels: Shaped[np.ndarray, " n"], *, ratio: float | int = 1.0, seed: int = 0) -> Int[np.ndarray, " m"]:
     """Sorted indices of every row, the smaller class repeated until the larger is `ratio` times as many.
 
-    Whole rounds first, then a random part of a round, so that no row is used twice more often than another.
+    Whole rounds first, then a part of a round drawn by `seed`, so that no row is used twice more often than another. A
+    class without rows raises InputError.
     """
     small, large = _by_size(labels)
     rounds, rest = divmod(max(len(small), round(len(large) / ratio)), len(small))

@@ -1,5 +1,9 @@
 """Decoupled training: resample the embeddings of a trained backbone, on which its head is then fitted again.
 
+That is classifier re-training (Kang et al., "Decoupling representation and classifier for long-tailed recognition",
+ICLR 2020) on rows made by SMOTE (Chawla et al. 2002), Borderline-SMOTE (Han et al. 2005), SVM-SMOTE (Nguyen et al.
+2011), ADASYN (He et al. 2008), or SMOTE and a cleaning by neighbours (Batista et al. 2004).
+
 For embeddings of the training split only. Interpolated pixels or waveforms are no images or sounds, and a
 neighbour taken from validation data leaks it: labels that are pure noise reach AUC 0.99 when SMOTE runs
 before the split.
@@ -122,7 +126,15 @@ def _resampled(embeddings, labels, before, method, notes) -> Resampled:
 
 
 def estimated_bytes(n: int, dim: int, itemsize: int, method: str, new_rows: int) -> int:
-    """Peak bytes beside the input: the result, three arrays of new rows in the making, and distances."""
+    """Peak bytes beside the input: the result, three arrays of new rows in the making, and distances.
+
+    Args:
+      n: rows of the input.
+      dim: of the embeddings.
+      itemsize: bytes of one number.
+      method: one of METHODS.
+      new_rows: that are added.
+    """
     if method == "random_under":
         return n * dim * itemsize
     rows = n + new_rows
