@@ -29,7 +29,15 @@ def cut(
     samples: int,
     first: Int[Array, " batch"] | int = 0,
 ) -> Float[Array, "batch {samples}"]:
-    """`samples` samples of the clip that begins at `first`, from `start` on, tiled where it is shorter; in [-1, 1)."""
+    """A piece of each clip in [-1, 1); a clip that is shorter is tiled.
+
+    Args:
+      audio: a buffer for each clip.
+      length: samples of the clip.
+      start: where the piece starts in the clip.
+      samples: length of the piece.
+      first: where the clip begins in its buffer.
+    """
     index = (start[:, None] + jnp.arange(samples)[None]) % length[:, None]
     index += jnp.reshape(jnp.asarray(first), (-1, 1))
     return to_float(jnp.take_along_axis(audio, index, axis=1))
@@ -42,7 +50,7 @@ def random_cut(
     samples: int,
     first: Int[Array, " batch"] | int = 0,
 ):
-    """A cut that starts anywhere it fits; at a random phase of the tiling where the clip is shorter."""
+    """`cut`, from anywhere that it fits; where the clip is shorter, at a random phase of the tiling."""
     span = jnp.where(length > samples, length - samples + 1, length)
     start = jnp.minimum((jax.random.uniform(key, length.shape) * span).astype(jnp.int32), span - 1)
     return cut(audio, length, start, samples, first)
@@ -51,7 +59,10 @@ def random_cut(
 def voiced(
     audio: Int16[Array, "batch buffer"], length: Int[Array, " batch"]
 ) -> tuple[Int[Array, " batch"], Int[Array, " batch"]]:
-    """(first, length) of the clips without the silence at both ends: from the first to the last frame with sound."""
+    """(first, length) of the clips without the silence at both ends, in samples.
+
+    What is left goes from the first to the last frame that is at most SILENT_DB below the loudest.
+    """
     batch, buffer = audio.shape
     count = -(-buffer // FRAME)
     x = jnp.pad(audio, ((0, 0), (0, count * FRAME - buffer))).reshape(batch, count, FRAME)
@@ -71,7 +82,7 @@ def change_speed(
     speeds: tuple[float | int, ...],
     rate: float | int = 1.0,
 ) -> Float[Array, "batch {samples}"]:
-    """A share `rate` of the clips played at one of `speeds`, pitch and all (Ko et al. 2015).
+    """A share `rate` of the clips played at one of `speeds`, pitch and all (Ko et al., "Audio augmentation", 2015).
 
     Band-limited: each speed is a transform of one size and its inverse of another.
 
@@ -114,9 +125,16 @@ def take(
     speeds: tuple[float | int, ...] = (0.9, 1.1),
     speed_rate: float | int = 0.0,
 ) -> Float[Array, "batch {samples}"]:
-    """A random cut of each clip.
+    """A random cut of each clip, in [-1, 1).
 
-    A share `trim_rate` of the clips is cut without the silence at both ends, a share `speed_rate` at another speed.
+    Args:
+      key: decides everything.
+      audio: a buffer for each clip.
+      length: samples of the clip.
+      samples: length of the cut.
+      trim_rate: share of the clips that are cut without the silence at both ends.
+      speeds: factors of speed; 1.1 is faster and higher.
+      speed_rate: share of the clips that are played at one of them.
     """
     first = 0
     if trim_rate:
@@ -145,7 +163,9 @@ def augment(
     mask_seconds: float | int = 0.0,
     mask_hertz: float | int = 0.0,
 ) -> Float[Array, "batch time"]:
-    """What lies between a voice and a file, in that order.
+    """What lies between a voice and a file: silence, room, gain and noise, RawBoost, telephone, gaps, in this order.
+
+    See `channel` and `rawboost` for where each is from.
 
     Args:
       key: decides everything.
@@ -182,7 +202,10 @@ def augment(
 def gain_and_noise(
     key: jax.Array, x: Float[Array, "batch time"], *, gain_db: float | int, noise_db: channel.Range, rate: float | int
 ) -> Float[Array, "batch time"]:
-    """Random gain within +-gain_db; then for a share `rate` of the clips white noise at a ratio from `noise_db`."""
+    """Random gain within +-gain_db; then for a share `rate` of the clips white noise at a ratio from `noise_db`.
+
+    `noise_db` is the range of the signal-to-noise ratio; both are in dB.
+    """
     key_gain, key_noise, key_level, key_on, key_start = jax.random.split(key, 5)
     batch, time = x.shape
     gain = 10 ** (channel.uniform(key_gain, batch, (-gain_db, gain_db)) / 20)

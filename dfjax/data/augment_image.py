@@ -51,7 +51,7 @@ def crop(key: Key[Array, ""], images: Array, *, size: int, step: int = 1) -> Arr
 
 
 def sample(image: Float[Array, "h w c"], rows: Float[Array, "n m"], columns: Float[Array, "n m"]) -> Array:
-    """The image at fractional pixel positions, bilinear; positions outside take the nearest edge."""
+    """The image (n, m, c) at fractional pixel positions, bilinear; positions outside take the nearest edge."""
     at = [rows, columns]
     return jnp.stack(
         [jax.scipy.ndimage.map_coordinates(image[..., c], at, order=1, mode="nearest") for c in range(image.shape[2])],
@@ -62,7 +62,7 @@ def sample(image: Float[Array, "h w c"], rows: Float[Array, "n m"], columns: Flo
 def affine(
     key: Key[Array, ""], images: Float[Array, "b h w c"], *, degrees: float = 0.0, zoom: float = 0.0, shift: float = 0.0
 ) -> Float[Array, "b h w c"]:
-    """Rotates by up to `degrees`, scales by up to 1 +- `zoom`, moves by up to `shift` of the side; bilinear.
+    """Rotates by up to `degrees` either way, scales by up to 1 +- `zoom`, moves by up to `shift` of the side; bilinear.
 
     Resampling smooths every image the same way, which hides the resampling of a pasted face: leave it at zero
     for detectors that live on noise.
@@ -90,7 +90,10 @@ def colour(
     saturation: float = 0.0,
     tint: float = 0.0,
 ) -> Float[Array, "b h w 3"]:
-    """Scales contrast and saturation by 1 +- theirs, adds up to `brightness`, and `tint` per channel."""
+    """Scales contrast and saturation by 1 +- theirs, adds up to +- `brightness` to all and +- `tint` to each channel.
+
+    These two are shares of the range [0, 1], to which the result is clipped.
+    """
     if not (brightness or contrast or saturation or tint):
         return images
     keys = jax.random.split(key, 4)
@@ -121,7 +124,7 @@ def resample(
 
 
 def blur_matrix(sigma: Float[Array, " b"], n: int) -> Float[Array, "b n n"]:
-    """Gaussian blur of sigma[i] pixels along n of them (0 is the identity); edges are repeated."""
+    """Matrices that blur n pixels by a Gaussian of sigma[i] pixels (0 is the identity); rows always sum to one."""
     distance = jnp.arange(n)[:, None] - jnp.arange(n)[None, :]
     kernel = jnp.exp(-0.5 * (distance[None] / jnp.maximum(sigma, 1e-3)[:, None, None]) ** 2)
     return kernel / kernel.sum(axis=-1, keepdims=True)  # sums to one where the edge cuts it, too
@@ -152,7 +155,7 @@ def blur(
 def noise(
     key: Key[Array, ""], images: Float[Array, "b h w c"], *, std: float = 0.0, rate: float = 1.0
 ) -> Float[Array, "b h w c"]:
-    """Adds white Gaussian noise of standard deviation up to `std` (of the range) to a share `rate`."""
+    """Adds white Gaussian noise of standard deviation up to `std`, of [0, 1], to a share `rate` of the images."""
     key_std, key_noise, key_choice = jax.random.split(key, 3)
     noisy = images + _uniform(key_std, images, 0, std) * jax.random.normal(key_noise, images.shape)
     return _choose(key_choice, rate if std else 0.0, jnp.clip(noisy, 0, 1), images)
@@ -176,7 +179,10 @@ def downscale(
 def cut_out(
     key: Key[Array, ""], images: Float[Array, "b h w c"], *, side: float = 0.0, rate: float = 1.0
 ) -> Float[Array, "b h w c"]:
-    """Greys out a rectangle with sides of up to `side` of the image's, on a share `rate` of the images."""
+    """Greys out a rectangle with sides of up to `side` of the image's, on a share `rate` of the images.
+
+    After Zhong et al., "Random erasing data augmentation", AAAI 2020.
+    """
     height, width = images.shape[1:3]
     key_centre, key_side, key_choice = jax.random.split(key, 3)
     centre = jax.random.uniform(key_centre, (2, len(images), 1, 1, 1))
@@ -229,7 +235,9 @@ def augment(
 ) -> Float[Array, "b h2 w2 3"]:
     """All of the above in the order in which a picture meets them: scene, lens, sensor, file; then the cut.
 
-    JPEG comes before `size` cuts the images, so that its blocks lie where those of the file do.
+    An argument is that of the function which it is named after: `blur_rate` is the `rate` of `blur`, `zoom` that of
+    `affine`. `size` and `size_step` are those of `crop`; 0 cuts nothing. JPEG comes before the cut, so that its blocks
+    lie where those of the file do.
     """
     keys = jax.random.split(key, 9)
     images = affine(keys[0], images, degrees=degrees, zoom=zoom, shift=shift)

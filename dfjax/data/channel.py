@@ -23,12 +23,12 @@ LINE_ORDER = 8  # of the Butterworth slopes at both ends
 
 
 def uniform(key: Key[Array, ""], batch: int, between: Range) -> Float[Array, "batch 1"]:
-    """One draw per clip."""
+    """One number for each clip of a batch, uniform in the range `between`."""
     return jax.random.uniform(key, (batch, 1), minval=between[0], maxval=between[1])
 
 
 def choose(key: Key[Array, ""], rate: float | int, new: Array, old: Array) -> Array:
-    """`new` for clips drawn at `rate`, `old` for the rest."""
+    """`new` (batch, time) for a share `rate` of the clips, drawn by `key`, `old` for the rest."""
     return jnp.where(jax.random.bernoulli(key, rate, (len(old), 1)), new, old)
 
 
@@ -38,7 +38,7 @@ def rms(x: Float[Array, "batch time"]) -> Float[Array, "batch 1"]:
 
 
 def white(key: Key[Array, ""], key_start: Key[Array, ""], batch: int, samples: int) -> Float[Array, "batch {samples}"]:
-    """White Gaussian noise of unit variance, each row cut at a random place from one stretch.
+    """White Gaussian noise of unit variance, each row cut at a place drawn by `key_start` from one stretch.
 
     Drawing it anew for every clip would cost as much as a small network.
     """
@@ -96,7 +96,7 @@ def mu_law(x: Float[Array, "batch time"], *, levels: int = 127) -> Float[Array, 
 def telephone(
     key: Key[Array, ""], x: Float[Array, "batch time"], *, rate: float | int = 1.0
 ) -> Float[Array, "batch time"]:
-    """A telephone line for a share `rate` of the clips: band-pass, 8 kHz, 8 bits of mu-law, back to 16 kHz.
+    """A telephone line for a share `rate` of the clips: band-pass, 8 kHz, 8 bits of mu-law (G.711), back to 16 kHz.
 
     The ends of the band are drawn from LINE_HZ per clip. Nothing is left above 4 kHz.
     """
@@ -129,13 +129,13 @@ def reverb(
 ) -> Float[Array, "batch time"]:
     """Puts a share `rate` of the clips into a room: direct sound and a tail of exponentially decaying noise.
 
-    So Polack (1988). The loudness stays what it was.
+    That is the model of Polack (1988). The loudness stays what it was.
 
     Args:
       key: of the tail and its two numbers.
       x: the clips.
       seconds: range of the reverberation time, after which the tail has lost 60 dB.
-      direct_db: range of the direct sound's energy over the tail's.
+      direct_db: range of the direct sound's energy over the tail's, dB.
       rate: share of the clips.
     """
     if not rate:
@@ -156,7 +156,8 @@ def hide(
 ) -> Float[Array, "batch time"]:
     """Silences one stretch of up to `seconds` and one band of up to `hertz` in every clip: SpecAugment for waveforms.
 
-    Detectors over spectrograms mask those themselves (dfjax/features/masking.py).
+    Park et al., "SpecAugment", Interspeech 2019. Detectors over spectrograms mask those themselves
+    (dfjax/features/masking.py).
     """
     key_time, key_band = jax.random.split(key)
     batch, time = x.shape

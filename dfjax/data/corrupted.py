@@ -58,7 +58,7 @@ def view(split: Split, kind: str, strength: int, pool: concurrent.futures.Execut
 
 
 def choose(split: Split, clips: int) -> Bool[np.ndarray, " rows"]:
-    """Which records belong to a random but fixed choice of labelled clips: as many real as fake ones, if there are.
+    """Mask of the records of a random but fixed choice of labelled clips: as many real as fake ones, if there are.
 
     Where one class has fewer, the other fills up. A clip's turn depends on its name alone.
 

@@ -35,7 +35,7 @@ class Feed:
 
 
 def check(wanted: str, codec_rate: float | int = 0.0, copies: int = 0) -> None:
-    """Raises InputError where a feed cannot do what is asked of it; the arguments are those of `make`."""
+    """Raises InputError where the feed `wanted` cannot do what is asked of it; the arguments are those of `make`."""
     if copies and wanted == "streaming":
         raise InputError(f"config.data.copies={copies} keeps the split on the device; use config.data.feed='auto'")
     if codec_rate and wanted == "resident" and not copies:
@@ -105,7 +105,7 @@ def make(
       codec_rate: share of the clips that pass through a lossy codec on the host; 'auto' is 'streaming' then.
 
     Raises:
-      InputError: see `choose` and `check`.
+      InputError: see `choose`, `check`, `resident.load` and `sources.check_media`.
     """
     check(wanted, codec_rate, copies)
     wanted = "streaming" if codec_rate and not copies else wanted

@@ -21,7 +21,7 @@ from dfjax.records import FAKE, REAL, SAMPLE_RATE, InputError
 
 
 def check(config: ml_collections.ConfigDict, modality: str, size: int | None) -> None:
-    """Raises InputError where no input can be made for a detector of this modality and side of pictures."""
+    """Raises InputError where no input can be made for a detector of this modality and side of pictures in pixels."""
     make(config, modality)
     if (window := config.augment.get("size", 0)) > (size or window):
         raise InputError(f"config.augment.size={window}: expected at most the side of the pictures, {size}")
@@ -44,12 +44,12 @@ def made(config: ml_collections.ConfigDict) -> int:
 
 
 def codec_rate(config: ml_collections.ConfigDict) -> float:
-    """The share of clips that pass through a lossy codec on their way into the streaming feed."""
+    """The share of the clips that pass through a lossy codec on the host, on their way into a feed; 0 if not named."""
     return config.augment.get("codec_rate", 0.0)
 
 
 def strata_rates(config: ml_collections.ConfigDict, rates: tuple[float, float]) -> dict[int, float]:
-    """How often stored real and fake examples are drawn, so that with the made fakes the classes come at `rates`.
+    """Label -> rate of stored real and fake examples under which, with the made fakes, the classes come at `rates`.
 
     Args:
       config: the experiment.

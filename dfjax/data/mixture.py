@@ -20,7 +20,7 @@ WORD = 0xFFFFFFFF
 
 
 def make(strata: Strata, seed: int) -> Callable[[range], Int[np.ndarray, " positions"]]:
-    """The function from positions to row numbers.
+    """The function from positions of the mixture to row numbers of the split.
 
     Args:
       strata: rows by class and the rates of the classes.
@@ -45,7 +45,10 @@ def make(strata: Strata, seed: int) -> Callable[[range], Int[np.ndarray, " posit
 
 
 def places(positions: Int[np.ndarray, " n"], parts: list[int]) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """(stratum, turn) of each position: it is the stratum's example number `turn`; `parts` are the strata's rates."""
+    """(stratum, turn) of each position: its row is number `turn` of those that the stratum gives, one after another.
+
+    `parts` are the rates of the strata, in whole numbers.
+    """
     stratum, turn = np.full(len(positions), -1), np.empty(len(positions), np.int64)
     low, high, left = positions, positions + 1, sum(parts)
     for i, part in enumerate(parts):
@@ -57,7 +60,7 @@ def places(positions: Int[np.ndarray, " n"], parts: list[int]) -> tuple[Int[np.n
 
 
 def shuffled(places: Int[np.ndarray, " n"], count: int, seed: int) -> Int[np.ndarray, " n"]:
-    """Where each of `places`, below `count`, is in the pass of this seed."""
+    """Which of a stratum's `count` rows come at `places` (0 to count - 1) of the pass that `seed` shuffles."""
     if count <= TABLE:
         return order(count, seed)[places].astype(np.int64)
     from grain.experimental import index_shuffle  # 0.2 s, wanted by large splits alone
@@ -68,7 +71,7 @@ def shuffled(places: Int[np.ndarray, " n"], count: int, seed: int) -> Int[np.nda
 
 @functools.lru_cache(PASSES)
 def order(count: int, seed: int) -> UInt16[np.ndarray, " count"]:
-    """The shuffled order of `count` rows, at most TABLE, as `grain.experimental.index_shuffle` has it.
+    """The shuffled order of `count` rows, at most TABLE, as grain's `index_shuffle` has it.
 
     A block cipher (Simon: Beaulieu et al., eprint.iacr.org/2013/404) permutes TABLE numbers; from each place it is
     applied until the number is below `count` (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002).

@@ -11,7 +11,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 
 def parse(data: bytes) -> dict[str, Any]:
-    """The fields of a record as TFDS reads them: the same names, types and values.
+    """The fields of a record (see `records`) as TFDS reads them: the same names, types and values.
 
     Raises:
       google.protobuf.message.DecodeError: no tf.train.Example.

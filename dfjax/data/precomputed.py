@@ -59,9 +59,9 @@ def statistics(
       copies: random cuts of each example.
       seed: of the cuts and the augmentation.
       mesh: the devices that share the work.
-      codec_rate: share of the cuts whose clip passes through a lossy codec before.
+      codec_rate: share of the cuts whose clip passes through a lossy codec first.
       made: whether `make_x` makes fakes of the examples; a fake has the cut and the channel of its source's copy.
-      memory: what was made before, and what is made now.
+      memory: statistics that are not made again; those that are made now join them.
     """
     size, spread, root = ROWS * mesh.size, devices.split_batch(mesh), jax.random.key(seed)
     numbers = np.array([_number(name) for name in ids.tolist()], np.uint32)

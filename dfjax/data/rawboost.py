@@ -80,8 +80,8 @@ def convolutive(
 ) -> Float[Array, "batch time"]:
     """Linear and non-linear convolutive noise: the sum of x, x^2, ... x^orders, each through a filter of its own.
 
-    The powers above the first are lower by BIAS_DB. Without bands and with one order it is the identity, but
-    for the mean, which is taken off.
+    A filter has `bands` notches. The powers above the first are lower by BIAS_DB. Without bands and with one order it
+    is the identity, but for the mean, which is taken off.
     """
     key_gain, key_filter = jax.random.split(key)
     batch = len(x)
@@ -114,7 +114,10 @@ def impulsive(
 def stationary(
     key: Key[Array, ""], x: Float[Array, "batch time"], *, snr_db: Range = SNR_DB, bands: int = BANDS
 ) -> Float[Array, "batch time"]:
-    """Stationary noise independent of the signal: white noise through a filter, at a ratio drawn from `snr_db`."""
+    """Stationary noise independent of the signal: white noise through a filter of `bands` notches.
+
+    The signal-to-noise ratio is drawn from `snr_db`, a range in dB.
+    """
     key_noise, key_start, key_filter, key_ratio = jax.random.split(key, 4)
     taps = _filters(key_filter, len(x), jnp.zeros((len(x), 1)), bands)[:, 0]
     noise = convolve(white(key_noise, key_start, *x.shape), taps, lag=(taps.shape[-1] - 1) // 2)

@@ -17,7 +17,13 @@ def load(split: Split, modality: str, *, size: int | None = None) -> dict[str, n
     Args:
       split: an opened split.
       modality: 'audio', 'image' or 'av'.
-      size: side of the square that images are resized to; None for audio.
+      size: side of the square that images are resized to, in pixels; None for audio.
+
+    Returns:
+      Name -> array, as at the head of this file.
+
+    Raises:
+      InputError: a record is damaged or too long, or its picture cannot be decoded.
     """
     if modality == "audio":
         return _load_audio(split)

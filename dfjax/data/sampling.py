@@ -57,7 +57,7 @@ def strata(keys: np.ndarray, rates: dict, rows: np.ndarray | None = None) -> Str
 
 
 def row_rates(groups: Strata, rows: int) -> Float[np.ndarray, " rows"]:
-    """How often each row is drawn, on the mean over batches; the rates sum to 1."""
+    """How often each of `rows` rows is drawn, on the mean over batches; the rates sum to 1."""
     rates = np.diff(np.asarray(groups.cumulative, np.float64), prepend=0) / np.asarray(groups.count)
     found = np.zeros(rows)
     np.add.at(found, np.asarray(groups.order), np.repeat(rates, np.asarray(groups.count)))
@@ -65,7 +65,7 @@ def row_rates(groups: Strata, rows: int) -> Float[np.ndarray, " rows"]:
 
 
 def draw(key: jax.Array, groups: Strata, batch: int) -> Int[Array, " batch"]:
-    """Row numbers of one batch; deterministic in `key`, in no particular order of strata beyond the systematic one."""
+    """Row numbers of one batch, a function of `key`; they come stratum by stratum."""
     key_stratum, key_row = jax.random.split(key)
     position = (jnp.arange(batch) + jax.random.uniform(key_stratum)) / batch
     stratum = jnp.minimum(jnp.searchsorted(groups.cumulative, position, side="right"), groups.count.shape[0] - 1)

@@ -36,14 +36,23 @@ def face_ellipse(points: Float[Array, "b 5 2"]) -> Float[Array, "b 5"]:
 
 
 def crop_ellipse(batch: int, size: int, margin: float = 1.3) -> Float[Array, "batch 5"]:
-    """The ellipse that an upright face fills in a square crop of `margin` times the side of its box."""
+    """The ellipse (see `face_ellipse`) of an upright face in a square crop of `size` pixels, the same for the batch.
+
+    `margin` is the side of the crop over that of the face's box.
+    """
     across, along, below = 0.35 / margin, 0.49 / margin, 0.08 / margin  # of the side of the crop
     ellipse = np.array([0.5, 0.5 + below, across, along, 0], np.float32) * np.array([size] * 4 + [1], np.float32)
     return jnp.broadcast_to(ellipse[None], (batch, 5))
 
 
 def masks(key: Key[Array, ""], ellipse: Float[Array, "b 5"], *, size: int) -> Float[Array, "b size size"]:
-    """Soft face masks in [0, 1]: ellipses resized, elastically deformed, with an edge of random width."""
+    """Soft face masks in [0, 1]: ellipses resized, elastically deformed, with an edge of random width.
+
+    Args:
+      key: of the draws.
+      ellipse: from `face_ellipse`.
+      size: side of the masks in pixels.
+    """
     b = len(ellipse)
     key_size, key_field, key_width = jax.random.split(key, 3)
     half = ellipse[:, 2:4] * jax.random.uniform(key_size, (b, 2), minval=0.75, maxval=1.15)

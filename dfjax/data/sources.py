@@ -81,7 +81,7 @@ class Shards:
         self._readers: dict[int, ArrayRecordReader] = {}
 
     def read(self, rows: list[int]) -> list[bytes]:
-        """The records of these rows, in their order. Raises what riegeli does where a file is damaged."""
+        """The records of these rows, in their order. A damaged file raises what riegeli, its reader, does."""
         found: list[Any] = [None] * len(rows)
         shards = np.searchsorted(self._ends, rows, side="right")
         for shard in sorted(set(shards.tolist())):
@@ -277,7 +277,7 @@ def select(split: Split, rows: Bool[np.ndarray, " rows"]) -> Split:
 
 
 def values_of(split: Split, by: str) -> Shaped[np.ndarray, " rows"]:
-    """What each record has for `by`, a key of BY; empty for a real record's method."""
+    """What each record has for `by`, a key of BY; empty for a real record's method. Another key raises InputError."""
     if by not in BY:
         raise InputError(f"Unknown {by!r} to leave out by; expected one of {list(BY)}")
     return getattr(split, BY[by])
@@ -289,7 +289,7 @@ def split_names(directory: epath.PathLike) -> list[str]:
 
 
 def content_hash(directory: epath.PathLike) -> str:
-    """16 hex digits over the names, sizes and checksums-by-index of a prepared dataset: has it changed since?"""
+    """16 hex digits that change with a prepared dataset: with its indexes, and the names and sizes of its files."""
     digest = hashlib.blake2b(digest_size=8)
     for path in sorted(epath.Path(directory).iterdir()):
         digest.update(f"{path.name}\t{path.stat().length}\n".encode())
@@ -334,7 +334,13 @@ def check_media(split: Split, modality: str) -> None:
 
 
 def as_scores(split: Split, score: np.ndarray, header: dict) -> Scores:
-    """Scores of all records of a split, in record order."""
+    """Scores of all records of a split as a score file holds them.
+
+    Args:
+      split: an opened split.
+      score: (rows,) logits in record order.
+      header: what the file is to say beside dataset and split.
+    """
     return Scores(
         id=split.id,
         clip=split.clip,

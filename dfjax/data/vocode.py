@@ -47,12 +47,12 @@ NOISE_FROM = (2000.0, 8000.0)  # Hz from which on noise is louder than pulses
 
 
 def stft(x: Float[Array, "batch time"], size: int) -> Complex[Array, "batch frames bins"]:
-    """Short-time Fourier transform, Hann window, hop size / 4, centred, zero padded."""
+    """Short-time Fourier transform, Hann window of `size` samples, hop size / 4, centred, zero padded."""
     return jax.lax.complex(*spectrum.stft(x, size, size // 4))
 
 
 def istft(z: Complex[Array, "batch frames bins"], size: int, samples: int) -> Float[Array, "batch time"]:
-    """The least-squares inverse of `stft` by overlap-add."""
+    """The least-squares inverse of `stft` by overlap-add (Griffin and Lim 1984), `samples` long."""
     hop = size // 4
     frames = jnp.fft.irfft(z, n=size) * spectrum.hann(size)[None, None]
     batch, count, _ = frames.shape
@@ -70,7 +70,10 @@ def istft(z: Complex[Array, "batch frames bins"], size: int, samples: int) -> Fl
 def linear_prediction(
     correlation: Float[Array, "*frames lags"], order: int
 ) -> tuple[Float[Array, "*frames taps"], Float[Array, "*frames 1"]]:
-    """Prediction-error filter (1, a_1, ..., a_order) and the error's power, by Levinson's and Durbin's recursion."""
+    """Prediction-error filter (1, a_1, ..., a_order) and the error's power, by Levinson's and Durbin's recursion.
+
+    `correlation` is the autocorrelation of each frame at the lags 0 to `order` or more.
+    """
     index = jnp.arange(order + 1).reshape((1,) * (correlation.ndim - 1) + (-1,))
 
     def longer(i, carry):

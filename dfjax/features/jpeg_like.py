@@ -1,4 +1,4 @@
-"""What JPEG loses, on the device: everything of the codec but the lossless coding of its coefficients."""
+"""What JPEG (ITU-T T.81) loses, on the device: all of the codec but the lossless coding of its coefficients."""
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ def _quantise(plane: Float[Array, "b h w"], table: Float[Array, "b 8 8"]) -> Flo
 
 
 def jpeg_like(images: Float[Array, "b h w 3"], quality: Float[Array, " b"]) -> Float[Array, "b h w 3"]:
-    """What JPEG loses at quality[i] (1 to 100): chroma halved each way (4:2:0), 8x8 DCT, quantisation.
+    """Images in [0, 1] after JPEG's losses at quality[i] (1 to 100): chroma halved (4:2:0), 8x8 DCT, quantisation.
 
     Entropy coding loses nothing and is left out. Tables scale with quality as in libjpeg. Sides that are no
     multiple of 16 are padded with their edge, as an encoder does.

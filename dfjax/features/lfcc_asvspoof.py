@@ -1,7 +1,8 @@
 """The LFCC of the ASVspoof 2021 baseline: linear-frequency cepstra, energy, deltas and second deltas.
 
-Differs from `spectrum.lfcc` in the frame (20 ms, Hamming), the filters (20, up to half the band), the
-logarithm (base 10) and in its first coefficient, which is the frame's energy; released weights expect
+From github.com/asvspoof-challenge/2021, after Sahidullah et al., "A comparison of features for synthetic speech
+detection", Interspeech 2015. Differs from `spectrum.lfcc` in the frame (20 ms, Hamming), the filters (20, up to half
+the band), the logarithm (base 10) and in its first coefficient, which is the frame's energy; released weights expect
 exactly this.
 """
 

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 
 def band(key: jax.Array, batch: int, size: int, width: int) -> Array:
-    """(batch, size) booleans, true inside one random band of 0 to `width` neighbours per row."""
+    """(batch, size) booleans, true inside one random band of 0 to `width` neighbours a row."""
     key_length, key_start = jax.random.split(key)
     length = jax.random.randint(key_length, (batch, 1), 0, width + 1)
     start = jax.random.randint(key_start, (batch, 1), 0, jnp.maximum(size - length, 0) + 1)

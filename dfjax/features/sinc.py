@@ -27,7 +27,9 @@ def bank(filters: int, taps: int) -> np.ndarray:
 
 
 def pooled(x: Float[Array, "b t"], *, filters: int, taps: int, over: int) -> Float[Array, "b third bands"]:
-    """Magnitudes of the bank's outputs, the maximum over each `over` filters and each three samples.
+    """Magnitudes of the outputs of `bank(filters, taps)`, the maximum over each `over` filters and each three samples.
+
+    The result is (batch, (t - taps + 1) // 3, filters // over).
 
     A block of `step` outputs is a matrix times step + taps - 1 inputs. The filters are symmetric, so the
     matrix does not change when outputs and inputs are both reversed, and it splits in two of a quarter of

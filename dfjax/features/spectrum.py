@@ -48,13 +48,13 @@ def _half_bases() -> tuple[np.ndarray, np.ndarray]:
 
 @functools.cache
 def mel_filters(bins: int, low: float = 0.0, high: float = SAMPLE_RATE / 2) -> np.ndarray:
-    """Librosa's Slaney-style triangular mel filters, (BINS, bins)."""
+    """Librosa's Slaney-style triangular mel filters between `low` and `high` Hz, (BINS, bins)."""
     return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=FFT, n_mels=bins, fmin=low, fmax=high).T.astype(np.float32)
 
 
 @functools.cache
 def linear_filters(bins: int, low: float = 0.0, high: float = SAMPLE_RATE / 2) -> np.ndarray:
-    """Triangular filters with linearly spaced centres and unit peak, (BINS, bins)."""
+    """Triangular filters with unit peak and centres linearly spaced between `low` and `high` Hz, (BINS, bins)."""
     edges = np.linspace(low, high, bins + 2)
     frequency = np.linspace(0, SAMPLE_RATE / 2, BINS)[:, None]
     rise = (frequency - edges[:-2]) / (edges[1:-1] - edges[:-2])
@@ -71,7 +71,7 @@ def dct(inputs: int, outputs: int) -> np.ndarray:
 
 
 def frames(x: Float[Array, "batch time"]) -> Float[Array, "batch frames window"]:
-    """Overlapping frames, centred on every HOP-th sample; the waveform is zero padded by half a window at both ends."""
+    """Overlapping frames of WINDOW samples, centred on every HOP-th; the waveform is zero padded at both ends."""
     count = n_frames(x.shape[1])
     blocks = -(-(WINDOW + (count - 1) * HOP) // HOP) + 1
     x = jnp.pad(x, ((0, 0), (WINDOW // 2, blocks * HOP - WINDOW // 2 - x.shape[1])))
@@ -101,7 +101,8 @@ def stft(
 ) -> tuple[Float[Array, "batch frames bins"], Float[Array, "batch frames bins"]]:
     """Real and imaginary part of a short-time Fourier transform with a Hann window of any even size, by FFT.
 
-    Frames are centred on every hop-th sample, zero padded at both ends; `hop` divides `size`.
+    They are (batch, 1 + time // hop, size / 2 + 1). Frames are centred on every hop-th sample, zero padded at both
+    ends; `hop` divides `size`.
     """
     overlap, count = size // hop, 1 + x.shape[1] // hop
     blocks = count + overlap - 1
@@ -113,12 +114,12 @@ def stft(
 
 @functools.cache
 def hann(size: int) -> np.ndarray:
-    """The periodic Hann window."""
+    """The periodic Hann window, (size,) float32."""
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
 
 
 def power(x: Float[Array, "batch time"]) -> Float[Array, "batch frames bins"]:
-    """The short-time power spectrum |STFT|^2."""
+    """The short-time power spectrum |STFT|^2, of BINS bins; see `transform`."""
     if jax.default_backend() == "cpu":  # where the products of `transform` take 1.3 times as long
         spectrum = jnp.fft.rfft(frames(x.astype(jnp.float32)) * hann(WINDOW)[None, None], n=FFT)
         return spectrum.real**2 + spectrum.imag**2

@@ -9,7 +9,7 @@ from jaxtyping import Array, Shaped
 def few_at_a_time(
     function: Callable[[Array], Array], x: Shaped[Array, "batch ..."], *, each: int
 ) -> Shaped[Array, "batch ..."]:
-    """`function` of the batch, on CPU `each` examples a device at a time; of the whole batch elsewhere.
+    """`function`, from batch to batch, on CPU of `each` examples a device at a time, elsewhere of all at once.
 
     The examples taken together lie `batch / (each * devices)` apart, so that in a batch sharded over devices every
     device has its share of each turn. A batch of unknown size, as `jax.export` makes programs of, is one device's, and

@@ -108,7 +108,7 @@ class Detector:
     def unordered(
         self, paths: Iterable[str | pathlib.Path], *, overlap: float = 0.0, jobs: int | None = None
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(position, verdict) of every file as `many` gives it, each as soon as it is known."""
+        """(position, verdict) of every file as `many`, which takes the same, gives it, each as soon as it is known."""
 
         def groups() -> Iterator[tuple[tuple, list[dict]]]:
             for (position, path), seen, why in self._evidence(paths, overlap, jobs):
@@ -148,7 +148,14 @@ class Detector:
         return [scoring.audio_example(example["audio"], self.model.samples) for example in seen.examples]
 
     def decide(self, parts: list[dict], properties: list[dict], facts: dict, found: Mapping) -> dict[str, Any]:
-        """The verdict on a file, from what was found in each of its windows or faces."""
+        """The verdict on a file, as a call returns it.
+
+        Args:
+          parts: when each window or face is, see `Evidence`.
+          properties: of some of them, likewise.
+          facts: of the whole, likewise.
+          found: what `outputs` said of all windows or faces.
+        """
         sound, scores = self.model.modality == "audio", found["score"]
         frames = np.arange(len(scores)) if sound else np.array([part["frame"] for part in parts])
         decided = verdict(self.decision, scores, np.unique(frames, return_inverse=True)[1])
@@ -171,7 +178,12 @@ class Detector:
         return changed | ({} if judged["typical"] else {"verdict": UNCERTAIN})
 
     def cut_out(self, source: Source) -> dict[str, Any]:
-        """The picture, or the face crops, as `media.decoding.decode_item` returns them."""
+        """The picture, or the face crops, as `media.decoding.decode_item` returns them.
+
+        Raises:
+          MediaError: the file is unusable.
+          InputError: an array is no picture.
+        """
         modality, options = self.media
         if isinstance(source, np.ndarray):
             with images.as_file(source) as path:
@@ -199,6 +211,10 @@ def verdict(decision: dict, scores: Float[np.ndarray, " rows"], frames: Shaped[n
     How sure that is shows in `spread`, the standard deviation from frame to frame (None of one), and `above`, the
     share of frames that would be called fake by themselves. Frames of a clip resemble each other, so no error of
     the mean is made of the spread. In the decision's band without a verdict, if it has one, it is 'uncertain'.
+
+    Returns:
+      `score`, `threshold`, `probability`, `log10_likelihood_ratio`, `verdict`, `reasons`, `spread` and `above`, as a
+      call of a `Detector` returns them.
     """
     threshold = np.float32(decision["threshold"])
     rule = decision.get("clip_score", "mean")
@@ -224,5 +240,5 @@ def verdict(decision: dict, scores: Float[np.ndarray, " rows"], frames: Shaped[n
 
 
 def scores_of(result: Mapping[str, Any]) -> list[float]:
-    """The scores along the time line."""
+    """The scores (logits) along the time line of a verdict."""
     return [part["score"] for part in result.get("windows") or result["frames"]]

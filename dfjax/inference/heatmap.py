@@ -68,7 +68,7 @@ def attention_rollout(
 
 
 def heat_map(model: nnx.Module, images: Float[Array, "batch height width 3"]) -> Float[Array, "batch height width"]:
-    """The map that suits the detector; InputError for one that has none."""
+    """The map that suits the detector, in [0, 1]; a detector that has none raises InputError."""
     if hasattr(model, "attentions"):
         return attention_rollout(model, images)
     if hasattr(model, "features") and hasattr(model, "pool"):
@@ -79,7 +79,13 @@ def heat_map(model: nnx.Module, images: Float[Array, "batch height width 3"]) ->
 def overlay(
     image: UInt8[np.ndarray, "height width 3"], heat: Float[np.ndarray, "height width"], *, share: float = 0.5
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The image under the coloured map, as bytes to be written as a picture; cold regions are untouched."""
+    """The image under the coloured map, as bytes to be written as a picture; cold regions are untouched.
+
+    Args:
+      image: RGB.
+      heat: the map, in [0, 1].
+      share: opacity of the map where it is 1.
+    """
     import matplotlib  # 0.1 s, wanted by few
 
     colours = matplotlib.colormaps["inferno"](heat)[..., :3] * 255

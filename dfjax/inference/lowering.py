@@ -67,7 +67,7 @@ def programs(
 
 
 def shapes(takes: Input) -> tuple[int, ...]:
-    """Samples of the clips, or pixels of a side of the pictures, that programs are made for."""
+    """The shapes that programs are made for: samples of the clips, or pixels of a side of the pictures."""
     if takes.modality != "audio":
         return (takes.size,)
     return (takes.samples,) if takes.samples else scoring.BUCKETS

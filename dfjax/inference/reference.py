@@ -38,6 +38,9 @@ def describe(
 
     Returns:
       (n, dim) float32 embeddings, and name -> (n,) of every property of `properties.measure`.
+
+    Raises:
+      InputError: a record is damaged.
     """
     graphdef, params, model_state, _ = restored
     takes = models.input_of(config.model.name, config.model.kwargs)

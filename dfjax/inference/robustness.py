@@ -67,6 +67,9 @@ def score(
       clips: how many are chosen, see `corrupted.choose`.
       split_name: of the split.
       open_split: opens it; called when something is to be scored.
+
+    Raises:
+      InputError: the checkpoint, a score file or what is typical cannot be read, or a record is damaged.
     """
     restored, split = None, None
     file = folder / typicality.TYPICALITY

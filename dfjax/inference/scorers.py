@@ -70,7 +70,7 @@ def input_of(batch: dict, modality: str):
 def score_split(
     scorer, params: PyTree, model_state: PyTree, split: Split, *, model: Any, batch: int, mesh
 ) -> Float[np.ndarray, "rows ..."]:
-    """One score (or embedding) per record of the split, in record order.
+    """One score (a logit), or embedding, per record of the split, in record order; a damaged one raises InputError.
 
     Args:
       scorer: from `make_scorer` or `make_embedder`.

@@ -30,7 +30,7 @@ def clip_rule(config: Any) -> str:
 
 
 def score_examples(scorer, params, model_state, examples: Iterable[dict], *, batch: int, mesh) -> np.ndarray:
-    """One score (or embedding) per example of a stream, in order.
+    """What the scorer gives of each example of a stream, (examples, ...), in order.
 
     Args:
       scorer: (params, model_state, batch) -> (batch, ...).
@@ -55,14 +55,17 @@ def score_examples(scorer, params, model_state, examples: Iterable[dict], *, bat
 
 
 def example(record: dict, model: Any) -> dict[str, np.ndarray]:
-    """What the scorer takes of a record: {'audio', 'length'}, {'image'} or {'image', 'audio'}."""
+    """What the scorer takes of a record: see `audio_example`, or `decoding.compact` of a picture."""
     if model.modality != "audio":
         return compact(record, model.modality, model.size)
     return audio_example(record["audio"], getattr(model, "samples", None))
 
 
 def audio_example(samples: np.ndarray, fixed: int | None = None) -> dict[str, np.ndarray]:
-    """A waveform in the buffer of its bucket, or of the one length that the model accepts."""
+    """{'audio', 'length'} of a waveform in the buffer of its bucket, or of `fixed`, the one length of a model.
+
+    Samples beyond the buffer are cut off.
+    """
     size = fixed or next((size for size in BUCKETS if len(samples) <= size), BUCKETS[-1])
     samples = samples[:size]
     return {"audio": np.pad(samples, (0, size - len(samples))), "length": np.int32(len(samples))}

@@ -30,7 +30,12 @@ CARD = "README.md"  # beside the weights
 def restore(
     config: ml_collections.ConfigDict, folder: epath.PathLike, step: int | None = None
 ) -> tuple[nnx.GraphDef, PyTree, PyTree, int]:
-    """(graphdef, params, model_state, step) of a run's checkpoint, ready to evaluate; the best one by default.
+    """(graphdef, params, model_state, step) of a run's checkpoint, ready to evaluate.
+
+    Args:
+      config: the experiment.
+      folder: the workdir.
+      step: of the checkpoint; None is the best one.
 
     Raises:
       InputError: there is no complete checkpoint, or it is of another model.
@@ -57,7 +62,7 @@ def restore(
 def score_split(
     config: ml_collections.ConfigDict, restored: tuple, split: sources.Split, header: dict
 ) -> score_file.Scores:
-    """Scores of all records of a split.
+    """Scores of all records of a split; a damaged one raises InputError.
 
     Args:
       config: the experiment.
@@ -82,7 +87,12 @@ def score_split(
 def score(
     config: ml_collections.ConfigDict, folder: epath.PathLike, split: sources.Split, ledger: dict
 ) -> score_file.Scores:
-    """Scores a split with the best checkpoint and leaves the score file, with the log-odds ledger, in the workdir."""
+    """Scores a split with the best checkpoint and leaves the score file, with the log-odds ledger, in the workdir.
+
+    Raises:
+      InputError: see `restore`; or a record is damaged.
+      ValueError: a score is NaN.
+    """
     header = {"clip_score": scoring.clip_rule(config), "ledger": ledger}
     scores = score_split(config, restore(config, folder), split, header)
     if process.first_process():
@@ -96,7 +106,17 @@ def learn_typicality(
     splits: Mapping[str, sources.Split],
     left_out: tuple | None = None,
 ) -> None:
-    """Leaves in the workdir what is typical of the training data to the best checkpoint; see `reference`."""
+    """Leaves in the workdir what is typical of the training data to the best checkpoint.
+
+    Args:
+      config: the experiment.
+      folder: the workdir.
+      splits: as `reference.fit_typicality` takes them.
+      left_out: likewise.
+
+    Raises:
+      InputError: there is no complete checkpoint, or fewer than two clips to train on.
+    """
     learnt = reference.fit_typicality(config, restore(config, folder), splits, left_out=left_out, seed=config.seed)
     if process.first_process():
         learnt.save(epath.Path(folder) / typicality.TYPICALITY)

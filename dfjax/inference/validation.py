@@ -27,7 +27,7 @@ def make_validation(
       split: of known and unknown labels; only known ones are judged.
       mesh: the devices that score.
 
-    The function raises FloatingPointError where a score is not finite.
+    What is returned raises FloatingPointError where a score is not finite.
     """
     takes = models.input_of(config.model.name, config.model.kwargs)
     scorer = scorers.make_scorer(functional.graph(functional.make_builder(config)), takes.modality)

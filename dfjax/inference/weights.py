@@ -27,7 +27,7 @@ def flatten(params: PyTree, model_state: PyTree) -> dict[str, tuple[tuple, Any]]
 
 
 def save(folder: pathlib.Path, params: PyTree, model_state: PyTree) -> None:
-    """Writes parameters and running statistics under the paths that they have in the model."""
+    """Writes parameters and running statistics into a folder's FILE, under the paths that they have in the model."""
     arrays = {name: np.asarray(leaf) for name, (_, leaf) in flatten(params, model_state).items()}
     safetensors.numpy.save_file(arrays, folder / FILE)
 

@@ -79,6 +79,9 @@ def corrupt(record: dict[str, Any], kind: str, strength: int, name: str) -> dict
       kind: a name in TABLES; what it does not apply to stays.
       strength: 1 to 5.
       name: the record's id.
+
+    Raises:
+      MediaError: the picture cannot be decoded.
     """
     result = dict(record)
     if "audio" in record and kind in SOUND:
@@ -251,7 +254,7 @@ MEDIUM_NAMES = {"audio": "sound", "image": "pictures"}
 
 
 def named(words: Sequence[str], modality: str) -> tuple[dict[str, Corruption], list[str]]:
-    """The kinds asked for, and what is left out because this FFmpeg cannot encode it, a line each.
+    """Name -> kind of those asked for, and what is left out because this FFmpeg cannot encode it, a line each.
 
     Args:
       words: names of kinds; or 'all', for which a kind without encoder is left out.

@@ -59,7 +59,10 @@ def _with_sound(path: epath.Path, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def compact(record: dict[str, Any], modality: str, size: int) -> dict[str, np.ndarray]:
-    """An 'image' or 'av' record as a device holds it: the picture, (size, size, 3), and the second of sound."""
+    """An 'image' or 'av' record as a device holds it: `image`, (size, size, 3) uint8, and `audio`, the second of sound.
+
+    A picture that cannot be decoded raises InputError.
+    """
     from dfjax.media import images
 
     picture = {"image": images.fitted(record["image"], size)}

@@ -101,7 +101,7 @@ def safely(
     described: bool,
     longest: float = audio.MAX_SECONDS,
 ) -> tuple[Evidence | None, str]:
-    """(evidence, '') of `of_file`, or (None, reason): what a worker process calls."""
+    """(evidence, '') of `of_file`, which takes the same, or (None, reason): what a worker process calls."""
 
     def collect(path, modality, options):
         return of_file(path, modality, options, size=size, overlap=overlap, described=described, longest=longest)

@@ -1,8 +1,8 @@
 """Faces of a picture or video: found, cut out with a margin, upright, encoded.
 
-Two detectors: OpenCV's YuNet, a small network in an ONNX file that the user names, and the Haar cascade that
-lies in OpenCV 4's wheels. Both look at the picture scaled to at most 640 pixels. YuNet also gives five
-landmarks; its crops are turned so that the eyes are level. Haar's are not turned.
+Two detectors: OpenCV's YuNet (Wu et al. 2023), a small network in an ONNX file that the user names, and the Haar
+cascade (Viola and Jones 2001) that lies in OpenCV 4's wheels. Both look at the picture scaled to at most 640 pixels.
+YuNet also gives five landmarks; its crops are turned so that the eyes are level. Haar's are not turned.
 """
 
 import dataclasses
@@ -60,7 +60,14 @@ def find_with(name: str, model: epath.PathLike | None = None) -> Detector:
 def crop(
     image: UInt8[np.ndarray, "height width 3"], face: Face, size: int, margin: float = MARGIN
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """The square around a face, turned so that its eyes are level; outside, the picture's edge continues."""
+    """The square around a face, turned so that its eyes are level; outside, the picture's edge continues.
+
+    Args:
+      image: RGB.
+      face: where it is.
+      size: side of the result in pixels.
+      margin: side of the square over the longer side of the face's box.
+    """
     x0, y0, x1, y1 = (float(value) for value in face.box)
     side = max(2, round(max(x1 - x0, y1 - y0) * margin))
     centre = (0.5 * (x0 + x1), 0.5 * (y0 + y1))

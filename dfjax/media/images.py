@@ -27,7 +27,8 @@ def read(path: epath.PathLike) -> tuple[bytes, tuple[int, int]]:
     JPEG and PNG stay as they are, bit for bit; other formats are written anew as PNG, which loses nothing.
 
     Raises:
-      MediaError: unreadable, truncated, or of a size that no picture has.
+      MediaError: no picture, truncated, or of a size that no picture has.
+      OSError: the file cannot be read.
     """
     data = epath.Path(path).read_bytes()
     try:
@@ -73,7 +74,7 @@ def fitted(encoded: bytes, size: int) -> UInt8[np.ndarray, "size size 3"]:
 
 
 def encode(image: UInt8[np.ndarray, "height width 3"], image_format: str) -> bytes:
-    """RGB pixels as 'jpeg' (quality 95, full colour resolution) or 'png'."""
+    """RGB pixels as 'jpeg' (quality 95, full colour resolution) or 'png'; another format raises ValueError."""
     if image_format not in ("jpeg", "png"):
         raise ValueError(f"Unknown image format {image_format!r}; expected one of ['jpeg', 'png']")
     suffix, options = (".jpg", JPEG) if image_format == "jpeg" else (".png", [])

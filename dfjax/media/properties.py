@@ -54,7 +54,10 @@ def _fft():
 
 
 def measure(record: Mapping[str, Any]) -> dict[str, float]:
-    """The properties of one record, or of what `decoding.decode_item` makes of a new file: the same for both."""
+    """The properties of one record, or of what `decoding.decode_item` makes of a new file: the same for both.
+
+    Those of `picture_properties` and `sound_properties`, by name. A picture that cannot be decoded raises ValueError.
+    """
     found = picture_properties(record["image"], record.get("box")) if "image" in record else {}
     return found | (sound_properties(record["audio"]) if "audio" in record else {})
 

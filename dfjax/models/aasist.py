@@ -36,7 +36,10 @@ KEEP = {  # share of nodes kept by pooling: spectral, temporal, and in the heter
 
 
 class AASIST(nnx.Module):
-    """Fixed sinc bank -> six residual blocks -> spectral and temporal graphs -> 160 numbers -> logit."""
+    """Fixed sinc bank -> six residual blocks -> spectral and temporal graphs -> 160 numbers -> logit.
+
+    An unknown variant raises InputError.
+    """
 
     modality = "audio"
     samples = MAX_SAMPLES  # length of the published training and test clips; others work
@@ -55,7 +58,7 @@ class AASIST(nnx.Module):
         self.head = heads.TwoLogits(5 * HIDDEN, rngs=rngs)
 
     def embed(self, x: Float[Array, "b t"], *, rngs=None) -> Float[Array, "b dim"]:
-        """The embedding; needs at least SHORTEST samples."""
+        """The embedding; fewer than SHORTEST samples raise InputError."""
         if x.shape[1] < SHORTEST:
             raise InputError(f"AASIST needs clips of at least {SHORTEST} samples, got {x.shape[1]}; repeat the clip")
         bank = sinc.pooled(x, filters=FILTERS, taps=TAPS, over=3)
@@ -69,7 +72,10 @@ class AASIST(nnx.Module):
 
 
 def load(path: str | pathlib.Path) -> AASIST:
-    """The released AASIST or AASIST-L (github.com/clovaai/aasist); the shapes say which."""
+    """The released AASIST or AASIST-L (github.com/clovaai/aasist); the shapes say which.
+
+    Raises InputError where the file is missing or holds other weights.
+    """
     renamed = {_rename(name): value for name, value in weights.to_flax(torch_file.state_dict(path)).items()}
     embedded = renamed.get("graphs.pos_S")
     light = embedded is not None and embedded.shape[-1] == CHANNELS["light"][-1]

@@ -114,7 +114,10 @@ def _timm_name(path: tuple) -> str:
 
 
 def load(path: str | pathlib.Path, **kwargs) -> ConvNeXt:
-    """ConvNeXt-Tiny with timm's weights; the classifier is dropped, the head is new."""
+    """ConvNeXt-Tiny with timm's weights; the classifier is dropped, the head is new.
+
+    Raises InputError where the file is missing or holds other weights.
+    """
     return published.fill(
         lambda: ConvNeXt(rngs=nnx.Rngs(0), **kwargs),
         published.read(path, source=SOURCE),

@@ -165,7 +165,7 @@ def load_b0(path: str | pathlib.Path, cls: type[EfficientNetB0] = EfficientNetB0
     """EfficientNet with the weights of timm's `tf_efficientnet_b0`; the classifier is dropped, the head new.
 
     The `ap` releases expect inputs scaled with mean and deviation 0.5; this file's constants are those of all
-    others.
+    others. Raises InputError where the file is missing or holds other weights.
     """
     return published.fill(
         lambda: cls(rngs=nnx.Rngs(0), **kwargs),
@@ -176,5 +176,5 @@ def load_b0(path: str | pathlib.Path, cls: type[EfficientNetB0] = EfficientNetB0
 
 
 def load_b4(path: str | pathlib.Path, **kwargs) -> EfficientNetB4:
-    """The same with `tf_efficientnet_b4`."""
+    """As `load_b0`, with `tf_efficientnet_b4`."""
     return load_b0(path, EfficientNetB4, **kwargs)

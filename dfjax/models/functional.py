@@ -13,10 +13,11 @@ from dfjax.models import heads
 
 
 def make_builder(config: ml_collections.ConfigDict, bias: float = 0.0, *, training: bool = False) -> Callable:
-    """Rngs -> the experiment's detector with the head that its loss is defined on, the output bias at `bias`.
+    """Rngs -> the experiment's detector with the head that its loss is defined on, the output bias at `bias`, a logit.
 
     Only training computes in `config.model.dtype`. Scores are float32: those of one checkpoint are then alike on every
     device, and with them the threshold, while bfloat16 keeps two to three digits, and which ones depends on the device.
+    What is returned raises InputError as `models.build` and `heads.for_loss` do.
     """
     dtype = jnp.dtype(config.model.get("dtype", "float32") if training else "float32")
 
@@ -41,7 +42,7 @@ def graph(build: Callable[[nnx.Rngs], nnx.Module]) -> nnx.GraphDef:
 
 
 def evaluation_model(graphdef: nnx.GraphDef, params: PyTree, model_state: PyTree) -> nnx.Module:
-    """The model in evaluation mode: no dropout, running statistics."""
+    """The model of the three parts of `split`, in evaluation mode: no dropout, running statistics."""
     model = nnx.merge(graphdef, params, model_state, copy=True)
     return nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
 

@@ -70,7 +70,7 @@ class Block(nnx.Module):
 
 
 def update_statistics(norm: nnx.BatchNorm, mean: Float[Array, " c"], var: Float[Array, " c"]) -> None:
-    """What nnx.BatchNorm does to its running statistics in training."""
+    """Moves running statistics a step towards those of a batch, as nnx.BatchNorm does in training."""
     keep = norm.momentum
     norm.mean[...] = keep * norm.mean[...] + (1 - keep) * jax.lax.stop_gradient(mean)
     norm.var[...] = keep * norm.var[...] + (1 - keep) * jax.lax.stop_gradient(var)

@@ -64,7 +64,7 @@ class LCNN(nnx.Module):
         self.head = heads.Linear(WIDTH, rngs=rngs)
 
     def embed(self, x: Float[Array, "b t"], *, rngs=None) -> Float[Array, "b dim"]:
-        """The embedding; needs at least SHORTEST samples."""
+        """The embedding; fewer than SHORTEST samples raise InputError."""
         if x.shape[1] < SHORTEST:
             raise InputError(f"LCNN needs clips of at least {SHORTEST} samples, got {x.shape[1]}; repeat the clip")
         h = lfcc_asvspoof.lfcc(x)[..., None]
@@ -82,7 +82,10 @@ class LCNN(nnx.Module):
 
 
 def load(path: str | pathlib.Path) -> LCNN:
-    """Weights released with the ASVspoof 2021 baseline, whose score means bona fide: negated here."""
+    """Weights released with the ASVspoof 2021 baseline, whose score means bona fide: negated here.
+
+    Raises InputError where the file is missing or holds other weights.
+    """
     return weights.fill(lambda: LCNN(rngs=nnx.Rngs(0)), from_torch(torch_file.state_dict(path)), path)
 
 

@@ -69,7 +69,7 @@ class RawNet2(nnx.Module):
         self.head = heads.TwoLogits(HIDDEN, rngs=rngs)
 
     def embed(self, x: Float[Array, "b t"], *, rngs=None) -> Float[Array, "b dim"]:
-        """The embedding; needs at least SHORTEST samples."""
+        """The embedding; fewer than SHORTEST samples raise InputError."""
         if x.shape[1] < SHORTEST:
             raise InputError(f"RawNet2 needs clips of at least {SHORTEST} samples, got {x.shape[1]}; repeat the clip")
         h = jax.nn.selu(self.first_bn(sinc.pooled(x, filters=FILTERS, taps=TAPS, over=1)))
@@ -85,7 +85,10 @@ class RawNet2(nnx.Module):
 
 
 def load(path: str | pathlib.Path) -> RawNet2:
-    """The weights released with the ASVspoof 2021 baseline (LA or DF): a state dict."""
+    """The weights released with the ASVspoof 2021 baseline (LA or DF): a state dict.
+
+    Raises InputError where the file is missing or holds other weights.
+    """
     return weights.fill(lambda: RawNet2(rngs=nnx.Rngs(0)), from_torch(torch_file.state_dict(path)), path)
 
 

@@ -25,7 +25,8 @@ class Texture(nnx.Module):
     The embedding is made of equal parts, one a member. In training each member answers alone, on its own
     random choice of the statistics, and has its own loss: rows of the embedding, and so logits, come `members`
     times, an example's one after another. The detector's logit is the mean of theirs (bagging, Breiman 1996):
-    one small network on so many statistics and so few fakes depends on the draw, their mean much less.
+    one small network on so many statistics and so few fakes depends on the draw, their mean much less. A width of the
+    embedding that the members cannot share raises InputError.
     """
 
     modality = "audio"

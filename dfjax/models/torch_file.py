@@ -81,6 +81,9 @@ def state_dict(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     """The weights in a checkpoint, name -> array, also where nested under one of WRAPPERS.
 
     The prefix `module.` of a model saved inside DataParallel is removed.
+
+    Raises:
+      InputError: see `read`; or there are no named tensors.
     """
     tree = read(path)
     while isinstance(tree, dict) and not any(isinstance(v, np.ndarray) for v in tree.values()):

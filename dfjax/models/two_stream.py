@@ -32,6 +32,11 @@ class TwoStream(nnx.Module):
       sound_kwargs: its arguments.
       joint: products of the two embeddings.
       dropout: share of the fused embedding that is hidden while training.
+
+    Raises:
+      InputError: a stream is of another modality, the picture's of another size, or the sound's takes one length only
+      or
+        has members that answer alone.
     """
 
     modality = "av"
@@ -65,7 +70,7 @@ class TwoStream(nnx.Module):
     def fuse(
         self, picture: Float[Array, "batch p"], sound: Float[Array, "batch s"], *, rngs=None
     ) -> Float[Array, "batch dim"]:
-        """Both embeddings and the products of their maps to one width."""
+        """The embedding of the whole, of those of `picture` and `sound`: both, and the products of their maps."""
         products = jnp.tanh(self.of_picture(picture)) * jnp.tanh(self.of_sound(sound))
         return self.dropout(jnp.concatenate([picture, sound, products], axis=1), rngs=rngs)
 

@@ -24,7 +24,7 @@ SOURCE = "https://huggingface.co/{} (model.safetensors)"
 
 
 def quick_gelu(x: Array) -> Array:
-    """CLIP's approximation of GELU."""
+    """CLIP's approximation of GELU, x sigmoid(1.702 x) (Hendrycks and Gimpel 2016)."""
     return x * nnx.sigmoid(1.702 * x)
 
 
@@ -229,7 +229,18 @@ CLIP_LAYERS = {
 
 
 def load(cls: type[ViTBase], repository: str, layers: dict[str, str], path: str | pathlib.Path, **kwargs) -> ViTBase:
-    """A vision transformer with the weights that Hugging Face publishes; the head is new."""
+    """A vision transformer with the weights that Hugging Face publishes; the head is new.
+
+    Args:
+      cls: the class of the network.
+      repository: where they are published, for the message about a missing file.
+      layers: name of a layer here -> its name there.
+      path: of the file or folder.
+      **kwargs: of the class.
+
+    Raises:
+      InputError: the file is missing or holds other weights.
+    """
     tensors = {}
     for name, tensor in published.read(path, source=SOURCE.format(repository)).items():
         # Published with and without the tower's name in front, and with axes of length one.

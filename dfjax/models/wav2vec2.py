@@ -194,6 +194,9 @@ class Wav2Vec2(nnx.Module):
       weighted: whether to mix all layers by learnt weights (softmax) instead of taking the last.
       dropout: inside the transformer; only where it is trained.
       remat: whether training computes the transformer layers' inside again on the way back instead of keeping it.
+
+    Raises:
+      InputError: an unknown size or back end.
     """
 
     modality = "audio"
@@ -222,7 +225,10 @@ class Wav2Vec2(nnx.Module):
         self.head = heads.TwoLogits(160, rngs=rngs) if back_end == "aasist" else heads.Linear(shape.hidden, rngs=rngs)
 
     def embed(self, x: Float[Array, "b t"], *, rngs=None) -> Float[Array, "b dim"]:
-        """The embedding; each clip is first brought to mean 0 and variance 1, as in pre-training."""
+        """The embedding; each clip is first brought to mean 0 and variance 1, as in pre-training.
+
+        Fewer than SHORTEST samples raise InputError.
+        """
         if x.shape[1] < SHORTEST:
             raise InputError(f"wav2vec 2.0 needs clips of at least {SHORTEST} samples, got {x.shape[1]}")
         x = (x - x.mean(axis=1, keepdims=True)) / jnp.sqrt(x.var(axis=1, keepdims=True) + 1e-7)

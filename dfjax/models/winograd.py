@@ -103,7 +103,7 @@ def moments(x: Phases, length: int) -> tuple[Float[Array, " c"], Float[Array, " 
 def moments_of_conv(
     x: Phases, kernel: Float[Array, "height 3 1 d"], length: int
 ) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
-    """The moments of `conv(x, kernel)` from those of its taps, not computing it; for one input channel."""
+    """The `moments` of `conv(x, kernel)`, for one input channel, from the moments of its taps: it is not computed."""
     height = kernel.shape[0]
     five = _neighbours(x)
     rows = x[0].shape[1] - height + 1
@@ -126,7 +126,7 @@ def zero_beyond(x: Phases, start: int | Int[Array, ""], length: int) -> Phases:
 
 
 def selu(x: Array) -> Array:
-    """SELU by exp instead of expm1, which XLA's CPU backend computes at half the speed; exact to 1e-7."""
+    """SELU (Klambauer et al. 2017) by exp, not expm1, which XLA's CPU backend computes at half the speed; to 1e-7."""
     alpha, scale = 1.6732632423543772, 1.0507009873554805
     return scale * jnp.where(x > 0, x, alpha * (jnp.exp(jnp.where(x > 0, 0, x)) - 1))
 
@@ -156,7 +156,10 @@ def second_half(
 
 
 def in_tiles(x: Phases, conv1: Float[Array, "2 3 1 d"], length: int, weights: dict) -> Float[Array, "b bands n d"]:
-    """Both halves of the first block, tile by tile; `x` has a row of zeros below and above its bands."""
+    """Both halves of the first block, tile by tile; `x` has a row of zeros below and above its bands.
+
+    `conv1` is the kernel of the first convolution; `length` and `weights` are those of `second_half`.
+    """
     count = -(-x[0].shape[2] // TILE)
     padded = tuple(jnp.pad(p, ((0, 0), (0, 0), (1, count * TILE + 1 - p.shape[2]), (0, 0))) for p in x)
 

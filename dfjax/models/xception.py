@@ -122,7 +122,10 @@ def _timm_name(path: tuple) -> str:
 
 
 def load(path: str | pathlib.Path, **kwargs) -> Xception:
-    """Xception with the weights of timm's `legacy_xception`; its classifier is dropped, the head is new."""
+    """Xception with the weights of timm's `legacy_xception`; its classifier is dropped, the head is new.
+
+    Raises InputError where the file is missing or holds other weights.
+    """
     return published.fill(
         lambda: Xception(rngs=nnx.Rngs(0), **kwargs),
         published.read(path, source=SOURCE),

@@ -14,7 +14,7 @@ Two rules hold for all of them:
 * Nothing is clipped. Values and gradients are right for logits of any size; an infinite logit on the right
   side costs 0, on the wrong side infinity with gradient -1 or +1 (times the weight).
 
-What a loss does to the meaning of a score, and how to undo it, is in `dfjax.balance.Ledger`.
+What a loss does to the meaning of a score, and how to undo it, is in `imbalance.ledger`.
 """
 
 import functools
@@ -35,7 +35,10 @@ ClassWeights = Shaped[ArrayLike, "2"] | tuple[Number, Number]  # (real, fake)
 def binary_cross_entropy(
     logits: Shaped[ArrayLike, "..."], labels: Shaped[ArrayLike, "..."], *, label_smoothing: Number = 0.0
 ) -> Float[Array, "..."]:
-    """Softplus(-u) with u = (2y - 1) z."""
+    """Cross-entropy of logit z and label y, softplus(-u) with u = (2y - 1) z.
+
+    It is `focal` at gamma 0, takes the same otherwise and raises the same.
+    """
     return focal(logits, labels, gamma=0.0, label_smoothing=label_smoothing)
 
 
@@ -82,9 +85,9 @@ def weighted(
 ) -> Float[Array, "..."]:
     """Cross-entropy, or focal loss with gamma > 0, with one weight per class.
 
-    `weights` is (real, fake), from `dfjax.balance.class_weights`: 'balanced' gives the usual class weights,
+    `weights` is (real, fake), from `balance.class_weights`: 'balanced' gives the usual class weights,
     'effective_number' the class-balanced loss of Cui et al. 2019, https://arxiv.org/abs/1901.05555. Take the
-    plain mean over the batch.
+    plain mean over the batch. All else is as in `focal`, errors too.
     """
     if not gamma >= 0:
         raise ValueError(f"gamma must be 0 or more, got {gamma}")
@@ -99,6 +102,9 @@ def logit_adjusted(
 
     `prior` is the rate of fakes among the examples the loss sees; `tau` = 1 is the balanced softmax of Ren et
     al. 2020, https://arxiv.org/abs/2007.10740.
+
+    Raises:
+      TypeError, ValueError: as `focal`; ValueError also for a prior outside (0, 1).
 
     References:
       Menon et al., Long-tail learning via logit adjustment, 2021, https://arxiv.org/abs/2007.07314
@@ -122,8 +128,11 @@ def ldam(
 ) -> Float[Array, "..."]:
     """Label-distribution-aware margin loss, w_y softplus(-scale (u - margin_y)).
 
-    `margins` is (real, fake), from `dfjax.balance.ldam_margins`. `weights` may be traced: deferred
-    re-weighting is `weights=jnp.where(step < start, 1.0, class_weights)` in the training step.
+    `margins` and `weights` are (real, fake), from `balance.ldam_margins` and `balance.class_weights`. `weights` may be
+    traced: deferred re-weighting is `weights=jnp.where(step < start, 1.0, class_weights)` in the training step.
+
+    Raises:
+      TypeError, ValueError: as `focal`; ValueError also for a scale that is not above 0.
 
     References:
       Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, 2019,
@@ -141,7 +150,8 @@ def am_softmax(
 ) -> Float[Array, "..."]:
     """Additive-margin softmax over two class directions.
 
-    `logits` is the cosine to the fake direction minus the cosine to the real one, in [-2, 2].
+    `logits` is the cosine to the fake direction minus the cosine to the real one, in [-2, 2]. It is `ldam` with the
+    same margin for both classes, and raises the same.
 
     References:
       Wang et al., Additive Margin Softmax for Face Verification, 2018, https://arxiv.org/abs/1801.05599
@@ -161,7 +171,7 @@ def oc_softmax(
 
     `logits` is minus the cosine to that direction (higher = fake, in [-1, 1]), so the paper's softplus(scale
     (m_real - cos)) of reals is softplus(scale (m_real + z)) here, and softplus(scale (cos - m_fake)) of fakes
-    is softplus(-scale (z + m_fake)).
+    is softplus(-scale (z + m_fake)). It is `ldam` with these margins, and raises the same.
 
     References:
       Zhang et al., One-class Learning Towards Synthetic Voice Spoofing Detection, 2021,

@@ -61,7 +61,13 @@ def build(
 def build_schedule(
     name: str, total_steps: int, *, learning_rate: float, final: float = 0.0, warmup_steps: int = 0
 ) -> optax.Schedule:
-    """Linear warm-up, then 'cosine' down to `final` at `total_steps`, or 'constant'."""
+    """Step -> learning rate: a linear warm-up, then 'cosine' down to `final` at `total_steps`, or 'constant'.
+
+    The cosine is that of Loshchilov and Hutter, "SGDR", ICLR 2017, without restarts.
+
+    Raises:
+      InputError: a warm-up that is no part of the run, or `final` above the learning rate or below 0.
+    """
     if not 0 <= warmup_steps < total_steps:
         raise InputError(f"warmup_steps must be in [0, total_steps), got {warmup_steps} of {total_steps}")
     if not 0 <= final <= learning_rate:
@@ -92,5 +98,5 @@ def held(trainable: Callable[[tuple], bool], params: PyTree) -> PyTree:
 
 
 def running_mean(average: PyTree, params: PyTree, count: int | Int[Array, ""]) -> PyTree:
-    """The plain mean of `count` snapshots, `average`, and one more; AASIST adds one at each best epoch."""
+    """The mean of `count` snapshots, which `average` is, and one more, `params`; AASIST adds one at each best epoch."""
     return jax.tree.map(lambda a, p: a + (p - a) / (count + 1), average, params)

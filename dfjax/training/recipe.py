@@ -24,7 +24,11 @@ def tally(split: sources.Split) -> tuple[dict[tuple[int, str], int], int]:
 
 
 def make_plan(config: ml_collections.ConfigDict, counts: rates.Counts, groups: int) -> balance.Plan:
-    """What the experiment's words about balance mean for a training split, given its `tally`."""
+    """What the experiment's words about balance mean for a training split, given its `tally`: `counts` and `groups`.
+
+    Raises:
+      InputError: see `balance.plan`.
+    """
     words = config.balance.to_dict()
     return balance.plan(
         counts,
@@ -37,7 +41,11 @@ def make_plan(config: ml_collections.ConfigDict, counts: rates.Counts, groups: i
 
 
 def make_strata(config: ml_collections.ConfigDict, plan: balance.Plan, split: sources.Split) -> sampling.Strata:
-    """The rows that a run draws by stratum, and how often; the same for both feeds."""
+    """The rows of the training split that a run draws by stratum, and how often; the same for both feeds.
+
+    Raises:
+      InputError: see `inputs.strata_rates`, `rates.draws` and `sampling.strata`.
+    """
     shares = inputs.strata_rates(config, plan.rates)
     weight = dict(config.data.get("datasets") or {})  # NAME or NAME/CONFIG -> weight, in the order of the split
     named = dict(zip(dict.fromkeys(split.of.tolist()), weight.values(), strict=False)) if weight else {}
@@ -59,7 +67,11 @@ def make_front(config: ml_collections.ConfigDict) -> Callable:
 
 
 def part_size(config: ml_collections.ConfigDict) -> int:
-    """Examples that a step takes at once: the batch, or one of its `config.train.accumulate` equal parts."""
+    """Examples that a step takes at once: the batch, or one of its `config.train.accumulate` equal parts.
+
+    Raises:
+      InputError: it has no such parts.
+    """
     batch, parts = config.train.batch, config.train.get("accumulate", 1)
     if parts < 1 or batch % parts:
         raise InputError(
@@ -69,7 +81,11 @@ def part_size(config: ml_collections.ConfigDict) -> int:
 
 
 def make_optimizer(config: ml_collections.ConfigDict):
-    """(transformation, schedule) of the experiment."""
+    """(transformation, schedule) of the experiment, see `optim.build`.
+
+    Raises:
+      InputError: two averages at once, or numbers that make no schedule.
+    """
     kwargs = config.optim.to_dict()
     if kwargs.pop("ema") and kwargs.get("swa"):
         raise InputError("config.optim.ema and config.optim.swa are two averages; expected one of them")
@@ -109,7 +125,11 @@ def make_penalty(config: ml_collections.ConfigDict) -> Callable | None:
 
 
 def make_loss(plan: balance.Plan, steps: int) -> Callable:
-    """(logits, labels, step) -> per-example loss; deferred re-weighting switches its weights at a step."""
+    """(logits, labels, step) -> per-example loss of a run of `steps`; deferred re-weighting switches weights at a step.
+
+    Raises:
+      InputError: see `losses.build`.
+    """
     early = losses.build(plan.loss, **plan.loss_kwargs)
     if plan.deferred_weights is None:
         return lambda logits, labels, step: early(logits, labels)

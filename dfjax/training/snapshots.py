@@ -23,7 +23,7 @@ from dfjax.training import optim
 
 
 def start(params: PyTree) -> dict[str, PyTree]:
-    """No snapshot yet: their mean, how many, and the best average precision so far."""
+    """No snapshot yet: their `mean`, like `params`, their `count`, and the `best` average precision so far."""
     return {
         "mean": jax.tree.map(jnp.zeros_like, params),
         "count": jnp.zeros((), jnp.int32),
@@ -32,7 +32,7 @@ def start(params: PyTree) -> dict[str, PyTree]:
 
 
 def add(snapshots: dict[str, PyTree], params: PyTree, value: float | None) -> dict[str, PyTree]:
-    """With `params` in the mean if `value`, their average precision, is at least the best so far; None never is."""
+    """The snapshots; with `params` if `value`, their average precision, is at least the best so far. None never is."""
     return _add(snapshots, params, np.float32(np.nan if value is None else value))
 
 
@@ -83,7 +83,16 @@ def statistics(
     x: Float[Array, "batch ..."],
     key: Key[Array, ""],
 ) -> PyTree:
-    """The mean over `count` batches, `mean`, with the statistics of one more, seen with dropout as in training."""
+    """The mean of the running statistics over `count` batches, `mean`, joined by those of one more batch.
+
+    Args:
+      graphdef: the model's static part.
+      params: its parameters.
+      mean: of the statistics so far.
+      count: of the batches so far.
+      x: the batch, as the model takes it.
+      key: of dropout, which is on as in training.
+    """
     model = nnx.merge(graphdef, params, mean, copy=True)
     for _, module in nnx.iter_modules(model):
         if isinstance(module, nnx.BatchNorm):

@@ -218,7 +218,11 @@ def judge(
     *,
     snapshot: bool,
 ) -> checkpoint.State:
-    """Evaluates the state after `step`, notes and saves it; if `snapshot`, one as good as the best joins their mean."""
+    """Evaluates the state after `step`, notes and saves it; if `snapshot`, one as good as the best joins their mean.
+
+    Raises:
+      FloatingPointError: a score is not finite; the message names the step.
+    """
     try:
         scored = validate(checkpoint.eval_params(state), state.model_state)
     except FloatingPointError as error:

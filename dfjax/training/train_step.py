@@ -160,9 +160,9 @@ def _all_cuts(data: PyTree) -> tuple[Array, Array, Array]:
 def batch_loss(loss: Loss, logits: Array, labels: Array, step: Array) -> Array:
     """What an update minimises: the mean loss over the batch, and over all answers of a detector that gives several.
 
-    Labels (batch, parts) are those of the whole and of its parts, each with a logit of its own: the losses of an
-    example are added up, 0 for a part that is unknown. The parts' is plain cross-entropy: weights and shifts of
-    `loss` are made for the rates of the whole.
+    Logits are (batch,), or (batch * members,) of an ensemble in training. Labels (batch, parts) are those of the whole
+    and of its parts, each with a logit of its own: the losses of an example are added up, 0 for a part that is unknown.
+    The parts' is plain cross-entropy: weights and shifts of `loss` are made for the rates of the whole.
     """
     if labels.ndim == 1:
         of_each = jnp.repeat(labels, logits.size // labels.size)  # an ensemble answers once for each member
