@@ -43,7 +43,11 @@ def folder_stem(source: epath.Path) -> str:
 
 
 def source_config(config: MediaConfig, source: epath.Path) -> MediaConfig:
-    """The config named after the source folder and a digest of its files' names, sizes and metadata."""
+    """The config named after the source folder and a digest of its files' names, sizes and metadata.csv.
+
+    Raises:
+      InputError: the source is not a folder.
+    """
     if not source.is_dir():
         raise InputError(f"--source {source} is not a folder; give the folder that holds the media")
     files = [

@@ -19,12 +19,15 @@ MEDIA_VERSION = 1  # raise it when the same file would give other records: old c
 
 
 def reason(path: epath.PathLike, modality: str, options: dict[str, Any]) -> str:
-    """Why the item cannot be decoded, or ''."""
+    """Why a file cannot be decoded, or ''; `modality` and `options` are those of `media.decoding.decode_item`."""
     return safely(path, modality, options)[1]
 
 
 def decode_to_cache(path: str, modality: str, options: dict[str, Any], cached: str) -> str:
-    """Decodes one item into the file `cached`, or the reason why it cannot be; returns the reason or ''."""
+    """Decodes a file into the file `cached`, or else writes into `reason_file` why that cannot be; returns why, or ''.
+
+    `modality` and `options` are those of `media.decoding.decode_item`.
+    """
     result, why = safely(path, modality, options)
     target = epath.Path(cached)
     if why:
@@ -69,6 +72,12 @@ def examples(
     """(key, record) of every window, picture or crop of an item; the key is the record's id.
 
     A clip of one record has the item's id; otherwise "#" and the start sample, or frame (and face), follow.
+
+    Args:
+      item: the file.
+      result: what was decoded of it.
+      dataset: name of the builder.
+      fields: of the records.
     """
     for part in result["records"]:
         whole = part["position"] == 0 and len(result["records"]) == 1

@@ -61,7 +61,7 @@ def junk(name: str) -> bool:
 
 
 def folders(parent: epath.Path) -> dict[str, epath.Path]:
-    """The folders in `parent` by lower-case name, sorted; two that differ only by case are an error."""
+    """The folders in `parent` by lower-case name, sorted; two that differ only by case raise InputError."""
     found: dict[str, epath.Path] = {}
     for name, is_folder, _ in _entries(parent):
         if not is_folder or junk(name) or name.startswith("."):

@@ -71,7 +71,10 @@ class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         self._original_state |= {"source": source, "face_model": face_model, "jobs": jobs, "progress": progress}
 
     def index(self, root: epath.Path) -> indexing.Index:
-        """What is in the folder under this builder's config; reads names, lists and headers only."""
+        """What is in the folder under this builder's config; reads names, lists and headers only.
+
+        Each dataset has its own: a folder that is not of its layout raises InputError.
+        """
         raise NotImplementedError
 
     def load_index(self, manual_dir: epath.Path | None = None) -> indexing.Index:

@@ -15,7 +15,7 @@ WITHOUT_MEDIA = {"": "", "-index": "; paths and metadata only"}  # suffix of a c
 
 
 def check_one_of(what: str, given: str, names: Sequence[str]) -> str:
-    """`given`, which must be one of `names`."""
+    """`given`, if it is one of `names`; another `what` raises InputError."""
     if given not in names:
         raise InputError(f"Unknown {what} {given!r}; expected one of {list(names)}")
     return given
@@ -56,6 +56,11 @@ def videos_or_frames(
 
     Looks into `videos/`, then the folder itself, for video files; then for pictures, one folder per video,
     in `frames/`, `images/` or the folder itself. Masks and landmarks beside them are never touched.
+
+    Args:
+      folder: of the class.
+      root: ids are relative to it.
+      skipped: receives (id, reason) of what is left out.
 
     Returns:
       'videos' or 'frames', and (name of the video, id, path) of every file, sorted by id.

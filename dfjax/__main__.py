@@ -54,7 +54,7 @@ def completion(shell: str) -> str:
 
 
 def command() -> None:
-    """Runs the sub-command that the command line names."""
+    """Runs the sub-command that the command line names; one that does not exist raises InputError."""
     name, *rest = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         print(usage())

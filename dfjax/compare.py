@@ -58,7 +58,11 @@ def load(spec: str) -> list[tuple[str, Callable[[], ml_collections.ConfigDict]]]
 
 
 def experiments(specs: list[str]) -> dict[str, ml_collections.ConfigDict]:
-    """Name -> experiment, in order; names must differ."""
+    """Name -> experiment, in the order of `specs`, which `load` takes.
+
+    Raises:
+      InputError: see `load`; or two have one name, or an experiment cannot be made.
+    """
     found = {}
     for spec in specs:
         for name, make in load(spec):
@@ -72,7 +76,18 @@ def experiments(specs: list[str]) -> dict[str, ml_collections.ConfigDict]:
 
 
 def run_one(name: str, configs: dict[str, ml_collections.ConfigDict], seed: int, folder: pathlib.Path, **words) -> dict:
-    """The report of one experiment and seed, run now unless it is finished."""
+    """What report.json of one experiment and seed holds; run now unless it is finished.
+
+    Args:
+      name: of the experiment.
+      configs: name -> experiment of all that are compared, among which the backbone of one with `balance.head` may be.
+      seed: of the run.
+      folder: the run lies in NAME-seedSEED below it.
+      **words: as `main_job.run` and `rebalance.finish` take them: data_dir, source, progress.
+
+    Raises:
+      InputError: see these two.
+    """
     config = configs[name].copy_and_resolve_references()
     config.seed = seed
     if not config.balance.get("head"):
@@ -92,7 +107,15 @@ def _is_backbone(other: ml_collections.ConfigDict, config: ml_collections.Config
 
 
 def collect(report: dict, folder: pathlib.Path) -> comparison.Run:
-    """What a comparison needs of a finished run: clips, threshold, ledger, cost."""
+    """What a comparison needs of a finished run: clips, threshold, ledger, seconds.
+
+    Args:
+      report: what its report.json holds.
+      folder: its workdir.
+
+    Raises:
+      InputError: it has test scores of no dataset, or of several, or they cannot be read.
+    """
     files = sorted((folder / "scores").glob("*.test.csv"))
     if len(files) != 1:
         raise InputError(f"{folder} has {len(files)} files scores/*.test.csv; expected one")
@@ -109,7 +132,21 @@ def compare(
     progress: bool = True,
     **words: Any,
 ) -> dict:
-    """Runs what is unfinished, then compares; of several processes the first prints and writes."""
+    """Runs what is unfinished, then compares; of several processes the first prints and writes.
+
+    Args:
+      configs: name -> experiment; the first is the one that the others are compared with.
+      seeds: 0 to seeds - 1, of each.
+      workdir: of all runs, and of compare.json and compare.md.
+      progress: whether to say what is being done.
+      **words: data_dir and source, as `main_job.run` takes them.
+
+    Returns:
+      What compare.json holds, see `reporting.comparison.compare`.
+
+    Raises:
+      InputError: an option is wrong, see `main_job.run`; or the runs were tested on different clips.
+    """
     for config in configs.values():
         options.check(config)
         main_job.check(rebalance.without_head(config))

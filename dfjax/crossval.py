@@ -114,7 +114,7 @@ def crossval(
 
 
 def without(config: ml_collections.ConfigDict, by: str, value: str, seed: int) -> ml_collections.ConfigDict:
-    """The experiment of one fold."""
+    """The experiment of one fold: with another seed, and without the records that have `value` for `by`."""
     fold = config.copy_and_resolve_references()
     with fold.unlocked():
         fold.seed = seed

@@ -92,6 +92,9 @@ def row(name: str, scores: Scores, decision: dict[str, Any], *, trained: bool) -
       dataset, trained (whether the detector was trained on its training split), real, fake, unit (what the
       bootstrap redraws), auc, average_precision, eer, `half` and `tuned` (see `operating_points.points`; tuned is
       None without a threshold) each with `false_alarms`. Undefined numbers are NaN.
+
+    Raises:
+      InputError: the threshold was tuned on this split, or no clip has a known label.
     """
     report.check_other_split(decision, scores)
     clips = score_file.by_clip(score_file.known(scores))
@@ -112,7 +115,7 @@ def row(name: str, scores: Scores, decision: dict[str, Any], *, trained: bool) -
 
 
 def markdown(rows: list[dict[str, Any]], decision: dict[str, Any], split: str = "test") -> str:
-    """The table, ready to paste; `rows` as `evaluate` returns them."""
+    """The table, ready to paste: `rows` as `evaluate` returns them, of a `split`, judged by a run's `decision`."""
     lines = []
     for r in rows:
         at = r["tuned"] or r["half"]

@@ -105,7 +105,7 @@ def shown(text: object) -> str:
 
 
 def bars(values: list[float], low: float, high: float) -> str:
-    """A time line in one line of text: one block per window, taller = more likely fake."""
+    """A time line in one line of text: one block per window, taller = more likely fake, from `low` to `high`."""
     scale = (np.clip(values, low, high) - low) / (high - low or 1)
     return "".join(BARS[int(value * (len(BARS) - 1))] for value in scale)
 
@@ -194,7 +194,17 @@ def main() -> None:
 def write_table(
     flags: argparse.Namespace, detector: Detector, paths: Iterable[str], total: int | None
 ) -> collections.Counter[str]:
-    """Judges what the table has not yet, each row written as soon as it is known; returns all rows by verdict."""
+    """Judges what the table has not yet, each row written as soon as it is known; returns all rows by verdict.
+
+    Args:
+      flags: of the command line.
+      detector: that judges.
+      paths: of the files.
+      total: how many there are, where that is known.
+
+    Raises:
+      InputError: the table cannot be written, or is another's; see `verdicts.Table`.
+    """
     with verdicts.Table(flags.output, detector.name(flags.overlap)) as table:
         words = {"hidden": False, "what": "judge", "unit": "file"}
         with progress.progress_bar(total, len(table), **words) as bar:
@@ -208,7 +218,11 @@ def write_table(
 
 
 def by_beam(flags: argparse.Namespace, paths: Iterable[str]) -> collections.Counter[str]:
-    """Judges all by a pipeline; returns the rows by verdict."""
+    """Judges all by a pipeline; returns the rows by verdict.
+
+    Raises:
+      InputError: Apache Beam is not installed; or see `beamed.judge`.
+    """
     try:
         from dfjax.inference import beamed
     except ImportError as error:

@@ -166,7 +166,7 @@ def _prepared_config(dataset: str, wanted: str, data_dir: epath.PathLike | None)
 
 
 def summary(directory: epath.PathLike) -> dict[str, Any]:
-    """What `preparation.json` of a prepared dataset says."""
+    """What `preparation.json` of a prepared dataset says: what was found, counted, skipped and dropped."""
     return json.loads(epath.Path(directory, "preparation.json").read_text())
 
 

@@ -31,7 +31,7 @@ from dfjax.training import linear_head, options
 def rebalance(
     config: ml_collections.ConfigDict, folder: epath.PathLike, backbone: epath.PathLike, directory: sources.Directory
 ) -> smote.Resampled:
-    """Writes the checkpoint with the new head into `folder`.
+    """Writes the checkpoint with the new head into `folder`; see `imbalance.smote` for where this is from.
 
     Args:
       config: the experiment of the backbone, with `balance.head` one of `smote.METHODS`.
@@ -91,6 +91,9 @@ def finish(
 
     Returns:
       What report.json holds.
+
+    Raises:
+      InputError: see `main_job.run` and `rebalance`; or there is no `balance.head`, or another run in `folder`.
     """
     options.check(config)
     if not config.balance.get("head"):

@@ -53,6 +53,9 @@ def features(modality: str, *, subgroups: tuple[str, ...] = (), video: bool = Fa
       modality: 'audio', 'image' or 'av'.
       subgroups: names out of SUBGROUPS that this dataset knows.
       video: whether images are frames of a video (adds `frame` and `box`).
+
+    Raises:
+      ValueError: another modality.
     """
     import numpy as np
     import tensorflow_datasets as tfds

@@ -104,6 +104,11 @@ def of_source(
 
     If `measured`, it also decodes a few for `cost`, what preparation will take (see `planning.costs`).
 
+    Returns:
+      dataset, config, stage (OF_SOURCE), path, variant (the layout found), splits (see `count`), records (None),
+      skipped and dropped (reason -> files), warnings, recommendation (see `balance.recommend`), audit (see
+      `audit.audit`; None without one).
+
     Raises:
       InputError: unknown names, or a folder without this dataset.
     """
@@ -166,7 +171,9 @@ def _audit_headers(items: list[indexing.Item], audited: int) -> dict[str, Any]:
 
 
 def of_prepared(directory: epath.PathLike, audited: int = AUDITED) -> dict[str, Any]:
-    """What a prepared dataset holds; reads its index and `audited` records of the training split.
+    """What a prepared dataset holds, as `of_source`, with `records` by split.
+
+    Reads its index and `audited` records of the training split.
 
     Raises:
       InputError: the folder is no complete prepared dataset.
@@ -280,8 +287,11 @@ def survey(folder: epath.PathLike, audited: int = AUDITED, *, measured: bool = T
       measured: whether some files of each dataset are decoded, to say what its preparation will cost.
 
     Returns:
-      root, datasets (as `of_source` and `of_prepared` count them; of those before preparation also `either`, `notes`,
-      `advice` and `cost`, see `planning`), archives, problems (a line each), tree (files and folders looked at).
+      root, datasets (as `of_source` and `of_prepared` count them, each with `advice`, see `planning.advice`; those
+      before preparation with `either` and `notes`, see `finding.Found`), archives, problems (a line each).
+
+    Raises:
+      InputError: the folder is none, or may not be read.
     """
     found = finding.find(folder)
     datasets, problems = [], list(found.problems)

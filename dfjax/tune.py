@@ -39,7 +39,15 @@ CONSTRAINTS = {
 
 
 def table(decision: Mapping[str, Any], test: Scores | None = None) -> str:
-    """A few lines for people: before and after on validation, the corrected value, and test if given."""
+    """A few lines for people: before and after on validation, the corrected value, and test if given.
+
+    Args:
+      decision: what decision.json holds.
+      test: scores of the test split.
+
+    Raises:
+      InputError: rows of a clip in `test` contradict each other.
+    """
     lines = [decision["message"]] if decision["message"] else []
     clips = decision["clips"]
     lines += [f"{decision['split'] or 'scores'}: {clips['fake']} fake and {clips['real']} real clips", _heading()]
@@ -95,7 +103,7 @@ def _by_domain(found):
 def find_scores(workdir: str | os.PathLike, split: str, dataset: str | None = None) -> epath.Path | None:
     """The score file of a run for a split of a data set, the one it was trained on if None; None if there is none.
 
-    The split 'left_out' is of all data sets that dfjax.crossval trained on.
+    The split 'left_out' is of all data sets that dfjax.crossval trained on; there `dataset` says nothing.
 
     Raises:
       InputError: the folder is no run.
@@ -130,7 +138,14 @@ def choose_split(workdir: str | os.PathLike, dataset: str | None = None) -> str:
 
 
 def renew_report(workdir: str | os.PathLike, decision: dict[str, Any], validation: Scores, test: Scores | None) -> str:
-    """Makes the run's report again around the decision; one line that says so, or why not."""
+    """Makes the run's report again around the decision; one line that says so, or, instead of InputError, why not.
+
+    Args:
+      workdir: of the run.
+      decision: the new one.
+      validation: the scores that it was made on.
+      test: the scores that are reported; None where there are none yet.
+    """
     try:
         if test is None:
             raise InputError(f"{workdir} has no test scores yet; let dfjax.run finish")

@@ -19,7 +19,7 @@ def to_bytes(image):
 
 
 def alpha(source, target, mask):
-    """The weighted mean."""
+    """The mean of both pictures, the source weighted by the mask."""
     return target + mask[..., None] * (source - target)
 
 

@@ -7,7 +7,7 @@ from data_builders.demo_faces import synthesis
 
 
 def records(split: str, identity: int) -> list[dict]:
-    """The records of one identity."""
+    """The records (see `dfjax.records`) of one identity, but for their `dataset`."""
     return [
         {
             "id": picture.id,

@@ -137,7 +137,7 @@ def draw(look: Look, pose: Pose) -> Images:
 
 
 def on_face(pose: Pose) -> tuple[Masks, Masks]:
-    """Coordinates of every pixel in an upright face at the origin."""
+    """(across, down): coordinates of every pixel in the face, which is upright, of scale 1 and at the origin there."""
     axis = (np.arange(SIZE, dtype=np.float32) + 0.5) / (SIZE / 2) - 1
     x, y = (axis[None, None, :] - pose.x) / pose.scale, (axis[None, :, None] - pose.y) / pose.scale
     return (np.cos(pose.roll) * x + np.sin(pose.roll) * y, np.cos(pose.roll) * y - np.sin(pose.roll) * x)
@@ -175,7 +175,10 @@ def _draw_mouth(image, look: Look, pose: Pose, u, v, shade) -> None:
 
 
 def ellipse(u, v, x, y, rx, ry) -> Masks:
-    """Coverage of an ellipse, its edge about two pixels soft."""
+    """Coverage in [0, 1] of an ellipse at (x, y) with half axes rx and ry by pixels at (u, v); its edge is soft.
+
+    The edge is about two pixels wide.
+    """
     distance = (np.sqrt(((u - x) / rx) ** 2 + ((v - y) / ry) ** 2) - 1) * np.minimum(rx, ry)
     return np.clip(0.5 - distance * (SIZE / 4), 0, 1).astype(np.float32)
 

@@ -9,7 +9,7 @@ from dfjax.records import SAMPLE_RATE
 
 
 def records(split: str, speaker: int) -> list[dict]:
-    """The records of one speaker."""
+    """The records (see `dfjax.records`) of one speaker, but for their `dataset`."""
     return [
         {
             "id": clip.id,

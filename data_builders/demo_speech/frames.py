@@ -16,14 +16,14 @@ FREQUENCY = np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE)  # Hz
 
 
 def per_sample(track: Float32[np.ndarray, "clips frames"]) -> Float32[np.ndarray, "clips samples"]:
-    """Linear interpolation from frames to samples."""
+    """Linear interpolation from frames, HOP samples apart, to samples."""
     ramp = np.arange(HOP, dtype=np.float32) / HOP
     start, end = track[:, :-1, None], track[:, 1:, None]
     return (start + (end - start) * ramp).reshape(len(track), -1)
 
 
 def pieces(signal: Float32[np.ndarray, "clips samples"]) -> Complex64[np.ndarray, "clips frames bins"]:
-    """Spectra of pieces around every frame; a filter that changes with the frame multiplies them."""
+    """Spectra of the 2 HOP samples around every frame, to be multiplied by a filter that changes with the frame."""
     padded = np.pad(signal, ((0, 0), (HOP, HOP)))
     return scipy.fft.rfft(
         np.lib.stride_tricks.sliding_window_view(padded, 2 * HOP, axis=1)[:, ::HOP] * PITCH_WINDOW, FFT

@@ -1,4 +1,7 @@
-"""Four classical vocoders: (spectrum, f0 in Hz, amplitude of voicing, generator) -> spectrum of the copy."""
+"""Four classical vocoders: (spectrum, f0 in Hz, amplitude of voicing, generator) -> spectrum of the copy.
+
+A spectrum is (frames, bins), as `frames.stft` gives it; f0 and voicing are (frames,).
+"""
 
 import numpy as np
 import scipy.fft

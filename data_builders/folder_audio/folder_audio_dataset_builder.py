@@ -11,7 +11,7 @@ SOUND_SUFFIXES = tuple(suffix for suffix in AUDIO_SUFFIXES + VIDEO_SUFFIXES if s
 
 
 def index(root: epath.Path, config: preparing.MediaConfig) -> Index:
-    """The recordings and videos with sound in the folder."""
+    """The recordings and videos with sound in the folder; raises InputError as `folders.index`."""
     whole = config.protocol == "whole"
     return folders.index(root, "folder_audio", SOUND_SUFFIXES, whole=whole)
 

@@ -9,7 +9,7 @@ from dfjax.records import SUBGROUPS
 
 
 def index(root: epath.Path, config: preparing.MediaConfig) -> Index:
-    """The videos in the folder."""
+    """The videos in the folder; raises InputError as `folders.index`."""
     del config
     return folders.index(root, "folder_av", VIDEO_SUFFIXES)
 

@@ -9,7 +9,7 @@ from dfjax.records import SUBGROUPS
 
 
 def index(root: epath.Path, config: preparing.MediaConfig) -> Index:
-    """The pictures and videos in the folder."""
+    """The pictures and videos in the folder; raises InputError as `folders.index`."""
     whole = config.protocol == "whole"
     return folders.index(root, "folder_image", IMAGE_SUFFIXES + VIDEO_SUFFIXES, whole=whole)
 

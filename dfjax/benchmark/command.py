@@ -38,9 +38,14 @@ def prepare_plan(
     *,
     measured: bool = False,
 ) -> tuple[Workshop, list[str], dict[str, dict[str, Any]]]:
-    """What takes part, a line for everything that does not, and what was counted by dataset's key.
+    """What takes part, a line for everything that does not, and dataset's key -> what `stats.of_source` counted.
 
-    If `measured`, some files of each are decoded, for `forecast`.
+    Args:
+      root: the folder with all datasets.
+      workdir: where runs and reports go, and where datasets.json may overrule what is found.
+      data_dir: where prepared datasets go; default WORKDIR/prepared.
+      changes: options of every experiment, by dotted name, as text.
+      measured: whether some files of each are decoded, for `forecast`.
 
     Raises:
       InputError: the root is no folder, or holds nothing that can be used.
@@ -117,7 +122,17 @@ def benchmark(
 
 
 def foretold(shop: Workshop, board: Board, facts: dict[str, dict[str, Any]], say: work.Say) -> dict[str, Any]:
-    """Job -> what it is expected to take; measured once for a workdir and host, kept in its forecast files."""
+    """Job's id -> what it is expected to take; measured once for a workdir and host, kept in its forecast files.
+
+    Args:
+      shop: the datasets.
+      board: the jobs.
+      facts: from `prepare_plan`, measured.
+      say: told what is measured.
+
+    Returns:
+      As `forecast.forecast`.
+    """
     path = shop.workdir / f"forecast.{os.uname().nodename}.json"
     known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"machine": {}}
     if known.get("changes") != shop.changes:
@@ -141,7 +156,9 @@ def dry_run(
     seeds: int,
     changes: dict,
 ) -> tuple[str, list[str]]:
-    """The plan with times, as Markdown, and what is left out; nothing is prepared or trained.
+    """The plan with times, as Markdown, and a line for everything left out; nothing is prepared or trained.
+
+    It takes what `benchmark` takes.
 
     Raises:
       InputError: see `benchmark`.
@@ -156,7 +173,19 @@ def dry_run(
 def report(
     shop: Workshop, board: Board, root: str, strategies: Sequence[str], seeds: int, problems: Sequence[str]
 ) -> dict[str, Any]:
-    """Writes the report of what is done; the same files give the same bytes."""
+    """Writes the report of what is done; the same files give the same bytes.
+
+    Args:
+      shop: the datasets.
+      board: the jobs.
+      root: the folder with all datasets, for the report.
+      strategies: that were asked for.
+      seeds: trainings of each.
+      problems: a line for everything left out.
+
+    Returns:
+      What report.json holds, see `results.collect`.
+    """
     told = list(dict.fromkeys(("plain", *(d.strategy for d in shop.datasets.values()), *strategies)))
     about = {"root": root, "seeds": seeds, "strategies": told, "changes": shop.changes}
     result = results.collect(shop, board, about, problems)

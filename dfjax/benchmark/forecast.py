@@ -32,6 +32,8 @@ Told = Mapping[str, Mapping[str, float | None]]  # job -> seconds, memory, disk
 def measure(modality: str, changes: Mapping[str, str]) -> dict[str, float]:
     """Seconds that parts of a job take on this machine: a run on made clips, in a folder that is removed.
 
+    `changes` are options of the experiment, by dotted name, as text.
+
     Returns:
       prepare, run and evaluate (of next to nothing), step (an update), look (one batch scored), table (one dataset
       more in an evaluation, without scoring it), batch (records scored at once).
@@ -128,7 +130,10 @@ def _training(shop: Workshop, job: Job, of: Mapping[str, float], records: Mappin
 
 
 def times(board: Board, told: Told) -> list[dict[str, Any]]:
-    """A row per job: seconds expected and taken, and `factor`, taken over expected; None where it was interrupted."""
+    """A row per job: job, kind, modality, expected and taken (seconds), factor (taken over expected), memory (bytes).
+
+    They are None where they are not known; so is the factor of a job that was interrupted.
+    """
     rows = []
     for job in board.jobs:
         facts = board.facts(job) if board.state(job) == DONE else {}
@@ -146,7 +151,14 @@ def markdown(
     rows: Sequence[Mapping[str, Any]],
     problems: Sequence[str],
 ) -> str:
-    """The plan with its times, and what it took as far as it is done."""
+    """The plan with its times, and what it took as far as it is done, as Markdown.
+
+    Args:
+      shop: the datasets.
+      told: from `forecast`.
+      rows: from `times`.
+      problems: a line for everything left out.
+    """
     heads = ["job", "expected", "taken", "factor", "memory", "disk"]
     cells = []
     for row in rows:

@@ -47,14 +47,14 @@ class Board:
         return FAILED if new or id_ in self._tried else OPEN
 
     def facts(self, job: Job | str) -> dict[str, Any]:
-        """What was written of a job that ended: seconds and the like, or `problem`."""
+        """What `end` wrote of a job: seconds, memory and `problem` where it failed; empty of one that did not end."""
         for ending in (DONE, FAILED):
             if self.path(job, ending).exists():
                 return json.loads(self.path(job, ending).read_text())
         return {}
 
     def end(self, job: Job, facts: dict[str, Any], problem: str = "") -> None:
-        """Writes that a job is done, or that it failed and why."""
+        """Writes that a job is done, with `facts` of it; or that it failed, where there is a `problem`."""
         self._tried.add(job.id)
         self.path(job, FAILED).unlink(missing_ok=True)
         told = facts | ({"problem": problem} if problem else {})
@@ -73,6 +73,9 @@ class Board:
         """Jobs to do, each under its lock while the caller holds it, until all have ended here or elsewhere.
 
         A job whose need failed has failed, too. While others work on what is left, this waits for them.
+
+        Raises:
+          InputError: the workdir may not be written to.
         """
         while left := [job for job in self.jobs if self.state(job) == OPEN]:
             before = len(left)

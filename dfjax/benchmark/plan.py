@@ -50,6 +50,9 @@ def datasets_of(found: Sequence[finding.Found], facts: Sequence[dict[str, Any]])
     Args:
       found: usable datasets.
       facts: of each, what `dfjax.stats.of_source` counted.
+
+    Raises:
+      InputError: a dataset has no builder, or a folder of the user's own is gone.
     """
     result: list[Dataset] = []
     for one, counted in zip(found, facts, strict=True):

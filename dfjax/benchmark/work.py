@@ -51,7 +51,18 @@ class Workshop:
 def experiment(
     modality: str, entries: Sequence[str], strategy: str, seed: int, changes: Mapping[str, str]
 ) -> ml_collections.ConfigDict:
-    """An experiment of `experiments/benchmark.py`, with changes by dotted name."""
+    """An experiment of `experiments/benchmark.py`.
+
+    Args:
+      modality: 'audio', 'image', 'video' or 'av'.
+      entries: the datasets that are trained on, NAME or NAME/CONFIG.
+      strategy: one of its STRATEGIES.
+      seed: of the run.
+      changes: options by dotted name, as text.
+
+    Raises:
+      InputError: there is no such strategy, or a change is wrong.
+    """
     (config,) = compare.experiments([f"{FILE}:{modality}+{','.join(entries)}+{strategy}"]).values()
     config.seed = seed
     options.override(config, list(changes.items()))
@@ -60,7 +71,7 @@ def experiment(
 
 
 def do(job: Job, shop: Workshop, board: Board) -> None:
-    """Does a job, going on where it was left.
+    """Does a job of the board, going on where it was left.
 
     Raises:
       InputError: it cannot be done; the message says why.
@@ -86,7 +97,10 @@ def do(job: Job, shop: Workshop, board: Board) -> None:
 
 
 def work(shop: Workshop, board: Board, say: Say) -> None:
-    """Does what is to be done, job by job; one that fails is noted, with a line, and the rest goes on."""
+    """Does what is to be done, job by job; one that fails is noted, with a line, and the rest goes on.
+
+    `say` is told what begins and what fails. A workdir that may not be written to raises InputError.
+    """
     for job in board.open_jobs():
         again = board.begun(job)
         ended = sum(board.state(other) != OPEN for other in board.jobs)

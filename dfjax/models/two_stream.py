@@ -34,9 +34,8 @@ class TwoStream(nnx.Module):
       dropout: share of the fused embedding that is hidden while training.
 
     Raises:
-      InputError: a stream is of another modality, the picture's of another size, or the sound's takes one length only
-      or
-        has members that answer alone.
+      InputError: a stream is of another modality, the picture's of another size, the sound's takes one length only, or
+        its members answer alone.
     """
 
     modality = "av"

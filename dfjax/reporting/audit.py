@@ -77,7 +77,7 @@ def audit(
 
 
 def sample_rows(labels: Integer[np.ndarray, " n"], sample: int, seed: int = 0) -> Integer[np.ndarray, " k"]:
-    """Sorted rows of at most `sample` clips with a label, half of them of the smaller class if it can."""
+    """Sorted rows of at most `sample` labelled clips, drawn by `seed`, half of the smaller class if it has as many."""
     rng, rows = np.random.default_rng(seed), [np.flatnonzero(labels == label) for label in (REAL, FAKE)]
     if len(rows[0]) + len(rows[1]) > sample:
         small = min(len(rows[0]), len(rows[1]), sample // 2)
@@ -119,7 +119,7 @@ def audit_records(
 
 
 def record_features(record: dict) -> dict[str, float | str]:
-    """The properties of one prepared record; the duration is the whole clip's."""
+    """The properties of one prepared record by name, see `media.properties`; the duration is the whole clip's."""
     features = image_features(record["image"]) if "image" in record else {}
     if "audio" in record:
         features |= audio_features(record["audio"]) | {"duration": float(record["duration"])}
@@ -141,7 +141,7 @@ def _folds(y, groups, seed: int) -> list:
 
 
 def auc(scores: Num[np.ndarray, " n"], y: Shaped[np.ndarray, " n"]) -> float:
-    """P(score of a fake > score of a real) + half of the ties, by midranks. NaN ranks lowest."""
+    """P(score of a fake > score of a real) + half of the ties, by midranks; `y` is 1 of a fake. NaN ranks lowest."""
     _, inverse, counts = np.unique(np.where(np.isnan(scores), -np.inf, scores), return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     positives = int(np.count_nonzero(y))

@@ -43,7 +43,7 @@ def _shortcut(dataset: dict[str, Any] | None) -> str:
 
 
 def counts(result: dict[str, Any]) -> Iterator[tuple[list[str], tuple[int, int] | None]]:
-    """A row per dataset and split, and its real and fake clips."""
+    """A row under COUNTS per dataset and split, and its (real, fake) clips; None where it is not prepared."""
     for dataset in result["datasets"]:
         name, modality, shortcut = dataset["key"], dataset["modality"], _shortcut(dataset)
         if dataset["splits"] is None:
@@ -57,7 +57,7 @@ def counts(result: dict[str, Any]) -> Iterator[tuple[list[str], tuple[int, int] 
 
 
 def changes(result: dict[str, Any]) -> Iterator[tuple[list[str], list[str]]]:
-    """A row per dataset and strategy, and the pages of its runs."""
+    """A row under CHANGES per dataset and strategy, and the pages of its runs."""
     by_key = {dataset["key"]: dataset for dataset in result["datasets"]}
     for key, of in result["before_after"].items():
         before, after = of["before"]["experiments"], of["after"]["experiments"]

@@ -100,7 +100,7 @@ def compare(runs: dict[str, list[Run]], *, seed: int = 0) -> dict[str, Any]:
 
 
 def measure(run: Run, copies: Int[np.ndarray, "draws clips"]) -> dict[str, Float[np.ndarray, " draws"]]:
-    """NAMES on each draw, given as copies of each clip; NaN where undefined."""
+    """Name -> value on each draw, of NAMES; a draw is given as copies of each clip. NaN where undefined."""
     score, fake = run.clips.score, run.clips.label == FAKE
     result: dict[str, np.ndarray] = {}
     for suffix, threshold in (("half", 0.0), ("tuned", run.threshold)):

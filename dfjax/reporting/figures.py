@@ -1,7 +1,8 @@
 """The figures of a report as PNG files: matplotlib's Agg canvas, no window, no global state.
 
-Every figure is drawn from clip scores (higher = more likely fake), labels (1 fake, 0 real) and the two
-thresholds a report compares: logit 0 ('0.5') and the tuned one. Colours are Okabe and Ito's, told apart by
+Every figure is drawn from clip scores (higher = more likely fake), labels (1 fake, 0 real) and the two thresholds a
+report compares: logit 0 ('0.5') and `tuned`, the tuned one, a logit or None without one. Where there is a curve it is
+one of `validation` and one of `test`, on which the thresholds are marked. Colours are Okabe and Ito's, told apart by
 colour-blind readers; what a colour says, a label or a line style says too.
 """
 

@@ -195,7 +195,7 @@ def _suspicious(score: float, threshold: float) -> str:
 
 
 def seconds_of(result: Mapping[str, Any]) -> list[float]:
-    """Where on the time line they lie."""
+    """Where on the time line the scores of a verdict lie: middles of windows, or frames, in seconds."""
     if "windows" in result:
         return [0.5 * (window["start"] + window["end"]) for window in result["windows"]]
     return [frame["seconds"] for frame in result["frames"]]
@@ -239,7 +239,7 @@ def sound_figure(samples: Int16[np.ndarray, " samples"], result: Mapping[str, An
 
 
 def spectrogram(samples: Int16[np.ndarray, " samples"]) -> Float[np.ndarray, "bins columns"]:
-    """Power in dB below the loudest point, of at most COLUMNS frames evenly spread over the recording."""
+    """Power in dB, 0 at the loudest point and nowhere below -RANGE_DB, of up to COLUMNS frames evenly spread."""
     x = np.pad(samples.astype(np.float32), (N_FFT // 2, N_FFT // 2))
     starts = np.linspace(0, len(samples), min(COLUMNS, 1 + len(samples) // 64)).astype(int)
     starts = np.minimum(starts, len(x) - N_FFT)
@@ -250,14 +250,17 @@ def spectrogram(samples: Int16[np.ndarray, " samples"]) -> Float[np.ndarray, "bi
 
 
 def face_png(detector: Detector, encoded: bytes) -> bytes:
-    """A face as the detector sees it beside itself under the heat map, as PNG."""
+    """A face as the detector sees it beside itself under the heat map, as PNG.
+
+    `encoded` is the crop. One that cannot be decoded raises InputError.
+    """
     face = images.fitted(encoded, detector.model.size)
     heat = np.asarray(detector.heat(face[None].astype(np.float32) / 255))[0]
     return images.encode(np.concatenate([face, heatmap.overlay(face, heat)], axis=1), "png")
 
 
 def heat_png(detector: Detector, path: str | pathlib.Path, result: Mapping[str, Any]) -> bytes:
-    """`face_png` of the most suspicious face of a file; raises as `page`."""
+    """`face_png` of the most suspicious face of the file at `path`, judged as `result`; raises as `page`."""
     return face_png(detector, _faces(detector, path, result)[int(np.argmax(scores_of(result)))]["image"])
 
 
@@ -274,7 +277,7 @@ def player(samples: Int16[np.ndarray, " samples"]) -> str:
 
 
 def file_table(path: str, found: Mapping[str, Any], signed: Mapping[str, str]) -> str:
-    """What the file says of itself, and what is signed of that."""
+    """What the file says of itself, as `facts.of_file` found it, and what is signed, as `credentials.of_file` did."""
     rows: dict[str, object] = {"Path": path, "SHA-256": found["sha256"], "Size": f"{found['bytes']:,} bytes"}
     rows["Container"] = found["container"] or "unknown"
     rows["Duration"] = None if found["seconds"] is None else f"{found['seconds']:.3f} s"

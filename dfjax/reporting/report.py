@@ -47,10 +47,10 @@ def build(
       validation: scores of the split the threshold was tuned on; rows or clips. Of a decision on left-out domains:
         the run's own validation split, or the left-out scores.
       test: scores of the split to report.
-      decision: what `dfjax.tune.decide` returned.
+      decision: what `decide.decision.decide` returned.
       train_counts: of the training split, in clips: `real`, `fake`, and `groups` where known.
       ledger: `Ledger.to_json()`.
-      audit: what `dfjax.audit.audit` returned.
+      audit: what `reporting.audit.audit` returned.
       run: `name`, `dataset`, `synthetic` (bool), `steps`, `seconds`, `hardware`; all may be missing.
       train_methods: generators seen in training; others are marked unseen.
       criterion: what the threshold was tuned for; the decision's own by default.
@@ -132,6 +132,9 @@ def write(
 
     Returns:
       The paths written.
+
+    Raises:
+      InputError: a split lacks a class.
     """
     from dfjax.reporting import (
         figures,
@@ -157,6 +160,15 @@ def write(
 def refresh(workdir: epath.PathLike, decision: dict, validation: Scores, test: Scores) -> list[epath.Path]:
     """Makes the report of a finished run again around another decision; all else is as it was.
 
+    Args:
+      workdir: of the run.
+      decision: the new one.
+      validation: as `build` takes it.
+      test: likewise.
+
+    Returns:
+      The paths written.
+
     Raises:
       InputError: there is no report to renew, or `build` refuses.
     """
@@ -178,7 +190,7 @@ def refresh(workdir: epath.PathLike, decision: dict, validation: Scores, test: S
 
 
 def counts(scores: Scores) -> dict:
-    """Clips per class, the imbalance ratio, groups, and clips per generator."""
+    """Of clips: real, fake, groups, ratio (larger over smaller class), majority, and methods, generator -> clips."""
     fake = scores.label == FAKE
     names, numbers = np.unique(scores.method[fake], return_counts=True)
     totals = {"real": (~fake).sum(), "fake": fake.sum(), "groups": len(np.unique(scores.group))}
@@ -186,14 +198,33 @@ def counts(scores: Scores) -> dict:
 
 
 def before_after(scores: Scores, tuned: float | None, groups: np.ndarray | None) -> dict:
-    """`half`, `tuned` and their paired `difference` (see `operating_points.points`); None where nothing is tuned."""
+    """What clips are worth at the two thresholds, see `operating_points.points`.
+
+    Args:
+      scores: one row per clip.
+      tuned: the tuned threshold, a logit; None without one.
+      groups: what the bootstrap redraws, see `operating_points.units`.
+
+    Returns:
+      `half`, `tuned` and their paired `difference`; None where nothing is tuned.
+    """
     at = [HALF] if tuned is None else [HALF, tuned]
     sides, changes = operating_points.points(scores, at, groups, n=operating_points.replicates(len(scores)))
     return {"half": sides[0], "tuned": (sides + [None])[1], "difference": (changes + [None])[0]}
 
 
 def by_method(scores: Scores, tuned: float | None, train_methods: Collection[str]) -> list[dict]:
-    """Per generator, worst first: clips, recall at both thresholds, EER against all real clips, unseen."""
+    """What is found of each generator's fakes, worst first.
+
+    Args:
+      scores: one row per clip.
+      tuned: the tuned threshold, a logit; None without one.
+      train_methods: generators seen in training; none where that is not known.
+
+    Returns:
+      A row per generator: method, unseen, clips, eer (against all real clips), recall_half and recall (at the tuned
+      threshold), each {value, low, high}; recall is None without one.
+    """
     real = scores.label == REAL
     rows: list[dict[str, Any]] = []
     for method in np.unique(scores.method[~real]).tolist():
@@ -207,7 +238,16 @@ def by_method(scores: Scores, tuned: float | None, train_methods: Collection[str
 
 
 def by_subgroup(scores: Scores, tuned: float | None, values: Mapping[str, str]) -> list[dict]:
-    """Per value of a field: fakes found and real clips called fake at the tuned threshold (or else 0.5)."""
+    """What the tuned threshold, or else 0.5, does to clips with each value of a field.
+
+    Args:
+      scores: one row per clip.
+      tuned: the tuned threshold, a logit; None without one.
+      values: clip -> value; '' where a clip has none.
+
+    Returns:
+      A row per value: value, fake and real (clips), recall and false_alarms, each {value, low, high}.
+    """
     names = np.array([values.get(clip, "") for clip in scores.clip.tolist()])
     at, fake = HALF if tuned is None else tuned, scores.label == FAKE
     rows: list[dict[str, Any]] = []
@@ -219,7 +259,16 @@ def by_subgroup(scores: Scores, tuned: float | None, values: Mapping[str, str]) 
 
 
 def reliability(scores: Scores, fitted: Mapping[str, Any] | None) -> dict:
-    """How far scores are from probabilities: `before` as they are, `after` the decision's calibration."""
+    """How far scores are from probabilities, before and after the decision's calibration.
+
+    Args:
+      scores: one row per clip.
+      fitted: the calibration, see `calibration.fit`.
+
+    Returns:
+      `before` and `after`, each ece, brier, log_loss and bins [{probability, share, clips}] of equally many clips; and
+      `fitted`, without its `deploy_prior`. The last two are None where nothing was fitted.
+    """
     raw = scores.score.astype(np.float64)
     before = _calibration(raw, scores.label)
     if not fitted or fitted.get("method") == "none":

@@ -31,7 +31,7 @@ def page(report: dict, validation: Scores, test: Scores, subgroups: Subgroups | 
     """The text of report.html.
 
     Args:
-      report: what `dfjax.report.build` returned.
+      report: what `report.build` returned.
       validation: clip scores of the split the threshold was tuned on.
       test: clip scores of the split reported.
       subgroups: field (gender, language, ...) -> clip -> value; clips that are missing there are 'unknown'.
@@ -109,7 +109,7 @@ def points(scores: Scores, methods: list[str], subgroups: Subgroups, *, limit: i
 
 
 def axis_range(scores: Float[np.ndarray, " n"], thresholds: list[float]) -> tuple[float, float]:
-    """What a threshold axis shows: the finite scores but their outermost thousandths, and the thresholds."""
+    """(low, high) of a threshold axis, logits: the finite scores but their outermost thousandths, and the thresholds."""
     finite = scores[np.isfinite(scores)].astype(np.float64)
     low, high = np.quantile(finite, (0.001, 0.999)) if len(finite) else (0.0, 0.0)
     inside = [t for t in thresholds if np.isfinite(t)]
@@ -119,7 +119,10 @@ def axis_range(scores: Float[np.ndarray, " n"], thresholds: list[float]) -> tupl
 
 
 def thin(scores: Scores, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that stand for all and how many each stands for; see `points`. The weights sum to the clips."""
+    """(rows, weights): about `limit` rows that stand for all, and how many each stands for; see `points`.
+
+    The weights sum to the number of clips.
+    """
     strata: dict[tuple[int, str], list[int]] = {}
     for i, key in enumerate(zip(scores.label.tolist(), scores.method.tolist(), strict=True)):
         strata.setdefault(key, []).append(i)

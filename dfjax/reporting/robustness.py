@@ -79,7 +79,7 @@ def judge(scores: Scores, decision: Mapping[str, Any]) -> dict:
 
 
 def uncertain_clips(clips: Scores, decision: Mapping[str, Any]) -> Bool[np.ndarray, " clips"] | None:
-    """Which clips get no verdict: untypical ones, and those in the decision's band; None if every clip gets one."""
+    """Mask of the clips without a verdict: untypical ones, and those in the decision's band; None if all get one."""
     untypical, band = clips.header.get("untypical"), decision.get("band")
     if untypical is None and not band:
         return None

@@ -39,7 +39,7 @@ ROWS = 10_000  # of a Parquet file that are held at once
 
 
 def flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A verdict as COLUMNS, None where there is nothing to say."""
+    """A verdict as COLUMNS, name -> value, None where there is nothing to say."""
     found = {name: row.get(name) for name, _ in COLUMNS}
     found["reasons"] = "; ".join(row.get("reasons", ())) or None
     found["p_value"] = (row.get("typicality") or {}).get("p_value")

@@ -61,6 +61,10 @@ def run(
 
     Returns:
       What report.json holds.
+
+    Raises:
+      InputError: an option is wrong, the folder holds another run, or the data cannot be prepared or trained on.
+      FloatingPointError: training diverged.
     """
     folder = epath.Path(folder)
     progress = progress and process.first_process()  # all processes compute the same; the first prints and writes
@@ -141,7 +145,15 @@ def run(
 
 
 def dataset_facts(name: str, directories: Mapping[str, epath.Path]) -> dict[str, Any]:
-    """What environment.json says of the data: of a single dataset, or of several that hold the same media."""
+    """What environment.json says of the data: of a single dataset, or of several that hold the same media.
+
+    Args:
+      name: of the data, where there are several datasets.
+      directories: name -> folder of each prepared dataset.
+
+    Raises:
+      InputError: they hold media of different kinds, or faces cut out in different ways.
+    """
     each = {
         part: {
             "name": part,

@@ -51,7 +51,11 @@ def _metric(metrics) -> float:
 
 @contextlib.contextmanager
 def manager(workdir: epath.PathLike) -> Iterator[ocp.training.Checkpointer]:
-    """The checkpointer of a run; use as a context manager. Left-overs of a killed save are removed first."""
+    """The checkpointer of a run; use as a context manager. Left-overs of a killed save are removed first.
+
+    Raises:
+      OSError: within it, where the disk is full, whatever orbax makes of that.
+    """
     directory = epath.Path(workdir).expanduser()
     directory = directory if files.remote(directory) else directory.resolve()  # orbax takes absolute paths only
     directory = directory / "checkpoints"
@@ -94,7 +98,8 @@ def _news(record: logging.LogRecord) -> bool:
 def save(checkpointer: ocp.training.Checkpointer, state: State, metrics: dict[str, float | None]) -> None:
     """Writes the state under its step; complete or absent, never half.
 
-    The feed has no state of its own: the step says which batch comes next.
+    The feed has no state of its own: the step says which batch comes next. `metrics` are those of validation, of which
+    `average_precision` says which checkpoint is the best.
     """
     # orbax takes no empty part
     parts = {name: getattr(state, name) for name in PARTS if jax.tree.leaves(getattr(state, name))}

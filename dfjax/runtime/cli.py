@@ -31,7 +31,7 @@ def main(command: Callable[[], None]) -> None:
 
 
 def local_folder(text: str) -> pathlib.Path:
-    """The type of an option that names a folder on this machine's disk."""
+    """The type of an option that names a folder on this machine's disk; a bucket raises argparse.ArgumentTypeError."""
     if "://" in text:
         raise argparse.ArgumentTypeError(f"{text} lies in a bucket; this command works on a disk: give a local folder")
     return pathlib.Path(text)

@@ -41,6 +41,9 @@ def local_copy(directory: epath.PathLike) -> epath.Path:
     ArrayRecord reads local files only. The copy lies below XDG_CACHE_HOME (default ~/.cache) in dfjax/datasets. A
     file is complete if its size is that of the original: each is written under another name and renamed, so a copy
     that was killed goes on with the file that it was at. Several processes of a host may copy at once.
+
+    Raises:
+      OSError: less of a file arrived than there is.
     """
     directory = epath.Path(directory)
     if not remote(directory):

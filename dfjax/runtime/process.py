@@ -143,7 +143,7 @@ def peak_memory() -> int:
 
 
 def compiler_options() -> dict[str, str]:
-    """Options of the training step.
+    """Options of XLA for the training step, name -> value.
 
     On a CPU: keep the barriers. XLA drops them there and then merges what is to be computed again with what was kept.
     """

@@ -35,7 +35,15 @@ class _Lines:
 
 
 def progress_bar(total: int | None, first: int, *, hidden: bool, what: str = "train", unit: str = "step") -> tqdm.tqdm:
-    """Steps done, rate, time left where the total is known; in a log one line every LOG_SECONDS."""
+    """Steps done, rate, time left where the total is known; in a log one line every LOG_SECONDS.
+
+    Args:
+      total: steps; None where that is not known.
+      first: steps that were done before.
+      hidden: whether nothing is shown.
+      what: word before the bar.
+      unit: what is counted.
+    """
     words = {"total": total, "initial": first, "unit": unit, "disable": hidden, "desc": what}
     if sys.stderr.isatty():
         return tqdm.tqdm(**words, dynamic_ncols=True)
@@ -43,7 +51,7 @@ def progress_bar(total: int | None, first: int, *, hidden: bool, what: str = "tr
 
 
 def trace(folder: epath.Path, *, start: bool, wait: Any) -> bool:
-    """Starts or ends the profiler's trace; returns whether one is running now."""
+    """Starts the profiler's trace in a folder, or ends it, once `wait` is computed; returns whether one runs now."""
     jax.block_until_ready(wait)
     if start:
         jax.profiler.start_trace(str(folder))
@@ -181,7 +189,16 @@ class Journal:
 def journal(
     folder: epath.Path, schedule: Callable[[int], Any], *, first: int, total: int, hidden: bool, tensorboard: bool
 ) -> Iterator[Journal]:
-    """The journal of a run that continues after step `first`; what was written of later steps is cut off."""
+    """The journal of a run that continues after step `first`; what was written of later steps is cut off.
+
+    Args:
+      folder: the workdir.
+      schedule: step -> learning rate.
+      first: the last step of which all is kept.
+      total: steps of the run.
+      hidden: whether there is no bar.
+      tensorboard: whether values are shown there.
+    """
     with (
         cut_log(folder / "metrics.jsonl", first) as log,
         board(folder, first, wanted=tensorboard) as show,

@@ -85,7 +85,7 @@ def check(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
 
 
 def claim(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:
-    """Writes config.json, or makes sure that the one there is the same."""
+    """Writes config.json, or makes sure that the one there is the same; raises InputError as `check`."""
     check(workdir, config)
     if not (workdir / "config.json").exists():
         write_json(workdir / "config.json", json.loads(config.to_json()))
@@ -107,7 +107,7 @@ def read_config(workdir: epath.PathLike) -> ml_collections.ConfigDict:
 
 
 def environment(facts: dict) -> dict:
-    """Versions, devices, git revision, and what the caller adds about the data."""
+    """What environment.json holds: versions, devices, git revision, and `facts`, what the caller says of the data."""
     versions = {}
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -132,7 +132,13 @@ class _Worker:
 
 
 def serve(descriptor: int, function: str, memory: int) -> None:
-    """A worker's life: tasks in, results out, until the parent closes the pipe or dies."""
+    """A worker's life: tasks in, results out, until the parent closes the pipe or dies.
+
+    Args:
+      descriptor: of the socket to the parent.
+      function: as `run` takes it.
+      memory: likewise.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
     os.set_inheritable(descriptor, False)  # else a child of a decoder would keep it open after our death
     pipe = multiprocessing.connection.Connection(descriptor)

@@ -61,6 +61,8 @@ def make(judge: Judge, *, token: str, hosts: Sequence[str] | None, slots: int, l
       slots: uploads at once; more get 429.
       largest: bytes of a file; more get 413.
       seconds: that an upload may take; more get 408.
+
+    A request raises nothing here: what it did wrong is its answer, {'error': ...} with the status that says so.
     """
     registry = prometheus_client.CollectorRegistry()
     requests = prometheus_client.Counter("dfjax_requests", "Requests by status.", ["status"], registry=registry)

@@ -50,7 +50,7 @@ class Judge:
             thread.start()
 
     def submit(self, path: str) -> concurrent.futures.Future[dict[str, Any]]:
-        """The verdict on a file, or MediaError with the reason why there is none, when it is known."""
+        """A future: the verdict on a file as a `Detector` returns it, or MediaError that says why there is none."""
         future: concurrent.futures.Future[dict[str, Any]] = concurrent.futures.Future()
         self._files.put((future, path))
         return future
