@@ -1,5 +1,6 @@
 """The code's own rules: formatting, docstrings, the direction of imports, and no file that says too much."""
 
+import ast
 import pathlib
 import re
 import shutil
@@ -91,6 +92,50 @@ def test_builders_are_forbidden_whatever_they_need_not_know():
     wanted = {f"dfjax.{name}" for name in inside["dfjax"] - {"media", "records", "runtime"}}
     wanted |= {f"dfjax.runtime.{name}" for name in inside["dfjax/runtime"] - {"files", "workers"}}
     assert wanted | {"jax", "flax"} == set(contract["forbidden_modules"])
+
+
+def silent(source):
+    """Public functions and methods of a module with an error that they raise and their docstring does not name.
+
+    What `__init__` and the like raise may stand in the docstring of the class. A command's `main` is exempt: a user's
+    mistake ends there in one line, by `runtime.cli`.
+    """
+    found = []
+    for outer in ast.parse(source).body:
+        methods = isinstance(outer, ast.ClassDef)
+        for node in outer.body if methods else [outer]:
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or node.name == "main":
+                continue
+            special = methods and node.name.startswith("__")
+            if outer.name.startswith("_") or (node.name.startswith("_") and not special):
+                continue
+            words = f"{ast.get_docstring(node)} {ast.get_docstring(outer) if special else ''}"
+            raised = {ast.unparse(part.exc) for part in ast.walk(node) if isinstance(part, ast.Raise) and part.exc}
+            errors = {match[0] for text in raised if (match := re.match(r"\w+Error\b", text))} - {"NotImplementedError"}
+            found += [f"{node.name}: {error}" for error in sorted(errors) if error not in words]
+    return found
+
+
+def test_docstrings_name_the_errors_that_are_raised():
+    files = [p for p in TRACKED if p.suffix == ".py" and p.relative_to(ROOT).parts[0] in ("dfjax", "data_builders")]
+    found = {str(path.relative_to(ROOT)): silent(path.read_text()) for path in files if path.exists()}
+    assert len(found) > 100 and not {path: names for path, names in found.items() if names}
+
+
+@pytest.mark.parametrize(
+    ("source", "wanted"),
+    [
+        ("def f():\n    '''Counts.'''\n    if x:\n        raise InputError('no')", ["f: InputError"]),
+        ("def f():\n    '''Raises InputError.'''\n    raise InputError('no')", []),
+        ("def _f():\n    raise InputError('no')", []),
+        ("def main():\n    raise InputError('no')", []),
+        ("class A:\n    '''Text.'''\n    def __init__(self):\n        raise ValueError", ["__init__: ValueError"]),
+        ("class A:\n    '''ValueError if so.'''\n    def __init__(self):\n        raise ValueError", []),
+        ("class A:\n    '''ValueError if so.'''\n    def f(self):\n        raise ValueError", ["f: ValueError"]),
+    ],
+)
+def test_an_error_that_no_docstring_names_is_found(source, wanted):
+    assert silent(source) == wanted
 
 
 def test_types_hold():

@@ -47,6 +47,9 @@ class Scores:
       score: float32 array of logits, higher = more likely fake.
       header: what the '#' lines say, such as split, step, dataset, level.
       domain: str array, where the record comes from (source, corpus); None where the file has no such column.
+
+    Raises:
+      ValueError: the columns differ in length.
     """
 
     id: np.ndarray

@@ -107,6 +107,7 @@ def crop_records(
 
     Raises:
       MediaError: the file is unusable or has no face.
+      ValueError: an unknown choice of faces, detector or format, or no model for 'yunet'.
     """
     if faces not in ("largest", "all"):
         raise ValueError(f"Unknown choice of faces {faces!r}; expected one of ['largest', 'all']")

@@ -109,7 +109,10 @@ def points(scores: Scores, methods: list[str], subgroups: Subgroups, *, limit: i
 
 
 def axis_range(scores: Float[np.ndarray, " n"], thresholds: list[float]) -> tuple[float, float]:
-    """(low, high) of a threshold axis, logits: the finite scores but their outermost thousandths, and the thresholds."""
+    """(low, high) of what a threshold axis shows, in logits.
+
+    These are the finite scores but for the outermost thousandth at either end, the thresholds and 0, with a margin.
+    """
     finite = scores[np.isfinite(scores)].astype(np.float64)
     low, high = np.quantile(finite, (0.001, 0.999)) if len(finite) else (0.0, 0.0)
     inside = [t for t in thresholds if np.isfinite(t)]

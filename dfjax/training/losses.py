@@ -87,7 +87,10 @@ def weighted(
 
     `weights` is (real, fake), from `balance.class_weights`: 'balanced' gives the usual class weights,
     'effective_number' the class-balanced loss of Cui et al. 2019, https://arxiv.org/abs/1901.05555. Take the
-    plain mean over the batch. All else is as in `focal`, errors too.
+    plain mean over the batch. All else is as in `focal`.
+
+    Raises:
+      TypeError, ValueError: as `focal`.
     """
     if not gamma >= 0:
         raise ValueError(f"gamma must be 0 or more, got {gamma}")
