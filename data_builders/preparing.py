@@ -1,6 +1,6 @@
 """From an index to a prepared dataset: the expensive map over media, resumable and parallel; then records.
 
-Every dataset's folder holds a function `index(root, config) -> Index` and a thin
+Every dataset's folder holds a function `index(source, ...) -> Index` and a thin
 
     class Builder(preparing.MediaBuilder):
         VERSION, RELEASE_NOTES, MANUAL_DOWNLOAD_INSTRUCTIONS = ...
@@ -9,7 +9,7 @@ Every dataset's folder holds a function `index(root, config) -> Index` and a thi
         HOMEPAGE = "https://..."
 
         def index(self, root):
-            return index(root, self.builder_config)
+            return index(root, protocol=self.builder_config.protocol)
 
 The media stage decodes every item in worker processes and stores what comes out beside the target, in
 `<version>.partial/`, one file per item, renamed into place when complete: a killed run continues there.
