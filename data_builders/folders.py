@@ -148,7 +148,10 @@ def _described(item: Item, fields: dict[str, str]) -> Item:
 
 
 def _with_parts(item: Item) -> Item:
-    """The item with what its metadata leave open of picture and sound: real if it is, else by its method's name."""
+    """The item with `picture` and `sound` filled in where its metadata leave them open.
+
+    Both are real in a real clip; in a fake what the method's name says is fake is.
+    """
     method = item.method.lower()
     named = {part: "fake" for part, words in PART_WORDS.items() if any(word in method for word in words)}
     if len(named) > 1:  # 'face driven by audio' does not say that the sound is fake

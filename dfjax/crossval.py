@@ -146,13 +146,13 @@ def _score(config, folder: epath.Path, held_back: dict[str, sources.Split]) -> S
     for name, split in held_back.items():
         rows = sources.values_of(split, by) == value
         if by == "method" and name == "test":
-            rows |= split.label == REAL  # fakes of one kind beside recordings that training has not seen
+            rows |= split.label == REAL  # the fakes of a method are judged beside reals that training has not seen
         if rows.any():
             part = sources.select(split, rows)
             of = np.full(len(part), value) if by == "method" else sources.values_of(part, by)
             found.append(dataclasses.replace(trained.score_split(config, restored, part, {}), domain=of))
     scores = _together(found, {"step": restored[-1], "split": LEFT_OUT})
-    if by == "method":  # the same recordings stand beside each method
+    if by == "method":  # each method has the same reals beside it: names must tell them apart
         names = {field: np.char.add(f"{value}: ", getattr(scores, field)) for field in ("id", "clip")}
         scores = dataclasses.replace(scores, **names)
     return scores

@@ -35,7 +35,7 @@ from dfjax.runtime import cli, files, process, progress
 
 UNSURE = 3  # exit status where a verdict is uncertain
 BARS = "▁▂▃▄▅▆▇█"
-LONGEST = 200  # bytes of a picture's name; what is longer is cut, as that of a page is
+LONGEST = 200  # bytes of a picture's name; longer ones are cut, as names of pages are
 WANTED = {
     "audio": "sound that soundfile or FFmpeg reads",
     "image": "pictures or videos with a face",

@@ -60,7 +60,7 @@ def rebalance(
     params = params | {"head": devices.put(head, devices.replicated(mesh))}
     average = params if config.optim.ema > 0 else None
     state = checkpoint.State(np.int32(step), params, model_state, None, average)
-    if process.first_process():  # of a call that was stopped: the same, made again
+    if process.first_process():  # what a call that was stopped has left is made again, the same
         (epath.Path(folder) / "checkpoints").rmtree(missing_ok=True)
     process.barrier("cleared")
     with checkpoint.manager(folder) as checkpoints:

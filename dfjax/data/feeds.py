@@ -29,8 +29,8 @@ class Feed:
 
     kind: str  # 'resident', 'streaming' or 'precomputed'
     take: Callable[[int], PyTree]  # step -> data on the devices, for the compiled step
-    # (key, data) -> {'audio', 'length'}, {'image'} or {'image', 'audio'}, and 'label'; (batch, ...). Of the precomputed
-    # feed there is no batch: `precomputed.rows`, all of them
+    # (key, data) -> {'audio', 'length'}, {'image'} or {'image', 'audio'}, and 'label'; (batch, ...). The precomputed
+    # feed has no batches: it gives all that `precomputed.rows` has made
     examples: Callable[[jax.Array, PyTree], dict]
 
 

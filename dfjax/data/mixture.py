@@ -83,7 +83,7 @@ def order(count: int, seed: int) -> UInt16[np.ndarray, " count"]:
         left ^= _mixed(right) ^ first
         right ^= _mixed(left) ^ second
     step = 256 * left.astype(np.uint16) + right
-    while step[:count].max() >= count:  # each time twice as many steps, but none from below `count` on
+    while step[:count].max() >= count:  # each time walks twice as far, and stops below `count`
         step = np.where(step < count, step, step[step])
     return step[:count].copy()
 

@@ -322,9 +322,10 @@ def _own_way(key: jax.Array, clip: Float[Array, " time"]) -> Float[Array, " time
 
 @functools.cache
 def _one_by_one(mesh: Mesh | None) -> Callable[[jax.Array, Array], Array]:
-    """`_own_way`, which on a CPU is not batched: there a clip is computed its way and no other, by one of the devices.
+    """`_own_way` of a batch under `jax.vmap`.
 
-    An accelerator computes all ways of all clips at once.
+    A CPU takes clip after clip and computes the way drawn for it, no other; the devices of the mesh share the clips. An
+    accelerator takes all clips at once and computes all ways of each.
     """
     vocoded = jax.custom_batching.custom_vmap(_own_way)
 

@@ -47,8 +47,8 @@ def certify(
     Args:
       scores: (n,) one per independent clip.
       labels: (n,).
-      min_recall: give this: the highest threshold certified,
-      max_fpr: or this: the lowest threshold certified.
+      min_recall: the recall to be promised, for which the highest threshold is found; give this or `max_fpr`.
+      max_fpr: the false positive rate to be promised, for which the lowest threshold is found.
       confidence: probability, over validation sets, that the promise holds.
 
     Raises:

@@ -205,13 +205,13 @@ def certify(
 ) -> Certificate:
     """Bounds the false alarms on a domain that nobody has met, from the domains at hand.
 
-    Domains are the units: the n at hand and the new one count as drawn alike, in any order. Each has a threshold at
-    which its own false alarm rate is just `max_fpr`. The new one's exceeds all but k - 1 of the others' with
-    probability k / (n + 1) at most, whatever the distribution. Of each domain only some clips are known, so for its
-    threshold an upper confidence bound is taken; all n hold together with probability 1 - noise (each at level
-    noise / n, a union bound). Both risks add up to 1 - confidence: k is the greatest number with
-    k / (n + 1) <= (1 - NOISE) (1 - confidence), noise is the rest. With `threshold` given, the same is said of the
-    false alarm rates instead of the thresholds.
+    This is conformal prediction (Vovk, Gammerman and Shafer 2005) with domains as its units: the n at hand and the new
+    one count as drawn alike, in any order. Each has a threshold at which its own false alarm rate is just `max_fpr`. The
+    new one's exceeds all but k - 1 of the others' with probability k / (n + 1) at most, whatever the distribution. Of
+    each domain only some clips are known, so for its threshold an upper confidence bound is taken; all n hold together
+    with probability 1 - noise (each at level noise / n, a union bound). Both risks add up to 1 - confidence: k is the
+    greatest number with k / (n + 1) <= (1 - NOISE) (1 - confidence), noise is the rest. With `threshold` given, the same
+    is said of the false alarm rates instead of the thresholds.
 
     The bound within a domain is the binomial one (Clopper and Pearson 1934) where each clip is its own group.
     Otherwise the unit is the group, its rate a number from 0 to 1, each group weighs alike, and the bound is Bentkus'
@@ -220,9 +220,10 @@ def certify(
 
     Args:
       scores: by record or by clip, with domains; unknown labels are left out.
-      max_fpr: give this: the lowest threshold certified for it is found,
-      threshold: or this: one number, fixed before these scores were seen; or for each domain the one that was chosen
-        without it, None leaving it out (the promise is then for a threshold chosen that way on all of them, nearly).
+      max_fpr: the false alarm rate to be promised, for which the lowest threshold is found; give this or `threshold`.
+      threshold: the threshold to make a promise for: one number, fixed before these scores were seen; or for each
+        domain the one that was chosen without it, where None leaves the domain out. The promise is then, nearly, for a
+        threshold chosen in the same way on all of them.
       confidence: of the whole statement.
 
     Raises:
@@ -291,7 +292,7 @@ def _bound(reals, wrong, level):
 def _safe(reals, max_fpr, level):
     """The lowest threshold at which the bound of a domain's false alarm rate is at most `max_fpr`; inf if none."""
     values = np.unique(reals.score)
-    low, high = -1, len(values)  # just above the value at `high` the bound holds; above all it may not either
+    low, high = -1, len(values)  # the bound holds just above values[high]; nowhere where `high` stays len(values)
     while high - low > 1:
         middle = (low + high) // 2
         if _bound(reals, reals.score > values[middle], level) <= max_fpr:

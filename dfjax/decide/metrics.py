@@ -80,12 +80,14 @@ def min_tdcf(
 ) -> float:
     """Minimum normalised tandem detection cost (t-DCF) of this detector in front of a speaker verification system.
 
+    That system runs at the threshold where it errs as often on targets as on impostors.
+
     Args:
       scores: (n,) of the detector, our sign.
       labels: (n,).
-      asv_target: scores of the verification system, higher = same speaker, for genuine targets,
-      asv_nontarget: for impostors,
-      asv_spoof: and for fakes of a target. It runs at its own equal error rate of targets and impostors.
+      asv_target: scores of the verification system, higher = same speaker, of genuine targets.
+      asv_nontarget: its scores of impostors.
+      asv_spoof: its scores of fakes of a target.
       version: '2019' (ASVspoof 2019, "v1"; Kinnunen et al. 2018) or '2021' (revised, Kinnunen et al. 2020: a perfect
         detector does not reach 0). The two are not comparable.
 

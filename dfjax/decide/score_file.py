@@ -120,7 +120,7 @@ def rule_of(scores: Scores) -> str:
 
 
 def _frames(scores, clip):
-    """Number of each row's frame: every row is one, but for the further faces of a frame that is there."""
+    """Number of each row's frame. A row is a frame of its own, unless it is a further face of a frame in the file."""
     ids, row = scores.id.tolist(), np.arange(len(scores))
     if further := {i: match[1] for i, name in enumerate(ids) if (match := FACE.fullmatch(name))}:
         of = {(c, name): i for i, (c, name) in enumerate(zip(clip.tolist(), ids, strict=True))}

@@ -393,13 +393,16 @@ def _folds(embeddings, numbers, groups, seed) -> Iterator[tuple[np.ndarray, Reco
 
 
 def _margin(outside: Float[np.ndarray, " n"]) -> float:
-    """Lengths of its range by which a property may leave it, so that OUTSIDE of records like those held back do."""
-    rank = math.ceil((1 - OUTSIDE) * (len(outside) + 1))  # of a few records none is rare enough: their largest counts
+    """Lengths by which ranges are widened, so that only the share OUTSIDE of records like those held back lies out."""
+    rank = math.ceil((1 - OUTSIDE) * (len(outside) + 1))  # beyond a few records: then the largest of them counts
     return max(MARGIN, float(np.sort(outside)[min(rank, len(outside)) - 1])) if len(outside) else MARGIN
 
 
 def _range(column, every, words, margin) -> Range:
-    """That of the training data, widened by `margin`, and by MARGIN that of every record; its length is the first's."""
+    """A range that holds that of `column`, the training data, and that of `every` record.
+
+    The first is widened by `margin`, the second by MARGIN, both in lengths of the first.
+    """
     if column.dtype.kind not in "fiub":
         return Range(kinds=tuple(sorted(set(every.astype(str).tolist()) - {""})))
     (low, high, length), (lowest, highest, _) = _limits(column, words), _limits(every, words)

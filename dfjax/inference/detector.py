@@ -29,7 +29,7 @@ from dfjax.runtime import workers
 Source = str | pathlib.Path | Shaped[np.ndarray, "..."]
 
 UNCERTAIN = "uncertain"  # the verdict that is none
-FEW = 8  # files that are decoded sooner than a process starts that would decode them
+FEW = 8  # files; up to so many are decoded before a worker process would have started
 
 
 @dataclasses.dataclass(frozen=True)

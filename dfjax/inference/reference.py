@@ -105,9 +105,9 @@ def fit_typicality(
 
 
 def _choose(split: Split, count: int, seed: int, *, evenly: bool = False) -> list[Int[np.ndarray, " k"]]:
-    """Rows of each of so many clips with a known label that `count` of them are looked at.
+    """The rows of each clip drawn; as many clips with a known label as have about `count` rows to be looked at.
 
-    Clips are drawn as they come, or evenly over domains and labels.
+    They are drawn from all alike, or `evenly` over domains and labels.
     """
     known = np.flatnonzero(split.label != UNKNOWN)
     _, first, index, sizes = np.unique(split.clip[known], return_index=True, return_inverse=True, return_counts=True)

@@ -19,7 +19,7 @@ from dfjax.runtime import devices
 BUCKETS = (SAMPLE_RATE, 2 * SAMPLE_RATE, 3 * SAMPLE_RATE, MAX_SAMPLES)  # samples
 
 EACH = 32  # records that a device scores at once
-EACH_OF_FILES = 8  # windows or faces of files that a CPU scores at once: of one file the rest would be padding
+EACH_OF_FILES = 8  # windows or faces of files that a CPU scores at once: one file has few, the rest would be padding
 AHEAD = 1  # batches that are computed while the next is gathered
 PATIENCE = 64  # batches for which an example waits until its own is full
 
@@ -110,8 +110,8 @@ def across_groups(
     """What `run` says of every group of examples, its batches filled across groups: a group is a file.
 
     A file of one window would otherwise be scored in a batch of padding. While a batch is computed the next one is
-    gathered. A group whose batch does not fill, for others have examples of other shapes, waits for PATIENCE batches
-    and then goes in one that is padded; so as much is held, whatever the number of groups.
+    gathered. Where a batch does not fill, because other groups have examples of other shapes, it waits for PATIENCE
+    batches and is then padded: what is held in memory does not grow with the number of groups.
 
     Args:
       run: up to `batch` examples of one shape -> name -> array whose first rows are theirs; it need not wait for what
@@ -123,7 +123,7 @@ def across_groups(
       (key, name -> (examples, ...) of the group), each as soon as it is complete.
     """
     waiting: dict[tuple, list[tuple[_Open, int, dict]]] = {}
-    since: dict[tuple, int] = {}  # how many batches had been started when the oldest of those waiting came
+    since: dict[tuple, int] = {}  # shape -> batches started before the oldest example that waits
     running: collections.deque[tuple[list[tuple[_Open, int, dict]], Mapping[str, Any]]] = collections.deque()
     started = 0
 

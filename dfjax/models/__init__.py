@@ -69,7 +69,7 @@ def model_class(name: str) -> type[nnx.Module]:
 def input_of(name: str, kwargs: Mapping[str, Any] | ml_collections.ConfigDict) -> Input:
     """What a detector is to be given when built with `kwargs`; pictures have the size of its class unless those say."""
     cls = model_class(name)
-    size = getattr(cls, "size", None)  # of what only hears, `size` is another word
+    size = getattr(cls, "size", None)  # absent from a detector of sound, whose `size` means something else
     size = size and (kwargs.get("size") or size)
     return Input(cls.modality, size, getattr(cls, "samples", None))
 

@@ -164,7 +164,7 @@ def dataset_facts(name: str, directories: Mapping[str, epath.Path]) -> dict[str,
         }
         for part, directory in directories.items()
     }
-    # of pictures as they are no crops are told; those of videos must have been cut out alike
+    # pictures taken as they are have no crops; wherever there are crops they must have been cut out alike
     first = next((facts for facts in each.values() if facts["crops"]), next(iter(each.values())))
     for part, facts in each.items():
         kinds = (
@@ -189,7 +189,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     pretrained.check(config.model.name, config.model.get("weights", ""))
     recipe.make_optimizer(config)
     recipe.part_size(config)
-    # any imbalance of enough groups: what is stacked shows
+    # stand-in counts, of enough groups for 'auto' to balance: corrections that stack are refused before preparation
     recipe.make_plan(config, rates.stand_in(config.balance.to_dict()["sampling"]), balance.FEW_GROUPS)
     if config.balance.get("head"):
         raise InputError(
