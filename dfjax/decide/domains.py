@@ -206,12 +206,12 @@ def certify(
     """Bounds the false alarms on a domain that nobody has met, from the domains at hand.
 
     This is conformal prediction (Vovk, Gammerman and Shafer 2005) with domains as its units: the n at hand and the new
-    one count as drawn alike, in any order. Each has a threshold at which its own false alarm rate is just `max_fpr`. The
-    new one's exceeds all but k - 1 of the others' with probability k / (n + 1) at most, whatever the distribution. Of
-    each domain only some clips are known, so for its threshold an upper confidence bound is taken; all n hold together
-    with probability 1 - noise (each at level noise / n, a union bound). Both risks add up to 1 - confidence: k is the
-    greatest number with k / (n + 1) <= (1 - NOISE) (1 - confidence), noise is the rest. With `threshold` given, the same
-    is said of the false alarm rates instead of the thresholds.
+    one count as drawn alike, in any order. Each has a threshold at which its own false alarm rate is just `max_fpr`.
+    The new one's exceeds all but k - 1 of the others' with probability k / (n + 1) at most, whatever the distribution.
+    Of each domain only some clips are known, so for its threshold an upper confidence bound is taken; all n hold
+    together with probability 1 - noise (each at level noise / n, a union bound). Both risks add up to 1 - confidence: k
+    is the greatest number with k / (n + 1) <= (1 - NOISE) (1 - confidence), noise is the rest. With `threshold` given,
+    the same is said of the false alarm rates instead of the thresholds.
 
     The bound within a domain is the binomial one (Clopper and Pearson 1934) where each clip is its own group.
     Otherwise the unit is the group, its rate a number from 0 to 1, each group weighs alike, and the bound is Bentkus'

@@ -32,9 +32,9 @@ def build(
       schedule: 'cosine' (per step) or 'constant', either after a linear warm-up.
       final_learning_rate: where the cosine ends.
       warmup_steps: updates of the warm-up, fewer than `total_steps`.
-      optimizer: 'adamw' decays weights apart from the gradient; 'adam' adds the decay to the gradient before
-        the moments, as PyTorch's Adam does (the AASIST recipe: 1e-4 to 5e-6, weight_decay 1e-4, on all
-        parameters).
+      optimizer: 'adamw' decays weights apart from the gradient (Loshchilov and Hutter, ICLR 2019); 'adam' (Kingma and
+        Ba, ICLR 2015) adds the decay to the gradient before the moments, as PyTorch's does (the AASIST recipe: 1e-4 to
+        5e-6, weight_decay 1e-4, on all parameters).
       weight_decay: strength of either; 'adamw' leaves out biases and norms (see `decayed`).
       clip_norm: the largest global norm of a gradient; None does not clip.
       b1: decay of the first moment.
