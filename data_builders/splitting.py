@@ -15,7 +15,7 @@ WITHOUT_MEDIA = {"": "", "-index": "; paths and metadata only"}  # suffix of a c
 
 
 def check_one_of(what: str, given: str, names: Sequence[str]) -> str:
-    """`given`, if it is one of `names`; another `what` raises InputError."""
+    """`given`, if it is one of `names`; another raises InputError, which says `what` it is no name of."""
     if given not in names:
         raise InputError(f"Unknown {what} {given!r}; expected one of {list(names)}")
     return given

@@ -82,7 +82,7 @@ def change_speed(
     speeds: tuple[float | int, ...],
     rate: float | int = 1.0,
 ) -> Float[Array, "batch {samples}"]:
-    """A share `rate` of the clips played at one of `speeds`, pitch and all (Ko et al., "Audio augmentation", 2015).
+    """A share `rate` of the clips played at one of `speeds`, pitch and all (Ko et al. 2015).
 
     Band-limited: each speed is a transform of one size and its inverse of another.
 

@@ -98,11 +98,11 @@ def make(
       mesh: the devices.
       seed: of the run.
       first: the step to continue from.
+      codec_rate: share of the clips that pass through a lossy codec on the host; 'auto' is 'streaming' then.
       copies: random cuts of each clip of which `front` makes statistics once, to train on; 0 trains on the media.
       front: for `copies`: (key, examples) -> the model's input and labels, and what makes statistics of the input.
       fakes: for `copies`: share of what is drawn that is made of real clips, and what makes them, as `front`'s first.
       memory: statistics that runs on parts of the same data share.
-      codec_rate: share of the clips that pass through a lossy codec on the host; 'auto' is 'streaming' then.
 
     Raises:
       InputError: see `choose`, `check`, `resident.load` and `sources.check_media`.

@@ -31,8 +31,8 @@ def strata(keys: np.ndarray, rates: dict, rows: np.ndarray | None = None) -> Str
 
     Args:
       keys: the stratum of each row: labels, or any hashable per-row key.
-      rows: (keys,) row numbers that may be drawn, a repeated one as often as it stands there; None is all rows.
       rates: stratum -> rate, not negative; normalised to sum to one. Strata without a rate are never drawn.
+      rows: (keys,) row numbers that may be drawn, a repeated one as often as it stands there; None is all rows.
 
     Raises:
       InputError: a stratum with a positive rate has no rows, or no rate is positive.

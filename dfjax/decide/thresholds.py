@@ -126,8 +126,8 @@ def search_all(
     Args:
       scores: (n,) as in `search`.
       labels: (n,) as in `search`.
-      weights: (n,) as in `search`.
       wanted: criterion -> its constraint, such as {'f1': {}, 'recall_at_fpr': {'max_fpr': 0.01}}.
+      weights: (n,) as in `search`.
 
     Raises:
       InputError, ValueError: as in `search`.
