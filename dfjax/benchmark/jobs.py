@@ -47,7 +47,7 @@ class Board:
         return FAILED if new or id_ in self._tried else OPEN
 
     def facts(self, job: Job | str) -> dict[str, Any]:
-        """What `end` wrote of a job: seconds, memory and `problem` where it failed; empty of one that did not end."""
+        """What `end` wrote of a job, such as seconds, and `problem` where it failed; empty of one that did not end."""
         for ending in (DONE, FAILED):
             if self.path(job, ending).exists():
                 return json.loads(self.path(job, ending).read_text())
