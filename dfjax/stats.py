@@ -171,7 +171,7 @@ def _audit_headers(items: list[indexing.Item], audited: int) -> dict[str, Any]:
 
 
 def of_prepared(directory: epath.PathLike, audited: int = AUDITED) -> dict[str, Any]:
-    """What a prepared dataset holds, as `of_source`, with `records` by split.
+    """What a prepared dataset holds: what `of_source` returns, of stage PREPARED and with `records` by split.
 
     Reads its index and `audited` records of the training split.
 

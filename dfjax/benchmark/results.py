@@ -31,7 +31,8 @@ def collect(shop: Workshop, board: Board, about: Mapping[str, Any], problems: Se
       problems: lines, of what was left out before any job.
 
     Returns:
-      about, datasets, before_after, remedies, matrices, problems; of plain Python for strict JSON.
+      about, datasets, before_after, remedies, method (how their means were taken), matrices, problems; of plain Python
+      for strict JSON.
     """
     directories = _directories(shop, board)
     sources_of = _sources(directories)

@@ -313,7 +313,7 @@ def labels(split: Split, modality: str) -> Int[np.ndarray, "rows ..."]:
 
 
 def clip_counts(split: Split) -> dict[str, int]:
-    """Real and fake clips, and the independent groups of both together."""
+    """{'real', 'fake', 'groups'}: clips of each class, and the independent groups of both together."""
     clips = {label: len(set(split.clip[split.label == label].tolist())) for label in (REAL, FAKE)}
     return {"real": clips[REAL], "fake": clips[FAKE], "groups": len(set(split.group.tolist()))}
 

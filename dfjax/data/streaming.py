@@ -37,6 +37,8 @@ def batches(
 ) -> Iterator[PyTree]:
     """This process's part of batch `first`, `first + 1`, ... without end, in the compact form of the resident feed.
 
+    Beside that form each batch has 'label', see `sources.labels`.
+
     Args:
       split: an opened split.
       strata: its rows by class and the rates of the classes.

@@ -104,7 +104,7 @@ class Ledger:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """A dict of plain numbers, with the total and the implied threshold for readers."""
+        """A dict of plain numbers, with `total` and `implied_threshold` for readers."""
         fields = dataclasses.asdict(self) | {"margins": list(self.margins)}
         return fields | {"total": self.total, "implied_threshold": self.implied_threshold}
 

@@ -18,8 +18,14 @@ def decode_item(path: epath.PathLike, modality: str, options: dict[str, Any]) ->
         (face crops of a video, each with the second of sound around it).
       options: of the face crops, for `dfjax.media.faces.crop_records`.
 
+    Returns:
+      'records': of sound `position` (the first sample), `audio` and `duration` (seconds of the whole clip); of a
+      picture `position` (0), `image` (bytes), `frame` (0) and `box` (x0, y0, x1, y1 in pixels); of face crops as
+      `crop_records` says, of 'av' with `audio` and `duration` too.
+
     Raises:
       MediaError: the file is unusable.
+      OSError: it cannot be read.
     """
     path = epath.Path(path)
     if modality == "audio":

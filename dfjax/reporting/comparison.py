@@ -56,6 +56,11 @@ def compare(runs: dict[str, list[Run]], *, seed: int = 0) -> dict[str, Any]:
       runs: experiment -> one run per seed, the same seeds for all.
       seed: of the bootstrap.
 
+    Returns:
+      baseline (the first's name), clips, fakes, unit (what the bootstrap redraws), replicates, seeds; and experiments,
+      name -> seconds (mean over seeds), metrics (name -> value, low, high, sd and seeds) and difference from the
+      baseline (name -> value, low, high, exceeds, whether 0 lies outside, and better; None of the baseline).
+
     Raises:
       InputError: the runs were not tested on the same clips.
     """

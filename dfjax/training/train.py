@@ -63,7 +63,8 @@ def train(
 
     Returns:
       A summary: steps, examples, seconds, examples_per_second, waiting (share of the time, for data), peak_memory
-      (bytes), feed, first_step_seconds, judged (seconds of each validation), best_step, resumed_from.
+      (bytes), feed, first_step_seconds, judged (seconds of each validation), best_step, resumed_from, parameters (their
+      number).
 
     Raises:
       InputError: the data or the experiment cannot be trained on.
