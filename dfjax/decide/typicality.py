@@ -236,7 +236,7 @@ class Typicality:
 
 
 def whole(embeddings: Float[np.ndarray, "n dim"], found: Mapping[str, Float[np.ndarray, " n"]]) -> tuple:
-    """A clip of its windows or frames: the mean embedding (dim,), and name -> median of each property, without NaN.
+    """A clip of its windows or frames: the mean embedding (dim,), and name -> median of what is not NaN.
 
     The median, because a file is what most of it is: a passage of music in a conversation makes no music of it.
     """
@@ -394,7 +394,7 @@ def _folds(embeddings, numbers, groups, seed) -> Iterator[tuple[np.ndarray, Reco
 
 def _margin(outside: Float[np.ndarray, " n"]) -> float:
     """Lengths by which ranges are widened, so that only the share OUTSIDE of records like those held back lies out."""
-    rank = math.ceil((1 - OUTSIDE) * (len(outside) + 1))  # beyond a few records: then the largest of them counts
+    rank = math.ceil((1 - OUTSIDE) * (len(outside) + 1))  # of few records even the largest is not rare: it counts
     return max(MARGIN, float(np.sort(outside)[min(rank, len(outside)) - 1])) if len(outside) else MARGIN
 
 

@@ -208,8 +208,8 @@ def undersample(labels: Shaped[np.ndarray, " n"], *, ratio: float | int = 1.0, s
 def oversample(labels: Shaped[np.ndarray, " n"], *, ratio: float | int = 1.0, seed: int = 0) -> Int[np.ndarray, " m"]:
     """Sorted indices of every row, the smaller class repeated until the larger is `ratio` times as many.
 
-    Whole rounds first, then a part of a round drawn by `seed`, so that no row is used twice more often than another. A
-    class without rows raises InputError.
+    Whole rounds first, then a part of a round drawn by `seed`, so that no row is used more than once more than another.
+    A class without rows raises InputError.
     """
     small, large = _by_size(labels)
     rounds, rest = divmod(max(len(small), round(len(large) / ratio)), len(small))
