@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Shaped
 from dfjax.decide import calibration, clip_score
 from dfjax.decide.typicality import Typicality, whole
 from dfjax.inference import scoring
-from dfjax.media import audio, decoding, evidence, images
+from dfjax.media import audio, evidence, images
 from dfjax.media.evidence import Evidence
 from dfjax.media.properties import looks
 from dfjax.records import PARTS, SAMPLE_RATE, Input, InputError
@@ -176,19 +176,6 @@ class Detector:
         reasons = [*decided["reasons"], *judged["reasons"]]
         changed = {"typicality": {"p_value": judged["p_value"], "reasons": judged["reasons"]}, "reasons": reasons}
         return changed | ({} if judged["typical"] else {"verdict": UNCERTAIN})
-
-    def cut_out(self, source: Source) -> dict[str, Any]:
-        """The picture, or the face crops, as `media.decoding.decode_item` returns them.
-
-        Raises:
-          MediaError: the file is unusable.
-          InputError: an array is no picture.
-        """
-        modality, options = self.media
-        if isinstance(source, np.ndarray):
-            with images.as_file(source) as path:
-                return decoding.decode_item(path, modality, options)
-        return decoding.decode_item(source, modality, options)
 
 
 def with_face_model(media: tuple[str, dict], face_model: str | None) -> tuple[str, dict]:

@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from jaxtyping import Float, Int16
+from jaxtyping import Float, Int16, UInt8
 from matplotlib.figure import Figure
 
 from dfjax.inference import heatmap
 from dfjax.inference.detector import UNCERTAIN, Detector, scores_of
-from dfjax.media import MediaError, audio, credentials, facts, images
+from dfjax.media import MediaError, evidence, exhibit, images
+from dfjax.media.exhibit import Exhibit
 from dfjax.records import SAMPLE_RATE
 from dfjax.reporting import figures, report_text
 from dfjax.reporting.report_html import PAGE, csp_hash
@@ -43,12 +44,20 @@ CAVEAT = (
 )
 
 
-def page(detector: Detector, result: Mapping[str, Any], *, overlap: float = 0.0, when: str | None = None) -> str:
+def page(
+    detector: Detector,
+    result: Mapping[str, Any],
+    shown: Exhibit | None = None,
+    *,
+    overlap: float = 0.0,
+    when: str | None = None,
+) -> str:
     """The text of the page.
 
     Args:
       detector: that judged the file.
-      result: what it said, with `file`; the file is read again.
+      result: what it said, with `file`, the name that the page tells.
+      shown: the file's exhibit; None: the file is read again.
       overlap: share that its windows had in common.
       when: date and time to be named; None for now.
 
@@ -57,6 +66,7 @@ def page(detector: Detector, result: Mapping[str, Any], *, overlap: float = 0.0,
       OSError: nor be read.
     """
     path = result["file"]
+    shown = shown or exhibit.of_file(path, *detector.media, detector.model.size)
     when = when or datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     style = (PAGE / "file.css").read_text(encoding="utf-8")
     parts = {
@@ -68,8 +78,8 @@ def page(detector: Detector, result: Mapping[str, Any], *, overlap: float = 0.0,
         "VERDICT": text(VERDICTS[result["verdict"]]),
         "REASONS": items(result["reasons"]),
         "NUMBERS": numbers(detector.decision, result),
-        "WHERE": _heard(result) if detector.model.modality == "audio" else _looked_at(detector, result),
-        "FILE": file_table(path, facts.of_file(path), credentials.of_file(path)),
+        "WHERE": _heard(result, shown) if shown.sound is not None else _looked_at(detector, result, shown),
+        "FILE": file_table(path, shown.facts, shown.credentials),
         "DETECTOR": _detector(detector, overlap, when),
         "LIMITS": limits(detector.decision, detector.card),
     }
@@ -144,9 +154,10 @@ def _calibrated(decision: Mapping[str, Any], fitted: Mapping[str, Any] | None) -
     return f"{told} ({100 * (fitted['prior'] if deploy is None else deploy):.1f} %)."
 
 
-def _heard(result: Mapping[str, Any]) -> str:
-    samples, info = audio.decode(result["file"])
-    _same(round(info.seconds, 3), result["seconds"])
+def _heard(result: Mapping[str, Any], shown: Exhibit) -> str:
+    samples = shown.sound
+    assert samples is not None and shown.seconds is not None
+    _same(round(shown.seconds, 3), result["seconds"])
     worst = max(result["windows"], key=lambda window: window["score"])
     drawn = picture(figures.png(lambda: sound_figure(samples, result)), "Spectrogram and score over time")
     start, end = (round(worst[edge] * SAMPLE_RATE) for edge in ("start", "end"))
@@ -164,25 +175,19 @@ def _heard(result: Mapping[str, Any]) -> str:
     return f"{drawn}{sound}<h3>Windows with the highest scores</h3>{table(rows)}"
 
 
-def _looked_at(detector: Detector, result: Mapping[str, Any]) -> str:
-    records, frames = _faces(detector, result["file"], result), result["frames"]
-    shown = []
+def _looked_at(detector: Detector, result: Mapping[str, Any], shown: Exhibit) -> str:
+    frames, drawn = result["frames"], []
+    _same(shown.frames, [frame["frame"] for frame in frames])
     for k in sorted(range(len(frames)), key=lambda k: -frames[k]["score"])[:FACES]:
         words = f"{frames[k]['seconds']:.2f} s, " if len(frames) > 1 else ""
         words += _suspicious(frames[k]["score"], result["threshold"])
-        shown.append(
-            f"<figure>{picture(face_png(detector, records[k]['image']), 'The face, and where it raised the score')}"
+        drawn.append(
+            f"<figure>{picture(face_png(detector, shown.faces[k]), 'The face, and where it raised the score')}"
             f"<figcaption>{text(words)}</figcaption></figure>"
         )
-    drawn = picture(figures.png(lambda: timeline_figure(result)), "Score over time") if len(frames) > 1 else ""
+    along = picture(figures.png(lambda: timeline_figure(result)), "Score over time") if len(frames) > 1 else ""
     note = '<p class="note">Left as the detector sees it, right what raised the score: bright is much.</p>'
-    return f'{drawn}<div class="faces">{"".join(shown)}</div>{note}'
-
-
-def _faces(detector: Detector, path: str | pathlib.Path, result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    records = detector.cut_out(path)["records"]
-    _same([int(record["frame"]) for record in records], [frame["frame"] for frame in result["frames"]])
-    return records
+    return f'{along}<div class="faces">{"".join(drawn)}</div>{note}'
 
 
 def _same(found: object, judged: object) -> None:
@@ -249,19 +254,17 @@ def spectrogram(samples: Int16[np.ndarray, " samples"]) -> Float[np.ndarray, "bi
     return np.maximum(decibel, -RANGE_DB).T.astype(np.float32)
 
 
-def face_png(detector: Detector, encoded: bytes) -> bytes:
-    """A face as the detector sees it beside itself under the heat map, as PNG.
-
-    `encoded` is the crop. One that cannot be decoded raises InputError.
-    """
-    face = images.fitted(encoded, detector.model.size)
+def face_png(detector: Detector, face: UInt8[np.ndarray, "size size 3"]) -> bytes:
+    """A face as the detector sees it beside itself under the heat map, as PNG."""
     heat = np.asarray(detector.heat(face[None].astype(np.float32) / 255))[0]
     return images.encode(np.concatenate([face, heatmap.overlay(face, heat)], axis=1), "png")
 
 
 def heat_png(detector: Detector, path: str | pathlib.Path, result: Mapping[str, Any]) -> bytes:
     """`face_png` of the most suspicious face of the file at `path`, judged as `result`; raises as `page`."""
-    return face_png(detector, _faces(detector, path, result)[int(np.argmax(scores_of(result)))]["image"])
+    seen = evidence.of_file(path, *detector.media, size=detector.model.size)
+    _same([part["frame"] for part in seen.parts], [frame["frame"] for frame in result["frames"]])
+    return face_png(detector, seen.examples[int(np.argmax(scores_of(result)))]["image"])
 
 
 def picture(png: bytes, words: str) -> str:
@@ -295,7 +298,8 @@ def _detector(detector: Detector, overlap: float, when: str) -> str:
     decision = detector.decision
     constraint = ", ".join(f"{name} {value:g}" for name, value in (decision.get("constraint") or {}).items())
     rows["Threshold chosen for"] = decision.get("criterion", "") + (f" ({constraint})" if constraint else "")
-    rows["Chosen on"] = f"{decision.get('dataset')}, {decision.get('split')}: {_clips(decision.get('clips'))}"
+    if decision.get("dataset"):
+        rows["Chosen on"] = f"{decision['dataset']}, {decision.get('split')}: {_clips(decision.get('clips'))}"
     if worth := decision.get("tuned"):
         shares = ((name, worth.get(key)) for name, key in (("fakes found", "recall"), ("false alarms", "fpr")))
         rows["There"] = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares if share is not None)

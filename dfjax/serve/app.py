@@ -1,9 +1,8 @@
-"""The service as an ASGI application: POST /judge, a page, /health, /metrics, /openapi.json."""
+"""The service as an ASGI application: POST /judge and /report, a page, /health, /metrics, /openapi.json."""
 
 import asyncio
 import contextlib
-import json
-import logging
+import os
 import pathlib
 import re
 import shutil
@@ -14,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import prometheus_client
+import prometheus_client.multiprocess
 from fastapi import FastAPI, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
@@ -24,14 +24,15 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import dfjax
 from dfjax.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, MediaError
-from dfjax.reporting.report_html import csp_hash
-from dfjax.serve.gate import Gate
+from dfjax.reporting import report_html
+from dfjax.serve import gate, log, processes
 from dfjax.serve.judging import Judge
 
 SUFFIXES = AUDIO_SUFFIXES + IMAGE_SUFFIXES + VIDEO_SUFFIXES  # what decoders look at; nothing else of a name is kept
 PAGE = pathlib.Path(__file__).with_name("page.html")
+KINDS = {"audio": "recordings", "image": "pictures or videos with a face", "av": "videos with a face and sound"}
+LONGEST_NAME = 200  # characters of a file's name that its report tells
 PATIENCE = 3  # times the seconds of one decoder: after that a request is not waited for
-LOG = logging.getLogger("dfjax.serve")
 
 
 class Verdict(BaseModel):
@@ -51,7 +52,17 @@ class Problem(BaseModel):
     error: str
 
 
-def make(judge: Judge, *, token: str, hosts: Sequence[str] | None, slots: int, largest: int, seconds: float) -> FastAPI:
+def make(
+    judge: Judge,
+    *,
+    token: str,
+    hosts: Sequence[str] | None,
+    slots: int,
+    largest: int,
+    seconds: float,
+    folder: str | None = None,
+    url: str = "",
+) -> FastAPI:
     """The application.
 
     Args:
@@ -61,6 +72,8 @@ def make(judge: Judge, *, token: str, hosts: Sequence[str] | None, slots: int, l
       slots: uploads at once; more get 429.
       largest: bytes of a file; more get 413.
       seconds: that an upload may take; more get 408.
+      folder: where files lie until they are answered, named after this process; None: where temporary files do.
+      url: at which it is reached, for the log.
 
     A request raises nothing here: what it did wrong is its answer, {'error': ...} with the status that says so.
     """
@@ -68,12 +81,18 @@ def make(judge: Judge, *, token: str, hosts: Sequence[str] | None, slots: int, l
     requests = prometheus_client.Counter("dfjax_requests", "Requests by status.", ["status"], registry=registry)
     verdicts = prometheus_client.Counter("dfjax_verdicts", "Files judged, by verdict.", ["verdict"], registry=registry)
     took = prometheus_client.Histogram("dfjax_seconds", "From upload to answer.", registry=registry)
-    held = prometheus_client.Gauge("dfjax_held", "Requests that are not answered yet.", registry=registry)
-    together = prometheus_client.Gauge("dfjax_batch_files", "Files in the last batch.", registry=registry)
+    held = prometheus_client.Gauge(
+        "dfjax_held", "Requests that are not answered yet.", registry=registry, multiprocess_mode="livesum"
+    )
+    together = prometheus_client.Histogram(
+        "dfjax_batch_files", "Files in a batch.", registry=registry, buckets=[2**k for k in range(8)]
+    )
+    judge.scored = together.observe
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI):
         await run_in_threadpool(judge.start)
+        log.say("ready", url=url)
         yield
         await run_in_threadpool(judge.close)
 
@@ -86,13 +105,7 @@ def make(judge: Judge, *, token: str, hosts: Sequence[str] | None, slots: int, l
         lifespan=lifespan,
         description="Real or fake? A file is uploaded, its verdict answered; it is removed after the answer.",
     )
-    app.state.judge = judge
-    text = PAGE.read_text(encoding="utf-8")
-    parts = {name: re.search(f"<{name}>(.*?)</{name}>", text, re.DOTALL) for name in ("script", "style")}
-    policy = "; ".join(
-        ["default-src 'none'", "connect-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"]
-        + [f"{name}-src '{csp_hash(part.group(1))}'" for name, part in parts.items() if part]
-    )
+    text, policy = _page(KINDS[judge.detector.model.modality], largest)
 
     @app.get("/", include_in_schema=False)
     async def page() -> HTMLResponse:
@@ -105,8 +118,11 @@ def make(judge: Judge, *, token: str, hosts: Sequence[str] | None, slots: int, l
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        together.set(judge.batches[-1] if judge.batches else 0)
-        return Response(prometheus_client.generate_latest(registry), media_type="text/plain; version=0.0.4")
+        shown = registry
+        if processes.FOLDER in os.environ:  # what all processes of the service wrote there
+            shown = prometheus_client.CollectorRegistry()
+            prometheus_client.multiprocess.MultiProcessCollector(shown)
+        return Response(prometheus_client.generate_latest(shown), media_type="text/plain; version=0.0.4")
 
     problems: dict[int | str, dict[str, Any]] = {
         status: {"model": Problem, "description": words}
@@ -120,24 +136,49 @@ def make(judge: Judge, *, token: str, hosts: Sequence[str] | None, slots: int, l
         }.items()
     }
 
-    @app.post("/judge", responses=problems, response_model=Verdict)
-    async def answer(file: UploadFile) -> JSONResponse:
-        """The verdict on the file of a form (multipart/form-data, field `file`)."""
+    async def judged(file: UploadFile, drawn: bool) -> tuple[dict[str, Any], str, str]:
+        """(verdict, name, page) of a file; the page is '' where it is not drawn."""
         if file.size is not None and file.size > largest:
             raise HTTPException(413, f"the file is too large; expected at most {largest / 1e6:g} MB")
-        suffix = pathlib.PurePath(file.filename or "").suffix.lower()
-        with tempfile.NamedTemporaryFile(prefix="dfjax-", suffix=suffix if suffix in SUFFIXES else "") as copy:
+        name = pathlib.PureWindowsPath(file.filename or "").name[:LONGEST_NAME] or "upload"  # of either kind of path
+        suffix, prefix = pathlib.PurePath(name).suffix.lower(), f"dfjax-{os.getpid()}-"
+        suffix = suffix if suffix in SUFFIXES else ""
+        with tempfile.NamedTemporaryFile(prefix=prefix, suffix=suffix, dir=folder) as copy:
             await run_in_threadpool(shutil.copyfileobj, file.file, copy)
             copy.flush()
-            future = judge.submit(copy.name)
             try:
-                found = await asyncio.wait_for(asyncio.wrap_future(future), PATIENCE * seconds)
+                async with asyncio.timeout(PATIENCE * seconds):
+                    found, shown = await asyncio.wrap_future(judge.submit(copy.name)), ""
+                    if drawn:
+                        shown = await asyncio.wrap_future(judge.draw(copy.name, {"file": name, **found}))
             except MediaError as error:
                 raise HTTPException(422, f"the file cannot be judged: {error}".replace(copy.name, "it")) from error
             except TimeoutError as error:
                 raise HTTPException(504, "the service is too busy to answer in time; try again") from error
         verdicts.labels(found["verdict"]).inc()
+        return found, name, shown
+
+    @app.post("/judge", responses=problems, response_model=Verdict)
+    async def answer(file: UploadFile) -> JSONResponse:
+        """The verdict on the file of a form (multipart/form-data, field `file`)."""
+        found, _, _ = await judged(file, drawn=False)
         return JSONResponse(found)
+
+    @app.post(
+        gate.PAGE,
+        responses=problems | {200: {"description": "the page", "content": {"text/html": {}}}},
+        response_class=Response,
+    )
+    async def report(file: UploadFile) -> HTMLResponse:
+        """The page about the file of a form: verdict, where, how sure, what the file says of itself, by what detector.
+
+        One HTML file that loads nothing and runs no script. A few are made at once, so 429 comes sooner than of /judge.
+        """
+        _, name, shown = await judged(file, drawn=True)
+        from dfjax.reporting import file_page  # the drawer has it already
+
+        named = f'inline; filename="{file_page.file_name(name)}"'
+        return HTMLResponse(shown, headers={"Content-Disposition": named, "X-Content-Type-Options": "nosniff"})
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> JSONResponse:
@@ -148,19 +189,18 @@ def make(judge: Judge, *, token: str, hosts: Sequence[str] | None, slots: int, l
         return JSONResponse({"error": "expected a form (multipart/form-data) with the field 'file'"}, 422)
 
     # the last that is added sees a request first: what is refused is counted, too
-    app.add_middleware(Gate, token=token, slots=slots, largest=largest, seconds=seconds)
+    app.add_middleware(gate.Gate, token=token, slots=slots, largest=largest, seconds=seconds)
     if hosts is not None:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
 
     @app.middleware("http")
     async def watch(request: Request, call_next) -> Response:
-        # what is logged says nothing of the file: neither its name nor what is in it
         start, number = time.perf_counter(), uuid.uuid4().hex[:12]
         held.inc()
         try:
             response = await call_next(request)
         except Exception as error:
-            _log("error", request=number, kind=type(error).__name__)
+            log.say("error", request=number, kind=type(error).__name__)
             response = JSONResponse({"error": "the service made a mistake; its log has it"}, 500)
         finally:
             held.dec()
@@ -169,12 +209,22 @@ def make(judge: Judge, *, token: str, hosts: Sequence[str] | None, slots: int, l
         took.observe(spent)
         route = request.scope.get("route")
         words = {"method": request.method, "route": getattr(route, "path", None), "status": response.status_code}
-        _log("request", request=number, seconds=round(spent, 4), **words)
+        log.say("request", request=number, seconds=round(spent, 4), **words)
         response.headers["X-Request-Id"] = number
         return response
 
     return app
 
 
-def _log(event: str, **facts: Any) -> None:
-    LOG.info(json.dumps({"time": round(time.time(), 3), "event": event, **facts}))
+def _page(kinds: str, largest: int) -> tuple[str, str]:
+    """The page to drop files on, and what it may load: its own script and style, and what a report holds.
+
+    A report that the page opens is under the policy of the page, too.
+    """
+    text = PAGE.read_text(encoding="utf-8").replace("@KINDS@", kinds).replace("@LARGEST@", str(largest))
+    parts = {name: re.findall(f"<{name}>(.*?)</{name}>", text, re.DOTALL) for name in ("script", "style")}
+    parts["style"].append((report_html.PAGE / "file.css").read_text(encoding="utf-8"))
+    allowed = {name: " ".join(f"'{report_html.csp_hash(part)}'" for part in found) for name, found in parts.items()}
+    none = (f"{name} 'none'" for name in ("default-src", "frame-ancestors", "base-uri", "form-action"))
+    some = ["connect-src 'self'", "img-src data:", "media-src data:"]
+    return text, "; ".join([*none, *some, *(f"{name}-src {words}" for name, words in allowed.items())])

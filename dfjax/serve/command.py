@@ -7,20 +7,25 @@ curl -F file=@voicemail.mp3 http://127.0.0.1:8000/judge
 It listens on this machine alone. Elsewhere it asks for a token, DFJAX_TOKEN in its environment, which requests give as
 `Authorization: Bearer TOKEN`; put TLS in front of it there. Files are decoded in processes with limits of memory and
 time, scored in batches that are filled across requests, and removed after the answer. Recordings may last an hour.
-SIGTERM finishes what was taken.
+POST /report answers with a page instead of the verdict alone. SIGTERM and Ctrl-C finish what was taken.
+
+--workers 2 serves by two processes, each with a detector, a queue and limits of its own. They share the address and
+/metrics, which tells their sum; one that dies is replaced.
 """
 
 import argparse
+import functools
 import importlib.util
 import ipaddress
-import logging
 import os
+import socket
+from typing import Any
 
-from dfjax.inference import load
 from dfjax.records import InputError
-from dfjax.runtime import process, workers
+from dfjax.runtime import workers
+from dfjax.serve import log
 
-NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "matplotlib")
 TOKEN = "DFJAX_TOKEN"  # an option would show in the list of processes
 SHORTEST_TOKEN = 16  # characters
 
@@ -34,14 +39,17 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     result.add_argument("--port", type=int, default=8000, help="port to listen on (default %(default)s)")
     result.add_argument(
-        "--queue", type=int, default=64, help="requests held at once; more get 429 (default %(default)s)"
+        "--queue", type=int, default=64, help="requests held at once by a worker; more get 429 (default %(default)s)"
     )
     result.add_argument("--max_mb", type=float, default=50.0, help="largest file, in MB (default %(default)s)")
     result.add_argument(
         "--seconds", type=float, default=60.0, help="an upload, or a decoder, may take (default %(default)s)"
     )
     result.add_argument("--memory_mb", type=int, default=2048, help="a decoder may take (default %(default)s)")
-    result.add_argument("--jobs", type=int, help="processes that decode (default one per core)")
+    result.add_argument("--workers", type=int, default=1, help="processes that serve (default %(default)s)")
+    result.add_argument(
+        "--jobs", type=int, help="processes that decode, of each that serves (default so that there is one per core)"
+    )
     result.add_argument("--face_model", help="YuNet .onnx file, if the training faces were found by it")
     return result
 
@@ -67,9 +75,52 @@ def check(flags: argparse.Namespace, token: str) -> None:
         raise InputError(f"{TOKEN} is too short to be secret; give {SHORTEST_TOKEN} or more characters of ASCII")
     if not 0 < flags.port < 65_536:
         raise InputError(f"--port {flags.port}: expected a number from 1 to 65535")
-    for name in ("queue", "max_mb", "seconds", "memory_mb", "jobs"):
+    for name in ("queue", "max_mb", "seconds", "memory_mb", "jobs", "workers"):
         if (value := getattr(flags, name)) is not None and value <= 0:
             raise InputError(f"--{name} {value}: expected more than 0")
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket with this address, which does not listen yet.
+
+    Raises:
+      InputError: it cannot be had.
+    """
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+    except OSError as error:
+        made.close()
+        raise InputError(f"--host {host} --port {port} cannot be had: {error.strerror}; give another") from error
+    return made
+
+
+def build(flags: argparse.Namespace, token: str, folder: str) -> Any:
+    """The application that these words ask for; the files of its requests lie in `folder` until they are answered.
+
+    Raises:
+      InputError: the detector cannot be loaded.
+    """
+    from dfjax.inference import load
+    from dfjax.runtime import process
+    from dfjax.serve import app, judging
+
+    log.start()
+    process.check_alone("dfjax.serve")
+    process.use_all_cores()
+    jobs = flags.jobs or max(1, workers.cores() // flags.workers)
+    detector = load(flags.bundle, flags.face_model)
+    return app.make(
+        judging.Judge(detector, jobs=jobs, seconds=flags.seconds, memory=flags.memory_mb << 20),
+        token=token,
+        hosts=None if token else ("127.0.0.1", "localhost", "[::1]", flags.host),
+        slots=flags.queue,
+        largest=int(flags.max_mb * 1e6),
+        seconds=flags.seconds,
+        folder=folder,
+        url=f"http://{f'[{flags.host}]' if ':' in flags.host else flags.host}:{flags.port}/",
+    )
 
 
 def main() -> None:
@@ -77,33 +128,8 @@ def main() -> None:
     flags = parser().parse_args()
     token = os.environ.get(TOKEN, "")
     check(flags, token)
-    import uvicorn
+    from dfjax.serve import processes
 
-    from dfjax.serve import app, judging
-
-    process.check_alone("dfjax.serve")
-    process.use_all_cores()
-    detector = load(flags.bundle, flags.face_model)
-    judge = judging.Judge(
-        detector, jobs=flags.jobs or workers.cores(), seconds=flags.seconds, memory=flags.memory_mb << 20
-    )
-    served = app.make(
-        judge,
-        token=token,
-        hosts=None if token else ("127.0.0.1", "localhost", "[::1]", flags.host),
-        slots=flags.queue,
-        largest=int(flags.max_mb * 1e6),
-        seconds=flags.seconds,
-    )
-    # one JSON object a line, of requests; of the server only what goes wrong
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    app.LOG.setLevel(logging.INFO)
-    uvicorn.run(
-        served,
-        host=flags.host,
-        port=flags.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=int(4 * flags.seconds),
-    )
+    log.start()
+    with bound(flags.host, flags.port) as listening:
+        processes.serve(functools.partial(build, flags, token), listening, flags.workers, int(4 * flags.seconds))

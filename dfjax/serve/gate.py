@@ -13,6 +13,7 @@ Message = MutableMapping[str, Any]
 Receive, Send = Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]
 OPEN = ("/", "/health")  # known without a token: they say nothing of anybody's files
 FORM = 65_536  # bytes of an upload's form beside the file, at most
+PAGE, PAGES = "/report", 4  # how many of the slots a request with so large an answer may have
 
 
 class Gate:
@@ -21,7 +22,7 @@ class Gate:
     def __init__(self, app: Callable, *, token: str, slots: int, largest: int, seconds: float):
         """`slots` uploads at once, of `largest` bytes each, within `seconds`; an empty `token` is none."""
         self.app, self.token, self.slots, self.largest, self.seconds = app, token.encode(), slots, largest, seconds
-        self.taken = 0
+        self.taken = self.pages = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """An ASGI application."""
@@ -40,14 +41,17 @@ class Gate:
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > self.largest + FORM:
             return await _refuse(413, self._too_large())(scope, receive, send)
-        if self.taken >= self.slots:
+        page = scope["path"] == PAGE
+        if self.taken >= self.slots or (page and self.pages >= PAGES):
             full = "as many files are being judged as this service holds; try again"
             return await _refuse(429, full, {"Retry-After": "1"})(scope, receive, send)
         self.taken += 1
+        self.pages += page
         try:
             await self.app(scope, self._limited(receive), send)
         finally:
             self.taken -= 1
+            self.pages -= page
 
     def _too_large(self) -> str:
         return f"the file is too large; expected at most {self.largest / 1e6:g} MB"

@@ -1,9 +1,9 @@
-"""Files of many requests to verdicts: decoded by worker processes, scored together."""
+"""Files of many requests to verdicts and pages: decoded by worker processes, scored together, drawn one by one."""
 
 import concurrent.futures
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,17 @@ from dfjax.media.evidence import Evidence
 from dfjax.records import SAMPLE_RATE
 from dfjax.runtime import workers
 
-DECODER = "dfjax.media.evidence:safely"
+DECODER, EXHIBITOR = "dfjax.media.evidence:safely", "dfjax.media.exhibit:safely"  # what worker processes call
 STOP = object()  # in a queue: nothing comes after it
 LONGEST = 3600.0  # seconds of a recording: a small file can hold hours, and others wait while they are scored
 ENOUGH = 1024  # windows or faces that wait to be scored, 130 MB of sound: with more of them decoders wait, a file each
 
 
 class Judge:
-    """`submit` a file; the verdict is the result of what it returns. Threads wait for worker processes and for JAX."""
+    """`submit` a file, or `draw` its page; the result of what they return is the verdict, or the page.
+
+    Threads wait for worker processes and for JAX.
+    """
 
     def __init__(self, detector: Detector, *, jobs: int, seconds: float, memory: int):
         """Starts nothing.
@@ -34,25 +37,38 @@ class Judge:
           memory: bytes that decoding a file may take.
         """
         self.detector, self.seconds, self.memory = detector, seconds, memory
-        self.batches: list[int] = []  # files that were scored together, of the last batches
+        self.scored: Callable[[int], Any] = lambda files: None  # called with the files of each batch
         self.held = 0  # windows or faces that were decoded and are not scored yet
         self._room = threading.Condition()
         self._files: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._seen: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._drawn: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._decoders = [threading.Thread(target=self._decode, daemon=True) for _ in range(jobs)]
         self._scorer = threading.Thread(target=self._score, daemon=True)
+        self._drawer = threading.Thread(target=self._draw, daemon=True)
 
     def start(self) -> None:
         """Compiles what a file can need, then starts."""
         for example in shapes(self.detector):
             self.detector.outputs([example])
-        for thread in (*self._decoders, self._scorer):
+        for thread in (*self._decoders, self._scorer, self._drawer):
             thread.start()
 
     def submit(self, path: str) -> concurrent.futures.Future[dict[str, Any]]:
         """A future: the verdict on a file as a `Detector` returns it, or MediaError that says why there is none."""
         future: concurrent.futures.Future[dict[str, Any]] = concurrent.futures.Future()
-        self._files.put((future, path))
+        self._files.put((future, path, None))
+        return future
+
+    def draw(self, path: str, result: Mapping[str, Any]) -> concurrent.futures.Future[str]:
+        """The page about a file that was judged, when it is drawn; one is drawn at a time.
+
+        Args:
+          path: of the file.
+          result: its verdict, with `file`, the name that the page tells.
+        """
+        future: concurrent.futures.Future[str] = concurrent.futures.Future()
+        self._drawn.put((future, path, result))
         return future
 
     def close(self) -> None:
@@ -63,33 +79,52 @@ class Judge:
             thread.join()
         self._seen.put(STOP)
         self._scorer.join()
+        self._drawn.put(STOP)
+        self._drawer.join()
 
-    def _decode(self) -> None:
-        detector = self.detector
-        words = (*detector.media, detector.model.size, 0.0, detector.typicality is not None, LONGEST)
+    def _looked(self, function: str, files: queue.SimpleQueue[Any], *words: Any) -> Iterator[tuple]:
+        """(future, what came with it, what a worker process made of the file) up to STOP; the others are told why."""
         taken: list[concurrent.futures.Future] = []
 
-        def tasks() -> Iterator[tuple[concurrent.futures.Future, tuple, float]]:
-            for future, path in iter(self._files.get, STOP):
+        def tasks() -> Iterator[tuple[tuple, tuple, float]]:
+            for future, path, rest in iter(files.get, STOP):
                 if future.set_running_or_notify_cancel():  # nobody waits for the others any more
                     taken[:] = [future]
-                    yield future, (path, *words), self.seconds
+                    yield (future, rest), (path, *words), self.seconds
             taken.clear()
 
         while True:
             try:
-                for future, result, death in workers.run(DECODER, tasks(), 1, memory=self.memory, ahead=False):
-                    seen, why = result or (None, death)
-                    if seen is None:
+                for (future, rest), result, death in workers.run(function, tasks(), 1, memory=self.memory, ahead=False):
+                    found, why = result or (None, death)
+                    if found is None:
                         future.set_exception(MediaError(why))
                     else:
-                        with self._room:
-                            self._room.wait_for(lambda: self.held < ENOUGH)
-                            self.held += len(seen.examples)
-                        self._seen.put((future, seen))
+                        yield future, rest, found
                 return
             except workers.WorkerError:  # the machine has no room for a process: this file's turn is over
                 taken[0].set_exception(MediaError("no process could be started to decode it"))
+
+    def _decode(self) -> None:
+        detector = self.detector
+        words = (*detector.media, detector.model.size, 0.0, detector.typicality is not None, LONGEST)
+        for future, _, seen in self._looked(DECODER, self._files, *words):
+            with self._room:
+                self._room.wait_for(lambda: self.held < ENOUGH)
+                self.held += len(seen.examples)
+            self._seen.put((future, seen))
+
+    def _draw(self) -> None:
+        detector = self.detector
+        for future, result, shown in self._looked(
+            EXHIBITOR, self._drawn, *detector.media, detector.model.size, LONGEST
+        ):
+            try:
+                from dfjax.reporting import file_page  # and with it matplotlib, which verdicts do not need
+
+                future.set_result(file_page.page(detector, result, shown))
+            except Exception as error:  # this request gets an answer and the next is drawn
+                future.set_exception(error)
 
     def _score(self) -> None:
         while (first := self._seen.get()) is not STOP:
@@ -102,7 +137,8 @@ class Judge:
                 return
 
     def _answer(self, waiting: list[tuple[concurrent.futures.Future, Evidence]]) -> None:
-        self.batches = [*self.batches[-99:], len(waiting)]
+        if waiting:
+            self.scored(len(waiting))
         groups = (((future, seen), self.detector.examples(seen)) for future, seen in waiting)
         try:
             for (future, seen), found in scoring.across_groups(self.detector.outputs, groups, self.detector.batch):

@@ -1,6 +1,6 @@
 """The service under load, beside the detector called directly on the same files: python -m tests.benchmarks.service
 
-    python -m tests.benchmarks.service [--seconds 180] [--most 10000] [--clients 16]
+    python -m tests.benchmarks.service [--seconds 180] [--most 10000] [--clients 16] [--workers 1]
 
 The detector that comes with the package is exported, called on clips of three seconds in this process, and served by
 `dfjax.serve` in another, on the loopback. First BURST uploads come at once, bad ones among them; a client that is told to
@@ -146,17 +146,21 @@ class Load:
 
 
 def memory(pid: int) -> tuple[float, float]:
-    """MiB that a process holds, and that it and its children hold together."""
+    """MiB that a process holds, and that it and all below it hold together."""
 
     def resident(one: str | int) -> float:
         lines = pathlib.Path(f"/proc/{one}/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
-    own, together = resident(pid), 0.0
-    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(OSError, StopIteration):
-            together += sum(map(resident, (task / "children").read_text().split()))
-    return own, own + together
+    def below(one: str | int) -> float:
+        together = 0.0
+        for task in pathlib.Path(f"/proc/{one}/task").iterdir():
+            with contextlib.suppress(OSError, StopIteration):
+                together += sum(resident(child) + below(child) for child in (task / "children").read_text().split())
+        return together
+
+    own = resident(pid)
+    return own, own + below(pid)
 
 
 def told(load: Load, seconds: float, what: str, direct: float) -> None:
@@ -208,6 +212,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=180, help="of the second part")
     parser.add_argument("--most", type=int, default=10_000, help="requests of the second part")
     parser.add_argument("--clients", type=int, default=16, help="at a time, in the second part")
+    parser.add_argument("--workers", type=int, default=1, help="processes that serve")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
@@ -226,6 +231,7 @@ def main() -> None:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         words = ["--bundle", folder / "detector.zip", "--port", port, "--max_mb", LARGEST / 1e6, "--seconds", SECONDS]
+        words += ["--workers", args.workers]
         with (folder / "log").open("wb") as log:
             service = subprocess.Popen(
                 [sys.executable, "-m", "dfjax.serve", *map(str, words)],
@@ -240,6 +246,8 @@ def main() -> None:
         lines = (folder / "log").read_text().splitlines()
         strange = [line for line in lines if not line.startswith("{") or '"event": "error"' in line]
         left = list((folder / "kept").iterdir())
+        shares = collections.Counter(json.loads(line)["process"] for line in lines if '"event": "request"' in line)
+        print(f"requests by process: {sorted(shares.values())}")
         print(f"ended with {code}; files left {len(left)}; lines of the log that are no request: {len(strange)}")
         print(*strange[:20], sep="\n")
         sys.exit(bool(wrong or strange or left))

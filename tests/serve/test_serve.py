@@ -2,11 +2,13 @@
 
 import concurrent.futures
 import functools
+import hashlib
 import io
 import json
 import logging
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -24,8 +26,10 @@ from starlette.testclient import TestClient
 from dfjax.inference.detector import Detector
 from dfjax.media import audio
 from dfjax.records import Input, InputError
-from dfjax.serve import app, command, judging
+from dfjax.reporting import file_page
+from dfjax.serve import app, command, gate, judging
 from tests.data_builders import fixtures
+from tests.reporting.test_file_page import self_contained
 
 LARGEST = 400_000
 DECISION = {"threshold": 0.1, "calibration": {"method": "none", "slope": 1.0, "intercept": 0.0}}
@@ -99,11 +103,58 @@ def test_a_good_file_gets_its_verdict_and_is_removed(served, tmp_path, caplog):
     assert {"200", "401", "413", "422", "429"} <= set(described)
 
 
+def test_the_report_on_a_file_is_one_page_that_loads_nothing(served, tmp_path):
+    client, name = served(), "<i>folder/<b>name.flac"
+    answer = client.post("/report", files={"file": (name, sound(0, 9.0))})
+    assert answer.status_code == 200 and answer.headers["Content-Type"] == "text/html; charset=utf-8", answer.text
+    words = "".join(self_contained(answer.text).words)
+    assert (
+        "<b>name.flac" in words
+        and "<b>" not in answer.text
+        and "folder" not in answer.text
+        and str(tmp_path) not in answer.text
+    )
+    assert hashlib.sha256(sound(0, 9.0)).hexdigest() in words and "FLAC" in words
+    verdict = upload(client, sound(0, 9.0)).json()
+    assert file_page.VERDICTS[verdict["verdict"]] in words and f"{verdict['score']:.3f} (logit)" in words
+    assert re.fullmatch(r'inline; filename="[\w.-]+\.html"', answer.headers["Content-Disposition"])
+    refused = client.post("/report", files={"file": ("a.wav", b"crash")})
+    assert refused.status_code == 422 and "crashed" in refused.json()["error"]
+    assert not list(tmp_path.iterdir())
+    described = client.get("/openapi.json").json()["paths"]["/report"]["post"]["responses"]
+    assert set(described["200"]["content"]) == {"text/html"} and set(described["422"]["content"]) == {
+        "application/json"
+    }
+
+
+def test_only_a_few_reports_are_made_at_once(served, monkeypatch):
+    monkeypatch.setattr(gate, "PAGES", 1)
+    begun, go = threading.Event(), threading.Event()
+
+    def waiting(examples):
+        if np.abs(examples[0]["audio"]).max() > 1:
+            begun.set()
+            go.wait(120)
+        return loud(examples)
+
+    client = served(waiting)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first = pool.submit(client.post, "/report", files={"file": ("a.flac", sound())})
+        assert begun.wait(120)
+        assert client.post("/report", files={"file": ("a.flac", sound())}).status_code == 429
+        verdict = pool.submit(upload, client, sound())
+        go.set()
+        assert first.result().status_code == verdict.result().status_code == 200
+    assert client.post("/report", files={"file": ("a.flac", sound())}).status_code == 200
+
+
 def test_the_page_loads_nothing_and_runs_only_its_own_script(served):
     answer = served().get("/")
     policy = answer.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy and "script-src 'sha256-" in policy and "http" not in answer.text
-    assert "innerHTML" not in answer.text
+    assert (
+        "innerHTML" not in answer.text and 'data-largest="400000"' in answer.text and "Drop recordings" in answer.text
+    )
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -228,7 +279,8 @@ def test_many_at_once_get_their_own_verdicts_in_common_batches(served, tmp_path)
     for seed, answer in enumerate(answers):
         samples, _ = soundfile.read(io.BytesIO(sound(seed)), dtype="int16")
         assert answer.json()["score"] == pytest.approx(listening()(samples)["score"], rel=1e-6)
-    assert max(client.app.state.judge.batches) > 1
+    scored = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if line[0] != "#")
+    assert float(scored["dfjax_batch_files_sum"]) == 40 > float(scored["dfjax_batch_files_count"])
 
 
 def test_a_full_queue_is_429(served):
@@ -289,6 +341,7 @@ def test_a_page_that_calls_it_by_another_name_is_refused(served):
         (["--host", "0.0.0.0"], "short", "16 or more"),
         (["--port", "0"], "", "from 1 to 65535"),
         (["--queue", "0"], "", "more than 0"),
+        (["--workers", "0"], "", "more than 0"),
     ],
 )
 def test_it_does_not_listen_as_it_should_not(words, token, message):

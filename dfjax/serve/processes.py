@@ -1,0 +1,96 @@
+"""The processes of a service: one, or several that share its socket and what they count, watched by another."""
+
+import functools
+import multiprocessing
+import os
+import pathlib
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import prometheus_client.multiprocess
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from dfjax.records import InputError
+from dfjax.serve import log
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # of prometheus_client: where several processes count together
+FAILED = 3  # exit code after which uvicorn does not start a process again
+REASON = "why it does not start"  # file of a process that failed
+PATIENCE = 60  # seconds in which a process must say that it lives
+
+Build = Callable[[str], Any]  # (folder for the files of requests) -> ASGI application; can be pickled
+
+
+def serve(build: Build, listening: socket.socket, workers: int, seconds: int) -> None:
+    """Serves until SIGTERM or Ctrl-C, then finishes what was taken.
+
+    Args:
+      build: makes the application, in the process that serves it.
+      listening: a bound socket; it listens from when a process is ready.
+      workers: processes that serve; one that dies is replaced.
+      seconds: that finishing may take.
+
+    Raises:
+      InputError: of `build`.
+    """
+    words = {"log_config": None, "access_log": False, "server_header": False, "timeout_graceful_shutdown": seconds}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the folder goes, too
+    with tempfile.TemporaryDirectory(prefix="dfjax-serve-") as folder:
+        if workers == 1:
+            uvicorn.Server(uvicorn.Config(build(folder), **words)).run([listening])
+            return
+        os.environ[FOLDER] = folder  # before the others start
+        made = functools.partial(_one_of_several, build, folder)
+        words |= {"workers": workers, "timeout_worker_healthcheck": PATIENCE}
+        watch = Watch(uvicorn.Config(made, factory=True, **words), [listening])
+        watch.run()
+        if (reason := pathlib.Path(folder, REASON)).exists():
+            raise InputError(reason.read_text())
+        if any(process.exitcode == FAILED for process in watch.processes):
+            sys.exit(FAILED)
+
+
+class Watch(Multiprocess):
+    """uvicorn's watch over its processes; it also says when one died, and removes what that one left."""
+
+    def keep_subprocess_alive(self) -> None:
+        """Replaces those that died; a mistake of the user ends them all."""
+        if pathlib.Path(os.environ[FOLDER], REASON).exists():
+            self.should_exit.set()
+        for process in self.processes:
+            process.child_conn.close()  # held by the child alone, it tells at once that the child is gone
+        before = list(self.processes)
+        super().keep_subprocess_alive()
+        for process in before:
+            if process not in self.processes:
+                log.say("worker died", worker=process.pid, exit=process.exitcode)
+                tidy(os.environ[FOLDER], process.pid)
+
+
+def tidy(folder: str, pid: int) -> None:
+    """Removes the files of requests of a process that died, and what it counted of the moment."""
+    prometheus_client.multiprocess.mark_process_dead(pid, folder)
+    for left in pathlib.Path(folder).glob(f"dfjax-{pid}-*"):
+        left.unlink(missing_ok=True)
+
+
+def _one_of_several(build: Build, folder: str) -> Any:
+    """The application; where the user made a mistake the process ends and leaves a word."""
+    threading.Thread(target=_end_with_the_watch, daemon=True).start()
+    try:
+        return build(folder)
+    except InputError as error:
+        pathlib.Path(folder, REASON).write_text(str(error))
+        sys.exit(FAILED)
+
+
+def _end_with_the_watch() -> None:
+    if (watch := multiprocessing.parent_process()) is not None:
+        watch.join()
+        os.kill(os.getpid(), signal.SIGTERM)

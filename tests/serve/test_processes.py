@@ -1,0 +1,209 @@
+"""The service as it is started: several processes behind one address, their sums, their end; its page in a browser."""
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import httpx2 as httpx
+import numpy as np
+import pytest
+import soundfile
+
+from tests.serve import loudness
+
+WORKERS = 2
+
+
+@contextlib.contextmanager
+def started(folder, *words):
+    """A service; yields its URL, its process, and a function that reads its log."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (folder / "kept").mkdir()
+    command = [sys.executable, "-m", "dfjax", "serve", "--port", str(port), *words]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stderr=log, env=os.environ | {"TMPDIR": str(folder / "kept")})
+
+    def events(event):
+        return [line for line in map(json.loads, (folder / "log").read_text().splitlines()) if line["event"] == event]
+
+    try:
+        yield f"http://127.0.0.1:{port}", process, events
+    finally:
+        process.terminate()
+        process.wait(120)
+
+
+def wait(what, seconds=120.0):
+    """Until `what()` is true."""
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("service")
+
+
+@pytest.fixture(scope="module")
+def service(folder):
+    words = "--workers", str(WORKERS), "--jobs", "1", "--bundle", str(loudness.write(folder))
+    with started(folder, *words) as found:
+        wait(lambda: len(found[2]("ready")) == WORKERS or found[1].poll() is not None)
+        yield found
+
+
+def voice(path, seconds=3.0):
+    t = np.arange(int(16_000 * seconds)) / 16_000
+    noise = np.random.default_rng(0).normal(size=len(t))
+    soundfile.write(path, 0.2 * np.sin(2 * np.pi * 150 * t) * (1 + np.sin(2 * np.pi * 3 * t)) + 0.01 * noise, 16_000)
+    return path
+
+
+def metrics(url):
+    text = httpx.get(f"{url}/metrics").text
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")}
+
+
+def post(url, path, timeout=120):
+    return httpx.post(f"{url}/judge", files={"file": (path.name, path.read_bytes())}, timeout=timeout)
+
+
+def test_processes_share_the_address_and_count_together(service, tmp_path):
+    url, _, events = service
+    path, before = voice(tmp_path / "a.wav"), metrics(url)
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: post(url, path), range(60)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({json.dumps(answer.json()) for answer in answers}) == 1
+    found, verdict = metrics(url), answers[0].json()["verdict"]
+    for name in (f'dfjax_verdicts_total{{verdict="{verdict}"}}', "dfjax_batch_files_sum"):
+        assert found[name] - before.get(name, 0) == 60
+    assert found["dfjax_held"] == 1  # the request that asks
+    assert len({line["process"] for line in events("ready")}) == WORKERS
+    judged = {line["process"] for line in events("request") if line["route"] == "/judge"}
+    assert len(judged) == WORKERS, "one process took everything"
+
+
+def test_a_process_that_dies_is_replaced_and_told_of(service, folder, tmp_path):
+    url, process, events = service
+    before, pid = metrics(url), events("ready")[-1]["process"]
+    (serving,) = (folder / "kept").iterdir()
+    (serving / f"dfjax-{pid}-left.wav").write_bytes(b"of a request that it did not answer")
+    os.kill(pid, signal.SIGKILL)
+    wait(lambda: len(events("ready")) == WORKERS + 1)
+    assert [(line["worker"], line["exit"]) for line in events("worker died")] == [(pid, -signal.SIGKILL)]
+    assert not list(serving.glob(f"dfjax-{pid}-*"))
+    path = voice(tmp_path / "a.wav")
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: post(url, path), range(8)))
+    assert {answer.status_code for answer in answers} == {200}
+    after = metrics(url)
+    assert after["dfjax_batch_files_sum"] == before["dfjax_batch_files_sum"] + 8 and after["dfjax_held"] == 1
+
+
+# in a browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium: the page is not tried in a browser")
+    programs = shutil.which("chromium"), shutil.which("chromedriver")
+    if None in programs:
+        pytest.skip("no chromium with its driver here: the page is not tried in a browser")
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs[0]
+    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1000,900"):
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(programs[1]))
+    driver.set_page_load_timeout(60)
+    yield driver
+    driver.quit()
+
+
+def asked_for(browser):
+    """The URLs that the browser asked for, and what it complained of."""
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = [each["params"]["request"]["url"] for each in events if each["method"] == "Network.requestWillBeSent"]
+    return urls, browser.get_log("browser")
+
+
+def test_the_page_works_in_a_browser(service, browser, tmp_path):
+    url = service[0]
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"RIFF")
+    good = voice(tmp_path / "<b>good<b>.wav")
+    browser.get(url)
+    browser.find_element("id", "files").send_keys(f"{good}\n{broken}")
+    rows = lambda: [
+        [c.text for c in r.find_elements("tag name", "td")] for r in browser.find_elements("css selector", "#rows tr")
+    ]
+    wait(lambda: len(rows()) == 2 and "no verdict" in rows()[1])
+    verdict = post(url, good).json()
+    first, second = rows()
+    assert first[:3] == ["<b>good<b>.wav", verdict["verdict"], f"{100 * verdict['probability']:.1f} % fake"]
+    assert second[0] == "broken.wav" and second[3].startswith("the file cannot be judged: ") and "\n" not in second[3]
+    urls, complaints = asked_for(browser)
+    assert {each.removeprefix(url) for each in urls} == {"/", "/judge"}
+    assert [each["message"] for each in complaints if "422" not in each["message"]] == []
+
+    browser.find_element("css selector", "#rows button").click()
+    (link,) = wait(lambda: browser.find_elements("link text", "Open the report"))
+    if len(browser.window_handles) == 1:  # it came too late to be opened at once
+        link.click()
+    wait(lambda: len(browser.window_handles) == 2)
+    browser.switch_to.window(browser.window_handles[1])
+    wait(lambda: browser.find_elements("tag name", "h1"))
+    assert browser.find_element("tag name", "h1").text == "<b>good<b>.wav"
+    assert browser.execute_script("return [...document.images].map(i => i.complete && i.naturalWidth > 600)") == [True]
+    assert wait(
+        lambda: browser.execute_script("return [...document.querySelectorAll('audio')].map(a => a.duration)")[0]
+    )
+    colour = "return getComputedStyle(document.querySelector('.verdict')).borderTopWidth"
+    assert browser.execute_script(colour) == "3px"  # its style is allowed
+    urls, complaints = asked_for(browser)
+    assert not [each for each in urls if not each.startswith((url, "data:", f"blob:{url}"))] and complaints == []
+
+
+# its end: nothing of the fixtures is left for tests below
+
+
+def test_they_finish_what_they_took_and_leave_nothing(service, folder, tmp_path):
+    url, process, events = service
+    path = voice(tmp_path / "long.flac", 600.0)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(post, url, path) for _ in range(8)]
+        wait(lambda: metrics(url)["dfjax_held"] == 9)  # and the request that asks
+        process.send_signal(signal.SIGTERM)
+        assert [each.result().status_code for each in asked] == [200] * 8
+    assert process.wait(120) == 0
+    assert not list((folder / "kept").iterdir())
+    for line in events("ready"):
+        assert not pathlib.Path("/proc", str(line["process"])).exists()
+
+
+def test_a_mistake_is_one_line_from_several_too(tmp_path):
+    (tmp_path / "b.zip").write_bytes(b"no bundle")
+    words = [sys.executable, "-m", "dfjax.serve", "--workers", "2", "--bundle", str(tmp_path / "b.zip")]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        words += ["--port", str(taken.getsockname()[1])]
+        env = os.environ | {"TMPDIR": str(tmp_path)}
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120, env=env)
+        assert done.returncode == 2 and "cannot be had: Address already in use" in done.stderr
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, env=env)
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["b.zip"]
