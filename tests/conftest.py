@@ -10,6 +10,9 @@ from absl import flags
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 os.environ["MPLBACKEND"] = "Agg"
+with pytest.MonkeyPatch.context() as patch:  # XLA's older emitters compile in less than half the time
+    patch.setenv("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false", prepend=" ")
+    jax.devices()  # reads them; other processes have XLA's defaults
 flags.FLAGS.mark_as_parsed()  # grain's workers read an absl flag
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
