@@ -2,10 +2,13 @@
 
 import io
 import json
+import os
 import pathlib
 import pickle
+import shutil
 import subprocess
 import sys
+import venv
 import zipfile
 
 import jax
@@ -24,6 +27,7 @@ from dfjax.inference import bundle, lowering, weights
 from dfjax.models import functional
 from dfjax.records import InputError
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 TRAINING = "flax optax orbax tensorflow_datasets sklearn grain librosa ml_collections matplotlib safetensors torch"
 # loads every bundle named; prints 'refused' and the reason, 'loaded', or the kind of any other error
 LOADER = """
@@ -87,6 +91,42 @@ def test_it_needs_neither_what_trains_nor_the_training_folder(speech):
         [sys.executable, "-c", words, str(speech), TRAINING], capture_output=True, text=True, timeout=300
     )
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.slow
+def test_in_an_empty_environment_it_scores_as_the_checkpoint(speech, tmp_path, shared):
+    """With the package and what it says that judging needs, and nothing else."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    python, elsewhere = tmp_path / "venv" / "bin" / "python", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(speech, elsewhere / "detector.zip")
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def called(*words):
+        return subprocess.run(
+            [python, "-m", *words], capture_output=True, text=True, timeout=900, cwd=elsewhere, env=env
+        )
+
+    install = "pip", "install", "--quiet", "--disable-pip-version-check"
+    if (done := called(*install, "tqdm")).returncode:
+        pytest.skip(f"pip reaches no registry here: {done.stderr.strip().splitlines()[-1]}")
+    for words in (("--no-deps", str(ROOT)), ("-r", str(ROOT / "dfjax" / "inference" / "requirements.txt"))):
+        done = called(*install, *words)
+        assert done.returncode == 0, done.stderr[-2000:]
+    listed = called("pip", "list", "--format", "json", "--disable-pip-version-check")
+    there = {each["name"].lower().replace("_", "-") for each in json.loads(listed.stdout)}
+    assert not there & {"flax", "optax", "orbax-checkpoint", "tensorflow", "tensorflow-datasets", "grain", "torch"}
+
+    sounds = sorted(shared.rglob("*.flac"))[::300]
+    for k, sound in enumerate(voices(4, 9.0)):
+        soundfile.write(tmp_path / f"{k}.wav", sound, 16_000)
+        sounds.append(tmp_path / f"{k}.wav")
+    done = called("dfjax.predict", "--json", "--workdir", "detector.zip", *map(str, sounds))
+    assert done.returncode in (0, 3), done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    theirs = dfjax.load()
+    for each, path in zip(found, sounds, strict=True):
+        assert each["score"] == pytest.approx(theirs(path)["score"], abs=1e-6), path
 
 
 def test_predict_takes_it_and_exports_are_the_same_bytes(speech, tmp_path):
