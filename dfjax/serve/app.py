@@ -14,9 +14,10 @@ from typing import Any
 
 import prometheus_client
 import prometheus_client.multiprocess
-from fastapi import FastAPI, Request, UploadFile
+from fastapi import Depends, FastAPI, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -127,11 +128,13 @@ def make(
     problems: dict[int | str, dict[str, Any]] = {
         status: {"model": Problem, "description": words}
         for status, words in {
+            400: "the form is damaged",
             401: "no token, or a wrong one",
             408: "the upload was too slow",
             413: "the file is too large",
             422: "the file cannot be judged",
             429: "the queue is full",
+            500: "the service made a mistake",
             504: "no answer in time",
         }.items()
     }
@@ -158,7 +161,9 @@ def make(
         verdicts.labels(found["verdict"]).inc()
         return found, name, shown
 
-    @app.post("/judge", responses=problems, response_model=Verdict)
+    asked: list[Any] = [Depends(HTTPBearer(auto_error=False))] if token else []  # told; it is the gate that asks
+
+    @app.post("/judge", responses=problems, response_model=Verdict, dependencies=asked)
     async def answer(file: UploadFile) -> JSONResponse:
         """The verdict on the file of a form (multipart/form-data, field `file`)."""
         found, _, _ = await judged(file, drawn=False)
@@ -168,6 +173,7 @@ def make(
         gate.PAGE,
         responses=problems | {200: {"description": "the page", "content": {"text/html": {}}}},
         response_class=Response,
+        dependencies=asked,
     )
     async def report(file: UploadFile) -> HTMLResponse:
         """The page about the file of a form: verdict, where, how sure, what the file says of itself, by what detector.

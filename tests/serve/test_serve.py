@@ -100,7 +100,7 @@ def test_a_good_file_gets_its_verdict_and_is_removed(served, tmp_path, caplog):
     assert 'dfjax_requests_total{status="200"} 1.0' in metrics
     assert client.get("/health").json()["status"] == "ok"
     described = client.get("/openapi.json").json()["paths"]["/judge"]["post"]["responses"]
-    assert {"200", "401", "413", "422", "429"} <= set(described)
+    assert {"200", "400", "401", "413", "422", "429", "500"} <= set(described)
 
 
 def test_the_report_on_a_file_is_one_page_that_loads_nothing(served, tmp_path):
@@ -180,6 +180,10 @@ def test_files_that_cannot_be_judged_are_told_in_one_line(served):
     for words in ({"content": b"no form"}, {"data": {"file": "text"}}, {"files": {"other": b"x"}}):
         answer = client.post("/judge", **words)
         assert answer.status_code == 422 and set(answer.json()) == {"error"}
+    damaged = client.post(
+        "/judge", content=b"--x\r\nno--x--\r\n", headers={"Content-Type": "multipart/form-data; boundary=x"}
+    )
+    assert damaged.status_code == 400 and set(damaged.json()) == {"error"}
     assert client.get("/nothing").json() == {"error": "Not Found"} and client.get("/judge").status_code == 405
 
 
@@ -324,7 +328,12 @@ def test_a_token_is_asked_for(served):
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": token}):
         for answer in (upload(client, sound(), headers=headers), client.get("/metrics", headers=headers)):
             assert answer.status_code == 401 and answer.headers["WWW-Authenticate"] == "Bearer"
-    assert upload(client, sound(), headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    headers = {"Authorization": f"Bearer {token}"}
+    assert upload(client, sound(), headers=headers).status_code == 200
+    described = client.get("/openapi.json", headers=headers).json()
+    assert [described["paths"][path]["post"]["security"] for path in ("/judge", "/report")] == [
+        [{"HTTPBearer": []}]
+    ] * 2
 
 
 def test_a_page_that_calls_it_by_another_name_is_refused(served):
