@@ -33,6 +33,7 @@ BENCHMARKS = (  # module, words
     ("thresholds",),
     ("memory",),
     ("indexing",),
+    ("growth", "--small"),
     ("predict", "3000"),
     ("service", "--seconds", "60"),
 )
