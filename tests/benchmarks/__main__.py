@@ -1,8 +1,8 @@
 """All benchmarks that need no data but their own, one after another: python -m tests.benchmarks [--out DIR]
 
 Each runs in a process of its own, as its module's docstring says; those whose peer is missing print their own rows alone or say
-what they need. Let nothing else run beside. Not among them, for they need a clone, videos or an hour: aasist, prepare,
-kills, predict_kills.
+what they need. Let nothing else run beside. Not among them, for they need a clone, videos or many minutes: aasist,
+prepare, survey, kills, predict_kills, predict_memory and the larger sizes of growth.
 
 With --out all rows go into one table there, DATE.json and DATE.md, beside each row's last value in that folder. Compare only runs
 of one machine.
