@@ -184,7 +184,7 @@ def test_all_datasets_in_one_go_killed_at_random_the_same_bytes(tmp_path):
     while True:
         process = run(tmp_path / "user", tmp_path / "killed", SMALL, "--untimed")
         try:
-            process.communicate(timeout=rng.uniform(20, 90) if kills < 10 else None)
+            process.communicate(timeout=rng.uniform(10, 45) if kills < 10 else None)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
