@@ -3,9 +3,9 @@
 Time and memory by number of files (index, prepare, one epoch of a streaming training, predict), by scores (all monotone
 criteria, bootstrap, size of the report's page) and by simulated devices (training with the same batch, and the part of
 a state that the fullest device holds where it is spread). Each point is a process of its own, so that its peak resident
-set is its own; peaks are of the process without its workers. Expected: time linear from thousands on, memory flat by
-files, linear by scores, a page that stops growing; with simulated devices, which share the same cores, no gain in time
-and a state of one part each.
+set is its own; peaks are of the process without its workers. Expected: time linear from thousands on; memory flat by
+files in training and judging, growing by the records that TFDS's shuffler holds in preparing, linear by scores; a page
+that stops growing; with simulated devices, which share the same cores, no gain in time and a state of one part each.
 """
 
 import argparse
