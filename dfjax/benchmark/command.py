@@ -122,7 +122,7 @@ def benchmark(
 
 
 def foretold(shop: Workshop, board: Board, facts: dict[str, dict[str, Any]], say: work.Say) -> dict[str, Any]:
-    """Job's id -> what it is expected to take; measured once for a workdir and host, kept in its forecast files.
+    """Job's id -> what it is expected to take; measured once for a workdir and host, kept in machine.HOST.json there.
 
     Args:
       shop: the datasets.
@@ -133,7 +133,7 @@ def foretold(shop: Workshop, board: Board, facts: dict[str, dict[str, Any]], say
     Returns:
       As `forecast.forecast`.
     """
-    path = shop.workdir / f"forecast.{os.uname().nodename}.json"
+    path = shop.workdir / f"machine.{os.uname().nodename}.json"
     known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"machine": {}}
     if known.get("changes") != shop.changes:
         known = {"changes": shop.changes, "machine": {}}

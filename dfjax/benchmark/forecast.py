@@ -1,7 +1,9 @@
 """How long each job will take on this machine, and how far that was off: measured in miniature before, compared after.
 
-What every run pays (start, compilation, report) is measured by a run on a few made clips, once for each modality. What
-grows with files, steps and records is added: files by decoding some of them, steps and records by that run's clock.
+A training, an evaluation and their parts are timed on a few made clips, once for each modality. A job is then a sum of
+them: what it does once, such as compiling its step, is counted once, and what grows with files, steps, judgements,
+batches and records is counted so often. Jobs of one process compile anew, except trainings of a left-out job after its
+first, which validate with the program of that one.
 """
 
 import json
@@ -20,12 +22,16 @@ from dfjax import evaluate, prepare
 from dfjax.benchmark.jobs import DONE, Board
 from dfjax.benchmark.plan import MODALITIES, Dataset, Job
 from dfjax.benchmark.work import Workshop, experiment
+from dfjax.data import sources
+from dfjax.inference import reference, scorers, scoring, trained
+from dfjax.media import properties
 from dfjax.planning import costs, miniature
+from dfjax.records import SPLITS
 from dfjax.reporting.markdown import aligned_table, duration, escape, size
 from dfjax.run import main_job
 
 STEPS = {"train.steps": "6", "train.eval_every": "3", "train.log_every": "3", "optim.warmup_steps": "1"}
-TYPICAL = 1200  # records that are described after training, at most
+FEW = 2 * miniature.EACH  # records of each split in miniature
 Told = Mapping[str, Mapping[str, float | None]]  # job -> seconds, memory, disk
 
 
@@ -35,8 +41,11 @@ def measure(modality: str, changes: Mapping[str, str]) -> dict[str, float]:
     `changes` are options of the experiment, by dotted name, as text.
 
     Returns:
-      prepare, run and evaluate (of next to nothing), step (an update), look (one batch scored), table (one dataset
-      more in an evaluation, without scoring it), batch (records scored at once).
+      prepare (next to nothing); train (STEPS, from records to checkpoint), of which first (what only the first training
+      of a detector in a process pays: its scores are compiled), step (an update) and judge (a judgement, without
+      scores); report (all that a run does after training); evaluate (of one dataset) and table (of one more), both
+      without scores but for evaluate's first batch; batch (one scored), which holds `size` records; record (one
+      described).
     """
     folder = pathlib.Path(tempfile.mkdtemp(prefix="dfjax-"))
     try:
@@ -48,12 +57,22 @@ def measure(modality: str, changes: Mapping[str, str]) -> dict[str, float]:
         config = experiment(modality, [entry], "plain", 0, {**changes, **STEPS})
         began = time.perf_counter()
         main_job.run(config, folder / "run", name="miniature", data_dir=folder / "data", progress=False)
-        took["run"] = time.perf_counter() - began
-        jax.clear_caches()
+        whole = time.perf_counter() - began
+        restored, split = trained.restore(config, folder / "run"), sources.open_split(directory, "test")
+        began = time.perf_counter()
+        trained.score_split(config, restored, split, {})  # by the program that the run compiled
+        took["batch"] = time.perf_counter() - began
+        began = time.perf_counter()
+        for record in scorers.records(split):
+            properties.measure(record)
+        took["record"] = (time.perf_counter() - began) / len(split)
         clock = json.loads((folder / "run" / "timing.json").read_text())["training"]
         steps, judged = clock["steps"], clock["judged"]
         took["step"] = max(0.0, clock["seconds"] - clock["first_step_seconds"] - sum(judged)) / max(steps - 1, 1)
-        took["look"], took["batch"] = min(judged), config.train.batch
+        took["first"], took["judge"] = judged[0] - min(judged), max(0.0, min(judged) - took["batch"])
+        took["train"], took["report"] = clock["seconds"], whole - clock["seconds"]
+        took["size"] = min(config.train.batch, scoring.EACH) * jax.device_count()
+        jax.clear_caches()
         for part in ("evaluate", "table"):  # the second call finds the scores
             began = time.perf_counter()
             evaluate.evaluate(folder / "run", [entry], data_dir=folder / "data", progress=False)
@@ -90,13 +109,20 @@ def forecast(
         if job.kind == "prepare" and cost["seconds"] is not None:
             seconds, memory, disk = of["prepare"] + cost["seconds"], cost["memory"], cost["disk"]
         elif job.kind in ("train", "joint") and all(sizes):
-            seconds = _training(shop, job, of, _sum(sizes), on)
+            together = _sum(sizes)
+            seconds = _training(shop, job, of, together, on) + of["report"]
+            seconds += of["batch"] * (_batches(of, together["validation"], together["test"]) - 2)
+            described = [min(together[split], most) for split, most in reference.RECORDS.items()]
+            seconds += of["batch"] * (_batches(of, *described) - 2) + of["record"] * (sum(described) - 2 * FEW)
         elif job.kind == "left_out" and all(sizes):
-            seconds = len(on) * _training(shop, job, of, _sum(sizes), on)
+            folds = [_sum([s for s in sizes if s is not one]) for one in sizes]
+            seconds = sum(_training(shop, job, of, fold, on) for fold in folds) - of["first"] * (len(folds) - 1)
+            seconds += of["batch"] * sum(_batches(of, *(one[split] for split in SPLITS)) for one in sizes)
             disk *= len(on)
         elif job.kind == "evaluate" and all(records[d.key] for d in members):
-            looks = sum(math.ceil(records[d.key]["test"] / of["batch"]) for d in members)
-            seconds = of["evaluate"] + (len(members) - 1) * of["table"] + looks * of["look"]
+            new = [d for d in members if not (d.key == job.dataset and d.entry == d.name)]  # a run has scored its own
+            looks = _batches(of, *(records[d.key]["test"] for d in new))
+            seconds = of["evaluate"] + (len(members) - 1) * of["table"] + (looks - 1) * of["batch"]
         if job.kind != "prepare" and all(sizes):  # the training split lies in memory
             memory += sum(s["train"] * s["bytes"] for s in sizes)
         found[job.id] = {"seconds": seconds, "memory": memory, "disk": disk}
@@ -109,24 +135,25 @@ def _records(facts: Mapping[str, Any]) -> dict[str, float] | None:
     if not cost["records"]:
         return None
     each = cost["records"] / splits["all"]["total"]
-    return {s: each * splits.get(s, {"total": 0})["total"] for s in ("train", "validation", "test")} | {
-        "bytes": cost["disk"] / cost["records"]
-    }
+    return {s: each * splits.get(s, {"total": 0})["total"] for s in SPLITS} | {"bytes": cost["disk"] / cost["records"]}
 
 
 def _sum(sizes: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {split: sum(s[split] for s in sizes) for split in ("train", "validation", "test")}
+    return {split: sum(s[split] for s in sizes) for split in SPLITS}
+
+
+def _batches(of: Mapping[str, float], *records: float) -> int:
+    """Batches in which so many records of each split are scored."""
+    return sum(math.ceil(n / of["size"]) for n in records)
 
 
 def _training(shop: Workshop, job: Job, of: Mapping[str, float], records: Mapping[str, float], on: Sequence[Dataset]):
-    """Seconds of one training, judged and reported."""
-    config = experiment(job.modality, [d.joint for d in on], job.strategy, job.seed, shop.changes)
-    judgements = math.ceil(config.train.steps / config.train.eval_every)
-    few = 2 * miniature.EACH  # records of each split in miniature
-    looks = {split: math.ceil(n / of["batch"]) - math.ceil(few / of["batch"]) for split, n in records.items()}
-    seen = judgements * looks["validation"] + looks["validation"] + looks["test"]
-    seen += math.ceil(min(records["train"], TYPICAL) / of["batch"]) + (judgements - 2)
-    return of["run"] + (config.train.steps - int(STEPS["train.steps"])) * of["step"] + max(seen, -2) * of["look"]
+    """Seconds from records to checkpoint."""
+    train = experiment(job.modality, [d.joint for d in on], job.strategy, job.seed, shop.changes).train
+    judgements = math.ceil(train.steps / train.eval_every)
+    seconds = of["train"] + (train.steps - int(STEPS["train.steps"])) * of["step"]
+    seconds += judgements * (of["judge"] + _batches(of, records["validation"]) * of["batch"])
+    return seconds - 2 * (of["judge"] + of["batch"])  # of the miniature
 
 
 def times(board: Board, told: Told) -> list[dict[str, Any]]:

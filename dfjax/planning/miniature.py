@@ -1,5 +1,6 @@
 """Folders of made clips, as small as can be trained on: by them a machine is measured."""
 
+import functools
 import pathlib
 
 import av
@@ -39,10 +40,15 @@ def _sound(rng: np.random.Generator, fake: int) -> np.ndarray:
     return 0.2 * np.sin(2 * np.pi * rng.uniform(100, 300) * time) + (0.01 + 0.04 * fake) * rng.normal(size=len(time))
 
 
-def _picture(rng: np.random.Generator, fake: int) -> np.ndarray:
-    portrait = next(iter(synthesis.identity_pictures("train", int(rng.integers(3)))))
+@functools.cache
+def _portrait(identity: int) -> np.ndarray:
+    portrait = next(iter(synthesis.identity_pictures("train", identity)))
     image = cv2.resize(cv2.imdecode(np.frombuffer(portrait.image, np.uint8), cv2.IMREAD_COLOR), (256, 256))
-    image = cv2.copyMakeBorder(image, 32, 32, 64, 64, cv2.BORDER_REPLICATE)
+    return cv2.copyMakeBorder(image, 32, 32, 64, 64, cv2.BORDER_REPLICATE)
+
+
+def _picture(rng: np.random.Generator, fake: int) -> np.ndarray:
+    image = _portrait(int(rng.integers(3)))
     return np.clip(image + rng.normal(0, 2 + 14 * fake, image.shape), 0, 255).astype(np.uint8)
 
 

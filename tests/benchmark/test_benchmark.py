@@ -14,7 +14,8 @@ import pytest
 
 from dfjax.benchmark import command, forecast, jobs
 from dfjax.benchmark import results as results_of
-from dfjax.benchmark.plan import Job
+from dfjax.benchmark.plan import Dataset, Job, jobs_of
+from dfjax.benchmark.work import Workshop
 from dfjax.records import InputError
 from dfjax.reporting import benchmark_view, comparison
 from tests import test_compare
@@ -159,6 +160,46 @@ def test_mistakes(tmp_path):
     trees.put(tmp_path / "x", "real/a.wav")
     with pytest.raises(InputError, match="folder_audio in .*x: incomplete, real files only"):
         command.benchmark(str(tmp_path), tmp_path / "w")
+
+
+PARTS = {"prepare": 1.0, "train": 30.0, "report": 8.0, "evaluate": 3.0, "table": 0.5}  # what is paid once
+PARTS |= {"first": 4.0, "step": 0.5, "judge": 1.0, "batch": 0.25, "size": 10, "record": 0.01}
+
+
+def foretold(folder, records, parts=PARTS, steps=6):
+    """Job -> seconds, of datasets with so many (train, validation, test) records each."""
+    names = {"a": "wavefake", "b": "asvspoof2019_la", "own": "folder_audio"}
+    datasets, facts = [], {}
+    for key, counts in records.items():
+        entry = f"{names[key]}/abc" if key == "own" else names[key]
+        datasets.append(Dataset(key, names[key], None, entry, entry, "audio", "/media", "plain"))
+        splits = {split: {"total": n} for split, n in zip(("train", "validation", "test"), counts, strict=True)}
+        cost = {"seconds": 7.0, "records": sum(counts), "memory": 1, "disk": 1000}
+        facts[key] = {"cost": cost, "splits": splits | {"all": {"total": sum(counts)}}}
+    shop = Workshop(folder, folder, datasets, {"train.steps": str(steps), "train.eval_every": "3"})
+    found = forecast.forecast(shop, jobs_of(datasets), facts, {"audio": parts})
+    return {name.removesuffix("/plain-seed0"): of["seconds"] for name, of in found.items()}
+
+
+def test_the_forecast_counts_once_what_is_done_once_and_the_rest_so_often(tmp_path):
+    few = {"a": (8, 8, 8), "b": (8, 8, 8)}
+    base = foretold(tmp_path, few)
+    assert base["train/a"] == PARTS["train"] + PARTS["report"]  # the miniature itself
+    assert base["prepare/a"] == PARTS["prepare"] + 7.0
+    assert foretold(tmp_path, few, steps=9)["train/a"] - base["train/a"] == 3 * 0.5 + 1.0 + 0.25  # and a judgement
+    more = foretold(tmp_path, few | {"a": (8, 18, 8)})  # a batch more at two judgements, after them, and described
+    assert more["train/a"] - base["train/a"] == pytest.approx(4 * 0.25 + 10 * 0.01)
+    pure = PARTS | dict.fromkeys(("report", "batch", "record"), 0.0)
+    alone = foretold(tmp_path, few, pure)
+    assert alone["left_out/audio"] == alone["train/a"] + alone["train/b"] - PARTS["first"]  # compiled by its first
+
+
+def test_the_forecast_of_an_evaluation_leaves_out_what_the_run_has_scored(tmp_path):
+    few = {"a": (8, 8, 10), "b": (8, 8, 10), "own": (8, 8, 10)}
+    base, rows = foretold(tmp_path, few), ("evaluate/a", "evaluate/b", "evaluate/own", "evaluate/all_audio")
+    for key, more in (("a", (0, 5, 5, 5)), ("own", (5, 5, 5, 5))):  # one of the user's own is called otherwise
+        found = foretold(tmp_path, few | {key: (8, 8, 60)})
+        assert [found[row] - base[row] for row in rows] == [0.25 * batches for batches in more]
 
 
 def test_times_say_how_far_the_forecast_was_off(tmp_path):
