@@ -113,7 +113,8 @@ def rows(
       words: the rest that `statistics` takes.
 
     Returns:
-      statistics (copies, clips, features), label (clips,) and weight (clips,), which sums to 1.
+      statistics (copies, clips, features), label (clips,), kind (clips,), which is 1 where the run made the clip and
+      else 0, and weight (clips,), which sums to 1.
     """
     make_x, front_end = front
     found, labels = statistics(arrays, ids, make_x, front_end, **words), arrays["label"]
@@ -126,7 +127,8 @@ def rows(
         found = np.concatenate([found, made], axis=1)
         labels = np.append(labels, np.full(len(real), FAKE, labels.dtype))
         rates = np.append(np.where(arrays["label"] == REAL, (1 - turned) * rates, rates), turned * rates[real])
-    return {"statistics": found, "label": labels, "weight": rates.astype(np.float32)}
+    kinds = (np.arange(len(labels)) >= len(ids)).astype(np.int32)  # what is made lies behind what is stored
+    return {"statistics": found, "label": labels, "kind": kinds, "weight": rates.astype(np.float32)}
 
 
 def _number(name: str) -> int:

@@ -6,6 +6,9 @@ ranks recordings of a source that it has never heard better than networks that l
 
     statistics, standardised and clipped -> Gaussian kernel to landmarks out of the training clips -> coordinates in the
     kernel's space (Nystrom; Williams and Seeger, NeurIPS 2000) -> a logit that is linear in them
+
+Of two kinds of fakes, stored ones and those that the run makes, each may have a logit of its own, learnt from it and
+the reals alone: made fakes teach what other vocoders leave behind, and in one logit they blur what stored ones teach.
 """
 
 from collections.abc import Callable
@@ -17,9 +20,11 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from dfjax.features import band_statistics, spectrum, turns
 from dfjax.models import heads
+from dfjax.records import REAL
 
 CLIP = 4.0  # standard deviations: what lies farther is an outlier of one clip
 LEAST = 1e-4  # least curvature of a clip's loss in a Newton step, where the loss is flat or bends the other way
+RARE = 1e-9  # least share of a kind of fakes: one that does not occur has no say
 JITTER = 1e-5  # least eigenvalue of the landmarks' kernel, which is 1 on its diagonal
 
 
@@ -32,21 +37,30 @@ class BandKernel(nnx.Module):
       landmarks: training clips that stand for all.
       width: of the kernel, in units of the mean square distance between clips.
       ridge: weight of the squared norm beside the mean loss.
+      kinds: logits: 1; or 2, of stored fakes and of made ones, put together by their shares (`heads.AnyKind`).
     """
 
     modality = "audio"
 
     def __init__(
-        self, *, rngs: nnx.Rngs, dtype=jnp.float32, landmarks: int = 768, width: float = 1.0, ridge: float = 5e-5
+        self,
+        *,
+        rngs: nnx.Rngs,
+        dtype=jnp.float32,
+        landmarks: int = 768,
+        width: float = 1.0,
+        ridge: float = 5e-5,
+        kinds: int = 1,
     ):
         inputs = band_statistics.STATISTICS * band_statistics.BANDS * len(band_statistics.WINDOWS)
-        self.width, self.ridge = width, ridge
+        self.width, self.ridge, self.kinds = width, ridge, kinds
         self.mean = nnx.Param(jnp.zeros(inputs))
         self.deviation = nnx.Param(jnp.ones(inputs))
         self.landmarks = nnx.Param(jnp.zeros((landmarks, inputs)))
         self.slope = nnx.Param(jnp.ones(()))  # of the kernel's exponent
         self.whitening = nnx.Param(jnp.eye(landmarks))
-        self.head = heads.Linear(landmarks, rngs=rngs)
+        one, several = heads.Linear, heads.AnyKind
+        self.head = one(landmarks, rngs=rngs) if kinds == 1 else several(landmarks, kinds, rngs=rngs)
 
     def statistics(self, x: Float[Array, "batch time"]) -> Float[Array, "batch statistics"]:
         """What the front end makes of each clip."""
@@ -67,12 +81,19 @@ class BandKernel(nnx.Module):
         return self.head(self.embed(x))
 
     def start(
-        self, statistics: Float[Array, "rows statistics"], weights: Float[Array, " rows"], key: Key[Array, ""]
+        self,
+        statistics: Float[Array, "rows statistics"],
+        labels: Int[Array, " rows"],
+        kinds: Int[Array, " rows"],
+        weights: Float[Array, " rows"],
+        key: Key[Array, ""],
     ) -> PyTree:
         """The parameters before the first step; the head answers with its bias alone.
 
         Args:
           statistics: of the training clips.
+          labels: 1 fake, 0 real.
+          kinds: of fakes: 0 stored, 1 made.
           weights: how much each clip counts; they sum to 1.
           key: draws the landmarks, by weight.
         """
@@ -88,12 +109,17 @@ class BandKernel(nnx.Module):
         found = {"mean": mean, "deviation": deviation, "landmarks": landmarks, "slope": slope, "whitening": whitening}
         params = nnx.to_pure_dict(nnx.state(self, nnx.Param)) | found
         params["head"]["out"]["kernel"] = jnp.zeros_like(params["head"]["out"]["kernel"])
+        if self.kinds > 1:
+            fake = jnp.where(labels == REAL, 0.0, weights)
+            shares = jnp.stack([jnp.where(kinds == kind, fake, 0.0).sum() for kind in range(self.kinds)]) / fake.sum()
+            params["head"]["log_share"] = jnp.log(jnp.where(shares > RARE, shares, RARE))
         return params
 
     def newton(
         self,
         statistics: Float[Array, "rows statistics"],
         labels: Int[Array, " rows"],
+        kinds: Int[Array, " rows"],
         weights: Float[Array, " rows"],
         loss: Callable[[Array, Array], Array],
     ) -> tuple[PyTree, Float[Array, ""], Float[Array, ""]]:
@@ -102,12 +128,32 @@ class BandKernel(nnx.Module):
         Args:
           statistics: of the training clips.
           labels: 1 fake, 0 real.
+          kinds: of fakes: 0 stored, 1 made; of no matter where the head has one logit.
           weights: how much each clip counts; they sum to 1.
           loss: (logits, labels) -> per-example loss, twice differentiable.
         """
         embedding = self.embed({"statistics": statistics})
-        kernel, bias = self.head.out.kernel[...][:, 0], self.head.out.bias[...]
-        logits = embedding @ kernel + bias
+        design = jnp.concatenate([embedding, jnp.ones((len(labels), 1))], axis=1)
+        thetas = jnp.concatenate([self.head.out.kernel[...], self.head.out.bias[...][None]])
+        if self.kinds == 1:
+            shares, seen = [1.0], [weights]
+        else:  # each kind as if all fakes were of it
+            shares = jnp.exp(self.head.log_share[...])
+            seen = [
+                jnp.where(labels == REAL, weights, jnp.where(kinds == kind, weights / share, 0.0))
+                for kind, share in enumerate(shares)
+            ]
+        each = [self._step(thetas[:, kind], design, labels, rows, loss) for kind, rows in enumerate(seen)]
+        found, objectives, norms = zip(*each, strict=True)
+        params = nnx.to_pure_dict(nnx.state(self, nnx.Param))
+        thetas = jnp.stack(found, axis=1)
+        params["head"]["out"] = {"kernel": thetas[:-1], "bias": thetas[-1]}
+        objective = sum(share * value for share, value in zip(shares, objectives, strict=True))
+        return params, objective, jnp.linalg.norm(jnp.stack(norms))
+
+    def _step(self, theta: Array, design: Array, labels: Array, weights: Array, loss: Callable) -> tuple:
+        """One logit's parameters after a step, the objective and the norm of its gradient before it."""
+        logits = design[:, :-1] @ theta[:-1] + theta[-1]
 
         def one(logit, label):
             return loss(logit[None], label[None])[0]
@@ -115,16 +161,12 @@ class BandKernel(nnx.Module):
         slopes = jax.vmap(jax.grad(one))(logits, labels) * weights
         bends = jax.vmap(jax.grad(jax.grad(one)))(logits, labels)
         curvatures = jnp.where(bends > LEAST, bends, LEAST) * weights
-        design = jnp.concatenate([embedding, jnp.ones((len(labels), 1))], axis=1)
-        penalty = self.ridge * jnp.append(jnp.ones(embedding.shape[1]), 1e-3)
-        theta = jnp.append(kernel, bias)
+        penalty = self.ridge * jnp.append(jnp.ones(len(theta) - 1), 1e-3)
         gradient = _product(design.T, slopes) + penalty * theta
         hessian = _product(design.T * curvatures[None], design) + jnp.diag(penalty)
-        theta = theta - jax.scipy.linalg.solve(hessian, gradient, assume_a="pos")
-        params = nnx.to_pure_dict(nnx.state(self, nnx.Param))
-        params["head"]["out"] = {"kernel": theta[:-1, None], "bias": theta[-1:]}
-        objective = weights @ loss(logits, labels) + 0.5 * (penalty * jnp.append(kernel, bias) ** 2).sum()
-        return params, objective, jnp.linalg.norm(gradient)
+        objective = weights @ loss(logits, labels) + 0.5 * (penalty * theta**2).sum()
+        step = jax.scipy.linalg.solve(hessian, gradient, assume_a="pos")
+        return theta - step, objective, jnp.linalg.norm(gradient)
 
 
 def _inputs(statistics: Array, mean: Array, deviation: Array) -> Float[Array, "rows statistics"]:

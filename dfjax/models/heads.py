@@ -31,6 +31,21 @@ class TwoLogits(nnx.Module):
         return fake - real
 
 
+class AnyKind(nnx.Module):
+    """A logit for each kind of fake against real, put together: a clip is fake if it is of any kind.
+
+    log sum_k share_k exp(logit_k), which is the log-odds of fake where kind k is that share of the fakes and logit_k is
+    its log-odds were all fakes of its kind.
+    """
+
+    def __init__(self, dim: int, kinds: int, *, rngs: nnx.Rngs):
+        self.out = nnx.Linear(dim, kinds, rngs=rngs)
+        self.log_share = nnx.Param(jnp.full(kinds, -jnp.log(kinds)))
+
+    def __call__(self, x: Float[Array, "batch dim"]) -> Float[Array, " batch"]:
+        return jax.nn.logsumexp(self.out(x.astype(jnp.float32)) + self.log_share[...][None], axis=1)
+
+
 class Cosine(nnx.Module):
     """Cosines of the embedding to learnt directions; neither its length nor theirs counts, and there is no bias.
 
@@ -74,6 +89,9 @@ def for_loss(model: nnx.Module, loss: str, *, rngs: nnx.Rngs) -> nnx.Module:
 def start_at(head: nnx.Module, bias: float) -> None:
     """Sets the output bias to the log-odds that training will see; of two logits (fake, real) their difference."""
     if isinstance(head, Cosine):
+        return
+    if isinstance(head, AnyKind):
+        head.out.bias[...] = jnp.full(head.out.out_features, bias, jnp.float32)
         return
     split = (bias,) if head.out.out_features == 1 else (bias / 2, -bias / 2)
     head.out.bias[...] = jnp.array(split, jnp.float32)

@@ -134,8 +134,7 @@ def update(
 def start(state: State, data: PyTree, key: jax.Array, *, graphdef: nnx.GraphDef) -> State:
     """The state of a detector that starts from its data, see `models.band_kernel`; `data` is the precomputed feed's."""
     model = nnx.merge(graphdef, state.params, state.model_state, copy=True)
-    statistics, _, weights = _all_cuts(data)
-    return dataclasses.replace(state, params=model.start(statistics, weights, key))
+    return dataclasses.replace(state, params=model.start(*_all_cuts(data), key))
 
 
 def newton(state: State, data: PyTree, *, graphdef: nnx.GraphDef, loss: Loss) -> tuple[State, dict[str, Array]]:
@@ -145,16 +144,16 @@ def newton(state: State, data: PyTree, *, graphdef: nnx.GraphDef, loss: Loss) ->
       The new state, and `loss`, `grad_norm` as scalars.
     """
     model = nnx.merge(graphdef, state.params, state.model_state, copy=True)
-    statistics, labels, weights = _all_cuts(data)
-    params, value, norm = model.newton(statistics, labels, weights, lambda *of: loss(*of, state.step))
+    params, value, norm = model.newton(*_all_cuts(data), lambda *of: loss(*of, state.step))
     return dataclasses.replace(state, step=state.step + 1, params=params), {"loss": value, "grad_norm": norm}
 
 
-def _all_cuts(data: PyTree) -> tuple[Array, Array, Array]:
-    """Statistics, labels and weights of every cut of every clip."""
+def _all_cuts(data: PyTree) -> tuple[Array, Array, Array, Array]:
+    """Statistics, labels, kinds of fakes and weights of every cut of every clip."""
     copies, rows, _ = data["statistics"].shape
     statistics = data["statistics"].reshape(copies * rows, -1)
-    return statistics, jnp.tile(data["label"], copies), jnp.tile(data["weight"], copies) / copies
+    labels, kinds, weights = (jnp.tile(data[name], copies) for name in ("label", "kind", "weight"))
+    return statistics, labels, kinds, weights / copies
 
 
 def batch_loss(loss: Loss, logits: Array, labels: Array, step: Array) -> Array:

@@ -47,14 +47,15 @@ def test_a_steady_tone_advances_and_noise_does_not():
     assert in_time[0].min() > 0.95 and np.abs(in_time[1]).max() < 0.7  # frames share three quarters of their samples
 
 
-def made(rows=200, seed=0):
+def made(rows=200, seed=0, **kwargs):
     rng = np.random.default_rng(seed)
     labels = (np.arange(rows) % 4 == 0).astype(np.int32)
-    model = build("band_kernel", rngs=nnx.Rngs(0), landmarks=48, ridge=1e-3)
+    model = build("band_kernel", rngs=nnx.Rngs(0), landmarks=48, ridge=1e-3, **kwargs)
     inputs = model.mean.shape[0]
     statistics = 3 + rng.standard_normal((rows, inputs)) + labels[:, None] * rng.standard_normal(inputs) * 0.3
     weights = np.where(labels == 1, 0.5 / labels.sum(), 0.5 / (1 - labels).sum())
-    return model, jnp.asarray(statistics, jnp.float32), jnp.asarray(labels), jnp.asarray(weights, jnp.float32)
+    kinds = jnp.asarray(np.arange(rows) % 8 == 4, jnp.int32)  # every second fake
+    return model, jnp.asarray(statistics, jnp.float32), jnp.asarray(labels), kinds, jnp.asarray(weights, jnp.float32)
 
 
 def with_params(model, params):
@@ -63,8 +64,8 @@ def with_params(model, params):
 
 
 def test_coordinates_give_the_kernel_at_the_landmarks():
-    model, statistics, _, weights = made()
-    model = with_params(model, model.start(statistics, weights, jax.random.key(0)))
+    model, *rows = made()
+    model = with_params(model, model.start(*rows, jax.random.key(0)))
     landmarks = model.landmarks[...]
     statistics = landmarks * model.deviation[...][None] + model.mean[...][None]
     embedding = np.asarray(model.embed({"statistics": statistics}))
@@ -72,11 +73,13 @@ def test_coordinates_give_the_kernel_at_the_landmarks():
     np.testing.assert_allclose(embedding @ embedding.T, np.exp(-float(model.slope[...]) * squares), atol=2e-3)
 
 
+@pytest.mark.parametrize("kinds", [1, 2])
 @pytest.mark.parametrize("loss", [losses.binary_cross_entropy, lambda z, y: losses.focal(z, y, gamma=2.0)])
-def test_newton_steps_end_where_the_slope_is_zero(loss):
-    model, statistics, labels, weights = made()
-    step = jax.jit(lambda params: with_params(model, params).newton(statistics, labels, weights, loss))
-    params, values = model.start(statistics, weights, jax.random.key(0)), []
+def test_newton_steps_end_where_the_slope_is_zero(loss, kinds):
+    model, *rows = made(kinds=kinds)
+    statistics, labels, *_ = rows
+    step = jax.jit(lambda params: with_params(model, params).newton(*rows, loss))
+    params, values = model.start(*rows, jax.random.key(0)), []
     for _ in range(12):
         params, value, norm = step(params)
         values.append(float(value))
@@ -87,12 +90,47 @@ def test_newton_steps_end_where_the_slope_is_zero(loss):
 
 
 def test_weights_count_as_repeated_clips():
-    model, statistics, labels, weights = made(rows=40)
+    model, statistics, labels, kinds, weights = made(rows=40)
     twice = jnp.where(jnp.arange(40) < 10, 2.0, 1.0)
-    params = model.start(statistics, weights, jax.random.key(0))
-    model = with_params(model, params)
-    weighed = model.newton(statistics, labels, twice / twice.sum(), losses.binary_cross_entropy)[0]
+    params = model.start(statistics, labels, kinds, weights, jax.random.key(0))
+    model, loss = with_params(model, params), losses.binary_cross_entropy
+    weighed = model.newton(statistics, labels, kinds, twice / twice.sum(), loss)[0]
     rows = np.concatenate([np.arange(40), np.arange(10)])
-    repeated = model.newton(statistics[rows], labels[rows], jnp.full(50, 0.02), losses.binary_cross_entropy)[0]
+    repeated = model.newton(statistics[rows], labels[rows], kinds[rows], jnp.full(50, 0.02), loss)[0]
     kernels = [np.asarray(params["head"]["out"]["kernel"]) for params in (weighed, repeated)]
     np.testing.assert_allclose(*kernels, rtol=1e-3, atol=1e-4 * np.abs(kernels[0]).max())
+
+
+def test_each_kind_of_fakes_has_the_logit_of_a_training_without_the_other():
+    several, statistics, labels, kinds, weights = made(kinds=2)
+    single, loss = made()[0], losses.binary_cross_entropy
+    begun = several.start(statistics, labels, kinds, weights, jax.random.key(0))
+    after = with_params(several, begun).newton(statistics, labels, kinds, weights, loss)[0]
+    shares = np.exp(np.asarray(after["head"]["log_share"]))
+    of_kind = [float(jnp.where((labels == 1) & (kinds == kind), weights, 0).sum()) for kind in (0, 1)]
+    np.testing.assert_allclose(shares, np.array(of_kind) / 0.5, rtol=1e-5)
+    together = np.zeros(len(labels))
+    for kind in (0, 1):
+        rows = np.flatnonzero((labels == 0) | (kinds == kind))
+        alone = jnp.where(labels == 0, weights, weights / shares[kind])[rows]
+        head = {"out": {"kernel": jnp.zeros((48, 1)), "bias": jnp.zeros(1)}}
+        params = {name: value for name, value in begun.items() if name != "head"} | {"head": head}
+        here = with_params(single, params)
+        params = here.newton(statistics[rows], labels[rows], kinds[rows], alone, loss)[0]
+        column = np.asarray(params["head"]["out"]["kernel"][:, 0])
+        np.testing.assert_allclose(after["head"]["out"]["kernel"][:, kind], column, atol=1e-3 * np.abs(column).max())
+        logits = with_params(single, params)({"statistics": statistics})
+        together += shares[kind] * np.exp(np.asarray(logits, np.float64))
+    found = with_params(several, after)({"statistics": statistics})
+    np.testing.assert_allclose(found, np.log(together), atol=1e-3)
+
+
+def test_a_kind_that_does_not_occur_has_no_say():
+    model, statistics, labels, kinds, weights = made(kinds=2)
+    none, loss = jnp.zeros_like(kinds), losses.binary_cross_entropy
+    params = model.start(statistics, labels, none, weights, jax.random.key(0))
+    for _ in range(3):
+        params = with_params(model, params).newton(statistics, labels, none, weights, loss)[0]
+    model = with_params(model, params)
+    first = model.head.out(model.embed({"statistics": statistics}))[:, 0]
+    np.testing.assert_allclose(model({"statistics": statistics}), first, atol=1e-4)
