@@ -40,7 +40,7 @@ def describe(
       (n, dim) float32 embeddings, and name -> (n,) of every property of `properties.measure`.
 
     Raises:
-      InputError: a record is damaged.
+      InputError: a record is damaged, or its picture cannot be decoded.
     """
     graphdef, params, model_state, _ = restored
     takes = models.input_of(config.model.name, config.model.kwargs)

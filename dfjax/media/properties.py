@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int, Num, UInt8
 from PIL import Image, UnidentifiedImageError
 
-from dfjax.records import SAMPLE_RATE
+from dfjax.records import SAMPLE_RATE, InputError
 
 FRAME = SAMPLE_RATE // 100  # 10 ms
 SILENT_BELOW = -40.0  # dB under the loudest frame
@@ -56,7 +56,7 @@ def _fft():
 def measure(record: Mapping[str, Any]) -> dict[str, float]:
     """The properties of one record, or of what `decoding.decode_item` makes of a new file: the same for both.
 
-    Those of `picture_properties` and `sound_properties`, by name. A picture that cannot be decoded raises ValueError.
+    Those of `picture_properties` and `sound_properties`, by name. A picture that cannot be decoded raises InputError.
     """
     found = picture_properties(record["image"], record.get("box")) if "image" in record else {}
     return found | (sound_properties(record["audio"]) if "audio" in record else {})
@@ -292,11 +292,11 @@ def picture_properties(encoded: bytes, box: Float[np.ndarray, " 4"] | None = Non
       contrast (mean and standard deviation of grey, full scale 1).
 
     Raises:
-      ValueError: OpenCV cannot decode it.
+      InputError: OpenCV cannot decode it.
     """
     pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
     if pixels is None:
-        raise ValueError("a stored picture cannot be decoded")
+        raise InputError("a prepared image cannot be decoded; prepare the dataset again")
     header = image_features(encoded)
     sides = pixels.shape[:2] if box is None else (box[3] - box[1], box[2] - box[0])
     grey, saturation = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), cv2.cvtColor(pixels, cv2.COLOR_BGR2HSV)[..., 1]

@@ -21,7 +21,6 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import dfjax
 from dfjax.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, MediaError
@@ -128,7 +127,7 @@ def make(
     problems: dict[int | str, dict[str, Any]] = {
         status: {"model": Problem, "description": words}
         for status, words in {
-            400: "the form is damaged",
+            400: "the form is damaged, or the host is another",
             401: "no token, or a wrong one",
             408: "the upload was too slow",
             413: "the file is too large",
@@ -195,9 +194,7 @@ def make(
         return JSONResponse({"error": "expected a form (multipart/form-data) with the field 'file'"}, 422)
 
     # the last that is added sees a request first: what is refused is counted, too
-    app.add_middleware(gate.Gate, token=token, slots=slots, largest=largest, seconds=seconds)
-    if hosts is not None:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+    app.add_middleware(gate.Gate, token=token, hosts=hosts, slots=slots, largest=largest, seconds=seconds)
 
     @app.middleware("http")
     async def watch(request: Request, call_next) -> Response:

@@ -1,9 +1,10 @@
-"""What a request must pass before anybody looks at it: token, size, time, and a free slot."""
+"""What a request must pass before anybody looks at it: host, token, size, time, and a free slot."""
 
 import asyncio
 import hmac
+import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from fastapi.responses import JSONResponse
@@ -19,9 +20,15 @@ PAGE, PAGES = "/report", 4  # how many of the slots a request with so large an a
 class Gate:
     """ASGI: refuses in the form of the service, {'error': ...}, and lets the rest through."""
 
-    def __init__(self, app: Callable, *, token: str, slots: int, largest: int, seconds: float):
-        """`slots` uploads at once, of `largest` bytes each, within `seconds`; an empty `token` is none."""
+    def __init__(
+        self, app: Callable, *, token: str, hosts: Sequence[str] | None, slots: int, largest: int, seconds: float
+    ):
+        """`slots` uploads at once, of `largest` bytes each, within `seconds`; an empty `token` is none.
+
+        `hosts` are the names by which the service may be called; None for any.
+        """
         self.app, self.token, self.slots, self.largest, self.seconds = app, token.encode(), slots, largest, seconds
+        self.hosts = None if hosts is None else {host.lower().encode() for host in hosts}
         self.taken = self.pages = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -29,6 +36,10 @@ class Gate:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         headers = dict(scope["headers"])
+        if self.hosts is not None and re.sub(rb":\d*$", b"", headers.get(b"host", b"").lower()) not in self.hosts:
+            return await _refuse(400, "the service is not called so; give the host that it listens on")(
+                scope, receive, send
+            )
         if self.token and scope["path"] not in OPEN:
             given = headers.get(b"authorization", b"")
             if not hmac.compare_digest(given, b"Bearer " + self.token):

@@ -1,15 +1,18 @@
 """The processes of a service: one, or several that share its socket and what they count, watched by another."""
 
+import contextlib
+import fcntl
 import functools
 import multiprocessing
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import prometheus_client.multiprocess
@@ -19,6 +22,7 @@ from uvicorn.supervisors import Multiprocess
 from dfjax.records import InputError
 from dfjax.serve import log
 
+PREFIX = "dfjax-serve-"  # of a service's folder
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # of prometheus_client: where several processes count together
 FAILED = 3  # exit code after which uvicorn does not start a process again
 REASON = "why it does not start"  # file of a process that failed
@@ -41,7 +45,7 @@ def serve(build: Build, listening: socket.socket, workers: int, seconds: int) ->
     """
     words = {"log_config": None, "access_log": False, "server_header": False, "timeout_graceful_shutdown": seconds}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the folder goes, too
-    with tempfile.TemporaryDirectory(prefix="dfjax-serve-") as folder:
+    with own_folder() as folder:
         if workers == 1:
             uvicorn.Server(uvicorn.Config(build(folder), **words)).run([listening])
             return
@@ -54,6 +58,42 @@ def serve(build: Build, listening: socket.socket, workers: int, seconds: int) ->
             raise InputError(reason.read_text())
         if any(process.exitcode == FAILED for process in watch.processes):
             sys.exit(FAILED)
+
+
+@contextlib.contextmanager
+def own_folder() -> Iterator[str]:
+    """A folder for the files of requests and what is counted; folders of services that were killed are removed."""
+    for left in pathlib.Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):  # it is held, or another user's
+            held = hold(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
+            os.close(held)
+    while True:
+        folder = tempfile.mkdtemp(prefix=PREFIX)
+        with contextlib.suppress(FileNotFoundError):
+            held = hold(folder, fcntl.LOCK_SH)
+            if os.path.isdir(folder):
+                break
+            os.close(held)  # another service began and removed it before it was held
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
+
+
+def hold(folder: str | pathlib.Path, how: int) -> int:
+    """A descriptor that locks a folder until it is closed or the process ends, however that ends.
+
+    Where the lock cannot be had `how` it is asked for, by LOCK_SH or LOCK_EX of flock, OSError is raised.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, how)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 class Watch(Multiprocess):
@@ -83,6 +123,7 @@ def tidy(folder: str, pid: int) -> None:
 def _one_of_several(build: Build, folder: str) -> Any:
     """The application; where the user made a mistake the process ends and leaves a word."""
     threading.Thread(target=_end_with_the_watch, daemon=True).start()
+    hold(folder, fcntl.LOCK_SH)  # as long as this process lives, also without the watch
     try:
         return build(folder)
     except InputError as error:

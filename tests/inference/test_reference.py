@@ -14,7 +14,7 @@ from dfjax.data import sources
 from dfjax.inference import detector, reference, scorers, scoring
 from dfjax.media import properties
 from dfjax.models import functional
-from dfjax.records import SAMPLE_RATE
+from dfjax.records import SAMPLE_RATE, InputError
 from dfjax.runtime import devices
 from tests import prepared
 
@@ -136,6 +136,22 @@ def test_pictures_and_sound_with_pictures_are_described_too(modality, tmp_path):
     split = sources.open_split(prepared.make(tmp_path, counts={"train": (4, 2)}, modality=modality), "train")
     found = properties.measure(split.records[0])
     assert {"size", "blockiness", "sharpness"} <= found.keys() and ("loudness" in found) == (modality == "av")
+
+
+class Broken(list):
+    """Records whose pictures are damaged."""
+
+    def __getitems__(self, rows):
+        return [self[row] | {"image": b"no picture"} for row in rows]
+
+
+def test_a_picture_that_cannot_be_decoded_is_the_users_mistake(untrained, tmp_path):
+    split = sources.open_split(prepared.make(tmp_path, counts={"train": (4, 2)}, modality="image"), "train")
+    broken = dataclasses.replace(split, records=Broken(split.records[i] for i in range(len(split))))
+    from experiments import image_focal
+
+    with pytest.raises(InputError, match="a prepared image cannot be decoded; prepare the dataset again"):
+        reference.describe(image_focal.get_config("folder_image"), untrained, broken)
 
 
 def test_looks_are_spread_over_a_clip():

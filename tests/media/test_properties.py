@@ -7,6 +7,7 @@ import soxr
 
 from dfjax.media import images
 from dfjax.media.properties import audio_features, picture_properties, sound_properties
+from dfjax.records import InputError
 
 RATE = 16_000
 SECONDS = np.arange(3 * RATE) / RATE
@@ -103,7 +104,7 @@ def grainy(deviation):
 def test_a_crops_size_is_that_in_the_picture_it_came_from():
     encoded = images.encode(picture(64), "jpeg")
     assert picture_properties(encoded, np.array([10, 20, 110, 150], np.float32))["size"] == 130
-    with pytest.raises(ValueError, match="cannot be decoded"):
+    with pytest.raises(InputError, match="cannot be decoded"):
         picture_properties(b"no picture")
 
 

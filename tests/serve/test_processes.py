@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 import httpx2 as httpx
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from dfjax.serve import processes
 from tests.serve import loudness
 
 WORKERS = 2
@@ -193,6 +195,37 @@ def test_they_finish_what_they_took_and_leave_nothing(service, folder, tmp_path)
     assert not list((folder / "kept").iterdir())
     for line in events("ready"):
         assert not pathlib.Path("/proc", str(line["process"])).exists()
+
+
+def test_a_watch_that_is_killed_takes_all_others_along_and_the_next_start_removes_its_folder(tmp_path, monkeypatch):
+    words = "--workers", str(WORKERS), "--jobs", "1", "--bundle", str(loudness.write(tmp_path))
+    temporary = tmp_path / "kept"
+
+    def living():
+        """Workers, decoders and helpers: whoever inherited the folder for temporary files."""
+        found = []
+        for path in pathlib.Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                found += [path.parent.name] if f"TMPDIR={temporary}\0".encode() in path.read_bytes() else []
+        return found
+
+    with started(tmp_path, *words) as (url, process, events):
+        wait(lambda: len(events("ready")) == WORKERS)
+        assert post(url, voice(tmp_path / "a.wav")).status_code == 200
+        (left,) = temporary.iterdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+        with processes.own_folder():
+            assert left.exists()  # it is held
+        assert len(living()) >= 1 + 2 * WORKERS  # the watch, and a decoder of each
+        process.kill()
+        process.wait()
+        wait(lambda: not living())
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(url)
+    assert left.exists()
+    with processes.own_folder() as new:
+        assert not left.exists() and pathlib.Path(new).is_dir()
+    assert not list(temporary.iterdir())
 
 
 def test_a_mistake_is_one_line_from_several_too(tmp_path):

@@ -337,9 +337,14 @@ def test_a_token_is_asked_for(served):
 
 
 def test_a_page_that_calls_it_by_another_name_is_refused(served):
-    client = served(hosts=("127.0.0.1", "localhost"))
-    assert client.get("/health", headers={"Host": "evil.example"}).status_code == 400
-    assert client.get("/health", headers={"Host": "localhost:8000"}).status_code == 200
+    client = served(hosts=("127.0.0.1", "localhost", "[::1]"))
+    for host in ("evil.example", "evil.example:8000", "localhost.evil.example", "localhost:evil.example", ""):
+        refused = client.get("/health", headers={"Host": host})
+        assert refused.status_code == 400
+        assert refused.json() == {"error": "the service is not called so; give the host that it listens on"}
+        assert "X-Request-Id" in refused.headers  # it is counted and logged like all others
+    for host in ("localhost", "localhost:8000", "LOCALHOST:8000", "[::1]:8000", "[::1]"):
+        assert client.get("/health", headers={"Host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
