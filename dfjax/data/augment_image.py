@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, UInt8
 
-from dfjax.features import jpeg_like, pixels
+from dfjax.features import jpeg_like, pixels, turns
 
 
 def to_float(images: UInt8[Array, "*b h w 3"] | Float[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
@@ -105,17 +105,19 @@ def colour(
     return jnp.clip(images, 0, 1)
 
 
+def lines(array: Float[Array, "n ..."], positions: Float[Array, " m"]) -> Float[Array, "m ..."]:
+    """The array at fractional positions along its first axis, linear; positions outside take the nearest end."""
+    positions = jnp.clip(positions, 0, len(array) - 1)
+    low = jnp.floor(positions)
+    share = (positions - low).reshape(-1, *(1,) * (array.ndim - 1))
+    low = low.astype(jnp.int32)
+    return (1 - share) * array[low] + share * array[jnp.minimum(low + 1, len(array) - 1)]
+
+
 def resample(
     images: Float[Array, "b h w c"], rows: Float[Array, "b h2"], columns: Float[Array, "b w2"]
 ) -> Float[Array, "b h2 w2 c"]:
     """Each image at its own fractional rows and columns, linear; positions outside take the nearest edge."""
-
-    def lines(image, positions):
-        positions = jnp.clip(positions, 0, len(image) - 1)
-        low = jnp.floor(positions)
-        share = (positions - low)[:, None, None]
-        low = low.astype(jnp.int32)
-        return (1 - share) * image[low] + share * image[jnp.minimum(low + 1, len(image) - 1)]
 
     def one(image, rows, columns):
         return lines(lines(image, rows).swapaxes(0, 1), columns).swapaxes(0, 1)
@@ -136,7 +138,13 @@ def gaussian_blur(images: Float[Array, "b h w c"], sigma: Float[Array, " b"]) ->
     A dense matrix costs more multiplications than a short kernel, but a matrix product compiles in no time and
     runs at the machine's peak.
     """
-    rows, columns = (blur_matrix(sigma, n) for n in images.shape[1:3])
+    return _along_both(*(blur_matrix(sigma, n) for n in images.shape[1:3]), images)
+
+
+def _along_both(
+    rows: Float[Array, "b h2 h"], columns: Float[Array, "b w2 w"], images: Float[Array, "b h w c"]
+) -> Float[Array, "b h2 w2 c"]:
+    """A matrix along each axis of each image."""
     product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
     return product("bjw,biwc->bijc", columns, product("bih,bhwc->biwc", rows, images))
 
@@ -168,12 +176,24 @@ def downscale(
     if factor <= 1:
         return images
     key_factor, key_choice = jax.random.split(key)
-    by = jax.random.uniform(key_factor, (len(images), 1), minval=1, maxval=factor)
-    rows, columns = (jnp.arange(n, dtype=jnp.float32)[None] for n in images.shape[1:3])
-    # a Gaussian that halves the new Nyquist frequency
-    small = gaussian_blur(images, 0.375 * jnp.sqrt(by[:, 0] ** 2 - 1))
-    small = resample(small, rows * by, columns * by)  # the upper left corner; the rest repeats the edge
-    return _choose(key_choice, rate, resample(small, rows / by, columns / by), images)
+    by = jax.random.uniform(key_factor, (len(images),), minval=1, maxval=factor)
+    softer = turns.few_at_a_time(lambda pair: _softer(*pair), (images, by), each=1)
+    return _choose(key_choice, rate, softer, images)
+
+
+def _softer(images: Float[Array, "b h w c"], by: Float[Array, " b"]) -> Float[Array, "b h w c"]:
+    """Each image reduced by its factor and enlarged: along either axis one matrix for blur and both resamplings."""
+
+    def matrix(by, n):
+        at = jnp.arange(n, dtype=jnp.float32)
+        blurred = blur_matrix(0.375 * jnp.sqrt(by**2 - 1)[None], n)[
+            0
+        ]  # a Gaussian that halves the new Nyquist frequency
+        small = lines(blurred, at * by)  # the first of the rows; the rest repeats the edge
+        return lines(small, at / by)
+
+    rows, columns = (jax.vmap(functools.partial(matrix, n=n))(by) for n in images.shape[1:3])
+    return _along_both(rows, columns, images)
 
 
 def cut_out(

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from dfjax.features import turns
+
 # Quantisation tables of JPEG (ITU-T T.81, annex K.1), at quality 50.
 JPEG_LUMA = np.float32(
     [
@@ -35,12 +37,31 @@ def dct_matrix() -> np.ndarray:
 def _quantise(plane: Float[Array, "b h w"], table: Float[Array, "b 8 8"]) -> Float[Array, "b h w"]:
     """Rounds the DCT coefficients of each 8x8 block to multiples of `table`."""
     b, h, w = plane.shape
-    dct = dct_matrix()
-    blocks = plane.reshape(b, h // 8, 8, w // 8, 8)
-    table = table[:, None, :, None, :]
-    coefficients = jnp.einsum("ui,bhiwj,vj->bhuwv", dct, blocks, dct)
-    coefficients = jnp.round(coefficients / table) * table
-    return jnp.einsum("ui,bhuwv,vj->bhiwj", dct, coefficients, dct).reshape(b, h, w)
+    transform = np.kron(dct_matrix(), dct_matrix())  # of a block's 64 pixels at once
+    blocks = plane.reshape(b, h // 8, 8, w // 8, 8).transpose(0, 1, 3, 2, 4).reshape(b, -1, 64)
+    table = table.reshape(b, 1, 64)
+    coefficients = jnp.round(_product(blocks, transform.T) / table) * table
+    blocks = _product(coefficients, transform).reshape(b, h // 8, w // 8, 8, 8)
+    return blocks.transpose(0, 1, 3, 2, 4).reshape(b, h, w)
+
+
+def _product(a: Array, b: np.ndarray) -> Array:
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+def _through(matrix: np.ndarray, planes: list[Array]) -> list[Array]:
+    """A matrix times the channels of each pixel; as a product of matrices so small a side is slow on CPU."""
+    return [sum(float(weight) * plane for weight, plane in zip(row, planes, strict=True)) for row in matrix]
+
+
+def _doubled(plane: Array, axis: int) -> Array:
+    """Twice as many samples, linear in between; the ends repeat."""
+    count = plane.shape[axis]
+    first, last = (jax.lax.slice_in_dim(plane, at, at + 1, axis=axis) for at in (0, count - 1))
+    before = jnp.concatenate([first, jax.lax.slice_in_dim(plane, 0, count - 1, axis=axis)], axis)
+    after = jnp.concatenate([jax.lax.slice_in_dim(plane, 1, count, axis=axis), last], axis)
+    pairs = jnp.stack([0.75 * plane + 0.25 * before, 0.75 * plane + 0.25 * after], axis + 1)
+    return pairs.reshape(*plane.shape[:axis], 2 * count, *plane.shape[axis + 1 :])
 
 
 def jpeg_like(images: Float[Array, "b h w 3"], quality: Float[Array, " b"]) -> Float[Array, "b h w 3"]:
@@ -49,18 +70,22 @@ def jpeg_like(images: Float[Array, "b h w 3"], quality: Float[Array, " b"]) -> F
     Entropy coding loses nothing and is left out. Tables scale with quality as in libjpeg. Sides that are no
     multiple of 16 are padded with their edge, as an encoder does.
     """
+    return turns.few_at_a_time(lambda pair: _coded(*pair), (images, quality), each=1)
+
+
+def _coded(images: Float[Array, "b h w 3"], quality: Float[Array, " b"]) -> Float[Array, "b h w 3"]:
     _, h, w, _ = images.shape
-    padded = jnp.pad(images, ((0, 0), (0, -h % 16), (0, -w % 16), (0, 0)), mode="edge")
-    ycc = jnp.round(padded * 255) @ TO_YCBCR.T
-    b, hp, wp, _ = ycc.shape
+    padded = jnp.round(jnp.pad(images, ((0, 0), (0, -h % 16), (0, -w % 16), (0, 0)), mode="edge") * 255)
+    ycc = _through(TO_YCBCR, [padded[..., channel] for channel in range(3)])
     scale = jnp.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None]
     luma, chroma = (jnp.clip(jnp.floor((table[None] * scale + 50) / 100), 1, 255) for table in (JPEG_LUMA, JPEG_CHROMA))
-    y = _quantise(jnp.round(ycc[..., 0]) - 128, luma) + 128
+    y = _quantise(jnp.round(ycc[0]) - 128, luma) + 128
 
     def halved(plane):
-        small = plane.reshape(b, hp // 2, 2, wp // 2, 2).mean(axis=(2, 4))
-        return jax.image.resize(_quantise(jnp.round(small), chroma), (b, hp, wp), "linear")
+        small = plane[:, ::2] + plane[:, 1::2]
+        small = (small[:, :, ::2] + small[:, :, 1::2]) / 4
+        return _doubled(_doubled(_quantise(jnp.round(small), chroma), 1), 2)
 
-    ycc = jnp.round(jnp.stack([y, halved(ycc[..., 1]), halved(ycc[..., 2])], axis=-1))
-    rgb = jnp.round(ycc @ np.linalg.inv(TO_YCBCR).T.astype(np.float32))
+    ycc = [jnp.round(plane) for plane in (y, halved(ycc[1]), halved(ycc[2]))]
+    rgb = jnp.round(jnp.stack(_through(np.linalg.inv(TO_YCBCR), ycc), axis=-1))
     return jnp.clip(rgb[:, :h, :w] / 255, 0, 1)

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 import jax
-from jaxtyping import Array, Shaped
+from jaxtyping import Array, PyTree, Shaped
 
 
 def few_at_a_time(
-    function: Callable[[Array], Array], x: Shaped[Array, "batch ..."], *, each: int
+    function: Callable[[PyTree], Array], x: PyTree[Shaped[Array, "batch ..."]], *, each: int
 ) -> Shaped[Array, "batch ..."]:
     """`function`, from batch to batch, on CPU of `each` examples a device at a time, elsewhere of all at once.
 
@@ -15,14 +15,16 @@ def few_at_a_time(
     device has its share of each turn. A batch of unknown size, as `jax.export` makes programs of, is one device's, and
     the platform is not known before the program runs.
     """
-    known = isinstance(x.shape[0], int)
+    batch = jax.tree.leaves(x)[0].shape[0]
+    known = isinstance(batch, int)
     group = each * (jax.device_count() if known else 1)
 
     def in_turns(x):
-        y = jax.lax.map(function, x.reshape(group, -1, *x.shape[1:]).swapaxes(0, 1)).swapaxes(0, 1)
-        return y.reshape(x.shape[0], *y.shape[2:])
+        x = jax.tree.map(lambda part: part.reshape(group, -1, *part.shape[1:]).swapaxes(0, 1), x)
+        y = jax.lax.map(function, x).swapaxes(0, 1)
+        return y.reshape(batch, *y.shape[2:])
 
-    if x.shape[0] % group:
+    if batch % group:
         return function(x)
     if not known:
         return jax.lax.platform_dependent(x, cpu=in_turns, default=function)
