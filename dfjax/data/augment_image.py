@@ -186,10 +186,8 @@ def _softer(images: Float[Array, "b h w c"], by: Float[Array, " b"]) -> Float[Ar
 
     def matrix(by, n):
         at = jnp.arange(n, dtype=jnp.float32)
-        blurred = blur_matrix(0.375 * jnp.sqrt(by**2 - 1)[None], n)[
-            0
-        ]  # a Gaussian that halves the new Nyquist frequency
-        small = lines(blurred, at * by)  # the first of the rows; the rest repeats the edge
+        sigma = 0.375 * jnp.sqrt(by**2 - 1)  # a Gaussian that halves the new Nyquist frequency
+        small = lines(blur_matrix(sigma[None], n)[0], at * by)  # the first of the rows; the rest repeats the edge
         return lines(small, at / by)
 
     rows, columns = (jax.vmap(functools.partial(matrix, n=n))(by) for n in images.shape[1:3])

@@ -59,8 +59,7 @@ class BandKernel(nnx.Module):
         self.landmarks = nnx.Param(jnp.zeros((landmarks, inputs)))
         self.slope = nnx.Param(jnp.ones(()))  # of the kernel's exponent
         self.whitening = nnx.Param(jnp.eye(landmarks))
-        one, several = heads.Linear, heads.AnyKind
-        self.head = one(landmarks, rngs=rngs) if kinds == 1 else several(landmarks, kinds, rngs=rngs)
+        self.head = heads.Linear(landmarks, rngs=rngs) if kinds == 1 else heads.AnyKind(landmarks, kinds, rngs=rngs)
 
     def statistics(self, x: Float[Array, "batch time"]) -> Float[Array, "batch statistics"]:
         """What the front end makes of each clip."""
