@@ -13,6 +13,7 @@ from dfjax.data import inputs
 from dfjax.decide import clip_score
 from dfjax.inference import scoring
 from dfjax.models import functional
+from dfjax.models.streams import Rngs
 from dfjax.run import main_job
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent / "experiments"
@@ -61,7 +62,7 @@ def test_picture_detectors_take_what_the_input_step_makes(name):
         config_small = config.copy_and_resolve_references()
         config_small.train.batch = batch
         x, labels = inputs.make(config_small, "image")(jax.random.key(0), examples)
-        model = functional.make_builder(config)(nnx.Rngs(0))
+        model = functional.make_builder(config)(Rngs(0))
         model = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
         return model(x), labels
 

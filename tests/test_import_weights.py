@@ -16,6 +16,7 @@ from dfjax.decide import metrics, score_file
 from dfjax.decide.decision import decide, read_decision
 from dfjax.inference import scorers, scoring, trained
 from dfjax.models import functional
+from dfjax.models.streams import Rngs
 from dfjax.records import MAX_SAMPLES, InputError
 from dfjax.runtime import workdir
 from tests import prepared
@@ -27,7 +28,7 @@ WEIGHTS = "aasist/AASIST.pth"
 def published(tmp_path_factory):
     """(folder of a run made of a file of LCNN weights, the model that the file holds)."""
     folder = tmp_path_factory.mktemp("published")
-    model = jax.jit(lambda: models.build("lcnn", rngs=nnx.Rngs(3)))()
+    model = jax.jit(lambda: models.build("lcnn", rngs=Rngs(3)))()
     (folder / "lcnn.pt").write_bytes(b"weights")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "load_published", lambda name, path: model)

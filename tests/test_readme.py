@@ -14,6 +14,7 @@ import dfjax
 from dfjax import __main__, inference, models
 from dfjax.inference import weights
 from dfjax.models import functional
+from dfjax.models.streams import Rngs
 from dfjax.records import SAMPLE_RATE
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -104,7 +105,7 @@ def test_the_map_of_the_code_names_every_file_and_none_that_is_gone():
 
 @pytest.mark.parametrize("name", ["band_kernel", "texture", "resnet_small", "lcnn", "cnn_small"])
 def test_detectors_have_as_many_parameters_as_it_says(name):
-    params = functional.split(nnx.eval_shape(lambda: models.build(name, rngs=nnx.Rngs(0))))[1]
+    params = functional.split(nnx.eval_shape(lambda: models.build(name, rngs=Rngs(0))))[1]
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     (row,) = (line for line in README.splitlines() if re.match(rf"\| .*`{name}`", line))
     assert f"{count:,}" in row, count

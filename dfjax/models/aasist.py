@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from dfjax.features import sinc
 from dfjax.models import heads, normalisation, torch_file, weights
 from dfjax.models.graph_attention import HIDDEN, Block, Graphs
+from dfjax.models.streams import Rngs
 from dfjax.records import MAX_SAMPLES, InputError
 
 FILTERS, TAPS = 70, 129
@@ -79,7 +80,7 @@ def load(path: str | pathlib.Path) -> AASIST:
     renamed = {_rename(name): value for name, value in weights.to_flax(torch_file.state_dict(path)).items()}
     embedded = renamed.get("graphs.pos_S")
     light = embedded is not None and embedded.shape[-1] == CHANNELS["light"][-1]
-    return weights.fill(lambda: AASIST(rngs=nnx.Rngs(0), variant="light" if light else "full"), renamed, path)
+    return weights.fill(lambda: AASIST(rngs=Rngs(0), variant="light" if light else "full"), renamed, path)
 
 
 def _rename(name: str) -> str:

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from dfjax.models import heads, published
 from dfjax.models.convolution import Conv
 from dfjax.models.depthwise import Depthwise
+from dfjax.models.streams import Rngs
 
 SOURCE = "https://huggingface.co/timm/convnext_tiny.in12k_ft_in1k (model.safetensors)"
 
@@ -119,7 +120,7 @@ def load(path: str | pathlib.Path, **kwargs) -> ConvNeXt:
     Raises InputError where the file is missing or holds other weights.
     """
     return published.fill(
-        lambda: ConvNeXt(rngs=nnx.Rngs(0), **kwargs),
+        lambda: ConvNeXt(rngs=Rngs(0), **kwargs),
         published.read(path, source=SOURCE),
         name=_timm_name,
         unused=lambda name: name.startswith("head.fc."),

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from dfjax.models import heads, published
 from dfjax.models.convolution import Conv
 from dfjax.models.depthwise import Depthwise
+from dfjax.models.streams import Rngs
 
 SOURCE = "https://huggingface.co/timm/tf_efficientnet_{}.ns_jft_in1k (model.safetensors)"
 
@@ -168,7 +169,7 @@ def load_b0(path: str | pathlib.Path, cls: type[EfficientNetB0] = EfficientNetB0
     others. Raises InputError where the file is missing or holds other weights.
     """
     return published.fill(
-        lambda: cls(rngs=nnx.Rngs(0), **kwargs),
+        lambda: cls(rngs=Rngs(0), **kwargs),
         published.read(path, source=SOURCE.format(cls.__name__[-2:].lower())),
         name=_timm_name,
         unused=lambda name: name.startswith("classifier.") or name.endswith("num_batches_tracked"),

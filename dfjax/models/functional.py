@@ -10,6 +10,7 @@ from jaxtyping import PyTree
 
 from dfjax import models
 from dfjax.models import heads
+from dfjax.models.streams import Rngs
 
 
 def make_builder(config: ml_collections.ConfigDict, bias: float = 0.0, *, training: bool = False) -> Callable:
@@ -38,7 +39,7 @@ def split(model: nnx.Module) -> tuple[nnx.GraphDef, PyTree, PyTree]:
 
 def graph(build: Callable[[nnx.Rngs], nnx.Module]) -> nnx.GraphDef:
     """The static part of what `build` makes; nothing is computed."""
-    return split(nnx.eval_shape(lambda: build(nnx.Rngs(params=jax.random.key(0)))))[0]
+    return split(nnx.eval_shape(lambda: build(Rngs(params=jax.random.key(0)))))[0]
 
 
 def evaluation_model(graphdef: nnx.GraphDef, params: PyTree, model_state: PyTree) -> nnx.Module:
@@ -49,6 +50,6 @@ def evaluation_model(graphdef: nnx.GraphDef, params: PyTree, model_state: PyTree
 
 def shapes(build: Callable[[nnx.Rngs], nnx.Module], sharding: jax.sharding.Sharding) -> tuple[PyTree, PyTree]:
     """(params, model_state) of what `build` makes as shapes with a sharding, for a checkpoint to be read into."""
-    params, model_state = jax.eval_shape(lambda: split(build(nnx.Rngs(params=jax.random.key(0))))[1:])
+    params, model_state = jax.eval_shape(lambda: split(build(Rngs(params=jax.random.key(0))))[1:])
     struct = jax.ShapeDtypeStruct
     return jax.tree.map(lambda x: struct(x.shape, x.dtype, sharding=sharding), (params, model_state))

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from dfjax.features import lfcc_asvspoof
 from dfjax.models import heads, pooling, recurrent, torch_file, weights
+from dfjax.models.streams import Rngs
 from dfjax.records import InputError
 
 WIDTH = 96  # of the recurrent layers: 32 channels x the 3 bins that four poolings leave of 60
@@ -86,7 +87,7 @@ def load(path: str | pathlib.Path) -> LCNN:
 
     Raises InputError where the file is missing or holds other weights.
     """
-    return weights.fill(lambda: LCNN(rngs=nnx.Rngs(0)), from_torch(torch_file.state_dict(path)), path)
+    return weights.fill(lambda: LCNN(rngs=Rngs(0)), from_torch(torch_file.state_dict(path)), path)
 
 
 def from_torch(published: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from dfjax.features import sinc
 from dfjax.models import heads, pooling, recurrent, torch_file, weights
 from dfjax.models.normalisation import like_pytorch
+from dfjax.models.streams import Rngs
 from dfjax.records import MAX_SAMPLES, InputError
 
 FILTERS, TAPS = 20, 1025
@@ -89,7 +90,7 @@ def load(path: str | pathlib.Path) -> RawNet2:
 
     Raises InputError where the file is missing or holds other weights.
     """
-    return weights.fill(lambda: RawNet2(rngs=nnx.Rngs(0)), from_torch(torch_file.state_dict(path)), path)
+    return weights.fill(lambda: RawNet2(rngs=Rngs(0)), from_torch(torch_file.state_dict(path)), path)
 
 
 def from_torch(published: dict) -> dict:

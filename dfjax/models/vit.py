@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dfjax.models import heads, published
 from dfjax.models.convolution import Conv
+from dfjax.models.streams import Rngs
 
 SOURCE = "https://huggingface.co/{} (model.safetensors)"
 
@@ -252,7 +253,7 @@ def load(cls: type[ViTBase], repository: str, layers: dict[str, str], path: str 
         tensors[name] = tensor
     other = ("text_model.", "text_projection", "visual_projection", "logit_scale", "pooler.", "classifier.")
     return published.fill(
-        lambda: cls(rngs=nnx.Rngs(0), **kwargs),
+        lambda: cls(rngs=Rngs(0), **kwargs),
         tensors,
         name=lambda path: published.torch_name([layers.get(part, part) for part in path]),
         unused=lambda name: name.startswith(other) or name.endswith("position_ids"),

@@ -19,6 +19,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dfjax.models import graph_attention, heads, normalisation, pooling, published, weights
+from dfjax.models.streams import Rngs
 from dfjax.records import MAX_SAMPLES, InputError
 
 KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)  # of the feature encoder
@@ -283,11 +284,11 @@ def load(path: str | pathlib.Path, *, frozen: bool = False, **kwargs) -> Wav2Vec
     path = pathlib.Path(path)
     size = _size(path / "config.json")
     tensors = published.read(_weights_file(path), source="huggingface.co/facebook, wav2vec2-xls-r-300m and others")
-    encoder = weights.fill(lambda: Encoder(size, rngs=nnx.Rngs(0)), from_hugging_face(tensors), path)
+    encoder = weights.fill(lambda: Encoder(size, rngs=Rngs(0)), from_hugging_face(tensors), path)
     cls = Wav2Vec2Frozen if frozen else Wav2Vec2
 
     def build():
-        return cls(rngs=nnx.Rngs(0), size=size, **kwargs)
+        return cls(rngs=Rngs(0), size=size, **kwargs)
 
     def inside(where, _):
         return where[0] == "encoder"

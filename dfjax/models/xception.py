@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from dfjax.models import heads, pooling, published
 from dfjax.models.convolution import Conv
 from dfjax.models.depthwise import Depthwise
+from dfjax.models.streams import Rngs
 
 SOURCE = "https://huggingface.co/timm/legacy_xception.tf_in1k (model.safetensors)"
 
@@ -127,7 +128,7 @@ def load(path: str | pathlib.Path, **kwargs) -> Xception:
     Raises InputError where the file is missing or holds other weights.
     """
     return published.fill(
-        lambda: Xception(rngs=nnx.Rngs(0), **kwargs),
+        lambda: Xception(rngs=Rngs(0), **kwargs),
         published.read(path, source=SOURCE),
         name=_timm_name,
         unused=lambda name: name.startswith("fc.") or name.endswith("num_batches_tracked"),

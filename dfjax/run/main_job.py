@@ -22,6 +22,7 @@ from dfjax.decide.score_file import Scores
 from dfjax.imbalance import balance, rates
 from dfjax.inference import trained
 from dfjax.models import functional
+from dfjax.models.streams import Rngs
 from dfjax.records import InputError
 from dfjax.reporting import audit, report
 from dfjax.runtime import devices, process, workdir
@@ -199,4 +200,4 @@ def check(config: ml_collections.ConfigDict) -> None:
     takes = models.input_of(config.model.name, config.model.kwargs)
     inputs.check(config, takes.modality, takes.size)
     feeds.check(config.data.feed, inputs.codec_rate(config), config.data.get("copies", 0))
-    nnx.eval_shape(lambda: functional.make_builder(config, training=True)(nnx.Rngs(0)))
+    nnx.eval_shape(lambda: functional.make_builder(config, training=True)(Rngs(0)))

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-from flax import nnx
 from jaxtyping import PyTree
 
 from dfjax import models
 from dfjax.data import inputs, sampling, sources
 from dfjax.imbalance import balance, rates
 from dfjax.models import functional
+from dfjax.models.streams import Rngs
 from dfjax.records import InputError
 from dfjax.runtime import devices
 from dfjax.training import losses, optim
@@ -63,7 +63,7 @@ def make_strata(config: ml_collections.ConfigDict, plan: balance.Plan, split: so
 
 def make_front(config: ml_collections.ConfigDict) -> Callable:
     """Waveforms (batch, time) -> (batch, statistics): the detector's front end, which learns nothing."""
-    return functional.make_builder(config)(nnx.Rngs(0)).statistics
+    return functional.make_builder(config)(Rngs(0)).statistics
 
 
 def part_size(config: ml_collections.ConfigDict) -> int:

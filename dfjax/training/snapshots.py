@@ -18,6 +18,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from dfjax.models.streams import Rngs
 from dfjax.runtime import checkpoint
 from dfjax.training import optim
 
@@ -98,5 +99,5 @@ def statistics(
         if isinstance(module, nnx.BatchNorm):
             module.momentum = 0.0  # keeps nothing of earlier batches
     model = nnx.view(model, deterministic=False, use_running_average=False, raise_if_not_found=False)
-    model(x, rngs=nnx.Rngs(dropout=key))
+    model(x, rngs=Rngs(dropout=key))
     return optim.running_mean(mean, nnx.to_pure_dict(nnx.split(model, nnx.Param, ...)[2]), count)

@@ -16,6 +16,7 @@ from flax import nnx
 from jaxtyping import Array, PyTree
 
 from dfjax.models import functional
+from dfjax.models.streams import Rngs
 from dfjax.records import UNKNOWN
 from dfjax.runtime.checkpoint import State
 from dfjax.training import losses, snapshots
@@ -49,7 +50,7 @@ def create(
     """
 
     def init(key):
-        params, model_state = functional.split(build(nnx.Rngs(params=key)))[1:]
+        params, model_state = functional.split(build(Rngs(params=key)))[1:]
         return State(
             step=jnp.zeros((), jnp.int32),
             params=params,
@@ -107,7 +108,7 @@ def update(
     def objective(params, model_state, x, labels, key):
         model = nnx.merge(graphdef, seen(params), model_state, copy=True)
         model = nnx.view(model, deterministic=False, use_running_average=False, raise_if_not_found=False)
-        rngs = nnx.Rngs(dropout=key)
+        rngs = Rngs(dropout=key)
         if penalty is None:
             logits, more = model(x, rngs=rngs), 0.0
         else:

@@ -25,6 +25,7 @@ from dfjax import export, import_weights, models
 from dfjax.decide.decision import write_decision
 from dfjax.inference import bundle, lowering, weights
 from dfjax.models import functional
+from dfjax.models.streams import Rngs
 from dfjax.records import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -161,7 +162,7 @@ def untrained(folder, name, kwargs, modality):
     """The folder of a detector with its first weights, as `ship` leaves one."""
     model = {"name": name, "kwargs": kwargs}
     config = ml_collections.ConfigDict({"data": {"dataset": "none"}, "model": model, "loss": {"name": "focal"}})
-    _, params, model_state = functional.split(functional.make_builder(config)(nnx.Rngs(0)))
+    _, params, model_state = functional.split(functional.make_builder(config)(Rngs(0)))
     folder.mkdir()
     (folder / "config.json").write_text(config.to_json())
     crops = {"dataset": {"modality": modality, "crops": {"size": 64}}}
@@ -188,7 +189,7 @@ def test_a_detector_of_sound_has_no_heat_map(speech):
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in models.MODELS])
 def test_every_detector_can_be_lowered_for_any_batch(name):
-    built = nnx.eval_shape(lambda: models.build(name, rngs=nnx.Rngs(0)))
+    built = nnx.eval_shape(lambda: models.build(name, rngs=Rngs(0)))
     found = lowering.programs(*functional.split(built), models.input_of(name, {}), embedding=True)
     assert (bundle.HEAT in found) == (built.modality != "audio") and len(found) >= 1
 

@@ -12,6 +12,7 @@ from flax import nnx
 
 from dfjax import models
 from dfjax.models import convnext, efficientnet, vit, xception
+from dfjax.models.streams import Rngs
 from dfjax.records import InputError
 from tests.models import reference
 
@@ -108,7 +109,7 @@ def main() -> None:
     for name in MODELS:
         with tempfile.TemporaryDirectory() as folder:
             logits, expected = compare(name, pathlib.Path(folder))
-        count = parameters(lambda name=name: models.build(name, rngs=nnx.Rngs(0)))
+        count = parameters(lambda name=name: models.build(name, rngs=Rngs(0)))
         print(f"| `{name}` | {count:,} | {abs(logits - expected).max():.1e} | {expected.std():.2f} |", flush=True)
 
 

@@ -11,6 +11,7 @@ from flax import nnx
 
 from dfjax.features import sinc
 from dfjax.models import aasist, graph_attention, torch_file
+from dfjax.models.streams import Rngs
 from dfjax.records import InputError
 
 RELEASED = pathlib.Path(__file__).resolve().parents[2] / "../shared/data/aasist"
@@ -37,7 +38,7 @@ def training(model):
 
 def light():
     """A small AASIST-L: (graph, params, statistics), initialised in one compiled call."""
-    graph, params, rest = nnx.split(jax.jit(lambda: aasist.AASIST(rngs=nnx.Rngs(0), variant="light"))(), nnx.Param, ...)
+    graph, params, rest = nnx.split(jax.jit(lambda: aasist.AASIST(rngs=Rngs(0), variant="light"))(), nnx.Param, ...)
     return graph, params, rest
 
 
@@ -50,7 +51,7 @@ def released():
 
 @pytest.mark.parametrize(("variant", "count"), [("full", 297_866), ("light", 85_306)])
 def test_parameter_count(variant, count):
-    model = nnx.eval_shape(lambda: aasist.AASIST(rngs=nnx.Rngs(0), variant=variant))
+    model = nnx.eval_shape(lambda: aasist.AASIST(rngs=Rngs(0), variant=variant))
     assert sum(p.size for p in jax.tree.leaves(nnx.state(model, nnx.Param))) == count
 
 
@@ -91,7 +92,7 @@ def test_bank_is_symmetric_and_passes_its_band():
 
 
 def test_pool_keeps_the_best_in_falling_order():
-    pool = evaluating(graph_attention.Pool(1, 0.5, rngs=nnx.Rngs(0)))
+    pool = evaluating(graph_attention.Pool(1, 0.5, rngs=Rngs(0)))
     pool.proj.kernel.set_value(jnp.ones((1, 1)))
     x = jnp.array([[[-1.0], [3.0], [0.5], [2.0], [1.0]]])
     expected = np.array([3.0, 2.0]) / (1 + np.exp([-3.0, -2.0]))
@@ -106,7 +107,7 @@ def test_training_drops_updates_statistics_and_reaches_every_used_parameter():
     def step(params, key):
         def loss(params):
             model = training(nnx.merge(graph, params, rest, copy=True))
-            logits = model(x, rngs=nnx.Rngs(dropout=key))
+            logits = model(x, rngs=Rngs(dropout=key))
             return (logits**2).sum(), (logits, model.first_bn.mean[...])
 
         return jax.grad(loss, has_aux=True)(params)
@@ -140,25 +141,25 @@ def test_a_checkpoint_that_does_not_fit_is_refused(change, tmp_path, monkeypatch
 
 def test_too_short_a_clip_is_named():
     def shape(samples):
-        model = evaluating(aasist.AASIST(rngs=nnx.Rngs(0), variant="light"))
+        model = evaluating(aasist.AASIST(rngs=Rngs(0), variant="light"))
         return model(jnp.zeros((1, samples)))
 
     assert jax.eval_shape(lambda: shape(aasist.SHORTEST)).shape == (1,)
     with pytest.raises(InputError, match=str(aasist.SHORTEST)):
         jax.eval_shape(lambda: shape(aasist.SHORTEST - 1))
     with pytest.raises(InputError, match="expected one of"):
-        aasist.AASIST(rngs=nnx.Rngs(0), variant="huge")
+        aasist.AASIST(rngs=Rngs(0), variant="huge")
 
 
 def graph_slopes(x, **options):
     """The gradient of the graphs of an AASIST with dropout, compiled with XLA's `options`."""
     channels, width, keep = aasist.CHANNELS["full"][-1], aasist.GRAPH["full"], aasist.KEEP["full"]
-    model = graph_attention.Graphs(channels, width, keep, aasist.BANDS, rngs=nnx.Rngs(0))
+    model = graph_attention.Graphs(channels, width, keep, aasist.BANDS, rngs=Rngs(0))
     graph, params, rest = nnx.split(model, nnx.Param, ...)
 
     def loss(params):
         model = nnx.view(nnx.merge(graph, params, rest, copy=True), deterministic=False)
-        logits = nnx.view(model, use_running_average=False)(x, rngs=nnx.Rngs(dropout=1)).mean(axis=1)
+        logits = nnx.view(model, use_running_average=False)(x, rngs=Rngs(dropout=1)).mean(axis=1)
         return jax.nn.softplus(logits).mean()
 
     slopes = jax.jit(jax.grad(loss), compiler_options=options)(params)

@@ -2,11 +2,12 @@ import pytest
 from flax import nnx
 
 from dfjax.models import convnext
+from dfjax.models.streams import Rngs
 from tests.models import parity
 
 
 def test_parameters_as_published():
-    assert parity.parameters(lambda: convnext.ConvNeXt(rngs=nnx.Rngs(0))) == 28_589_128 - 1000 * 769
+    assert parity.parameters(lambda: convnext.ConvNeXt(rngs=Rngs(0))) == 28_589_128 - 1000 * 769
 
 
 def test_parity_with_timm(tmp_path):
@@ -18,7 +19,7 @@ def test_errors(tmp_path):
 
 
 def test_no_running_statistics():
-    model = nnx.eval_shape(lambda: convnext.ConvNeXt(rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: convnext.ConvNeXt(rngs=Rngs(0)))
     assert not nnx.to_flat_state(nnx.state(model, nnx.BatchStat))
 
 

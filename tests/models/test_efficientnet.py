@@ -1,7 +1,7 @@
 import pytest
-from flax import nnx
 
 from dfjax.models import efficientnet
+from dfjax.models.streams import Rngs
 from tests.models import parity
 
 
@@ -10,7 +10,7 @@ from tests.models import parity
     [(efficientnet.EfficientNetB0, 5_288_548, 1280), (efficientnet.EfficientNetB4, 19_341_616, 1792)],
 )
 def test_parameters_as_published(build, published, width):
-    assert parity.parameters(lambda: build(rngs=nnx.Rngs(0))) == published - 1000 * (width + 1)
+    assert parity.parameters(lambda: build(rngs=Rngs(0))) == published - 1000 * (width + 1)
 
 
 def test_parity_with_timm_b0(tmp_path):

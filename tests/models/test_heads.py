@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from dfjax.models import functional, heads
+from dfjax.models.streams import Rngs
 from dfjax.records import InputError
 from dfjax.training import losses, train, train_step
 from experiments import loss_study, sampling_study
@@ -26,7 +27,7 @@ LABELS = np.arange(50) % 2
 
 
 def test_one_class_softmax_trains_on_the_cosine_to_the_real_direction(embeddings):
-    head = heads.Cosine(8, 1, rngs=nnx.Rngs(0))
+    head = heads.Cosine(8, 1, rngs=Rngs(0))
     cosine = (unit(embeddings) @ unit(np.asarray(head.direction[...])).T)[:, 0]
     logits = head(jnp.asarray(embeddings))
     np.testing.assert_allclose(logits, -cosine, atol=1e-6)
@@ -36,7 +37,7 @@ def test_one_class_softmax_trains_on_the_cosine_to_the_real_direction(embeddings
 
 
 def test_additive_margin_softmax_is_softmax_with_a_margin_off_the_true_cosine(embeddings):
-    head = heads.Cosine(8, 2, rngs=nnx.Rngs(0))
+    head = heads.Cosine(8, 2, rngs=Rngs(0))
     cosine = unit(embeddings) @ unit(np.asarray(head.direction[...])).T
     logits = head(jnp.asarray(embeddings))
     own, other = cosine[np.arange(50), LABELS], cosine[np.arange(50), 1 - LABELS]
@@ -47,7 +48,7 @@ def test_additive_margin_softmax_is_softmax_with_a_margin_off_the_true_cosine(em
 
 @pytest.mark.parametrize("directions", [1, 2])
 def test_lengths_do_not_count_and_nothing_is_nan_at_zero(embeddings, directions):
-    head = heads.Cosine(8, directions, rngs=nnx.Rngs(0))
+    head = heads.Cosine(8, directions, rngs=Rngs(0))
     logits = head(jnp.asarray(embeddings))
     np.testing.assert_allclose(head(jnp.asarray(7 * embeddings)), logits, atol=1e-6)
     head.direction[...] *= 5.0
@@ -59,7 +60,7 @@ def test_lengths_do_not_count_and_nothing_is_nan_at_zero(embeddings, directions)
 
 @pytest.mark.parametrize("made", [heads.Linear, heads.TwoLogits])
 def test_the_bias_is_the_logit_of_an_empty_embedding(made):
-    head = made(4, rngs=nnx.Rngs(0))
+    head = made(4, rngs=Rngs(0))
     heads.start_at(head, -2.3)
     np.testing.assert_allclose(head(jnp.zeros((1, 4))), [-2.3], rtol=1e-6)
 
@@ -68,12 +69,12 @@ def test_members_that_answer_alone_have_no_cosine():
     config = loss_study.get_config("oc_softmax")
     config.model.kwargs.members = 8
     with pytest.raises(InputError, match="has 8 members; set config.model.kwargs.members=1"):
-        nnx.eval_shape(lambda: functional.make_builder(config)(nnx.Rngs(0)))
+        nnx.eval_shape(lambda: functional.make_builder(config)(Rngs(0)))
 
 
 @pytest.mark.parametrize(("arm", "directions"), [("cross_entropy", None), ("am_softmax", 2), ("oc_softmax", 1)])
 def test_the_loss_brings_its_head(arm, directions):
-    head = functional.make_builder(loss_study.get_config(arm))(nnx.Rngs(0)).head
+    head = functional.make_builder(loss_study.get_config(arm))(Rngs(0)).head
     if directions is None:
         assert isinstance(head, heads.Linear)
     else:
@@ -89,7 +90,7 @@ class Seen(Exception):
 )
 def test_a_run_starts_at_the_log_odds_of_what_it_draws(arm, start, tmp_path, monkeypatch):
     def create(build, *_, **__):
-        raise Seen(float(build(nnx.Rngs(0)).head.out.bias[0]))
+        raise Seen(float(build(Rngs(0)).head.out.bias[0]))
 
     monkeypatch.setattr(train_step, "create", create)
     directory = prepared.make(tmp_path / "data", counts={"train": (40, 10), "validation": (2, 1)}, seconds=0.1)

@@ -11,6 +11,7 @@ from flax import nnx
 
 from dfjax.features import lfcc_asvspoof
 from dfjax.models import lcnn, resnet18_mel, weights
+from dfjax.models.streams import Rngs
 from dfjax.records import InputError
 from tests.models import seeded
 
@@ -23,8 +24,8 @@ def count(module):
 
 
 def test_parameter_counts():
-    assert count(nnx.eval_shape(lambda: lcnn.LCNN(rngs=nnx.Rngs(0)))) == 269_729
-    mel = nnx.eval_shape(lambda: resnet18_mel.ResNet18Mel(rngs=nnx.Rngs(0)))
+    assert count(nnx.eval_shape(lambda: lcnn.LCNN(rngs=Rngs(0)))) == 269_729
+    mel = nnx.eval_shape(lambda: resnet18_mel.ResNet18Mel(rngs=Rngs(0)))
     assert count(mel) - count(mel.head) == 4_105_440  # published without its output layer
 
 
@@ -38,7 +39,7 @@ def test_front_end_equals_the_published_one():
 
 def test_equals_the_published_network():
     arrays = lcnn.from_torch(seeded.weights(GOLDEN["shapes"]))
-    model = weights.fill(lambda: lcnn.LCNN(rngs=nnx.Rngs(0)), arrays, "seeded")
+    model = weights.fill(lambda: lcnn.LCNN(rngs=Rngs(0)), arrays, "seeded")
     model = nnx.view(model, deterministic=True, use_running_average=True)
     score = jax.jit(lambda x: model(x))(jnp.asarray(seeded.waveforms(GOLDEN["samples"])))
     np.testing.assert_allclose(score, -np.array(GOLDEN["bona_fide_logit"]), atol=PARITY)
@@ -46,7 +47,7 @@ def test_equals_the_published_network():
 
 @pytest.mark.parametrize("build", [lcnn.LCNN, resnet18_mel.ResNet18Mel])
 def test_a_training_step_reaches_every_parameter(build):
-    graph, params, rest = nnx.split(jax.jit(lambda: build(rngs=nnx.Rngs(0)))(), nnx.Param, ...)
+    graph, params, rest = nnx.split(jax.jit(lambda: build(rngs=Rngs(0)))(), nnx.Param, ...)
     x = jnp.asarray(seeded.waveforms(8_000))
 
     @jax.jit
@@ -54,7 +55,7 @@ def test_a_training_step_reaches_every_parameter(build):
         def loss(params):
             model = nnx.merge(graph, params, rest, copy=True)
             model = nnx.view(model, deterministic=False, use_running_average=False, raise_if_not_found=False)
-            return (model(x, rngs=nnx.Rngs(dropout=0)) ** 2).sum()
+            return (model(x, rngs=Rngs(dropout=0)) ** 2).sum()
 
         return jax.grad(loss)(params)
 
@@ -64,7 +65,7 @@ def test_a_training_step_reaches_every_parameter(build):
 
 def test_too_short_a_clip_is_named():
     def shape(samples):
-        return lcnn.LCNN(rngs=nnx.Rngs(0))(jnp.zeros((1, samples)), rngs=nnx.Rngs(0))
+        return lcnn.LCNN(rngs=Rngs(0))(jnp.zeros((1, samples)), rngs=Rngs(0))
 
     assert jax.eval_shape(lambda: shape(lcnn.SHORTEST)).shape == (1,)
     with pytest.raises(InputError, match=str(lcnn.SHORTEST)):

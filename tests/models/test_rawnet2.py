@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from dfjax.models import rawnet2, recurrent, weights
+from dfjax.models.streams import Rngs
 from dfjax.records import InputError
 from tests.models import seeded
 
@@ -18,13 +19,13 @@ PARITY = 2e-5
 
 
 def test_parameter_count():
-    model = nnx.eval_shape(lambda: rawnet2.RawNet2(rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: rawnet2.RawNet2(rngs=Rngs(0)))
     assert sum(p.size for p in jax.tree.leaves(nnx.state(model, nnx.Param))) == 17_621_410
 
 
 def test_equals_the_published_network():
     arrays = rawnet2.from_torch(seeded.weights(GOLDEN["shapes"]))
-    model = weights.fill(lambda: rawnet2.RawNet2(rngs=nnx.Rngs(0)), arrays, "seeded")
+    model = weights.fill(lambda: rawnet2.RawNet2(rngs=Rngs(0)), arrays, "seeded")
     model = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
     embed = jax.jit(model.embed)
     x = jnp.asarray(seeded.waveforms(GOLDEN["samples"]))
@@ -37,9 +38,9 @@ def test_equals_the_published_network():
 
 def test_missing_and_short_are_named():
     with pytest.raises(InputError, match="missing"):
-        weights.fill(lambda: rawnet2.RawNet2(rngs=nnx.Rngs(0)), {}, "empty.pth")
+        weights.fill(lambda: rawnet2.RawNet2(rngs=Rngs(0)), {}, "empty.pth")
     with pytest.raises(InputError, match=str(rawnet2.SHORTEST)):
-        jax.eval_shape(lambda: rawnet2.RawNet2(rngs=nnx.Rngs(0))(jnp.zeros((1, rawnet2.SHORTEST - 1))))
+        jax.eval_shape(lambda: rawnet2.RawNet2(rngs=Rngs(0))(jnp.zeros((1, rawnet2.SHORTEST - 1))))
 
 
 def sigmoid(x):
@@ -51,7 +52,7 @@ def affine(linear, x):
 
 
 def test_gru_is_its_equations():
-    layer = recurrent.GRU(3, 4, rngs=nnx.Rngs(0))
+    layer = recurrent.GRU(3, 4, rngs=Rngs(0))
     x = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
     h = np.zeros((2, 4))
     for t in range(5):
@@ -63,7 +64,7 @@ def test_gru_is_its_equations():
 
 
 def test_backward_lstm_is_forward_on_reversed_time():
-    ahead, back = (recurrent.LSTM(3, 4, reverse=reverse, rngs=nnx.Rngs(0)) for reverse in (False, True))
+    ahead, back = (recurrent.LSTM(3, 4, reverse=reverse, rngs=Rngs(0)) for reverse in (False, True))
     x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 5, 3)), jnp.float32)
     np.testing.assert_allclose(back(x), ahead(x[:, ::-1])[:, ::-1], atol=1e-7)
 
@@ -78,6 +79,6 @@ def test_layers_equal_torch(kind):
         "LSTM": recurrent.torch_names("forward", "l0") | recurrent.torch_names("backward", "l0", reverse=True),
     }[kind]
     arrays = {names[n]: value.detach().numpy().T for n, value in reference.named_parameters()}
-    layer = weights.fill(lambda: ours(3, 4 if kind == "GRU" else 8, rngs=nnx.Rngs(0)), arrays, "torch")
+    layer = weights.fill(lambda: ours(3, 4 if kind == "GRU" else 8, rngs=Rngs(0)), arrays, "torch")
     x = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
     np.testing.assert_allclose(layer(jnp.asarray(x)), reference(torch.tensor(x))[0].detach().numpy(), atol=1e-6)

@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from dfjax.models import functional, vit, wav2vec2
+from dfjax.models.streams import Rngs
 from dfjax.runtime import process
 from tests.models.test_wav2vec2 import TINY
 
@@ -32,12 +33,12 @@ def both(kind, dtype=jnp.float32):
     x = jax.random.normal(jax.random.key(1), shape)
     for remat in (False, True):
         build = lambda rngs: cls(rngs=rngs, remat=remat, dtype=dtype, **kwargs)
-        graphdef, params, model_state = functional.split(build(nnx.Rngs(params=0)))
+        graphdef, params, model_state = functional.split(build(Rngs(params=0)))
 
         def objective(params, x):
             model = nnx.merge(graphdef, params, model_state, copy=True)
             model = nnx.view(model, deterministic=False, raise_if_not_found=False)
-            logits = model(x, rngs=nnx.Rngs(dropout=jax.random.key(2)))
+            logits = model(x, rngs=Rngs(dropout=jax.random.key(2)))
             return (logits**2).sum(), logits
 
         run = jax.jit(jax.value_and_grad(objective, has_aux=True))

@@ -18,6 +18,7 @@ from dfjax.data import feeds, inputs, resident, sampling, sources, streaming
 from dfjax.decide import score_file
 from dfjax.inference import trained
 from dfjax.models import heads
+from dfjax.models.streams import Rngs
 from dfjax.records import PARTS, UNKNOWN, InputError
 from dfjax.reporting import file_page
 from dfjax.run import main_job
@@ -38,7 +39,7 @@ TINY = {
 
 
 def model(**changes):
-    return models.build("two_stream", rngs=nnx.Rngs(0), **TINY | changes)
+    return models.build("two_stream", rngs=Rngs(0), **TINY | changes)
 
 
 def batch(size=3):
@@ -83,7 +84,7 @@ def test_no_slope_of_a_part_reaches_the_other_streams_parameters():
 def test_training_gives_the_logits_that_evaluation_gives_one_by_one():
     detector, x = model(picture_kwargs={"size": 32, "width": 4, "dropout": 0.0}), batch()
     training = nnx.view(detector, deterministic=False, use_running_average=True, raise_if_not_found=False)
-    logits = training(x, rngs=nnx.Rngs(dropout=0))
+    logits = training(x, rngs=Rngs(dropout=0))
     judging = evaluating(detector)
     assert logits.shape == (3, 3) and judging(x).shape == (3,)
     np.testing.assert_allclose(logits[:, 0], judging(x), rtol=1e-5, atol=1e-6)
@@ -107,7 +108,7 @@ def test_streams_that_do_not_fit_are_refused(changes, message):
 
 def test_a_loss_on_cosines_has_no_three_heads():
     with pytest.raises(InputError, match="this model has three"):
-        nnx.eval_shape(lambda: heads.for_loss(model(), "am_softmax", rngs=nnx.Rngs(0)))
+        nnx.eval_shape(lambda: heads.for_loss(model(), "am_softmax", rngs=Rngs(0)))
 
 
 # ---------------------------------------------------------------------- the loss

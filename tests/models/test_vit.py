@@ -5,6 +5,7 @@ import pytest
 from flax import nnx
 
 from dfjax.models import vit
+from dfjax.models.streams import Rngs
 from tests.models import parity
 
 
@@ -18,7 +19,7 @@ from tests.models import parity
     ],
 )
 def test_parameters_as_published(build, published):
-    assert parity.parameters(lambda: build(rngs=nnx.Rngs(0))) == published
+    assert parity.parameters(lambda: build(rngs=Rngs(0))) == published
 
 
 def test_parity_with_transformers_vit(tmp_path):
@@ -40,7 +41,7 @@ def test_errors(tmp_path):
 
 
 def test_clip_trains_layer_norms_and_head_only():
-    model = nnx.eval_shape(lambda: vit.CLIPLarge(rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: vit.CLIPLarge(rngs=Rngs(0)))
     flat = nnx.to_flat_state(nnx.state(model, nnx.Param))
     trained = sum(v.size for path, v in flat if vit.CLIPLarge.trainable(path))
     # 24 blocks of two LayerNorms, one before and one after, scale and bias each; and the head
@@ -48,7 +49,7 @@ def test_clip_trains_layer_norms_and_head_only():
 
 
 def block(x=None):
-    return vit.Block(32, 4, vit.quick_gelu, 1e-5, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    return vit.Block(32, 4, vit.quick_gelu, 1e-5, dtype=jnp.float32, rngs=Rngs(0))
 
 
 def test_attention_rows_sum_to_one_and_explain_the_block():

@@ -11,6 +11,7 @@ import safetensors.numpy
 from flax import nnx
 
 from dfjax.models import wav2vec2, weights
+from dfjax.models.streams import Rngs
 from dfjax.records import InputError
 from tests.models import seeded
 
@@ -40,7 +41,7 @@ def folder(path, kind, **changes):
 # published counts include the 1024 or 768 numbers that stand for masked frames in pre-training
 @pytest.mark.parametrize(("size", "published"), [("base", 94_371_712 - 768), ("xlsr_300m", 315_438_720 - 1024)])
 def test_parameter_count(size, published):
-    model = nnx.eval_shape(lambda: wav2vec2.Wav2Vec2(rngs=nnx.Rngs(0), size=size))
+    model = nnx.eval_shape(lambda: wav2vec2.Wav2Vec2(rngs=Rngs(0), size=size))
     assert count(model.encoder) == published
 
 
@@ -76,7 +77,7 @@ def test_older_names_of_the_positional_convolution_are_read():
 
 
 def gradient(cls, **kwargs):
-    build = jax.jit(lambda: cls(rngs=nnx.Rngs(0), size=TINY, **kwargs))
+    build = jax.jit(lambda: cls(rngs=Rngs(0), size=TINY, **kwargs))
     graph, params, rest = nnx.split(build(), nnx.Param, ...)
     x = jnp.asarray(seeded.waveforms(6_400))
 
@@ -85,7 +86,7 @@ def gradient(cls, **kwargs):
         def loss(params):
             model = nnx.merge(graph, params, rest, copy=True)
             model = nnx.view(model, deterministic=False, use_running_average=False, raise_if_not_found=False)
-            return (model(x, rngs=nnx.Rngs(dropout=0)) ** 2).sum()
+            return (model(x, rngs=Rngs(dropout=0)) ** 2).sum()
 
         return jax.grad(loss)(params)
 
@@ -108,7 +109,7 @@ def test_graph_back_end_trains_on_a_frozen_encoder():
 
 
 def test_equal_layer_weights_are_the_mean_of_the_layers():
-    model = evaluating(jax.jit(lambda: wav2vec2.Wav2Vec2(rngs=nnx.Rngs(0), size=TINY, weighted=True))())
+    model = evaluating(jax.jit(lambda: wav2vec2.Wav2Vec2(rngs=Rngs(0), size=TINY, weighted=True))())
     x = jnp.asarray(seeded.waveforms(1_600))
     x = (x - x.mean(axis=1, keepdims=True)) / jnp.sqrt(x.var(axis=1, keepdims=True) + 1e-7)
     states, embedding = jax.jit(lambda x: (model.encoder(x), model.embed(x)))(x)
@@ -123,9 +124,9 @@ def test_mistakes_are_named(tmp_path):
     with pytest.raises(InputError, match="shapes"):
         wav2vec2.load(folder(tmp_path, "layer", intermediate_size=64))
     with pytest.raises(InputError, match="expected one of"):
-        wav2vec2.Wav2Vec2(rngs=nnx.Rngs(0), size="huge")
+        wav2vec2.Wav2Vec2(rngs=Rngs(0), size="huge")
     with pytest.raises(InputError, match="expected one of"):
-        wav2vec2.Wav2Vec2(rngs=nnx.Rngs(0), size=TINY, back_end="lstm")
+        wav2vec2.Wav2Vec2(rngs=Rngs(0), size=TINY, back_end="lstm")
 
 
 @pytest.mark.parametrize("kind", ["layer", "group"])
@@ -141,7 +142,7 @@ def test_equals_transformers_where_installed(kind):
         else wav2vec2.dataclasses.replace(TINY, group_norm=True, conv_bias=False, pre_norm=False)
     )
     arrays = wav2vec2.from_hugging_face(tensors)
-    encoder = weights.fill(lambda: wav2vec2.Encoder(size, rngs=nnx.Rngs(0)), arrays, "transformers")
+    encoder = weights.fill(lambda: wav2vec2.Encoder(size, rngs=Rngs(0)), arrays, "transformers")
     x = seeded.waveforms(5_000)
     with torch.no_grad():
         expected = reference(torch.tensor(x), output_hidden_states=True).hidden_states

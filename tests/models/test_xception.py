@@ -1,12 +1,12 @@
 import pytest
-from flax import nnx
 
 from dfjax.models import xception
+from dfjax.models.streams import Rngs
 from tests.models import parity
 
 
 def test_parameters_as_published():
-    assert parity.parameters(lambda: xception.Xception(rngs=nnx.Rngs(0))) == 22_855_952 - 1000 * 2049
+    assert parity.parameters(lambda: xception.Xception(rngs=Rngs(0))) == 22_855_952 - 1000 * 2049
 
 
 def test_parity_with_timm(tmp_path):

@@ -11,6 +11,7 @@ from dfjax import models
 from dfjax.data import audio
 from dfjax.inference import scorers
 from dfjax.models import functional
+from dfjax.models.streams import Rngs
 from dfjax.records import MAX_SAMPLES, SAMPLE_RATE
 from dfjax.runtime import checkpoint
 from dfjax.training import losses, train_step
@@ -49,7 +50,7 @@ def test_training_and_scoring_lower_for_accelerators(name):
     def build(rngs):
         return models.build(name, rngs=rngs, dtype=jnp.bfloat16)
 
-    graphdef, params, model_state = functional.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+    graphdef, params, model_state = functional.split(nnx.eval_shape(lambda: build(Rngs(0))))
     state = checkpoint.State(
         step=jax.ShapeDtypeStruct((), jnp.int32),
         params=params,

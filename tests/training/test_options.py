@@ -17,6 +17,7 @@ from dfjax.data import audio, augment_image, feeds, rawboost, self_blend, source
 from dfjax.decide import clip_score, thresholds
 from dfjax.imbalance import balance, rates, smote
 from dfjax.models import aasist, lcnn, rawnet2, wav2vec2
+from dfjax.models.streams import Rngs
 from dfjax.records import SAMPLE_RATE, InputError
 from dfjax.run import command, main_job
 from dfjax.runtime import cli
@@ -162,7 +163,7 @@ def test_edges_can_be_built(row):
         if words.get("members", 1) > 1:
             words["embedding"] = value
         try:
-            nnx.eval_shape(lambda words=words: models.build(name, rngs=nnx.Rngs(0), **words))
+            nnx.eval_shape(lambda words=words: models.build(name, rngs=Rngs(0), **words))
         except InputError as error:
             assert "multiple of members" in str(error) or "stream" in str(error), error
 

@@ -9,6 +9,7 @@ from flax import nnx
 
 from dfjax import models
 from dfjax.models import functional
+from dfjax.models.streams import Rngs
 from dfjax.records import MEDIA, InputError
 from dfjax.run import main_job
 from dfjax.training import losses, recipe, train_step
@@ -47,7 +48,7 @@ def test_parameters_statistics_and_logits_are_float32(name):
     x = {name: jax.ShapeDtypeStruct(shapes[name], jnp.float32) for name in MEDIA[cls.modality]}
 
     def answer(x):
-        model = models.build(name, rngs=nnx.Rngs(0), dtype=jnp.bfloat16)
+        model = models.build(name, rngs=Rngs(0), dtype=jnp.bfloat16)
         model = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
         return functional.split(model)[1:], model.embed(x), model(x)
 
@@ -83,7 +84,7 @@ def test_logits_in_bfloat16_are_those_in_float32_up_to_rounding(batch):
     x, _ = batch
 
     def answers(training):
-        model = functional.make_builder(settings(), training=training)(nnx.Rngs(0))
+        model = functional.make_builder(settings(), training=training)(Rngs(0))
         model = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
         found = nnx.jit(lambda model, x: (model(x), model.embed(x), model.head.out.kernel[...]))(model, x)
         return jax.tree.map(np.asarray, found)
