@@ -4,9 +4,20 @@ import os
 import pathlib
 
 import jax
+import jaxtyping
 import pytest
 from absl import flags
 
+check_types = jaxtyping.jaxtyped
+
+
+def check_stated_types(*, typechecker):
+    """`jaxtyping.jaxtyped` without the time that it takes of functions that state no type."""
+    check = check_types(typechecker=typechecker)
+    return lambda what: check(what) if isinstance(what, type) or what.__annotations__ else what
+
+
+jaxtyping.jaxtyped = check_stated_types  # before anything of dfjax is imported
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 os.environ["MPLBACKEND"] = "Agg"
@@ -18,12 +29,17 @@ flags.FLAGS.mark_as_parsed()  # grain's workers read an absl flag
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 COMPILED_PLAINLY = (
-    "benchmark",
-    "data",
-    "features",
-    "models",
-    "training",
+    "benchmark/",
+    "data/",
+    "features/",
+    "inference/test_heatmap.py",
+    "inference/test_reference.py",
+    "models/",
+    "reporting/test_file_page.py",
+    "training/",
     "test_crossval.py",
+    "test_honesty.py",
+    "test_import_weights.py",
 )  # compile much, compute little
 
 
@@ -45,10 +61,30 @@ def quick_to_compile(request):
 
     For a whole module, so that what its fixtures compute is compiled as in its tests: they compare bits.
     """
-    plainly = request.path.relative_to(ROOT / "tests").parts[0] in COMPILED_PLAINLY
+    plainly = request.path.relative_to(ROOT / "tests").as_posix().startswith(COMPILED_PLAINLY)
     jax.config.update("jax_disable_most_optimizations", plainly)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def types_of_some_replicates():
+    """Types are checked in the first 20 replicates of a bootstrap: in a thousand that takes longer than the metric."""
+    from dfjax.decide import bootstrap
+
+    replicates = bootstrap.replicates
+
+    def some_checked(*args):
+        try:
+            for number, rows in enumerate(replicates(*args)):
+                jaxtyping.config.update("jaxtyping_disable", number >= 20)
+                yield rows
+        finally:
+            jaxtyping.config.update("jaxtyping_disable", False)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bootstrap, "replicates", some_checked)
+        yield
 
 
 @pytest.fixture(scope="session")
