@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from dfjax import crossval
-from dfjax.data import vocode
+from dfjax.data import precomputed, vocode
 from dfjax.decide import score_file
 from dfjax.decide.decision import read_decision
 from dfjax.inference import ship, trained
@@ -58,7 +58,7 @@ def experiment():
     config = audio_sources.get_config("sites-whole,own=2")
     config.data.seconds = 1.0
     config.model.kwargs.landmarks = 24
-    config.train.update({"steps": 4, "eval_every": 4})
+    config.train.update({"steps": 4, "eval_every": 4, "batch": 8})
     config.augment.codec_rate = 0.0
     return config
 
@@ -75,6 +75,7 @@ def done(media, data_dir, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vocode, "resynthesise", resynthesise)
+        patch.setattr(precomputed, "ROWS", 4)  # few clips: blocks are filled up
         result = crossval.crossval(experiment(), workdir, seeds=2, **words)
     assert set(traced) == {(1, 16_000)}  # each training makes fakes, of one clip at a time
     return workdir, result, words

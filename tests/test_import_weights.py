@@ -20,6 +20,7 @@ from dfjax.models.streams import Rngs
 from dfjax.records import MAX_SAMPLES, InputError
 from dfjax.runtime import workdir
 from tests import prepared
+from tests.models import seeded
 
 WEIGHTS = "aasist/AASIST.pth"
 
@@ -28,7 +29,7 @@ WEIGHTS = "aasist/AASIST.pth"
 def published(tmp_path_factory):
     """(folder of a run made of a file of LCNN weights, the model that the file holds)."""
     folder = tmp_path_factory.mktemp("published")
-    model = jax.jit(lambda: models.build("lcnn", rngs=Rngs(3)))()
+    model = seeded.model(lambda: models.build("lcnn", rngs=Rngs(3)))
     (folder / "lcnn.pt").write_bytes(b"weights")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "load_published", lambda name, path: model)

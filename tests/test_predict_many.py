@@ -22,6 +22,7 @@ from dfjax.inference import scoring, weights
 from dfjax.records import InputError
 from dfjax.reporting import verdicts
 from dfjax.runtime import cli
+from tests import children
 from tests.data_builders import fixtures
 
 HOSTILE = ['a,b"c.wav', "two\nlines.wav", "return\r.wav", "<b>&.wav", "no\udcfftext.wav", "=1+1.wav", "ö.wav"]
@@ -243,7 +244,7 @@ def test_a_run_that_is_killed_twice_judges_every_file_once(tmp_path):
     names = [str(fixtures.audio(tmp_path / f"{k}.wav", 0.5, seed=k)) for k in range(60)]
     listed.write_text("".join(f"{name}\n" for name in names))
     words = [sys.executable, "-m", "dfjax.predict", "--output", str(table), "--files", str(listed)]
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
+    environment = children.quickly_compiling(JAX_NUM_CPU_DEVICES="2")
     for wanted in (1, 30):
         running = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while running.poll() is None and (not table.exists() or table.read_bytes().count(b"\n") < wanted):

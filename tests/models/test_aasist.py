@@ -13,6 +13,7 @@ from dfjax.features import sinc
 from dfjax.models import aasist, graph_attention, torch_file
 from dfjax.models.streams import Rngs
 from dfjax.records import InputError
+from tests.models import seeded
 
 RELEASED = pathlib.Path(__file__).resolve().parents[2] / "../shared/data/aasist"
 PARITY = 1e-4  # of logits near 5: float32 rounding through 20 layers
@@ -37,9 +38,8 @@ def training(model):
 
 
 def light():
-    """A small AASIST-L: (graph, params, statistics), initialised in one compiled call."""
-    graph, params, rest = nnx.split(jax.jit(lambda: aasist.AASIST(rngs=Rngs(0), variant="light"))(), nnx.Param, ...)
-    return graph, params, rest
+    """A small AASIST-L: (graph, params, statistics)."""
+    return nnx.split(seeded.model(lambda: aasist.AASIST(rngs=Rngs(0), variant="light")), nnx.Param, ...)
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ def test_equals_the_published_network():
 
 @pytest.mark.parametrize("build", [lcnn.LCNN, resnet18_mel.ResNet18Mel])
 def test_a_training_step_reaches_every_parameter(build):
-    graph, params, rest = nnx.split(jax.jit(lambda: build(rngs=Rngs(0)))(), nnx.Param, ...)
+    graph, params, rest = nnx.split(seeded.model(lambda: build(rngs=Rngs(0))), nnx.Param, ...)
     x = jnp.asarray(seeded.waveforms(8_000))
 
     @jax.jit

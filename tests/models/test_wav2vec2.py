@@ -77,8 +77,8 @@ def test_older_names_of_the_positional_convolution_are_read():
 
 
 def gradient(cls, **kwargs):
-    build = jax.jit(lambda: cls(rngs=Rngs(0), size=TINY, **kwargs))
-    graph, params, rest = nnx.split(build(), nnx.Param, ...)
+    model = seeded.model(lambda: cls(rngs=Rngs(0), size=TINY, **kwargs))
+    graph, params, rest = nnx.split(model, nnx.Param, ...)
     x = jnp.asarray(seeded.waveforms(6_400))
 
     @jax.jit

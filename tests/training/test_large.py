@@ -1,7 +1,7 @@
 """What training large detectors needs: a state spread over the devices, parts that are not trained, a penalty on embeddings."""
 
+import functools
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -19,10 +19,11 @@ from dfjax.models import vit, wav2vec2
 from dfjax.runtime import checkpoint, devices
 from dfjax.training import optim, recipe, train, train_step
 from experiments import asvspoof2019_la_xlsr, faceforensics_clip
-from tests import prepared
+from tests import children, prepared
 from tests.models.test_wav2vec2 import TINY
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+KEY = jax.random.key(2)
 
 
 class Small(vit.CLIPBase):
@@ -31,9 +32,8 @@ class Small(vit.CLIPBase):
 
 def test_eight_devices_with_a_part_of_the_state_each_train_as_with_the_whole(tmp_path):
     words = sys.executable, "-m", "tests.sharded", tmp_path
-    said = subprocess.run(
-        words, cwd=ROOT, env=os.environ | {"JAX_NUM_CPU_DEVICES": "8"}, capture_output=True, text=True
-    )
+    environment = children.quickly_compiling(JAX_NUM_CPU_DEVICES="8")
+    said = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert said.returncode == 0, said.stderr[-2000:]
     found = json.loads(said.stdout.splitlines()[-1])
     assert found["devices"] == 8
@@ -77,7 +77,8 @@ def test_what_is_held_back_stays_to_the_bit_and_has_no_moments():
     seen = lambda params: optim.held(Small.trainable, params)
     bce = lambda z, y, step: optax.sigmoid_binary_cross_entropy(z, y)
     words = {"graphdef": graphdef, "tx": tx, "loss": bce, "seen": seen}
-    new, values = train_step.update(state, x, labels, jax.random.key(2), **words)
+    step = lambda **more: jax.jit(functools.partial(train_step.update, **words, **more))(state, x, labels, KEY)
+    new, values = step()
     for (path, before), after, on in zip(paths, jax.tree.leaves(new.params), trained, strict=True):
         assert np.array_equal(before, after) != on, jax.tree_util.keystr(path)
     assert values["grad_norm"] > 0
@@ -85,7 +86,7 @@ def test_what_is_held_back_stays_to_the_bit_and_has_no_moments():
     # a penalty on embeddings is added to the loss
     config = faceforensics_clip.get_config()
     more = recipe.make_penalty(config)
-    _, both = train_step.update(state, x, labels, jax.random.key(2), penalty=more, **words)
+    _, both = step(penalty=more)
     model = nnx.merge(graphdef, state.params, state.model_state, copy=True)
     spread, close = vit.uniformity_alignment(model.embed(x), labels)
     np.testing.assert_allclose(both["loss"] - values["loss"], 0.5 * spread + 0.1 * close, rtol=1e-4)

@@ -36,8 +36,8 @@ def bce(logits, labels, step):
     return losses.binary_cross_entropy(logits, labels)
 
 
-@pytest.fixture
-def problem():
+@pytest.fixture(scope="module")
+def made():
     tx = optax.adam(1e-2)
     graphdef, state = train_step.create(lambda rngs: Toy(rngs=rngs), tx, jax.random.key(0), ema=True)
     rng = np.random.default_rng(0)
@@ -45,6 +45,13 @@ def problem():
     y = jnp.asarray(rng.integers(0, 2, 16), jnp.int32)
     step = lambda state, data, key: train_step.update(state, *data, key, graphdef=graphdef, tx=tx, loss=bce, ema=0.9)  # noqa: E731
     return graphdef, state, (x, y), step
+
+
+@pytest.fixture
+def problem(made):
+    """Of a copy of the state, which a compiled step takes for its own."""
+    graphdef, state, data, step = made
+    return graphdef, jax.tree.map(jnp.copy, state), data, step
 
 
 def equal(a, b):
@@ -93,7 +100,7 @@ def test_a_run_is_a_function_of_its_seed(problem):
 
 def test_the_average_follows_the_parameters_by_its_warmed_up_decay(problem):
     _, state, data, step = problem
-    new, _ = step(state, data, jax.random.key(0))
+    new, _ = jax.jit(step)(state, data, jax.random.key(0))
     decay = min(0.9, 1 / 10)
     expected = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.average, new.params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), new.average, expected)
@@ -109,7 +116,7 @@ def test_evaluation_is_deterministic_and_leaves_statistics_alone(problem):
 
 def test_training_updates_running_statistics_and_counts_steps(problem):
     _, state, data, step = problem
-    new, metrics = step(state, data, jax.random.key(0))
+    new, metrics = jax.jit(step)(state, data, jax.random.key(0))
     assert int(new.step) == int(state.step) + 1
     assert not np.array_equal(new.model_state["norm"]["mean"], state.model_state["norm"]["mean"])
     assert np.isfinite(metrics["loss"]) and metrics["grad_norm"] > 0
