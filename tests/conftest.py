@@ -59,12 +59,13 @@ def pytest_collection_modifyitems(config, items):
 def quick_to_compile(request):
     """In COMPILED_PLAINLY the compiler's optimisations would cost more than they save; other processes have them.
 
-    For a whole module, so that what its fixtures compute is compiled as in its tests: they compare bits.
+    For a whole module, so that what its fixtures compute is compiled as in its tests: they compare bits. What a module
+    before it compiled otherwise is forgotten.
     """
     plainly = request.path.relative_to(ROOT / "tests").as_posix().startswith(COMPILED_PLAINLY)
-    jax.config.update("jax_disable_most_optimizations", plainly)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    if plainly != jax.config.read("jax_disable_most_optimizations"):
+        jax.config.update("jax_disable_most_optimizations", plainly)
+        jax.clear_caches()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -20,6 +20,7 @@ from dfjax.inference import trained
 from dfjax.records import InputError
 from dfjax.run import main_job
 from dfjax.runtime import checkpoint
+from tests import children
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ARTEFACTS = [
@@ -275,13 +276,13 @@ def test_kill_9_and_the_same_command_end_bit_identical(finished, recordings, dat
         "test_run.main_job.run(test_run.experiment(), sys.argv[2], name='small', data_dir=sys.argv[3], source=sys.argv[4], progress=False)\n"
     )
     words = [sys.executable, script, ROOT, tmp_path / "w", data_dir, recordings]
-    rng = np.random.default_rng(1)
+    rng, environment = np.random.default_rng(1), children.compiling_alike()
     for _ in range(3):
-        job = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        job = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(rng.uniform(3, 14))
         job.send_signal(signal.SIGKILL)
         job.wait()
-    subprocess.run(words, cwd=ROOT, check=True, capture_output=True, timeout=200)
+    subprocess.run(words, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=200)
     for name in (
         "scores/folder_audio.validation.csv",
         "scores/folder_audio.test.csv",

@@ -17,7 +17,7 @@ from dfjax.records import InputError
 from dfjax.run import main_job
 from dfjax.runtime import checkpoint, cli, process, progress, workdir
 from dfjax.training import train
-from tests import job, prepared
+from tests import children, job, prepared
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -189,7 +189,7 @@ def test_kills_at_random_moments_lose_nothing(whole, directory, tmp_path):
     settings, expected = whole
     words = [sys.executable, "-m", "tests.job", str(tmp_path / "w"), str(directory)]
     words += [f"{name}={value}" for name, value in settings.items()]
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
+    environment = children.quickly_compiling(JAX_NUM_CPU_DEVICES="2")
     rng = np.random.default_rng(3)
     for _ in range(3):
         one = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
