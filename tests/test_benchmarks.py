@@ -1,10 +1,12 @@
 """Benchmarks' rows: printed, read back, compared with the last run kept."""
 
 import json
+import sys
 
+import numpy as np
 import pytest
 
-from tests.benchmarks import rows
+from tests.benchmarks import rows, train_epoch
 
 
 def printed(capsys, *all_of):
@@ -44,3 +46,8 @@ def test_a_row_of_the_same_name_in_another_unit_or_benchmark_is_another_row():
 def test_values_are_given_to_four_digits(capsys, value, text):
     (line,) = printed(capsys, ("x", value, "s"))
     assert f'"value": {text},' in line
+
+
+def test_a_benchmark_without_its_peer_measures_ours_alone(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert train_epoch.torch_rows(tmp_path, np.zeros(2, np.float32)) == {}

@@ -1,6 +1,6 @@
 """Epochs of the usual notebook recipe for audio against ours, same clips, same network, same machine, same run.
 
-    python -m tests.benchmarks.train_epoch [clips]        # needs torch: pip install 'dfjax[parity]'
+    python -m tests.benchmarks.train_epoch [clips]        # its peer needs torch: pip install 'dfjax[parity]'
 
 The recipe: librosa.load and melspectrogram for every clip in a torch DataLoader with two workers and a
 WeightedRandomSampler, focal loss, Adam, a convolutional network of about 98 thousand parameters. Rows:
@@ -91,10 +91,13 @@ class Files:
 
 
 def torch_rows(folder: pathlib.Path, labels: np.ndarray) -> dict[str, float]:
-    """Seconds per epoch of the three torch rows."""
-    import torch
-    from torch import nn
-    from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
+    """Seconds per epoch of the three torch rows; none without torch."""
+    try:
+        import torch
+        from torch import nn
+        from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
+    except ImportError:
+        return {}
 
     def network():
         layers, before = [nn.BatchNorm2d(1)], 1
@@ -205,8 +208,9 @@ def main() -> None:
         clips = np.stack([soundfile.read(folder / f"{i}.wav", dtype="int16")[0] for i in range(count)])
     found["dfjax, same network"] = our_epochs(lambda rngs: SameNetwork(rngs=rngs), clips, labels)
     found["dfjax, texture"] = our_epochs(lambda rngs: models.build("texture", rngs=rngs), clips, labels)
+    peer = found.get("torch, librosa per clip")
     for name, seconds in found.items():
-        rows.show(name, seconds, "s per epoch", found["torch, librosa per clip"] / seconds, clips=count)
+        rows.show(name, seconds, "s per epoch", peer and peer / seconds, clips=count)
 
 
 if __name__ == "__main__":
