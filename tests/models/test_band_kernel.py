@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from dfjax.features import band_statistics
-from dfjax.models import build, functional
+from dfjax.models import build, functional, heads
 from dfjax.training import losses
 
 STATISTICS = jax.jit(band_statistics.band_statistics)  # one by one, its operations take ten times as long to compile
@@ -134,3 +134,9 @@ def test_a_kind_that_does_not_occur_has_no_say():
     model = with_params(model, params)
     first = model.head.out(model.embed({"statistics": statistics}))[:, 0]
     np.testing.assert_allclose(model({"statistics": statistics}), first, atol=1e-4)
+
+
+def test_a_head_of_several_kinds_starts_at_the_log_odds_of_the_prior():
+    head = heads.AnyKind(5, 2, rngs=nnx.Rngs(0))
+    heads.start_at(head, 1.3)
+    np.testing.assert_allclose(head(jnp.zeros((3, 5))), np.full(3, 1.3), rtol=1e-6)
