@@ -68,26 +68,6 @@ def quick_to_compile(request):
         jax.clear_caches()
 
 
-@pytest.fixture(autouse=True, scope="session")
-def types_of_some_replicates():
-    """Types are checked in the first 20 replicates of a bootstrap: in a thousand that takes longer than the metric."""
-    from dfjax.decide import bootstrap
-
-    replicates = bootstrap.replicates
-
-    def some_checked(*args):
-        try:
-            for number, rows in enumerate(replicates(*args)):
-                jaxtyping.config.update("jaxtyping_disable", number >= 20)
-                yield rows
-        finally:
-            jaxtyping.config.update("jaxtyping_disable", False)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bootstrap, "replicates", some_checked)
-        yield
-
-
 @pytest.fixture(scope="session")
 def shared() -> pathlib.Path:
     """The folder of real test data; tests that need it are skipped where it is absent."""
