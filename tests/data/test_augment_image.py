@@ -150,6 +150,23 @@ def test_jpeg_again_changes_next_to_nothing(images):
     assert psnr(jpeg_like.jpeg_like(once, quality), once) > psnr(once, images) + 3
 
 
+def test_each_picture_has_its_own_quality_whatever_is_beside_it(images):
+    quality = jnp.array([30.0, 50.0, 75.0, 95.0])
+    together = jax.jit(jpeg_like.jpeg_like)(images, quality)  # one after another, each device its own
+    for i in range(4):
+        alone = jpeg_like.jpeg_like(images[i : i + 1], quality[i : i + 1])[0]  # fewer than devices: at once
+        assert np.mean(np.abs(together[i] - alone) > 1e-6) < 0.01  # coefficients on a tie may round either way
+
+
+def test_a_reduction_is_blur_and_resampling_there_and_back(images):
+    key = jax.random.key(5)
+    by = jax.random.uniform(jax.random.split(key)[0], (4, 1), minval=1, maxval=3.0)
+    rows, columns = (jnp.arange(n, dtype=jnp.float32)[None] for n in images.shape[1:3])
+    small = aug.resample(aug.gaussian_blur(images, 0.375 * jnp.sqrt(by[:, 0] ** 2 - 1)), rows * by, columns * by)
+    expected = aug.resample(small, rows / by, columns / by)
+    np.testing.assert_allclose(aug.downscale(key, images, factor=3.0), expected, atol=2e-6)
+
+
 def test_the_chain_is_the_identity_without_options_and_jits_with_all(images):
     key = jax.random.key(0)
     np.testing.assert_array_equal(aug.augment(key, images, flip_rate=0.0), images)
