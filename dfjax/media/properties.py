@@ -296,7 +296,7 @@ def picture_properties(encoded: bytes, box: Float[np.ndarray, " 4"] | None = Non
     """
     pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
     if pixels is None:
-        raise InputError("a prepared image cannot be decoded; prepare the dataset again")
+        raise InputError("the picture cannot be decoded; check the file, or prepare the dataset again")
     header = image_features(encoded)
     sides = pixels.shape[:2] if box is None else (box[3] - box[1], box[2] - box[0])
     grey, saturation = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), cv2.cvtColor(pixels, cv2.COLOR_BGR2HSV)[..., 1]

@@ -460,6 +460,11 @@ def _check_together(given: Mapping[str, Any]) -> None:
             f"config.train.eval_every={value('train.eval_every')}: expected at most config.train.steps="
             f"{value('train.steps')}, since config.optim.swa takes the mean of what was evaluated"
         )
+    if value("model.name") == "band_kernel" and value("model.kwargs.kinds") > 1 and not value("augment.self_fakes"):
+        raise InputError(
+            f"config.model.kwargs.kinds={value('model.kwargs.kinds')}: the second logit learns from fakes made by the "
+            "run; set config.augment.self_fakes above 0"
+        )
     if (value("data.leave_out.by") is None) != (value("data.leave_out.value") is None):
         raise InputError("config.data.leave_out: expected both of by and value")
 

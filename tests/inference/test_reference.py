@@ -150,7 +150,7 @@ def test_a_picture_that_cannot_be_decoded_is_the_users_mistake(untrained, tmp_pa
     broken = dataclasses.replace(split, records=Broken(split.records[i] for i in range(len(split))))
     from experiments import image_focal
 
-    with pytest.raises(InputError, match="a prepared image cannot be decoded; prepare the dataset again"):
+    with pytest.raises(InputError, match="the picture cannot be decoded; check the file, or prepare the dataset again"):
         reference.describe(image_focal.get_config("folder_image"), untrained, broken)
 
 

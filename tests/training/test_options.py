@@ -251,6 +251,12 @@ def test_kept_statistics_are_not_streamed():
         main_job.check(config)
 
 
+def test_a_logit_for_made_fakes_needs_made_fakes():
+    config = changed(EXPERIMENTS["audio_sources-audio_sources"], "augment.self_fakes", 0.0)
+    with pytest.raises(InputError, match="kinds=2: the second logit learns from fakes made by the run"):
+        main_job.check(config)
+
+
 def test_a_window_is_no_larger_than_the_pictures():
     config = changed(EXPERIMENTS["image_focal-image_focal"], "augment.size", 129)
     with pytest.raises(InputError, match="config.augment.size=129: expected at most the side of the pictures, 128"):
