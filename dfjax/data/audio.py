@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, Int16
 
 from dfjax.data import channel
 from dfjax.data.rawboost import rawboost
+from dfjax.features import speed
 from dfjax.records import SAMPLE_RATE
 
 FRAME = SAMPLE_RATE // 100  # samples of a frame whose energy says whether anything is heard in it
@@ -97,9 +98,9 @@ def change_speed(
     whole = _whole(samples)
     plain = x[:, MARGIN : MARGIN + samples]
     versions = []
-    for speed in speeds:
-        size = round(whole * speed)
-        y = jnp.fft.irfft(jnp.fft.rfft(x[:, :size]), n=whole) * (whole / size)
+    for factor in speeds:
+        size = round(whole * factor)
+        y = speed.stretched(x[:, :size], whole)
         versions.append(y[:, MARGIN : MARGIN + samples])
     kind = jax.random.randint(key_speed, (len(x),), 0, len(speeds))
     return channel.choose(key_on, rate, jnp.stack(versions)[kind, jnp.arange(len(x))], plain)

@@ -9,6 +9,9 @@ ranks recordings of a source that it has never heard better than networks that l
 
 Of two kinds of fakes, stored ones and those that the run makes, each may have a logit of its own, learnt from it and
 the reals alone: made fakes teach what other vocoders leave behind, and in one logit they blur what stored ones teach.
+
+A clip can be judged at several speeds: its statistics are the mean of those that it has a little slower and faster.
+What belongs to one recording's rate, filters and pitch is averaged out, and sources never heard are ranked better.
 """
 
 from collections.abc import Callable
@@ -18,7 +21,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from dfjax.features import band_statistics, spectrum, turns
+from dfjax.features import band_statistics, spectrum, speed, turns
 from dfjax.models import heads
 from dfjax.records import REAL
 
@@ -38,6 +41,7 @@ class BandKernel(nnx.Module):
       width: of the kernel, in units of the mean square distance between clips.
       ridge: weight of the squared norm beside the mean loss.
       kinds: logits: 1; or 2, of stored fakes and of made ones, put together by their shares (`heads.AnyKind`).
+      speeds: at which a clip is judged; training's own, of `config.augment`, do not depend on them.
     """
 
     modality = "audio"
@@ -51,9 +55,10 @@ class BandKernel(nnx.Module):
         width: float = 1.0,
         ridge: float = 5e-5,
         kinds: int = 1,
+        speeds: tuple[float | int, ...] = (1.0,),
     ):
         inputs = band_statistics.STATISTICS * band_statistics.BANDS * len(band_statistics.WINDOWS)
-        self.width, self.ridge, self.kinds = width, ridge, kinds
+        self.width, self.ridge, self.kinds, self.speeds = width, ridge, kinds, tuple(speeds)
         self.mean = nnx.Param(jnp.zeros(inputs))
         self.deviation = nnx.Param(jnp.ones(inputs))
         self.landmarks = nnx.Param(jnp.zeros((landmarks, inputs)))
@@ -61,18 +66,27 @@ class BandKernel(nnx.Module):
         self.whitening = nnx.Param(jnp.eye(landmarks))
         self.head = heads.Linear(landmarks, rngs=rngs) if kinds == 1 else heads.AnyKind(landmarks, kinds, rngs=rngs)
 
-    def statistics(self, x: Float[Array, "batch time"]) -> Float[Array, "batch statistics"]:
-        """What the front end makes of each clip."""
-        return turns.few_at_a_time(band_statistics.band_statistics, x, each=spectrum.CLIPS)
+    def statistics(self, x: Float[Array, "batch time"], factor: float | int = 1.0) -> Float[Array, "batch statistics"]:
+        """What the front end makes of each clip, played at `factor` times its speed."""
+
+        def of(few: Float[Array, "batch time"]) -> Float[Array, "batch statistics"]:
+            return band_statistics.band_statistics(speed.played(few, factor))
+
+        return turns.few_at_a_time(of, x, each=spectrum.CLIPS)
 
     def embed(self, x: Float[Array, "batch time"] | dict, *, rngs=None) -> Float[Array, "batch landmarks"]:
         """Coordinates whose products are the kernel.
 
         Args:
-          x: waveforms; or {'statistics': (batch, statistics)}, which `statistics` made of them before.
+          x: waveforms, whose statistics are the mean over the speeds; or {'statistics': (batch, statistics)}.
           rngs: unused.
         """
-        statistics = x["statistics"] if isinstance(x, dict) else self.statistics(x)
+        if isinstance(x, dict):
+            statistics = x["statistics"]
+        elif len(self.speeds) == 1:
+            statistics = self.statistics(x, self.speeds[0])
+        else:
+            statistics = sum(self.statistics(x, factor) for factor in self.speeds) * (1 / len(self.speeds))
         inputs = _inputs(statistics, self.mean[...], self.deviation[...])
         return _product(_kernel(inputs, self.landmarks[...], self.slope[...]), self.whitening[...])
 

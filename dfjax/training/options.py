@@ -176,6 +176,13 @@ OPTIONS = (
     Option(
         "model.kwargs.kinds", Whole(1, 2), "logits: one, or one for stored and one for made fakes", 1, ("band_kernel",)
     ),
+    Option(
+        "model.kwargs.speeds",
+        Several(Number(0.5, 2), 1, 16),
+        "speeds whose mean statistics judge a clip",
+        (1.0,),
+        ("band_kernel",),
+    ),
     Option("model.kwargs.ridge", Number(1e-8, 1e3), "weight of the head's squared norm", 5e-5, ("band_kernel",)),
     Option("model.kwargs.bins", Whole(1, 160), "bands of the mel filter bank", 80, ("resnet_small",)),
     Option("model.kwargs.dims", Several(WIDTH, 1, 7), "widths of the blocks", (16, 32, 64, 96), ("resnet_small",)),

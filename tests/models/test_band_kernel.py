@@ -136,6 +136,21 @@ def test_a_kind_that_does_not_occur_has_no_say():
     np.testing.assert_allclose(model({"statistics": statistics}), first, atol=1e-4)
 
 
+def test_a_clip_is_judged_at_each_speed_and_trained_at_one(speechlike):
+    speeds = (0.95, 1.0, 1.05)
+    once, statistics, labels, kinds, weights = made(kinds=2)
+    thrice = made(kinds=2, speeds=speeds)[0]
+    x = jnp.asarray(speechlike)
+    heard = {factor: jax.jit(lambda x: once.statistics(x, factor))(x) for factor in speeds}
+    params = once.start(statistics, labels, kinds, weights, jax.random.key(0))
+    once, thrice = with_params(once, params), with_params(thrice, params)
+    mean = sum(heard.values()) / 3
+    assert np.abs(np.asarray(mean - heard[1.0])).max() > 1e-2
+    np.testing.assert_allclose(jax.jit(once.embed)(x), once.embed({"statistics": heard[1.0]}), atol=1e-5)
+    np.testing.assert_allclose(jax.jit(thrice.embed)(x), once.embed({"statistics": mean}), atol=1e-5)
+    np.testing.assert_allclose(jax.jit(thrice.statistics)(x), heard[1.0], atol=1e-5)
+
+
 def test_a_head_of_several_kinds_starts_at_the_log_odds_of_the_prior():
     head = heads.AnyKind(5, 2, rngs=nnx.Rngs(0))
     heads.start_at(head, 1.3)

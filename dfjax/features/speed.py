@@ -1,0 +1,24 @@
+"""A sound at another speed, pitch and all: of another length, in band."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+STEP = 240  # samples: lengths that are multiples of it transform fast
+
+
+def stretched(x: Float[Array, "batch time"], samples: int) -> Float[Array, "batch {samples}"]:
+    """The sounds as if played until `samples` are full: a transform of one size and its inverse of another.
+
+    Band-limited: what lies above the new half rate is lost, and nothing is folded down.
+    """
+    return jnp.fft.irfft(jnp.fft.rfft(x), n=samples) * (samples / x.shape[1])
+
+
+def played(x: Float[Array, "batch time"], speed: float | int) -> Float[Array, "batch other"]:
+    """The sounds at about `speed` times their speed, to a length that is a multiple of STEP; at 1 as they are.
+
+    Args:
+      x: waveforms, longer than STEP.
+      speed: 1.05 is faster and higher.
+    """
+    return x if speed == 1 else stretched(x, STEP * round(x.shape[1] / speed / STEP))
