@@ -1,4 +1,4 @@
-"""A sound at another speed, pitch and all: of another length, in band."""
+"""A sound at another speed, pitch and all."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -14,11 +14,15 @@ def stretched(x: Float[Array, "batch time"], samples: int) -> Float[Array, "batc
     return jnp.fft.irfft(jnp.fft.rfft(x), n=samples) * (samples / x.shape[1])
 
 
-def played(x: Float[Array, "batch time"], speed: float | int) -> Float[Array, "batch other"]:
-    """The sounds at about `speed` times their speed, to a length that is a multiple of STEP; at 1 as they are.
+def played(x: Float[Array, "batch time"], speed: float | int) -> Float[Array, "batch time"]:
+    """The sounds at about `speed` times their speed, cut or begun again to be as long as before; at 1 as they are.
 
     Args:
       x: waveforms, longer than STEP.
-      speed: 1.05 is faster and higher.
+      speed: 1.05 is faster and higher; from 0.5 to 2.
     """
-    return x if speed == 1 else stretched(x, STEP * round(x.shape[1] / speed / STEP))
+    if speed == 1:
+        return x
+    time = x.shape[1]
+    y = stretched(x, STEP * round(time / speed / STEP))
+    return jnp.concatenate([y, y, y], axis=1)[:, :time]

@@ -66,13 +66,9 @@ class BandKernel(nnx.Module):
         self.whitening = nnx.Param(jnp.eye(landmarks))
         self.head = heads.Linear(landmarks, rngs=rngs) if kinds == 1 else heads.AnyKind(landmarks, kinds, rngs=rngs)
 
-    def statistics(self, x: Float[Array, "batch time"], factor: float | int = 1.0) -> Float[Array, "batch statistics"]:
-        """What the front end makes of each clip, played at `factor` times its speed."""
-
-        def of(few: Float[Array, "batch time"]) -> Float[Array, "batch statistics"]:
-            return band_statistics.band_statistics(speed.played(few, factor))
-
-        return turns.few_at_a_time(of, x, each=spectrum.CLIPS)
+    def statistics(self, x: Float[Array, "batch time"]) -> Float[Array, "batch statistics"]:
+        """What the front end makes of each clip as it is."""
+        return turns.few_at_a_time(band_statistics.band_statistics, x, each=spectrum.CLIPS)
 
     def embed(self, x: Float[Array, "batch time"] | dict, *, rngs=None) -> Float[Array, "batch landmarks"]:
         """Coordinates whose products are the kernel.
@@ -81,12 +77,14 @@ class BandKernel(nnx.Module):
           x: waveforms, whose statistics are the mean over the speeds; or {'statistics': (batch, statistics)}.
           rngs: unused.
         """
-        if isinstance(x, dict):
-            statistics = x["statistics"]
-        elif len(self.speeds) == 1:
-            statistics = self.statistics(x, self.speeds[0])
-        else:
-            statistics = sum(self.statistics(x, factor) for factor in self.speeds) * (1 / len(self.speeds))
+
+        def of(few: Float[Array, "batch time"]) -> Float[Array, "batch statistics"]:
+            if len(self.speeds) == 1:
+                return band_statistics.band_statistics(speed.played(few, self.speeds[0]))
+            heard = jnp.stack([speed.played(few, factor) for factor in self.speeds])
+            return jax.lax.map(band_statistics.band_statistics, heard).mean(axis=0)
+
+        statistics = x["statistics"] if isinstance(x, dict) else turns.few_at_a_time(of, x, each=spectrum.CLIPS)
         inputs = _inputs(statistics, self.mean[...], self.deviation[...])
         return _product(_kernel(inputs, self.landmarks[...], self.slope[...]), self.whitening[...])
 

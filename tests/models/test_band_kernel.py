@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dfjax.features import band_statistics
+from dfjax.features import band_statistics, speed
 from dfjax.models import build, functional, heads
 from dfjax.training import losses
 
@@ -139,11 +139,10 @@ def test_a_kind_that_does_not_occur_has_no_say():
 def test_a_clip_is_judged_at_each_speed_and_trained_at_one(speechlike):
     speeds = (0.95, 1.0, 1.05)
     once, statistics, labels, kinds, weights = made(kinds=2)
-    thrice = made(kinds=2, speeds=speeds)[0]
-    x = jnp.asarray(speechlike)
-    heard = {factor: jax.jit(lambda x: once.statistics(x, factor))(x) for factor in speeds}
     params = once.start(statistics, labels, kinds, weights, jax.random.key(0))
-    once, thrice = with_params(once, params), with_params(thrice, params)
+    once, thrice = (with_params(model, params) for model in (once, made(kinds=2, speeds=speeds)[0]))
+    x = jnp.asarray(speechlike)
+    heard = {factor: STATISTICS(speed.played(x, factor)) for factor in speeds}
     mean = sum(heard.values()) / 3
     assert np.abs(np.asarray(mean - heard[1.0])).max() > 1e-2
     np.testing.assert_allclose(jax.jit(once.embed)(x), once.embed({"statistics": heard[1.0]}), atol=1e-5)
