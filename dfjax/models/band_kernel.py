@@ -10,8 +10,9 @@ ranks recordings of a source that it has never heard better than networks that l
 Of two kinds of fakes, stored ones and those that the run makes, each may have a logit of its own, learnt from it and
 the reals alone: made fakes teach what other vocoders leave behind, and in one logit they blur what stored ones teach.
 
-A clip can be judged at several speeds: its statistics are the mean of those that it has a little slower and faster.
-What belongs to one recording's rate, filters and pitch is averaged out, and sources never heard are ranked better.
+A clip can be heard at several speeds: its statistics are the mean of those that it has a little slower and faster, in
+training and after. What belongs to one recording's rate, filters and pitch is averaged out, and sources never heard are
+ranked better.
 """
 
 from collections.abc import Callable
@@ -41,7 +42,7 @@ class BandKernel(nnx.Module):
       width: of the kernel, in units of the mean square distance between clips.
       ridge: weight of the squared norm beside the mean loss.
       kinds: logits: 1; or 2, of stored fakes and of made ones, put together by their shares (`heads.AnyKind`).
-      speeds: at which a clip is judged; training's own, of `config.augment`, do not depend on them.
+      speeds: at which a clip is heard; its statistics are the mean.
     """
 
     modality = "audio"
@@ -67,16 +68,7 @@ class BandKernel(nnx.Module):
         self.head = heads.Linear(landmarks, rngs=rngs) if kinds == 1 else heads.AnyKind(landmarks, kinds, rngs=rngs)
 
     def statistics(self, x: Float[Array, "batch time"]) -> Float[Array, "batch statistics"]:
-        """What the front end makes of each clip as it is."""
-        return turns.few_at_a_time(band_statistics.band_statistics, x, each=spectrum.CLIPS)
-
-    def embed(self, x: Float[Array, "batch time"] | dict, *, rngs=None) -> Float[Array, "batch landmarks"]:
-        """Coordinates whose products are the kernel.
-
-        Args:
-          x: waveforms, whose statistics are the mean over the speeds; or {'statistics': (batch, statistics)}.
-          rngs: unused.
-        """
+        """What the front end makes of each clip: the mean of its statistics at each of the speeds."""
 
         def of(few: Float[Array, "batch time"]) -> Float[Array, "batch statistics"]:
             if len(self.speeds) == 1:
@@ -84,7 +76,16 @@ class BandKernel(nnx.Module):
             heard = jnp.stack([speed.played(few, factor) for factor in self.speeds])
             return jax.lax.map(band_statistics.band_statistics, heard).mean(axis=0)
 
-        statistics = x["statistics"] if isinstance(x, dict) else turns.few_at_a_time(of, x, each=spectrum.CLIPS)
+        return turns.few_at_a_time(of, x, each=spectrum.CLIPS)
+
+    def embed(self, x: Float[Array, "batch time"] | dict, *, rngs=None) -> Float[Array, "batch landmarks"]:
+        """Coordinates whose products are the kernel.
+
+        Args:
+          x: waveforms; or {'statistics': (batch, statistics)}, which `statistics` made of them before.
+          rngs: unused.
+        """
+        statistics = x["statistics"] if isinstance(x, dict) else self.statistics(x)
         inputs = _inputs(statistics, self.mean[...], self.deviation[...])
         return _product(_kernel(inputs, self.landmarks[...], self.slope[...]), self.whitening[...])
 

@@ -179,7 +179,7 @@ OPTIONS = (
     Option(
         "model.kwargs.speeds",
         Several(Number(0.5, 2), 1, 16),
-        "speeds whose mean statistics judge a clip",
+        "speeds whose mean statistics are a clip's",
         (1.0,),
         ("band_kernel",),
     ),
