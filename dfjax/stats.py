@@ -14,7 +14,7 @@ import collections
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import absl.logging
@@ -39,35 +39,50 @@ LEVELS = 4  # of folders between the one given and a prepared dataset: name/conf
 # ---- Counting -------------------------------------------------------------------------------------------
 
 
-def count(labels, splits, groups, clips, methods) -> dict[str, Any]:
-    """Counts per split and over all, out of one row per clip.
+def count(rows: Iterable[tuple[int, str, str, str, str]]) -> dict[str, Any]:
+    """Counts per split and over all, out of one row per clip; nothing is kept of a row but its clip and group.
 
     Args:
-      labels: 1 fake, 0 real; others are left out.
-      splits: names.
-      groups: what must not straddle splits.
-      clips: names; of rows with the same one, the first counts.
-      methods: generator or manipulation of the fakes.
+      rows: (label, split, group, clip, method) each: 1 fake, 0 real, others are left out; what must not straddle
+        splits; of rows with the same clip, the first counts; generator or manipulation of the fakes.
 
     Returns:
       split (or 'all') -> {'real', 'fake', 'total' (clips), 'fake_to_real', 'imbalance' (larger over smaller
       class; both None without both classes), 'minority', 'minority_groups', 'groups', 'methods': {method:
       clips}}.
     """
-    labels, splits, groups, clips, methods = map(np.asarray, (labels, splits, groups, clips, methods))
-    rows = np.unique(clips, return_index=True)[1]
-    rows = rows[np.isin(labels[rows], (REAL, FAKE))]
-    found = [name for name in SPLITS if name in set(splits[rows].tolist())]
+    seen: set[str] = set()
+    found: dict[str, dict[int, _Class]] = {}
+    for label, split, group, clip, method in rows:
+        if clip in seen:
+            continue
+        seen.add(clip)
+        if label in (REAL, FAKE):
+            of = found.setdefault(split, {REAL: _Class(), FAKE: _Class()})[label]
+            of.methods[method] += 1
+            of.groups.add(group)
+    whole = {REAL: _Class(), FAKE: _Class()}
+    for classes in found.values():
+        for label, of in classes.items():
+            whole[label].methods.update(of.methods)
+            whole[label].groups.update(of.groups)
     return {
-        name: _count_one(*(x[rows if name == "all" else rows[splits[rows] == name]] for x in (labels, groups, methods)))
-        for name in [*found, "all"]
+        name: _count_one(whole if name == "all" else found[name])
+        for name in [*(split for split in SPLITS if split in found), "all"]
     }
 
 
-def _count_one(labels, groups, methods) -> dict[str, Any]:
-    real, fake = int((labels == REAL).sum()), int((labels == FAKE).sum())
+@dataclasses.dataclass
+class _Class:
+    """The clips of one label."""
+
+    methods: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)  # method -> clips
+    groups: set[str] = dataclasses.field(default_factory=set)
+
+
+def _count_one(classes: dict[int, _Class]) -> dict[str, Any]:
+    real, fake = (classes[label].methods.total() for label in (REAL, FAKE))
     minority = FAKE if fake <= real else REAL
-    by_method = collections.Counter(methods[labels == FAKE].tolist())
     return {
         "real": real,
         "fake": fake,
@@ -75,9 +90,9 @@ def _count_one(labels, groups, methods) -> dict[str, Any]:
         "fake_to_real": fake / real if real else None,
         "imbalance": max(real, fake) / min(real, fake) if real and fake else None,
         "minority": LABEL_NAMES[minority],
-        "minority_groups": len(np.unique(groups[labels == minority])),
-        "groups": len(np.unique(groups)),
-        "methods": {method or "fake": n for method, n in sorted(by_method.items())},
+        "minority_groups": len(classes[minority].groups),
+        "groups": len(classes[REAL].groups | classes[FAKE].groups),
+        "methods": {method or "fake": n for method, n in sorted(classes[FAKE].methods.items())},
     }
 
 
@@ -125,7 +140,7 @@ def of_source(
     if not index.items:
         raise InputError(f"{source} holds no usable media of {name}; {len(index.skipped)} files were skipped")
     items = index.items
-    splits = count(*zip(*((i.label, i.split, i.group, i.clip, i.method) for i in items), strict=True))
+    splits = count((i.label, i.split, i.group, i.clip, i.method) for i in items)
     modality = _modality(builder.builder_config, items[0])
     return {
         "dataset": name,
@@ -182,11 +197,14 @@ def of_prepared(directory: epath.PathLike, audited: int = AUDITED) -> dict[str, 
     parts = {name: sources.open_split(directory, name) for name in SPLITS if name in sources.split_names(directory)}
     if not parts:
         raise InputError(f"{directory} has none of the splits {list(SPLITS)}; prepare it again")
-    fields = ("label", "group", "clip", "method")
-    label, group, clip, method = (np.concatenate([getattr(p, f) for p in parts.values()]) for f in fields)
-    name_of = np.repeat(list(parts), [len(part) for part in parts.values()])
     # the same clip may lie in two splits only if the split cuts through clips, which must show
-    splits = count(label, name_of, group, np.char.add(np.char.add(name_of, "/"), clip), method)
+    splits = count(
+        (label, name, group, f"{name}/{clip}", method)
+        for name, part in parts.items()
+        for label, group, clip, method in zip(
+            *(getattr(part, field).tolist() for field in ("label", "group", "clip", "method")), strict=True
+        )
+    )
     facts = {}
     if (directory / "preparation.json").exists():
         facts = json.loads((directory / "preparation.json").read_text())
