@@ -4,12 +4,13 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_builders import synthetic
-from data_builders.demo_speech import synthesis
 from dfjax.records import SAMPLE_RATE
 
 
 def records(split: str, speaker: int) -> list[dict]:
     """The records (see `dfjax.records`) of one speaker, but for their `dataset`."""
+    from data_builders.demo_speech import synthesis  # with SciPy, which prepared data do without
+
     return [
         {
             "id": clip.id,
@@ -36,4 +37,6 @@ class Builder(synthetic.SyntheticBuilder):
 
     def units(self, split: str):
         """One unit per speaker."""
+        from data_builders.demo_speech import synthesis
+
         return records, synthesis.speaker_ids(split)

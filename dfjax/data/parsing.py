@@ -7,7 +7,6 @@ integers, a duration is a number, a box four of them, and sound is int16 samples
 from typing import Any
 
 import numpy as np
-from tensorflow_datasets.proto import tf_example_pb2
 
 
 def parse(data: bytes) -> dict[str, Any]:
@@ -17,6 +16,8 @@ def parse(data: bytes) -> dict[str, Any]:
       google.protobuf.message.DecodeError: no tf.train.Example.
       ValueError: a field without a value.
     """
+    from tensorflow_datasets.proto import tf_example_pb2  # see `sources.open_split`
+
     record = {}
     for name, field in tf_example_pb2.Example.FromString(data).features.feature.items():
         kind = field.WhichOneof("kind")

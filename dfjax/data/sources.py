@@ -11,8 +11,6 @@ from typing import Any
 
 import ml_collections
 import numpy as np
-import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordReader
 from etils import epath
 from jaxtyping import Bool, Int, Shaped
 
@@ -78,7 +76,7 @@ class Shards:
     def __init__(self, files: list[str], lengths: list[int]):
         """`files` hold `lengths` records each; one is opened when it is first read from."""
         self._files, self._ends, self._lengths = files, np.cumsum(lengths), lengths
-        self._readers: dict[int, ArrayRecordReader] = {}
+        self._readers: dict[int, Any] = {}  # of array_record
 
     def read(self, rows: list[int]) -> list[bytes]:
         """The records of these rows, in their order. A damaged file raises what riegeli, its reader, does."""
@@ -92,8 +90,10 @@ class Shards:
                 found[i] = data
         return found
 
-    def _reader(self, shard: int) -> ArrayRecordReader:
+    def _reader(self, shard: int) -> Any:
         if shard not in self._readers:
+            from array_record.python.array_record_module import ArrayRecordReader
+
             words = {"options": "readahead_buffer_size:0", "file_reader_buffer_size": BUFFER}
             self._readers[shard] = ArrayRecordReader(self._files[shard], **words)
         return self._readers[shard]
@@ -176,6 +176,8 @@ def open_split(directory: epath.PathLike, name: str) -> Split:
     Raises:
       InputError: the folder is no complete prepared dataset, or has no such split.
     """
+    import tensorflow_datasets as tfds  # half a second, which a detector that judges files does without
+
     directory = local_copy(directory)
     try:
         builder = tfds.builder_from_directory(directory)
@@ -285,6 +287,8 @@ def values_of(split: Split, by: str) -> Shaped[np.ndarray, " rows"]:
 
 def split_names(directory: epath.PathLike) -> list[str]:
     """The splits that a prepared dataset holds."""
+    import tensorflow_datasets as tfds
+
     return sorted(tfds.builder_from_directory(epath.Path(directory)).info.splits)
 
 

@@ -22,7 +22,7 @@ from dfjax.inference import heatmap, reference, scorers, scoring, weights
 from dfjax.inference.detector import Detector, with_face_model
 from dfjax.models import functional
 from dfjax.records import Input, InputError
-from dfjax.runtime import checkpoint, devices, process, workdir
+from dfjax.runtime import devices, process, workdir
 
 CARD = "README.md"  # beside the weights
 
@@ -40,6 +40,8 @@ def restore(
     Raises:
       InputError: there is no complete checkpoint, or it is of another model.
     """
+    from dfjax.runtime import checkpoint  # with orbax, which a detector that comes with dfjax does without
+
     build = functional.make_builder(config)
     params, model_state = functional.shapes(build, devices.replicated(devices.make_mesh()))
     averaged = config.optim.ema > 0

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from flax import nnx
 from jaxtyping import PyTree
 
 from dfjax import models
@@ -63,7 +64,7 @@ def make_strata(config: ml_collections.ConfigDict, plan: balance.Plan, split: so
 
 def make_front(config: ml_collections.ConfigDict) -> Callable:
     """Waveforms (batch, time) -> (batch, statistics): the detector's front end, which learns nothing."""
-    return functional.make_builder(config)(Rngs(0)).statistics
+    return nnx.eval_shape(lambda: functional.make_builder(config)(Rngs(0))).statistics  # no parameter is made
 
 
 def part_size(config: ml_collections.ConfigDict) -> int:

@@ -50,7 +50,7 @@ def create(
     """
 
     def init(key):
-        params, model_state = functional.split(build(Rngs(params=key)))[1:]
+        params, model_state = functional.split(build(Rngs(params=jax.random.fold_in(key, 2**31 - 1))))[1:]
         return State(
             step=jnp.zeros((), jnp.int32),
             params=params,
@@ -68,7 +68,7 @@ def create(
         struct = jax.ShapeDtypeStruct
         return graphdef, jax.tree.map(lambda x: struct(x.shape, x.dtype, sharding=place(x)), shapes)
     places = jax.tree.map(place, shapes) if callable(sharding) else sharding
-    return graphdef, jax.jit(init, out_shardings=places)(jax.random.fold_in(key, 2**31 - 1))
+    return graphdef, jax.jit(init, out_shardings=places)(key)
 
 
 def update(

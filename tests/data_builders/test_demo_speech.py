@@ -1,4 +1,6 @@
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -118,3 +120,9 @@ def test_scores_name_every_field():
     voice = synthesis._draw_voice(np.random.default_rng(0))
     score = synthesis._draw_score(np.random.default_rng(1), voice)
     assert all(len(getattr(score, field.name)) == frames.FRAMES for field in dataclasses.fields(score))
+
+
+def test_a_demo_that_is_prepared_needs_no_scipy():
+    code = "import sys, data_builders; data_builders.load('demo_speech'); print('scipy' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"

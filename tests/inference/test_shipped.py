@@ -84,3 +84,9 @@ def test_importing_the_package_is_fast_and_needs_no_jax():
     seconds, jax = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True).stdout.split()
     assert float(seconds) < 0.3 and jax == "False"
     assert {"load", "Detector", "thresholds", "metrics", "losses", "models"} <= set(dir(dfjax))
+
+
+def test_it_is_loaded_without_what_training_needs():
+    code = "import sys, dfjax; dfjax.load(); print({'orbax', 'tensorflow_datasets', 'array_record'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "set()\n"
