@@ -7,6 +7,8 @@ Until it is tuned the threshold is 0, where the published logits of fake and rea
 
 python -m dfjax.evaluate --workdir runs/aasist --datasets folder_audio/NAME --split validation
 python -m dfjax.tune --workdir runs/aasist --dataset folder_audio/NAME --criterion f1
+
+A released file holds no training data, so what is typical of them is not known and no verdict is `uncertain` for it.
 """
 
 import argparse
@@ -108,7 +110,8 @@ def main() -> None:
         f"{flags.model} in {flags.workdir}, threshold 0 (even odds).\n"
         f"Judge files:   python -m dfjax.predict --workdir {flags.workdir} PATH...\n"
         f"Tune on yours: python -m dfjax.evaluate --workdir {flags.workdir} --datasets NAME --split validation\n"
-        f"               python -m dfjax.tune --workdir {flags.workdir} --dataset NAME"
+        f"               python -m dfjax.tune --workdir {flags.workdir} --dataset NAME\n"
+        "It says fake or real, never uncertain: what its training data were like is not in the weights."
     )
 
 

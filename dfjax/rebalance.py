@@ -9,6 +9,7 @@ validation and test keep their natural prior.
 import argparse
 import json
 import time
+from collections.abc import Mapping
 
 import ml_collections
 import numpy as np
@@ -16,6 +17,7 @@ from etils import epath
 
 from dfjax import models, prepare
 from dfjax.data import sources
+from dfjax.decide import typicality
 from dfjax.decide.decision import decide, write_decision
 from dfjax.decide.score_file import Scores
 from dfjax.imbalance import smote
@@ -24,7 +26,7 @@ from dfjax.inference import scorers, trained
 from dfjax.records import InputError
 from dfjax.reporting import report
 from dfjax.run import main_job
-from dfjax.runtime import checkpoint, cli, devices, process, workdir
+from dfjax.runtime import checkpoint, cli, devices, files, process, workdir
 from dfjax.training import linear_head, options
 
 
@@ -120,10 +122,12 @@ def finish(
         validation, test = (
             _score(config, folder, directory, split, resampled.ledger) for split in ("validation", "test")
         )
+        splits = {split: sources.open_data(config.data, directory, split) for split in ("train", "validation", "test")}
+        keep_typicality(config, folder, backbone, splits)
         decision = decide(validation, config.decision.criterion)
         if process.first_process():
             write_decision(folder / "decision.json", decision)
-        train_split, test_split = (sources.open_data(config.data, directory, split) for split in ("train", "test"))
+        train_split, test_split = splits["train"], splits["test"]
         seconds = before["run"]["seconds"] + time.perf_counter() - began
         result = report.build(
             validation=validation,
@@ -142,6 +146,32 @@ def finish(
         for note in resampled.notes if progress else ():
             print(note)
         return result
+
+
+def keep_typicality(
+    config: ml_collections.ConfigDict,
+    folder: epath.PathLike,
+    backbone: epath.PathLike,
+    splits: Mapping[str, sources.Split],
+) -> None:
+    """Leaves in `folder` what is typical of the training data: the backbone's, since a new head moves no embedding.
+
+    Of a backbone that did not learn it, it is learnt here.
+
+    Args:
+      config: the experiment.
+      folder: the workdir of the result, with its checkpoint.
+      backbone: the workdir of the trained backbone.
+      splits: as `reference.fit_typicality` takes them.
+
+    Raises:
+      InputError: see `trained.learn_typicality`.
+    """
+    known = epath.Path(backbone) / typicality.TYPICALITY
+    if not known.exists():
+        trained.learn_typicality(config, folder, splits)
+    elif process.first_process():
+        files.write(epath.Path(folder) / typicality.TYPICALITY, known.read_bytes())
 
 
 def without_head(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:

@@ -12,7 +12,7 @@ from flax import nnx
 import dfjax
 from dfjax import evaluate, import_weights, models, tune
 from dfjax.data import sources
-from dfjax.decide import metrics, score_file
+from dfjax.decide import metrics, score_file, typicality
 from dfjax.decide.decision import decide, read_decision
 from dfjax.inference import scorers, scoring, trained
 from dfjax.models import functional
@@ -46,11 +46,23 @@ def test_the_checkpoint_holds_the_weights(published):
     assert json.loads((folder / "environment.json").read_text())["weights"]["file"] == "lcnn.pt"
 
 
+def test_it_says_that_no_verdict_is_uncertain(tmp_path, monkeypatch, capsys):
+    model = seeded.model(lambda: models.build("lcnn", rngs=Rngs(3)))
+    monkeypatch.setattr(models, "load_published", lambda name, path: model)
+    (tmp_path / "lcnn.pt").write_bytes(b"weights")
+    words = ["--model", "lcnn", "--weights", str(tmp_path / "lcnn.pt"), "--workdir", str(tmp_path / "run")]
+    monkeypatch.setattr("sys.argv", ["import_weights", *words])
+    import_weights.main()
+    assert "never uncertain" in capsys.readouterr().out.splitlines()[-1]
+    assert not (tmp_path / "run" / typicality.TYPICALITY).exists()
+
+
 def test_it_is_predicted_with_evaluated_and_tuned(published, tmp_path, monkeypatch, capsys):
     folder, _ = published
     x = 0.1 * np.random.default_rng(0).standard_normal(16_000)
     soundfile.write(tmp_path / "x.wav", x, 16_000)
     found = dfjax.load(folder)(tmp_path / "x.wav")
+    assert found["typicality"] is None
     assert found["threshold"] == 0 and found["verdict"] == ("fake" if found["score"] >= 0 else "real")
     assert found["probability"] == pytest.approx(1 / (1 + np.exp(-found["score"])))
 

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from dfjax import compare, rebalance
+from dfjax import compare, prepare, rebalance
+from dfjax.data import sources
 from dfjax.decide import score_file
 from dfjax.decide.decision import read_decision
+from dfjax.decide.typicality import TYPICALITY
 from dfjax.imbalance import smote
 from dfjax.imbalance.ledger import Ledger
 from dfjax.inference import trained
@@ -84,12 +86,32 @@ def test_compare_shares_the_backbone_continues_and_resamples_training_data_only(
     assert abs(ledger.sampling - np.log(14 / 6)) < 1e-6
     assert read_decision(head / "decision.json")["calibration"]["ledger"]["sampling"] == ledger.sampling
 
+    known = (plain / TYPICALITY).read_bytes()
+    assert (head / TYPICALITY).read_bytes() == known and trained.load(head).typicality is not None
+    directory = prepare.prepare_data(experiment("plain").data, words["source"], words["data_dir"], progress=False)
+    splits = {split: sources.open_data(experiment("plain").data, directory, split) for split in ("train", "validation")}
+    trained.learn_typicality(experiment("smote_head"), head, splits)  # the new checkpoint would have learnt the same
+    assert (head / TYPICALITY).read_bytes() == known
+
     def never(*_, **__):
         raise AssertionError("a finished run was trained again")
 
     monkeypatch.setattr(train, "train", never)
     monkeypatch.setattr(rebalance, "rebalance", never)
     assert compare.compare(configs, 1, tmp_path, **words) == result
+
+
+def test_what_is_typical_is_the_backbones_and_learnt_where_that_has_none(tmp_path, monkeypatch):
+    learnt = []
+    monkeypatch.setattr(trained, "learn_typicality", lambda config, folder, splits: learnt.append((folder, splits)))
+    for name in ("backbone", "result"):
+        (tmp_path / name).mkdir()
+    places = tmp_path / "result", tmp_path / "backbone"
+    rebalance.keep_typicality(None, *places, {"train": ()})
+    assert learnt == [(tmp_path / "result", {"train": ()})]
+    (tmp_path / "backbone" / TYPICALITY).write_bytes(b"known")
+    rebalance.keep_typicality(None, *places, {"train": ()})
+    assert (tmp_path / "result" / TYPICALITY).read_bytes() == b"known" and len(learnt) == 1
 
 
 def test_arms_of_a_study_are_expanded_unless_one_is_named():
