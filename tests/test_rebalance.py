@@ -103,14 +103,14 @@ def test_compare_shares_the_backbone_continues_and_resamples_training_data_only(
 
 def test_what_is_typical_is_the_backbones_and_learnt_where_that_has_none(tmp_path, monkeypatch):
     learnt = []
-    monkeypatch.setattr(trained, "learn_typicality", lambda config, folder, splits: learnt.append((folder, splits)))
+    monkeypatch.setattr(trained, "learn_typicality", lambda config, folder, splits: learnt.append(folder))
     for name in ("backbone", "result"):
         (tmp_path / name).mkdir()
-    places = tmp_path / "result", tmp_path / "backbone"
-    rebalance.keep_typicality(None, *places, {"train": ()})
-    assert learnt == [(tmp_path / "result", {"train": ()})]
+    words = experiment("smote_head"), tmp_path / "result", tmp_path / "backbone", {}
+    rebalance.keep_typicality(*words)
+    assert learnt == [tmp_path / "result"]
     (tmp_path / "backbone" / TYPICALITY).write_bytes(b"known")
-    rebalance.keep_typicality(None, *places, {"train": ()})
+    rebalance.keep_typicality(*words)
     assert (tmp_path / "result" / TYPICALITY).read_bytes() == b"known" and len(learnt) == 1
 
 
