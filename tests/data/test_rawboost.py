@@ -14,6 +14,12 @@ from dfjax.records import InputError
 KEY = jax.random.key(5)
 X = jnp.asarray(0.1 * np.random.default_rng(2).standard_normal((4, 6000)).astype(np.float32))
 
+# each one program: one by one, their operations take longer to compile
+CONVOLUTIVE = jax.jit(rawboost.convolutive, static_argnames=("orders", "bands"))
+IMPULSIVE = jax.jit(rawboost.impulsive, static_argnames=("percent", "strength"))
+STATIONARY = jax.jit(rawboost.stationary, static_argnames="snr_db")
+BOOST = jax.jit(rawboost.rawboost, static_argnames="algorithm")
+
 
 @pytest.mark.parametrize(("centre", "width", "half"), [(3000, 500, 20), (30, 400, 49), (7990, 900, 5), (1000, 100, 33)])
 def test_a_notch_is_scipys_band_stop(centre, width, half):
@@ -28,7 +34,8 @@ def test_a_notch_is_scipys_band_stop(centre, width, half):
 
 def test_filters_are_symmetric_with_their_peak_where_it_should_be():
     gain = jnp.float32([[0.0, -10.0, -20.0]] * 4)
-    taps = np.asarray(rawboost._filters(KEY, 4, gain, rawboost.BANDS), np.float64)
+    filters = jax.jit(rawboost._filters, static_argnums=(1, 3))
+    taps = np.asarray(filters(KEY, 4, gain, rawboost.BANDS), np.float64)
     np.testing.assert_allclose(taps, taps[..., ::-1], atol=1e-6)
     peak = np.abs(np.fft.rfft(taps, n=1024)).max(axis=-1)
     np.testing.assert_allclose(20 * np.log10(peak), gain, atol=1e-3)
@@ -37,16 +44,16 @@ def test_filters_are_symmetric_with_their_peak_where_it_should_be():
 
 
 def test_no_strength_is_the_identity():
-    np.testing.assert_array_equal(rawboost.impulsive(KEY, X, strength=0.0), X)
-    np.testing.assert_array_equal(rawboost.impulsive(KEY, X, percent=0.0), X)
-    np.testing.assert_allclose(rawboost.stationary(KEY, X, snr_db=(200.0, 200.0)), X, atol=1e-9)
+    np.testing.assert_array_equal(IMPULSIVE(KEY, X, strength=0.0), X)
+    np.testing.assert_array_equal(IMPULSIVE(KEY, X, percent=0.0), X)
+    np.testing.assert_allclose(STATIONARY(KEY, X, snr_db=(200.0, 200.0)), X, atol=1e-9)
     centred = X - X.mean(axis=1, keepdims=True)
-    np.testing.assert_allclose(rawboost.convolutive(KEY, X, orders=1, bands=0), centred, atol=1e-6)
+    np.testing.assert_allclose(CONVOLUTIVE(KEY, X, orders=1, bands=0), centred, atol=1e-6)
 
 
 def test_higher_orders_add_powers_of_the_signal():
-    y = rawboost.convolutive(KEY, X, orders=2, bands=0)
-    added = np.asarray(y - rawboost.convolutive(KEY, X, orders=1, bands=0))
+    y = CONVOLUTIVE(KEY, X, orders=2, bands=0)
+    added = np.asarray(y - CONVOLUTIVE(KEY, X, orders=1, bands=0))
     square = np.asarray(X**2 - (X**2).mean(axis=1, keepdims=True))
     share = (added * square).sum(axis=1) / (square**2).sum(axis=1)
     np.testing.assert_allclose(added, share[:, None] * square, atol=1e-6)
@@ -54,7 +61,7 @@ def test_higher_orders_add_powers_of_the_signal():
 
 
 def test_impulses_hit_few_samples_and_at_most_double_strength():
-    y = np.asarray(rawboost.impulsive(KEY, X))
+    y = np.asarray(IMPULSIVE(KEY, X))
     hit = y != np.asarray(X)
     assert hit.mean(axis=1).max() <= 0.115 and hit.any()
     ratio = (y / np.asarray(X))[hit] - 1
@@ -63,26 +70,26 @@ def test_impulses_hit_few_samples_and_at_most_double_strength():
 
 
 def test_stationary_noise_is_at_its_ratio():
-    y = rawboost.stationary(KEY, X, snr_db=(17.0, 17.0))
+    y = STATIONARY(KEY, X, snr_db=(17.0, 17.0))
     np.testing.assert_allclose(20 * np.log10(np.asarray(channel.rms(X) / channel.rms(y - X))), 17, atol=1e-3)
 
 
 def test_series_and_parallel_are_made_of_the_three():
     first, second, third = (jax.random.fold_in(KEY, i) for i in range(3))
-    both = rawboost.impulsive(second, rawboost.convolutive(first, X))
-    np.testing.assert_allclose(rawboost.rawboost(KEY, X, algorithm=5), both, atol=1e-6)
-    np.testing.assert_allclose(rawboost.rawboost(KEY, X, algorithm=4), rawboost.stationary(third, both), atol=1e-6)
+    both = IMPULSIVE(second, CONVOLUTIVE(first, X))
+    np.testing.assert_allclose(BOOST(KEY, X, algorithm=5), both, atol=1e-6)
+    np.testing.assert_allclose(BOOST(KEY, X, algorithm=4), STATIONARY(third, both), atol=1e-6)
     left, right = jax.random.split(KEY)
-    side = rawboost.convolutive(left, X) + rawboost.impulsive(right, X)
-    np.testing.assert_allclose(rawboost.rawboost(KEY, X, algorithm=8), side, atol=1e-6)
+    side = CONVOLUTIVE(left, X) + IMPULSIVE(right, X)
+    np.testing.assert_allclose(BOOST(KEY, X, algorithm=8), side, atol=1e-6)
 
 
 @pytest.mark.parametrize(
     "algorithm", [n if n == 4 else pytest.param(n, marks=pytest.mark.slow) for n in rawboost.ALGORITHMS]
 )
 def test_every_algorithm_is_finite_reproducible_and_different_per_clip(algorithm):
-    boost = jax.jit(functools.partial(rawboost.rawboost, algorithm=algorithm))
-    loud = jnp.tile(8 * X[:1], (3, 1))
+    boost = functools.partial(BOOST, algorithm=algorithm)
+    loud = jnp.tile(8 * X[:1], (4, 1))
     y = np.asarray(boost(KEY, loud))
     assert y.shape == loud.shape and np.isfinite(y).all()
     np.testing.assert_array_equal(y, boost(KEY, loud))
