@@ -56,6 +56,9 @@ COMPILED_PLAINLY = (
     "test_crossval.py",
     "test_honesty.py",
     "test_import_weights.py",
+    "test_readme.py",
+    "test_run.py",
+    "test_run_image.py",
 )  # compile much, compute little
 
 

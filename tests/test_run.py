@@ -47,7 +47,7 @@ def experiment(steps=12, **changes):
     return config
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
     """30 real clips of harmonic hum and 10 fakes with a buzz on top, each its own speaker; some 6 s long."""
     root = tmp_path_factory.mktemp("media") / "recordings"
@@ -64,12 +64,12 @@ def recordings(tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("prepared")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def finished(recordings, data_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "whole"
     report = main_job.run(experiment(), folder, name="small", data_dir=data_dir, source=recordings, progress=False)
@@ -276,7 +276,7 @@ def test_kill_9_and_the_same_command_end_bit_identical(finished, recordings, dat
         "test_run.main_job.run(test_run.experiment(), sys.argv[2], name='small', data_dir=sys.argv[3], source=sys.argv[4], progress=False)\n"
     )
     words = [sys.executable, script, ROOT, tmp_path / "w", data_dir, recordings]
-    rng, environment = np.random.default_rng(1), children.compiling_alike()
+    rng, environment = np.random.default_rng(1), children.quickly_compiling()
     for _ in range(3):
         job = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(rng.uniform(3, 14))
