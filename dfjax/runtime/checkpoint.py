@@ -23,6 +23,7 @@ from dfjax.runtime import files, process
 
 _POLICIES = ocp.training.preservation_policies
 PARTS = ("params", "model_state", "opt_state", "average", "snapshots")
+ENDING = "cannot schedule new futures after"  # shutdown, or interpreter shutdown: Python's own words
 
 
 @jax.tree_util.register_dataclass
@@ -91,8 +92,13 @@ def _says_full(error: BaseException) -> bool:
 
 
 def _news(record: logging.LogRecord) -> bool:
-    """Whether a record of orbax is worth showing: that the disk is full is said once, by the OSError."""
-    return not (record.exc_info and record.exc_info[1] and _says_full(record.exc_info[1]))
+    """Whether a record of orbax is worth showing.
+
+    That the disk is full is said once, by the OSError; and a thread that outlives the process has failed because of
+    its end, whose reason is said by then.
+    """
+    error = record.exc_info and record.exc_info[1]
+    return not (error and (_says_full(error) or ENDING in str(error)))
 
 
 def save(checkpointer: ocp.training.Checkpointer, state: State, metrics: dict[str, float | None]) -> None:

@@ -118,10 +118,11 @@ def test_a_full_disk_met_by_a_thread_of_orbax_is_left_out_of_the_log_and_nothing
     logger.addHandler(caplog.handler)
     try:
         with checkpoint.manager(tmp_path):
-            for reason in ("RESOURCE_EXHAUSTED: No space left on device [os_error_code='28']", "out of order"):
+            full = "RESOURCE_EXHAUSTED: No space left on device [os_error_code='28']"
+            for reason in (full, "out of order", "cannot schedule new futures after shutdown"):
                 try:
-                    raise ValueError(reason)
-                except ValueError as error:
+                    raise RuntimeError(reason)
+                except RuntimeError as error:
                     absl.logging.exception("a thread met %s", error)
             absl.logging.error("No space left for manners")  # no exception: not what is said elsewhere
     finally:
