@@ -1,14 +1,10 @@
 """Strict settings for every test: two CPU devices, no silent rank promotion, warnings are errors (pyproject)."""
 
-import functools
-import importlib.machinery
 import os
 import pathlib
-import unittest.mock
 
 import jax
 import jaxtyping
-import jaxtyping._import_hook as hook
 import pytest
 from absl import flags
 
@@ -21,19 +17,7 @@ def check_stated_types(*, typechecker):
     return lambda what: check(what) if isinstance(what, type) or what.__annotations__ else what
 
 
-def code_of(loader, name):
-    """A module's code with checks of types, which has a compiled file of its own.
-
-    jaxtyping renames the compiled files of all that the module imports, too: libraries are compiled again and again.
-    """
-    renamed = functools.partial(hook._optimized_cache_from_source, loader._typechecker.get_hash())
-    with unittest.mock.patch("importlib._bootstrap_external.cache_from_source", renamed):
-        return importlib.machinery.SourceFileLoader.get_code(loader, name)
-
-
 jaxtyping.jaxtyped = check_stated_types  # before anything of dfjax is imported
-hook._JaxtypingLoader.get_code = code_of
-hook._JaxtypingLoader.exec_module = importlib.machinery.SourceFileLoader.exec_module
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 os.environ["MPLBACKEND"] = "Agg"
