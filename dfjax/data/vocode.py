@@ -339,7 +339,7 @@ def _one_by_one(mesh: Mesh | None) -> Callable[[jax.Array, Array], Array]:
         def in_turn(keys, clips):
             return jax.lax.map(lambda one: vocoded(*one), (keys, clips))
 
-        if mesh is not None and count % mesh.size == 0:
+        if mesh is not None and mesh.size > 1 and count % mesh.size == 0:
             spread = PartitionSpec("data")
             in_turn = jax.shard_map(in_turn, mesh=mesh, in_specs=spread, out_specs=spread)
         return in_turn(keys, clips), True

@@ -160,3 +160,14 @@ def test_a_clip_is_made_the_same_whatever_is_made_beside_it(voice):
         jax.vmap(vocode._own_way),
     ):
         np.testing.assert_allclose(np.asarray(jax.jit(form)(keys, x)), together, atol=2e-3)
+
+
+def test_one_device_needs_no_sharing():
+    """As on a machine of one core: a map over batches of one, which a mesh of one device divides, too."""
+    one = vocode._one_by_one(devices.make_mesh(1))
+    keys, clips = jax.random.split(KEY, 4), jnp.zeros((4, 4000))
+
+    def each(key, clip):
+        return jax.vmap(one)(key[None], clip[None])[0]
+
+    assert jax.eval_shape(jax.jit(jax.vmap(each)), keys, clips).shape == clips.shape
