@@ -6,7 +6,6 @@ A call that was killed goes on with the first file that is missing.
 import concurrent.futures
 import dataclasses
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from dfjax.decide import score_file, typicality
 from dfjax.decide.score_file import Scores
 from dfjax.inference import reference, trained
 from dfjax.media.corruptions import Corruption
-from dfjax.runtime import process
+from dfjax.runtime import process, workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +74,7 @@ def score(
     file = folder / typicality.TYPICALITY
     known = typicality.load(file) if file.exists() else None
     digest = known and hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(workers.cores()) as pool:
         for case in every:
             header = {"clip_score": rule, "corruption": case.name, "level": case.level, "clips": clips}
             header["typicality"] = digest

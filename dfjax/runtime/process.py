@@ -17,6 +17,7 @@ import jaxlib
 from jax.experimental import multihost_utils
 
 from dfjax.records import InputError
+from dfjax.runtime import workers
 
 T = TypeVar("T")
 
@@ -26,9 +27,12 @@ CLUSTERS = ("JAX_COORDINATOR_ADDRESS", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_
 
 
 def use_all_cores() -> None:
-    """One virtual CPU device per core unless JAX_NUM_CPU_DEVICES is set; must come before the first use of jax."""
+    """One virtual CPU device per core that this process may use; must come before the first use of jax.
+
+    JAX_NUM_CPU_DEVICES says another number.
+    """
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+        jax.config.update("jax_num_cpu_devices", workers.cores())
 
 
 def connect() -> None:

@@ -241,6 +241,19 @@ def test_compiled_programs_are_kept_on_accelerators_only_each_kind_apart(monkeyp
     assert process.keep_compilations() is None
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not bind processes to cores")
+def test_a_process_has_a_device_for_each_core_that_it_may_use(monkeypatch):
+    """A cluster's job has some of a machine's cores."""
+    asked = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 8})
+    monkeypatch.setattr(jax.config, "update", lambda *words: asked.append(words))
+    monkeypatch.delenv("JAX_NUM_CPU_DEVICES", raising=False)
+    process.use_all_cores()
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "8")
+    process.use_all_cores()
+    assert asked == [("jax_num_cpu_devices", 3)]
+
+
 SCORE = """
 import sys
 from etils import epath
