@@ -10,12 +10,14 @@ The phase statistics are those of `texture`, averaged over louder, quieter and v
 difference in time and frequency (its deviation from 0 is that of the group delay from frame to frame) beside them.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dfjax.features import spectrum
+from dfjax.features import spectrum, turns
 
 BANDS = 16
 WINDOWS = (256, 512, 1024)  # samples: 16, 32 and 64 ms; the hop is a quarter
@@ -34,54 +36,67 @@ def band_statistics(x: Float[Array, "batch time"], *, windows: tuple[int, ...] =
     """
     x = x - x.mean(axis=1, keepdims=True)
     x = x * jax.lax.rsqrt((x * x).mean(axis=1, keepdims=True) + 1e-18)
-    return jnp.concatenate([_window(x, size).reshape(x.shape[0], -1) for size in windows], axis=1)
+    found = [
+        turns.few_at_a_time(functools.partial(_window, size=size), x, each=spectrum.CLIPS).reshape(x.shape[0], -1)
+        for size in windows
+    ]
+    return jnp.concatenate(found, axis=1)
 
 
-def _window(x: Float[Array, "batch time"], size: int) -> Float[Array, "batch statistics bands"]:
+def _window(x: Float[Array, "batch time"], *, size: int) -> Float[Array, "batch statistics bands"]:
+    # XLA computes elementwise terms again wherever they are used on a CPU, so what all bins of a frame share comes out
+    # of a product, and sums over frames are products with the frames' weights
     real, imaginary = spectrum.stft(x, size, size // 4)
     power = real**2 + imaginary**2
     frame_power = power.sum(axis=2)
-    active = (frame_power > SILENT * jnp.quantile(frame_power, 0.95, axis=1, keepdims=True)).astype(x.dtype)
-    floor = 1e-9 * power.mean(axis=(1, 2), keepdims=True) + 1e-12
+    loud = _product(jnp.sort(frame_power, axis=1), _quantile(0.95, frame_power.shape[1]))[:, None]
+    active = (frame_power > SILENT * loud).astype(x.dtype)
+    floor = 1e-9 / power.shape[2] * frame_power.mean(axis=1)[:, None, None] + 1e-12
     log_power = jnp.log(power + floor)
     scale = jax.lax.rsqrt(power + 1e-3 * floor)
     # inner frames and bins, those with neighbours on both sides
     inner = log_power[:, 1:-1, 1:-1]
-    active = active[:, 1:-1, None]
+    active = active[:, 1:-1]
+    frames = active.sum(axis=1, keepdims=True)
     fold = _bands(inner.shape[2])
+    bins = fold.sum(axis=0)[None]  # in each band
 
-    def per_band(values: Array, weights: Array) -> Float[Array, "batch bands"]:
-        """The weighted mean over frames and the bins of a band."""
-        total = jnp.matmul((values * weights).sum(axis=1), fold, precision=jax.lax.Precision.HIGHEST)
-        return total / (jnp.matmul(weights.sum(axis=1), fold, precision=jax.lax.Precision.HIGHEST) + 1.0)
+    def total(values: Float[Array, "batch inner bins"], weights: Float[Array, "batch inner"]) -> Array:
+        """The weighted sum over frames, (batch, bins)."""
+        return _product(weights[:, None], values)[:, 0]
 
-    everywhere = jnp.broadcast_to(active, inner.shape)
-    louder = inner > _spread(per_band(inner, everywhere), fold)[:, None]
+    sums = total(inner, active)
+    louder = inner > _spread(_product(sums, fold) / (frames * bins + 1), fold)[:, None]
     valley = log_power[:, 1:-1, 2:] + log_power[:, 1:-1, :-2] >= 2 * inner
-    places = [jnp.where(where, active, 0.0) for where in (louder, ~louder, valley)]
-    curvatures = _curvatures(real * scale, imaginary * scale)
-    found = [per_band(curvature, where) for curvature in curvatures for where in places]
+    louder, valley = (jnp.where(where, active[:, :, None], 0.0) for where in (louder, valley))
+    louder_bins, valley_bins = (_product(where.sum(axis=1), fold) for where in (louder, valley))
+    found = []
+    for curvature in _curvatures(real * scale, imaginary * scale):
+        of_louder, of_valley = (_product((curvature * where).sum(axis=1), fold) for where in (louder, valley))
+        quieter = _product(total(curvature, active), fold) - of_louder
+        found += [
+            of_louder / (louder_bins + 1),
+            quieter / (frames * bins - louder_bins + 1),
+            of_valley / (valley_bins + 1),
+        ]
 
     # the course of log power: less the mean of its bin, then less that of its band in each frame
-    frames = active.sum(axis=1, keepdims=True) + TINY
-    per_frame = 1 / frames
-    rest = inner - (inner * active).sum(axis=1, keepdims=True) * per_frame
-    per_bin = (1 / fold.sum(axis=0))[None]
-    of_band = jnp.matmul(rest, fold, precision=jax.lax.Precision.HIGHEST) * per_bin[None]
-    rest = (rest - _spread(of_band, fold)) * active
+    per_frame = 1 / (frames + TINY)
+    rest = inner - (sums * per_frame)[:, None]
+    of_band = _product(rest, fold) / bins[None]
+    rest = rest - _spread(of_band, fold)
 
-    def moment(values: Array) -> Float[Array, "batch bands"]:
-        mean = values.sum(axis=1) * per_frame[:, 0]
-        return jnp.matmul(mean, fold, precision=jax.lax.Precision.HIGHEST) * per_bin
+    def moment(values: Array, weights: Array) -> Float[Array, "batch bands"]:
+        return _product(total(values, weights), fold) / bins
 
-    variance = moment(rest**2) + TINY
+    square, weights = rest**2, active * per_frame
+    variance = moment(square, weights) + TINY
     for lag in LAGS:
-        both = (active[:, lag:] * active[:, :-lag]).sum(axis=1) + TINY
-        product = (rest[:, lag:] * rest[:, :-lag]).sum(axis=1) * (1 / both)
-        found.append(jnp.matmul(product, fold, precision=jax.lax.Precision.HIGHEST) * per_bin / variance)
-    found += _shape(variance, moment(rest**3), moment(rest**4))
-    of_band = of_band * active
-    found += _shape(*((of_band**power).sum(axis=1) * per_frame[:, 0] for power in (2, 3)))
+        both = active[:, lag:] * active[:, :-lag]
+        both = both / (both.sum(axis=1, keepdims=True) + TINY)
+        found.append(moment(rest[:, lag:] * rest[:, :-lag], both) / variance)
+    found += _shape(variance, moment(square * rest, weights), moment(square * square, weights))
+    found += _shape(*(total(of_band**power, weights) for power in (2, 3)))
     return jnp.stack(found, axis=1)
 
 
@@ -120,4 +135,13 @@ def _bands(bins: int) -> Float[np.ndarray, "bins bands"]:
 
 def _spread(of_band: Float[Array, "*any bands"], fold: np.ndarray) -> Float[Array, "*any bins"]:
     """A number per band at each of its bins."""
-    return jnp.matmul(of_band, fold.T, precision=jax.lax.Precision.HIGHEST)
+    return _product(of_band, fold.T)
+
+
+def _quantile(share: float, count: int) -> Float[np.ndarray, " count"]:
+    """Weights of `count` sorted numbers whose product with them is their quantile, by linear interpolation."""
+    return np.interp(share * (count - 1) - np.arange(count), (-1, 0, 1), (0, 1, 0)).astype(np.float32)
+
+
+def _product(a: Array, b: Array | np.ndarray) -> Array:
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)

@@ -106,9 +106,11 @@ def stft(
     """
     overlap, count = size // hop, 1 + x.shape[1] // hop
     blocks = count + overlap - 1
-    x = jnp.pad(x, ((0, 0), (size // 2, size // 2)))[:, : blocks * hop].reshape(x.shape[0], blocks, hop)
-    frame = jnp.concatenate([x[:, i : i + count] for i in range(overlap)], axis=-1)
-    spectrum = jnp.fft.rfft(frame * hann(size)[None, None])
+    silence = jnp.zeros((x.shape[0], size // 2), x.dtype)
+    x = jnp.concatenate([silence, x, silence], axis=1)[:, : blocks * hop].reshape(x.shape[0], blocks, hop)
+    window = hann(size).reshape(overlap, 1, 1, hop)
+    frame = jnp.concatenate([x[:, i : i + count] * window[i] for i in range(overlap)], axis=-1)
+    spectrum = jnp.fft.rfft(frame)
     return spectrum.real, spectrum.imag
 
 

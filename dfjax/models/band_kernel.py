@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from dfjax.features import band_statistics, spectrum, speed, turns
+from dfjax.features import band_statistics, speed
 from dfjax.models import heads
 from dfjax.records import REAL
 
@@ -69,14 +69,9 @@ class BandKernel(nnx.Module):
 
     def statistics(self, x: Float[Array, "batch time"]) -> Float[Array, "batch statistics"]:
         """What the front end makes of each clip: the mean of its statistics at each of the speeds."""
-
-        def of(few: Float[Array, "batch time"]) -> Float[Array, "batch statistics"]:
-            if len(self.speeds) == 1:
-                return band_statistics.band_statistics(speed.played(few, self.speeds[0]))
-            heard = jnp.stack([speed.played(few, factor) for factor in self.speeds])
-            return jax.lax.map(band_statistics.band_statistics, heard).mean(axis=0)
-
-        return turns.few_at_a_time(of, x, each=spectrum.CLIPS)
+        heard = jnp.stack([speed.played(x, factor) for factor in self.speeds], axis=1)
+        found = band_statistics.band_statistics(heard.reshape(-1, x.shape[1]))
+        return found.reshape(x.shape[0], len(self.speeds), -1).mean(axis=1)
 
     def embed(self, x: Float[Array, "batch time"] | dict, *, rngs=None) -> Float[Array, "batch landmarks"]:
         """Coordinates whose products are the kernel.
