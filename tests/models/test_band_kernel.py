@@ -47,6 +47,13 @@ def test_a_steady_tone_advances_and_noise_does_not():
     assert in_time[0].min() > 0.95 and np.abs(in_time[1]).max() < 0.7  # frames share three quarters of their samples
 
 
+@pytest.mark.parametrize("count", [1, 2, 21, 376])
+def test_a_product_with_sorted_numbers_is_their_quantile(count):
+    numbers = np.random.default_rng(count).random(count)
+    found = np.sort(numbers) @ band_statistics._quantile(0.95, count)
+    np.testing.assert_allclose(found, np.quantile(numbers, 0.95), rtol=1e-5)
+
+
 def made(rows=200, seed=0, **kwargs):
     rng = np.random.default_rng(seed)
     labels = (np.arange(rows) % 4 == 0).astype(np.int32)
