@@ -99,8 +99,9 @@ def make(
       seed: of the run.
       first: the step to continue from.
       codec_rate: share of the clips that pass through a lossy codec on the host; 'auto' is 'streaming' then.
-      copies: random cuts of each clip of which `front` makes statistics once, to train on; 0 trains on the media.
-      front: for `copies`: (key, examples) -> the model's input and labels, and what makes statistics of the input.
+      copies: random cuts of each clip of which `front` makes statistics once, to train on, the last of several not
+        altered; 0 trains on the media.
+      front: for `copies`: `make_x` and `front` of `precomputed.statistics`.
       fakes: for `copies`: share of what is drawn that is made of real clips, and what makes them, as `front`'s first.
       memory: statistics that runs on parts of the same data share.
 

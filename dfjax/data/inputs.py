@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from dfjax.data import audio, augment_image, self_blend, vocode
 from dfjax.records import FAKE, REAL, SAMPLE_RATE, InputError
@@ -73,6 +73,8 @@ def make(
 ) -> Callable:
     """(key, examples) -> (the model's input, labels), as `config.data` and `config.augment` say.
 
+    Of sounds it takes a third argument: whether they are altered as `config.augment` says, or cut and made fakes alone.
+
     Args:
       config: the experiment.
       modality: of the detector.
@@ -96,11 +98,12 @@ def make(
     taking = {name: options.pop(name) for name in cutting & options.keys()}
     resynthesise = functools.partial(vocode.resynthesise, mesh=mesh)
 
-    def waveforms(key: jax.Array, examples: dict):
+    def waveforms(key: jax.Array, examples: dict, altered: bool | Bool[Array, ""] = True):
         key_cut, key_augment, key_fakes = (jax.random.fold_in(key, i) for i in range(3))
-        x = audio.take(key_cut, examples["audio"], examples["length"], samples, **taking)
+        cut = functools.partial(audio.take, key_cut, examples["audio"], examples["length"], samples)
+        x = jnp.where(altered, cut(**taking), cut())
         x, labels = with_fakes(key_fakes, x, examples["label"], count, resynthesise)
-        return audio.augment(key_augment, x, **options), labels
+        return jnp.where(altered, audio.augment(key_augment, x, **options), x), labels
 
     return waveforms
 

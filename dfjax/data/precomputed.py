@@ -1,9 +1,9 @@
 """The precomputed feed: what a front end without parameters makes of the training split, kept on the device.
 
-Of each clip the front end sees some random cuts, augmented as in the step, once and for all; a step trains on all of
-them, each weighed by the rate at which it would be drawn. It suits detectors whose front end costs far more than their
-head. What is made of a clip depends on its id, the copy and the seed alone, so that runs on parts of the same data can
-share it.
+Of each clip the front end sees some random cuts, augmented as in the step, once and for all; the last of several is as
+it is, not augmented. A step trains on all of them, each weighed by the rate at which it would be drawn. It suits
+detectors whose front end costs far more than their head. What is made of a clip depends on its id, the copy and the
+seed alone, so that runs on parts of the same data can share it.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ class Memory:
 def statistics(
     arrays: dict[str, np.ndarray],
     ids: Shaped[np.ndarray, " rows"],
-    make_x: Callable[[jax.Array, PyTree], tuple[jax.Array, jax.Array]],
+    make_x: Callable[[jax.Array, PyTree, jax.Array], tuple[jax.Array, jax.Array]],
     front: Callable[[jax.Array], jax.Array],
     *,
     copies: int,
@@ -54,12 +54,13 @@ def statistics(
     Args:
       arrays: the split as `resident.load` returns it, with 'label'; leading axis rows.
       ids: of the records.
-      make_x: (key, examples) -> the model's input and labels; called for one example at a time, inside vmap.
+      make_x: (key, examples, whether they are altered) -> the model's input and labels; called for one example at a
+        time, inside vmap.
       front: the model's input -> (batch, features).
-      copies: random cuts of each example.
+      copies: random cuts of each example; the last of several is not altered.
       seed: of the cuts and the augmentation.
       mesh: the devices that share the work.
-      codec_rate: share of the cuts whose clip passes through a lossy codec first.
+      codec_rate: share of the altered cuts whose clip passes through a lossy codec first.
       made: whether `make_x` makes fakes of the examples; a fake has the cut and the channel of its source's copy.
       memory: statistics that are not made again; those that are made now join them.
     """
@@ -68,28 +69,29 @@ def statistics(
     memory = memory or Memory()
 
     @jax.jit
-    def compute(root: jax.Array, copy: jax.Array, numbers: jax.Array, block: PyTree) -> jax.Array:
+    def compute(root: jax.Array, copy: jax.Array, altered: jax.Array, numbers: jax.Array, block: PyTree) -> jax.Array:
         def one(number: jax.Array, example: PyTree) -> jax.Array:
             key = jax.random.fold_in(jax.random.fold_in(root, copy), number)
-            return make_x(key, jax.tree.map(lambda array: array[None], example))[0][0]
+            return make_x(key, jax.tree.map(lambda array: array[None], example), altered)[0][0]
 
         return front(jax.vmap(one)(numbers, block))
 
     program = memory.programs.setdefault(made, compute)
     for copy in range(copies):
+        altered = copies == 1 or copy < copies - 1
         known = memory.found.setdefault((seed, copy, made), {})
         missing = np.array([row for row, name in enumerate(ids.tolist()) if name not in known], np.int64)
         for first in range(0, len(missing), size):
             wanted = missing[first : first + size]
             at = np.resize(wanted, size)  # the last batch is filled up, so that there is one shape
             block = {name: array[at] for name, array in arrays.items()}
-            for i in range(len(wanted)) if codec_rate else ():
+            for i in range(len(wanted)) if codec_rate and altered else ():
                 rng = np.random.default_rng([seed, copy, numbers[wanted[i]]])
                 if rng.random() < codec_rate:
                     length = block["length"][i]
                     block["audio"][i, :length] = codecs.random_recode(rng, block["audio"][i, :length])
             numbers_of, block = (devices.put(part, spread) for part in (numbers[at], block))
-            found = np.asarray(devices.fetch(program(root, np.int32(copy), numbers_of, block)))
+            found = np.asarray(devices.fetch(program(root, np.int32(copy), np.bool_(altered), numbers_of, block)))
             known.update(zip(ids[wanted].tolist(), found[: len(wanted)], strict=True))
     return np.stack([[memory.found[seed, copy, made][name] for name in ids.tolist()] for copy in range(copies)])
 

@@ -85,7 +85,13 @@ OPTIONS = (
     ),
     Option("data.leave_out.value", Text("a name"), "the domain, method or dataset left out", None),
     Option("data.feed", Choice(("auto", "resident", "streaming")), "whole split on the device, or batches read ahead"),
-    Option("data.copies", Whole(1, 1000), "cuts of a clip whose statistics are kept", ..., ("band_kernel",)),
+    Option(
+        "data.copies",
+        Whole(1, 1000),
+        "cuts of a clip whose statistics are kept; the last of several is not altered",
+        ...,
+        ("band_kernel",),
+    ),
     Option(
         "data.seconds",
         Number(0.1, LONGEST),

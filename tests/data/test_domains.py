@@ -97,8 +97,9 @@ def test_precomputed_statistics_depend_on_the_clip_the_copy_and_the_seed_alone(t
     split = sources.open_data(data(), two, "train")
     mesh = devices.make_mesh()
 
-    def make_x(key, examples):
-        return examples["audio"][:, :100].astype(jnp.float32) + jax.random.normal(key, (1, 1)), examples["label"]
+    def make_x(key, examples, altered):
+        x = examples["audio"][:, :100].astype(jnp.float32) + jax.random.normal(key, (1, 1))
+        return jnp.where(altered, -x, x), examples["label"]
 
     def made(split, **words):
         arrays = resident.load(split, "audio") | {"label": split.label}
@@ -106,7 +107,13 @@ def test_precomputed_statistics_depend_on_the_clip_the_copy_and_the_seed_alone(t
         return precomputed.statistics(arrays, split.id, make_x, lambda x: x[:, :5], mesh=mesh, **words)
 
     whole = made(split, copies=2, seed=0)
-    assert whole.shape == (2, 30, 5) and not np.array_equal(whole[0], whole[1])
+    assert whole.shape == (2, 30, 5) and not np.array_equal(-whole[0], whole[1])
+    sign = np.sign(resident.load(split, "audio")["audio"][:, :5])
+    assert (np.sign(whole[:, sign != 0]) * sign[sign != 0] > 0).mean(1).round().tolist() == [
+        0,
+        1,
+    ]  # the last is as it is
+    assert (made(split, copies=1, seed=0) == whole[:1]).all()  # one alone is altered
     part = sources.select(split, np.arange(30) % 3 == 0)
     np.testing.assert_array_equal(made(part, copies=2, seed=0), whole[:, ::3])
     memory = precomputed.Memory()
@@ -126,11 +133,11 @@ def test_fakes_made_of_real_clips_stand_beside_them_and_the_classes_keep_their_r
 
     split, mesh = sources.open_data(data(), two, "train"), devices.make_mesh()
 
-    def make_x(key, examples):
+    def make_x(key, examples, altered):
         return examples["audio"][:, :100].astype(jnp.float32) + jax.random.normal(key, (1, 1)), examples["label"]
 
-    def negated(key, examples):
-        return -make_x(key, examples)[0], jnp.full_like(examples["label"], FAKE)
+    def negated(key, examples, altered):
+        return -make_x(key, examples, altered)[0], jnp.full_like(examples["label"], FAKE)
 
     share, batch = 0.2, 40
     strata = sampling.strata(np.where(split.label == FAKE, "fake", "real"), {"real": 0.5 + share, "fake": 0.5 - share})
