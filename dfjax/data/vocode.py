@@ -274,8 +274,9 @@ PHASES = (_random, _noisy, _offset, _without_envelope, _regular)
 
 def _drawn(key: jax.Array, kinds: tuple, value: Array, size: int) -> Array:
     """A clip through one of the kinds."""
-    branches = [functools.partial(kind, jax.random.fold_in(key, i), size=size) for i, kind in enumerate(kinds)]
-    return jax.lax.switch(jax.random.randint(jax.random.fold_in(key, len(kinds)), (), 0, len(kinds)), branches, value)
+    which = jax.random.randint(jax.random.fold_in(key, len(kinds)), (), 0, len(kinds))
+    branches = [functools.partial(kind, size=size) for kind in kinds]
+    return jax.lax.switch(which, branches, jax.random.fold_in(key, which), value)
 
 
 # ---------------------------------------------------------------------- all of it
