@@ -8,6 +8,8 @@ import jaxtyping
 import pytest
 from absl import flags
 
+from tests import children
+
 check_types = jaxtyping.jaxtyped
 
 
@@ -21,10 +23,8 @@ jaxtyping.jaxtyped = check_stated_types  # before anything of dfjax is imported
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 os.environ["MPLBACKEND"] = "Agg"
-# XLA's older emitters compile in less than half the time, and a module in one piece faster than in 32
-QUICK = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 with pytest.MonkeyPatch.context() as patch:
-    patch.setenv("XLA_FLAGS", QUICK, prepend=" ")
+    patch.setenv("XLA_FLAGS", children.FLAGS, prepend=" ")
     jax.devices()  # reads them; other processes have XLA's defaults
 flags.FLAGS.mark_as_parsed()  # grain's workers read an absl flag
 
