@@ -37,6 +37,8 @@ def export(folder: str | pathlib.Path, path: str | pathlib.Path) -> tuple[str, i
       InputError: the run is not finished or has no usable threshold, its detector cannot be lowered, or the file cannot
         be written.
     """
+    if "\0" in str(path):  # known before the detector is lowered, which takes seconds
+        raise InputError(f"--out {str(path)!r} cannot be the name of a file")
     if pathlib.Path(path).is_dir():
         raise InputError(f"--out {path} is a folder; give the file that is to be written, such as detector.zip")
     run, folder = trained.read(folder), epath.Path(folder)

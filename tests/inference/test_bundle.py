@@ -53,6 +53,11 @@ def speech(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def opened(speech):
+    return dfjax.load(speech)
+
+
 def voices(count, seconds=1.0):
     """Sounds with a pitch and a rhythm, int16."""
     time = np.arange(int(seconds * 16_000)) / 16_000
@@ -62,8 +67,8 @@ def voices(count, seconds=1.0):
     return (sound * 20_000).astype(np.int16)
 
 
-def test_its_verdicts_are_the_checkpoints(speech):
-    ours, theirs = dfjax.load(speech), dfjax.load()
+def test_its_verdicts_are_the_checkpoints(opened):
+    ours, theirs = opened, dfjax.load()
     for sound in voices(3):
         found, wanted = ours(sound), theirs(sound)
         assert abs(found["score"] - wanted["score"]) < 1e-6
@@ -129,12 +134,12 @@ def test_in_an_empty_environment_it_scores_as_the_checkpoint(speech, tmp_path, s
         assert each["score"] == pytest.approx(theirs["score"], abs=1e-6), path
 
 
-def test_predict_takes_it_and_exports_are_the_same_bytes(speech, tmp_path):
+def test_predict_takes_it_and_exports_are_the_same_bytes(speech, opened, tmp_path):
     soundfile.write(tmp_path / "a.wav", voices(1)[0], 16_000)
     words = [sys.executable, "-m", "dfjax", "predict", "--json", "--workdir", str(speech), str(tmp_path / "a.wav")]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert done.returncode in (0, 3), done.stderr
-    assert json.loads(done.stdout)["score"] == pytest.approx(dfjax.load(speech)(voices(1)[0])["score"], abs=1e-6)
+    assert json.loads(done.stdout)["score"] == pytest.approx(opened(voices(1)[0])["score"], abs=1e-6)
     digest, size = export.export(weights.SPEECH, tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == speech.read_bytes() and size == speech.stat().st_size
     assert len(digest) == 64
@@ -181,9 +186,9 @@ def test_a_detector_of_pictures_has_its_heat_map_too(tmp_path):
     np.testing.assert_allclose(ours.heat(x), theirs.heat(x), atol=1e-5)
 
 
-def test_a_detector_of_sound_has_no_heat_map(speech):
+def test_a_detector_of_sound_has_no_heat_map(opened):
     with pytest.raises(InputError, match="no heat map"):
-        dfjax.load(speech).heat(np.zeros((1, 8, 8, 3), np.float32))
+        opened.heat(np.zeros((1, 8, 8, 3), np.float32))
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in models.MODELS])
@@ -304,8 +309,11 @@ def test_the_command_says_so_and_ends_with_2(speech, tmp_path):
 @pytest.mark.parametrize("out", [".", "no\0name.zip"])
 def test_it_is_not_written_where_it_cannot_be(out, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises((InputError, ValueError)):
+    with pytest.raises(InputError):
         export.export(weights.SPEECH, out)
+    pathlib.Path("file").write_text("")
+    with pytest.raises(InputError, match="cannot write the bundle"):
+        bundle.write("file/name.zip", {})
 
 
 class Mischief:
