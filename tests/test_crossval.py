@@ -19,10 +19,11 @@ from dfjax.records import InputError
 from experiments import audio_sources
 
 SITES = ("alpha", "beta", "gamma")
+SAMPLES = 8_000  # of every clip
 
 
 def clip(rng, fake):
-    time = np.arange(16_000) / 16_000
+    time = np.arange(SAMPLES) / 16_000
     x = 0.2 * np.sin(2 * np.pi * rng.uniform(100, 300) * time) + 0.02 * rng.standard_normal(len(time))
     return x + 0.1 * np.sign(np.sin(2 * np.pi * 1000 * time)) * fake
 
@@ -56,7 +57,7 @@ def data_dir(tmp_path_factory):
 
 def experiment():
     config = audio_sources.get_config("sites-whole,own=2")
-    config.data.seconds = 1.0
+    config.data.seconds = SAMPLES / 16_000
     config.model.kwargs.landmarks = 24
     config.train.update({"steps": 4, "eval_every": 4, "batch": 8})
     config.augment.codec_rate = 0.0
@@ -77,7 +78,7 @@ def done(media, data_dir, tmp_path_factory):
         patch.setattr(vocode, "resynthesise", resynthesise)
         patch.setattr(precomputed, "ROWS", 4)  # few clips: blocks are filled up
         result = crossval.crossval(experiment(), workdir, seeds=2, **words)
-    assert set(traced) == {(1, 16_000)}  # each training makes fakes, of one clip at a time
+    assert set(traced) == {(1, SAMPLES)}  # each training makes fakes, of one clip at a time
     return workdir, result, words
 
 
