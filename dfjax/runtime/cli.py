@@ -3,7 +3,10 @@
 import argparse
 import errno
 import importlib.util
+import os
 import pathlib
+import select
+import signal
 import sys
 from collections.abc import Callable
 
@@ -13,9 +16,20 @@ FULL = (errno.ENOSPC, errno.EDQUOT)  # no space left on the disk, or in the user
 
 
 def main(command: Callable[[], None]) -> None:
-    """Runs `command`; an InputError or a full disk ends in one line and exit code 2, Ctrl-C in exit code 130."""
+    """Runs `command`; an InputError or a full disk ends in one line and exit code 2, Ctrl-C in exit code 130.
+
+    Where nobody reads the output any more, as after `| head`, it ends without a word and with exit code 141.
+    """
     try:
-        command()
+        try:
+            command()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _unread():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends
+        sys.exit(128 + signal.SIGPIPE)
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
@@ -28,6 +42,13 @@ def main(command: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         sys.exit(130)
+
+
+def _unread() -> bool:
+    """Whether what is printed goes to a pipe that its reader has closed."""
+    pipe = select.poll()
+    pipe.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in pipe.poll(0))
 
 
 def local_folder(text: str) -> pathlib.Path:
