@@ -4,17 +4,18 @@ A metric at a fixed threshold depends on four counts alone, so the bootstrap dra
 distinct rows of counts that its units have: the ordinary bootstrap, without touching the clips again.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Integer
 
-from dfjax.decide.metrics import average_precision, bootstrap, eer, roc_auc
+from dfjax.decide import bootstrap, redrawn
 from dfjax.decide.score_file import Scores
 from dfjax.records import FAKE
 
 NAMES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
-RANKING = {"auc": roc_auc, "average_precision": average_precision, "eer": eer}
+RANKING = ("auc", "average_precision", "eer")
 DRAWN = 20_000_000  # clips redrawn in all; beyond 20,000 clips there are fewer than 1,000 replicates
 MIN_GROUPS = 10  # redrawing fewer groups says little; clips are redrawn instead, and the report says so
 
@@ -122,11 +123,12 @@ def ranking(
     Returns:
       {name: {value, low, high}}; NaN where undefined.
     """
-    result = {}
-    for name, measure in RANKING.items():
-        value, low, high = bootstrap(measure, scores.score, scores.label, groups, n, seed)
-        result[name] = {"value": value, "low": low, "high": high}
-    return result
+    clips, fake, found = len(scores), scores.label == FAKE, []
+    redraws = (np.bincount(rows, minlength=clips) for rows in bootstrap.replicates(clips, groups, n, seed))
+    copies = itertools.chain([np.ones(clips, np.int64)], redraws)
+    while some := list(itertools.islice(copies, max(1, redrawn.CELLS // clips))):
+        found.append(redrawn.ranking(scores.score, fake, np.stack(some)))
+    return {name: interval(np.concatenate([each[name] for each in found])) for name in RANKING}
 
 
 def interval(values: Float[np.ndarray, " n"]) -> dict[str, float]:

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from dfjax.decide import metrics, operating_points
+from dfjax.decide import metrics, operating_points, redrawn
 from dfjax.decide.decision import decide
 from dfjax.decide.score_file import Scores
 from dfjax.records import InputError
@@ -75,6 +75,18 @@ def test_count_bootstrap_agrees_with_redrawing_clips():
     low, high = np.quantile(values, (0.025, 0.975))
     assert side["f1"]["low"] == pytest.approx(low, abs=0.012)
     assert side["f1"]["high"] == pytest.approx(high, abs=0.012)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_ranking_is_the_bootstrap_of_each_metric_on_the_same_draws(monkeypatch, grouped):
+    monkeypatch.setattr(redrawn, "CELLS", 30 * 400)  # in pieces
+    scores = make_scores(n=400, groups=50)
+    scores = dataclasses.replace(scores, score=scores.score.round(1))  # ties
+    groups = scores.group if grouped else None
+    found = operating_points.ranking(scores, groups, n=100, seed=3)
+    for name, metric in zip(found, (metrics.roc_auc, metrics.average_precision, metrics.eer), strict=True):
+        wanted = metrics.bootstrap(metric, scores.score, scores.label, groups, n=100, seed=3)
+        np.testing.assert_allclose(list(found[name].values()), wanted, rtol=1e-12)
 
 
 def test_copies_of_a_clip_in_one_group_do_not_narrow_the_interval():
