@@ -25,6 +25,7 @@ def _window(x: Array, i: int | Array, j: int | Array, height: int, width: int, s
     return jax.lax.dynamic_slice(x, (0, i, j, 0), size)[:, ::stride, ::stride]
 
 
+@functools.partial(jax.jit, static_argnums=(2, 3, 4), inline=True)  # traced once for all blocks of a shape
 def _sum(padded: Array, kernel: Array, height: int, width: int, stride: int) -> Array:
     """The correlation of a padded image with a kernel (k, k, 1, channels)."""
     k = len(kernel)
