@@ -16,6 +16,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Float, Integer
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.special import logit, ndtri
 
@@ -204,7 +205,9 @@ def png(drawing: Callable[[], Figure]) -> bytes:
     """A figure in the report's style as a PNG file: the same bytes for the same numbers, without date or version."""
     buffer = io.BytesIO()
     with mpl.rc_context(STYLE):
-        drawing().savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+        figure = drawing()
+        figure.set_dpi(DPI)
+        FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})  # savefig would draw it twice
     return buffer.getvalue()
 
 
