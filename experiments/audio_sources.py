@@ -25,10 +25,8 @@ def get_config(folders: str = "") -> ml_collections.ConfigDict:
         config.data.datasets = {f"folder_audio/{name}": weight for name, weight in weights.items()}
     config.data.feed = "auto"
     config.data.seconds = 3.0
-    config.data.copies = (
-        3  # two altered, one as it is; and as many fakes of each real clip, synthesised again by the run
-    )
-    config.augment = ml_collections.ConfigDict({"self_fakes": 0.25, "codec_rate": 0.2, "reverb_rate": 0.08})
+    config.data.copies = 3  # two altered cuts, one as it is, and as many fakes of each real clip, made by the run
+    config.augment = ml_collections.ConfigDict({"self_fakes": 0.175, "codec_rate": 0.2, "reverb_rate": 0.08})
     config.augment.noise_rate, config.augment.noise_db = 0.12, (15.0, 45.0)
     config.augment.rawboost_rate, config.augment.rawboost_algorithm = 0.12, 1
     config.augment.speed_rate, config.augment.speeds = 0.1, (0.88, 0.94, 1.06, 1.12)
