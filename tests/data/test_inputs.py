@@ -42,6 +42,11 @@ def test_off_the_input_is_cut_and_augmentation_alone():
     np.testing.assert_allclose(x, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(labels, examples["label"])
 
+    config.augment.speed_rate = 1.0
+    plain, altered = (jax.jit(inputs.make(config, "audio"))(KEY, examples, jnp.array(on))[0] for on in (False, True))
+    np.testing.assert_array_equal(plain, audio.random_cut(key_cut, examples["audio"], examples["length"], 3200))
+    assert (np.abs(altered - plain).max(axis=1) > 0.01).all()
+
     config, examples = experiment(image_focal, 0.0), pictures([0, 1, 0, 1])
     x, labels = jax.jit(inputs.make(config, "image"))(KEY, examples)
     options = {name: value for name, value in config.augment.to_dict().items() if name != "self_fakes"}
