@@ -48,7 +48,7 @@ def _unread() -> bool:
     """Whether what is printed goes to a pipe that its reader has closed."""
     pipe = select.poll()
     pipe.register(sys.stdout.fileno(), 0)
-    return any(event & select.POLLERR for _, event in pipe.poll(0))
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in pipe.poll(0))
 
 
 def local_folder(text: str) -> pathlib.Path:
