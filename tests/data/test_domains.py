@@ -109,10 +109,8 @@ def test_precomputed_statistics_depend_on_the_clip_the_copy_and_the_seed_alone(t
     whole = made(split, copies=2, seed=0)
     assert whole.shape == (2, 30, 5) and not np.array_equal(-whole[0], whole[1])
     sign = np.sign(resident.load(split, "audio")["audio"][:, :5])
-    assert (np.sign(whole[:, sign != 0]) * sign[sign != 0] > 0).mean(1).round().tolist() == [
-        0,
-        1,
-    ]  # the last is as it is
+    as_stored = [(np.sign(copy) == sign)[sign != 0].mean() for copy in whole]
+    assert as_stored[0] < 0.1 and as_stored[1] > 0.9  # the last is not altered
     assert (made(split, copies=1, seed=0) == whole[:1]).all()  # one alone is altered
     part = sources.select(split, np.arange(30) % 3 == 0)
     np.testing.assert_array_equal(made(part, copies=2, seed=0), whole[:, ::3])
