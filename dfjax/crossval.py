@@ -3,9 +3,10 @@
     python -m dfjax.crossval --config experiments/audio_focal.py:folder_audio --source RECORDINGS --by domain
     python -m dfjax.crossval --config experiments/image_focal.py:folder_image --source PICTURES --by method --seeds 3
 
-Trains once without each domain (or method, or dataset) and scores what was left out; then once on everything. The
-threshold, the calibration and what is said of new sources come from the scores of what was left out. Killed, the same
-command goes on with the training that it was at.
+Trains once without each domain (or method, or dataset) and scores what was left out; then once on everything. Where a
+domain is left out, so are the records of its groups (speakers, people) in others. The threshold, the calibration and
+what is said of new sources come from the scores of what was left out. Killed, the same command goes on with the training
+that it was at.
 """
 
 import dataclasses

@@ -214,6 +214,9 @@ def open_split(directory: epath.PathLike, name: str) -> Split:
 def open_data(data: ml_collections.ConfigDict, directory: Directory, name: str) -> Split:
     """The split that an experiment works on, without what `data.leave_out` says, an object of `by` and `value`.
 
+    With a domain or dataset go the records of its groups in others: recordings of the same speakers, or fakes made from
+    them, are no place where a detector has never been. Methods have their groups in common by design, so those stay.
+
     Args:
       data: `config.data` of the experiment.
       directory: the prepared dataset, or name -> folder of several.
@@ -225,7 +228,8 @@ def open_data(data: ml_collections.ConfigDict, directory: Directory, name: str) 
     directories = directory if isinstance(directory, Mapping) else {data.dataset: directory}
     split = open_splits(directories, name, data.dataset)
     if left_out := data.get("leave_out"):
-        split = select(split, values_of(split, left_out.by) != left_out.value)
+        out = values_of(split, left_out.by) == left_out.value
+        split = select(split, ~out if left_out.by == "method" else ~np.isin(split.group, split.group[out]))
     return split
 
 

@@ -52,6 +52,23 @@ def test_what_is_left_out_and_what_is_kept_are_the_whole(two, by, value):
     ]
 
 
+def test_with_a_domain_go_its_speakers_in_others_but_not_with_a_method(two, tmp_path):
+    import shutil
+
+    shared = tmp_path / "made" / "1.0.0"
+    shutil.copytree(two["a"], shared)
+    with np.load(shared / "index.train.npz") as file:
+        columns = {name: file[name] for name in file.files}
+    rows = [int(np.flatnonzero(columns["domains"] == f"site{k}")[0]) for k in range(3)]
+    columns["groups"][rows] = "somebody"
+    np.savez(shared / "index.train.npz", **columns)
+    without = {"domain": {"by": "domain", "value": "site1"}, "method": {"by": "method", "value": "buzz"}}
+    kept = {by: sources.open_data(data(leave_out=out), shared, "train") for by, out in without.items()}
+    plain = sources.open_data(data(leave_out=without["domain"]), two["a"], "train")
+    assert set(plain.id) - set(kept["domain"].id) == {columns["ids"][rows[0]], columns["ids"][rows[2]]}
+    assert set(kept["method"].id) == set(columns["ids"][columns["labels"] == REAL])
+
+
 def test_an_unknown_word_names_the_known_ones(two):
     with pytest.raises(InputError, match="expected one of .*'domain', 'method', 'dataset'"):
         sources.values_of(sources.open_data(data(), two, "train"), "speaker")
