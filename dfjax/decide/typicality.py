@@ -1,9 +1,10 @@
 """Knowing what a detector does not know: how typical a file is of what the detector was trained and calibrated on.
 
-A file must pass two tests. Its embedding must lie as near to the training data as embeddings of records do that the
+A file must pass these tests. Its embedding must lie as near to the training data as embeddings of records do that the
 network was not trained on: a conformal p-value (Vovk, Gammerman and Shafer 2005) says which share of those lies at
 least as far away. And every property of the file (bandwidth, loudness, picture size, ...) must lie in the range of the
-training data; one that does not is named in words. NumPy only, never JAX.
+training data; one that does not is named in words. Where codecs were looked for (`decide.traces`), it must not have
+their traces either. NumPy only, never JAX.
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Bool, Float, Integer, Shaped
 
+from dfjax.decide.traces import Trace
 from dfjax.records import InputError
 from dfjax.runtime import files
 
@@ -77,6 +79,7 @@ WORDS = {
     "brightness": Words("brightness", " %", 100.0, 0, 0.1),
     "contrast": Words("contrast", " %", 100.0, 0, 0.05),
 }
+CODECS = {"mp3": "MP3", "aac": "AAC", "opus": "Opus"}  # how those that leave traces are told
 TELEPHONE = (3_000.0, 4_200.0)  # Hz, where the bandwidth of a telephone ends
 
 
@@ -174,6 +177,7 @@ class Typicality:
     ranges: dict[str, Range]
     basis: str  # what was held back, in words
     alpha: float = ALPHA
+    traces: Mapping[str, Trace] = dataclasses.field(default_factory=dict)  # of codecs, by their names
 
     def p_value(self, embedding: Float[np.ndarray, " dim"]) -> float:
         """Share of held-back records as far from the training data or farther, the new one among them.
@@ -208,6 +212,10 @@ class Typicality:
             value = properties.get(name)
             if value is not None and not _within(limits, value):
                 reasons.append(_reason(name, limits, value))
+        for name, trace in self.traces.items():
+            if trace.noticed(np.asarray(embedding)[None])[0]:
+                codec = CODECS.get(name, name)
+                reasons.append(f"traces of {codec} at a low bit rate, where the detector is often wrong")
         if p < self.alpha:
             reasons.append(f"unlike the training data to the detector: {100 * p:.1f} % of {self.basis} lie as far off")
         return {"p_value": p, "typical": not reasons, "reasons": reasons}
@@ -220,6 +228,8 @@ class Typicality:
         for name, limits in self.ranges.items():
             if name in properties:
                 found |= [not _within(limits, value) for value in properties[name].tolist()]
+        for trace in self.traces.values():
+            found |= trace.noticed(embeddings)
         return found
 
     def save(self, path: epath.PathLike) -> None:
@@ -230,6 +240,8 @@ class Typicality:
             arrays[f"range.{name}"] = np.array([limits.low, limits.high, *limits.seen])
             if limits.kinds:
                 arrays[f"kinds.{name}"] = np.array(limits.kinds)
+        for name, trace in self.traces.items():
+            arrays[f"trace.{name}"] = np.append(trace.weights, np.float32(trace.cut))
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)
         files.write(path, buffer.getvalue())
@@ -283,6 +295,11 @@ def parse(content: bytes, path: str = TYPICALITY) -> Typicality:
             ranges,
             str(arrays["basis"]),
             float(arrays["alpha"]),
+            {
+                key.removeprefix("trace."): Trace(arrays[key][:-1], float(arrays[key][-1]))
+                for key in arrays
+                if key.startswith("trace.")
+            },
         )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(

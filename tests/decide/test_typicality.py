@@ -1,10 +1,12 @@
 """Typicality: p-values are uniform for what is like the training data, ranges hold, reasons name what is unlike it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.stats
 
-from dfjax.decide import typicality
+from dfjax.decide import traces, typicality
 from dfjax.records import InputError
 
 RNG = np.random.default_rng(0)
@@ -88,12 +90,29 @@ def test_a_file_brings_back_the_same_judgement_and_is_small(tmp_path):
     np.testing.assert_array_equal(found.p_values(new), again.p_values(new))
     for values in ({"bandwidth": 3400.0, "codec": "opus"}, {"bandwidth": 7500.0, "codec": "aac"}):
         assert found.judge(x[0], values) == again.judge(x[0], values)
-    assert (tmp_path / "typicality.npz").stat().st_size < 1 << 20
+    assert (tmp_path / "typicality.npz").stat().st_size < 1 << 20 and not again.traces
     typicality.fit(x, properties, domains, seed=3).save(tmp_path / "same.npz")
     assert (tmp_path / "same.npz").read_bytes() == (tmp_path / "typicality.npz").read_bytes()
     (tmp_path / "broken.npz").write_bytes((tmp_path / "same.npz").read_bytes()[:1000])
     with pytest.raises(InputError, match="broken.npz holds no typicality"):
         typicality.load(tmp_path / "broken.npz")
+
+
+def test_traces_of_a_codec_are_a_reason_in_words_and_stay_in_the_file(tmp_path):
+    x, properties, domains = training(900, 200)
+    found = typicality.fit(x, properties, domains)
+    direction = np.linalg.eigh(np.cov(x.T))[1][:, 0]  # hardly any distance
+    trace = traces.Trace(direction.astype(np.float32), float(np.quantile(x @ direction, 0.99)))
+    found = dataclasses.replace(found, traces={"opus": trace})
+    coded = int(np.argmax(x @ direction))
+    reasons = found.judge(x[coded], {})["reasons"]
+    assert "traces of Opus at a low bit rate, where the detector is often wrong" in reasons
+    column = {name: values for name, values in properties.items()}
+    judged = [found.judge(row, {n: v[i] for n, v in column.items()})["typical"] for i, row in enumerate(x)]
+    assert (~found.atypical(x, column)).tolist() == judged and not judged[coded]
+    found.save(tmp_path / "typicality.npz")
+    again = typicality.load(tmp_path / "typicality.npz")
+    assert again.judge(x[coded], {}) == found.judge(x[coded], {})
 
 
 @pytest.mark.parametrize("n", [2, 3, 20])
