@@ -23,6 +23,7 @@ jaxtyping.jaxtyped = check_stated_types  # before anything of dfjax is imported
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 os.environ["MPLBACKEND"] = "Agg"
+os.environ["NUMBA_OPT"] = "0"  # librosa compiles its functions once an environment, in 8 s instead of 13
 with pytest.MonkeyPatch.context() as patch:
     patch.setenv("XLA_FLAGS", children.FLAGS, prepend=" ")
     jax.devices()  # reads them; other processes have XLA's defaults
@@ -46,6 +47,23 @@ COMPILED_PLAINLY = (
     "test_run.py",
     "test_run_image.py",
 )  # compile much, compute little
+LONG = (
+    "test_crossval.py",
+    "inference/test_bundle.py",
+    "test_run.py",
+    "test_predict_many.py",
+    "training/test_large.py",
+    "benchmark/test_benchmark.py",
+    "models/test_texture.py",
+    "models/test_aasist.py",
+    "serve/test_serve.py",
+    "models/test_band_kernel.py",
+    "reporting/test_report_html.py",
+    "serve/test_processes.py",
+    "data_builders/test_demo_speech.py",
+    "data/test_vocode.py",
+    "models/test_two_stream.py",
+)  # files that take longest come first, so that no process waits long for the last one of another
 
 
 def pytest_addoption(parser):
@@ -53,6 +71,8 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
+    turn = {ROOT / "tests" / name: k for k, name in enumerate(LONG)}
+    items.sort(key=lambda item: turn.get(item.path, len(LONG)))
     if config.getoption("--slow"):
         return
     for item in items:
