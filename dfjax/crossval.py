@@ -5,8 +5,8 @@
 
 Trains once without each domain (or method, or dataset) and scores what was left out; then once on everything. Where a
 domain is left out, so are the records of its groups (speakers, people) in others. The threshold, the calibration and
-what is said of new sources come from the scores of what was left out. Killed, the same command goes on with the training
-that it was at.
+what is said of new sources come from the scores of what was left out. Killed, the same command goes on with the
+training that it was at.
 """
 
 import dataclasses
