@@ -16,7 +16,7 @@ from flax import nnx
 
 import data_builders
 from dfjax import models, prepare
-from dfjax.data import feeds, inputs, precomputed, sources
+from dfjax.data import feeds, precomputed, sources
 from dfjax.decide.decision import decide, write_decision
 from dfjax.decide.score_file import Scores
 from dfjax.imbalance import balance, rates
@@ -197,7 +197,6 @@ def check(config: ml_collections.ConfigDict) -> None:
             f"config.balance.head={config.balance.head!r} refits the head of a finished run; use python -m "
             "dfjax.rebalance or dfjax.compare"
         )
-    takes = models.input_of(config.model.name, config.model.kwargs)
-    inputs.check(config, takes.modality, takes.size)
-    feeds.check(config.data.feed, inputs.codec_rate(config), config.data.get("copies", 0))
+    recipe.check_input(config, models.input_of(config.model.name, config.model.kwargs))
+    feeds.check(config.data.feed, recipe.codec_rate(config), config.data.get("copies", 0))
     nnx.eval_shape(lambda: functional.make_builder(config, training=True)(Rngs(0)))
