@@ -10,8 +10,6 @@ import data_builders
 from data_builders import preparing
 from dfjax import compare, models
 from dfjax.decide import clip_score
-from dfjax.inference import scoring
-from dfjax.models import functional
 from dfjax.models.streams import Rngs
 from dfjax.run import main_job
 from dfjax.training import recipe
@@ -40,7 +38,7 @@ def test_names_exist_and_values_are_possible(name, monkeypatch):
     if name not in KINDS or name in PICTURES:  # built for another experiment, or below
         monkeypatch.setattr(nnx, "eval_shape", lambda build: None)
     main_job.check(config)
-    assert clip_score.check_rule(scoring.clip_rule(config))
+    assert clip_score.check_rule(recipe.clip_rule(config))
     builder = data_builders.load(config.data.dataset)
     if config.data.config_name and issubclass(builder, preparing.MediaBuilder):
         assert config.data.config_name in builder.builder_configs
@@ -62,7 +60,7 @@ def test_picture_detectors_take_what_the_input_step_makes(name):
         config_small = config.copy_and_resolve_references()
         config_small.train.batch = batch
         x, labels = recipe.make_input(config_small, "image")(jax.random.key(0), examples)
-        model = functional.make_builder(config)(Rngs(0))
+        model = recipe.make_builder(config)(Rngs(0))
         model = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
         return model(x), labels
 
@@ -84,4 +82,4 @@ def test_the_same_experiment_of_another_dataset_takes_its_default_protocol():
 
 
 def test_clips_are_scored_in_more_than_one_way():
-    assert {scoring.clip_rule(config) for config in CONFIGS.values()} >= {"mean", "median", "top8"}
+    assert {recipe.clip_rule(config) for config in CONFIGS.values()} >= {"mean", "median", "top8"}

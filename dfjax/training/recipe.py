@@ -92,9 +92,25 @@ def codec_rate(config: ml_collections.ConfigDict) -> float:
     return config.augment.get("codec_rate", 0.0)
 
 
+def clip_rule(config: ml_collections.ConfigDict) -> str:
+    """How the experiment makes a clip's score of its frames or windows, for `clip_score.clip_scores`."""
+    return config.get("score", {}).get("clip", "mean")
+
+
+def make_builder(config: ml_collections.ConfigDict, bias: float = 0.0, *, training: bool = False) -> Callable:
+    """Rngs -> the experiment's detector, the output bias at `bias`, a logit; see `functional.make_builder`.
+
+    Only training computes in `config.model.dtype`. Scores are float32: those of one checkpoint are then alike on every
+    device, and with them the threshold, while bfloat16 keeps two to three digits, and which ones depends on the device.
+    """
+    dtype = config.model.get("dtype", "float32") if training else "float32"
+    words = config.model.name, config.model.kwargs.to_dict(), config.loss.name
+    return functional.make_builder(*words, bias=bias, dtype=dtype)
+
+
 def make_front(config: ml_collections.ConfigDict) -> Callable:
     """Waveforms (batch, time) -> (batch, statistics): the detector's front end, which learns nothing."""
-    return nnx.eval_shape(lambda: functional.make_builder(config)(Rngs(0))).statistics  # no parameter is made
+    return nnx.eval_shape(lambda: make_builder(config)(Rngs(0))).statistics  # no parameter is made
 
 
 def part_size(config: ml_collections.ConfigDict) -> int:

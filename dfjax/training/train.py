@@ -81,12 +81,13 @@ def train(
     loss, penalty, seen = recipe.make_loss(plan, total), recipe.make_penalty(config), recipe.make_view(config, mesh)
     root = jax.random.key(config.seed)
     ema, swa = config.optim.ema, config.optim.get("swa", False)
-    validate = make_validation(config, validation, mesh)
+    graph, rule = functional.graph(recipe.make_builder(config)), recipe.clip_rule(config)
+    validate = make_validation(graph, validation, mesh, takes=takes, batch=batch, rule=rule)
 
     with checkpoint.manager(workdir) as checkpoints, process.termination() as asked_to_stop:
         # state
         first = checkpoint.latest_step(checkpoints) or 0
-        build = functional.make_builder(config, plan.initial_bias, training=True)
+        build = recipe.make_builder(config, plan.initial_bias, training=True)
         words = {"ema": ema > 0, "swa": swa, "sharding": place, "shapes_only": first > 0}
         graphdef, state = train_step.create(build, tx, root, **words)
         if first:

@@ -249,10 +249,11 @@ def small(config, steps):
 
 def test_a_run_trains_saves_and_scores_the_whole(made, tmp_path):
     config = small(fakeavceleb_av.get_config("made"), steps=4)
+    job.claim(tmp_path, config)
     summary = job.train.train(config, tmp_path, made, progress=False)
     assert summary["steps"] == 4 and all(np.isfinite(list(job.losses(tmp_path).values())))
     split = sources.open_split(made, "test")
-    scores = trained.score(config, epath.Path(tmp_path), split, {})
+    scores = trained.score(epath.Path(tmp_path), split, job.HEADER)
     assert len(scores) == 10 and np.isfinite(scores.score).all()
     assert set(sources.subgroups_of_clips(split)) == set(PARTS)
 
