@@ -26,7 +26,7 @@ from dfjax import prepare
 from dfjax.data import precomputed, sources
 from dfjax.decide import domains, score_file
 from dfjax.decide.score_file import Scores
-from dfjax.inference import scoring, trained
+from dfjax.inference import trained
 from dfjax.records import REAL, SPLITS, InputError
 from dfjax.reporting import domains_view
 from dfjax.run import command, main_job
@@ -79,7 +79,7 @@ def crossval(
             "say where files come from in a column 'domain' of metadata.csv, or train on several datasets"
         )
     plan = recipe.make_plan(config, *recipe.tally(held_back["train"]))
-    header = {"clip_score": scoring.clip_rule(config), "ledger": plan.ledger.to_json(), "left_out_by": by}
+    header = {"clip_score": recipe.clip_rule(config), "ledger": plan.ledger.to_json(), "left_out_by": by}
     each = []
     with workdir.lock(folder):
         workdir.claim(folder, config)
@@ -142,7 +142,7 @@ def _left_out(config, folder: epath.Path, directories, held_back, memory) -> Sco
 
 def _score(config, folder: epath.Path, held_back: dict[str, sources.Split]) -> Scores:
     by, value = config.data.leave_out.by, config.data.leave_out.value
-    restored = trained.restore(config, folder)
+    network = trained.restore(folder)
     found = []
     for name, split in held_back.items():
         rows = sources.values_of(split, by) == value
@@ -151,8 +151,8 @@ def _score(config, folder: epath.Path, held_back: dict[str, sources.Split]) -> S
         if rows.any():
             part = sources.select(split, rows)
             of = np.full(len(part), value) if by == "method" else sources.values_of(part, by)
-            found.append(dataclasses.replace(trained.score_split(config, restored, part, {}), domain=of))
-    scores = _together(found, {"step": restored[-1], "split": LEFT_OUT})
+            found.append(dataclasses.replace(trained.score_split(network, part, {}), domain=of))
+    scores = _together(found, {"step": network.step, "split": LEFT_OUT})
     if by == "method":  # each method has the same reals beside it: names must tell them apart
         names = {field: np.char.add(f"{value}: ", getattr(scores, field)) for field in ("id", "clip")}
         scores = dataclasses.replace(scores, **names)

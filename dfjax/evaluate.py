@@ -66,13 +66,14 @@ def evaluate(
     config: Any = workdir.read_config(folder)
     folder, progress = epath.Path(folder), progress and process.first_process()
     decision = read_decision(folder / "decision.json")
-    restored, rows = None, []
+    network, rows = None, []
     for name in tqdm.tqdm(datasets, unit="dataset", desc="evaluate", disable=not progress):
         path = folder / "scores" / f"{name.replace('/', '-')}.{split}.csv"
         scores = _stored(path, decision)
         if scores is None:
-            restored = restored or trained.restore(config, folder, decision.get("step"))
-            scores = _score(config, restored, name, split, data_dir, _rule(decision))
+            network = network or trained.restore(folder, decision.get("step"))
+            opened = _open(network.takes.modality, name, split, data_dir)
+            scores = trained.score_split(network, opened, {"clip_score": _rule(decision)})
             if process.first_process():
                 score_file.write(path, scores)
             process.barrier("scored")  # the others look for this file only when it is whole
@@ -180,13 +181,13 @@ def robustness(
         raise InputError(f"strength {wrong[0]} does not exist; expected some of {list(corruptions.STRENGTHS)}")
     if clips < 0 or clips == 1:
         raise InputError(f"{clips} clips show nothing; expected two or more, or 0 for all")
-    table, left_out = corruptions.named(kinds, models.input_of(config.model.name, config.model.kwargs).modality)
+    modality = models.input_of(config.model.name, config.model.kwargs).modality
+    table, left_out = corruptions.named(kinds, modality)
     every, found = grid.cases(table, sorted(set(strengths))), []
     with tqdm.tqdm(total=len(datasets) * len(every), unit="case", desc="evaluate", disable=not progress) as bar:
         for name in datasets:
             cells: dict[str, dict[str, Any]] = {}
             scored = grid.score(
-                config,
                 folder,
                 name,
                 every,
@@ -194,7 +195,7 @@ def robustness(
                 rule=_rule(decision),
                 clips=clips,
                 split_name=split,
-                open_split=functools.partial(_open, config, name, split, data_dir),
+                open_split=functools.partial(_open, modality, name, split, data_dir),
             )
             for case, scores in scored:
                 cells.setdefault(case.kind, {})[str(case.strength)] = robustness_report.judge(scores, decision)
@@ -228,21 +229,15 @@ def _rule(decision: dict[str, Any]) -> str:
     return decision.get("clip_score", "mean")
 
 
-def _score(
-    config: Any, restored: tuple, name: str, split_name: str, data_dir: epath.PathLike | None, rule: str
-) -> Scores:
-    return trained.score_split(config, restored, _open(config, name, split_name, data_dir), {"clip_score": rule})
-
-
-def _open(config: Any, name: str, split_name: str, data_dir: epath.PathLike | None) -> sources.Split:
-    """The split of a prepared dataset, with the media that the detector judges."""
+def _open(modality: str, name: str, split_name: str, data_dir: epath.PathLike | None) -> sources.Split:
+    """The split of a prepared dataset, which must hold the media that a detector of `modality` judges."""
     dataset, _, config_name = name.partition("/")
     words = (dataset, None, data_dir, config_name or None)
     directory = process.in_turn("prepared", lambda: prepare.prepare(*words))
     if split_name not in (names := sources.split_names(directory)):
         raise InputError(f"{name} has no {split_name} split, only {names}")
     split = sources.open_split(directory, split_name)
-    sources.check_media(split, models.input_of(config.model.name, config.model.kwargs).modality)
+    sources.check_media(split, modality)
     return split
 
 

@@ -42,18 +42,21 @@ def export(folder: str | pathlib.Path, path: str | pathlib.Path) -> tuple[str, i
     if pathlib.Path(path).is_dir():
         raise InputError(f"--out {path} is a folder; give the file that is to be written, such as detector.zip")
     run, folder = trained.read(folder), epath.Path(folder)
+    network = run.network
     known = folder / typicality.TYPICALITY
-    arrays = {name: np.asarray(leaf) for name, (_, leaf) in weights.flatten(run.params, run.model_state).items()}
+    arrays = {
+        name: np.asarray(leaf) for name, (_, leaf) in weights.flatten(network.params, network.model_state).items()
+    }
     about = {
         "dfjax": dfjax.__version__,
         "jax": jax.__version__,
         "model": run.config.model.name,
         "dataset": run.config.data.dataset,
-        "step": run.step,
-        "weights": weights.digest(run.params, run.model_state),
-        "parameters": sum(x.size for x in jax.tree.leaves(run.params)),
-        "input": {"modality": run.takes.modality, "size": run.takes.size, "samples": run.takes.samples},
-        "shapes": lowering.shapes(run.takes),
+        "step": network.step,
+        "weights": weights.digest(network.params, network.model_state),
+        "parameters": sum(x.size for x in jax.tree.leaves(network.params)),
+        "input": {"modality": network.takes.modality, "size": network.takes.size, "samples": network.takes.samples},
+        "shapes": lowering.shapes(network.takes),
         "media": run.media,
         "sample_rate": SAMPLE_RATE,
         "window": MAX_SAMPLES,
@@ -71,7 +74,9 @@ def export(folder: str | pathlib.Path, path: str | pathlib.Path) -> tuple[str, i
     }
     if basis is not None:
         members[typicality.TYPICALITY] = known.read_bytes()
-    members |= lowering.programs(run.graphdef, run.params, run.model_state, run.takes, embedding=basis is not None)
+    members |= lowering.programs(
+        network.graphdef, network.params, network.model_state, network.takes, embedding=basis is not None
+    )
     return bundle.write(path, members), pathlib.Path(path).stat().st_size
 
 

@@ -15,7 +15,7 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from dfjax import models, prepare
+from dfjax import prepare
 from dfjax.data import sources
 from dfjax.decide import typicality
 from dfjax.decide.decision import decide, write_decision
@@ -27,7 +27,7 @@ from dfjax.records import InputError
 from dfjax.reporting import report
 from dfjax.run import main_job
 from dfjax.runtime import checkpoint, cli, devices, files, process, workdir
-from dfjax.training import linear_head, options
+from dfjax.training import linear_head, options, recipe
 
 
 def rebalance(
@@ -47,21 +47,19 @@ def rebalance(
     Raises:
       InputError: the model's head is not linear, or the resampler refuses.
     """
-    graphdef, params, model_state, step = trained.restore(config, backbone)
-    if params["head"].keys() != {"out"}:
+    network = trained.restore(backbone)
+    if network.params["head"].keys() != {"out"}:
         raise InputError(f"the head of {config.model.name} is not linear; only a linear head can be fitted again")
     split = sources.open_data(config.data, directory, "train")
-    model = models.input_of(config.model.name, config.model.kwargs)
     mesh = devices.make_mesh()
-    embed = scorers.make_embedder(graphdef, model.modality)
-    words = {"model": model, "batch": config.train.batch, "mesh": mesh}
-    embeddings = scorers.score_split(embed, params, model_state, split, **words)
+    embed = scorers.make_embedder(network.graphdef, network.takes.modality)
+    embeddings = scorers.score_split(embed, network, split, mesh)
     rows = sources.known_rows(split)
     resampled = smote.resample(embeddings[rows], split.label[rows], config.balance.head, seed=config.seed)
     head = linear_head.fit(resampled.embeddings, resampled.labels)
-    params = params | {"head": devices.put(head, devices.replicated(mesh))}
+    params = network.params | {"head": devices.put(head, devices.replicated(mesh))}
     average = params if config.optim.ema > 0 else None
-    state = checkpoint.State(np.int32(step), params, model_state, None, average)
+    state = checkpoint.State(np.int32(network.step), params, network.model_state, None, average)
     if process.first_process():  # what a call that was stopped has left is made again, the same
         (epath.Path(folder) / "checkpoints").rmtree(missing_ok=True)
     process.barrier("cleared")
@@ -123,7 +121,7 @@ def finish(
             _score(config, folder, directory, split, resampled.ledger) for split in ("validation", "test")
         )
         splits = {split: sources.open_data(config.data, directory, split) for split in ("train", "validation", "test")}
-        keep_typicality(config, folder, backbone, splits)
+        keep_typicality(folder, backbone, splits, seed=config.seed)
         decision = decide(validation, config.decision.criterion)
         if process.first_process():
             write_decision(folder / "decision.json", decision)
@@ -149,27 +147,24 @@ def finish(
 
 
 def keep_typicality(
-    config: ml_collections.ConfigDict,
-    folder: epath.PathLike,
-    backbone: epath.PathLike,
-    splits: Mapping[str, sources.Split],
+    folder: epath.PathLike, backbone: epath.PathLike, splits: Mapping[str, sources.Split], *, seed: int
 ) -> None:
     """Leaves in `folder` what is typical of the training data: the backbone's, since a new head moves no embedding.
 
     Of a backbone that did not learn it, it is learnt here.
 
     Args:
-      config: the experiment.
       folder: the workdir of the result, with its checkpoint.
       backbone: the workdir of the trained backbone.
       splits: as `reference.fit_typicality` takes them.
+      seed: likewise.
 
     Raises:
       InputError: see `trained.learn_typicality`.
     """
     known = epath.Path(backbone) / typicality.TYPICALITY
     if not known.exists():
-        trained.learn_typicality(config, folder, splits)
+        trained.learn_typicality(folder, splits, seed=seed)
     elif process.first_process():
         files.write(epath.Path(folder) / typicality.TYPICALITY, known.read_bytes())
 
@@ -184,7 +179,8 @@ def without_head(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict
 
 def _score(config, folder, directory, split: str, ledger: Ledger) -> Scores:
     """Scores a split with the new head; the header carries the head's own ledger."""
-    return trained.score(config, folder, sources.open_data(config.data, directory, split), ledger.to_json())
+    header = {"clip_score": recipe.clip_rule(config), "ledger": ledger.to_json()}
+    return trained.score(folder, sources.open_data(config.data, directory, split), header)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -12,6 +12,8 @@ from dfjax.inference import trained
 from dfjax.runtime import process, workdir
 from dfjax.training import train
 
+HEADER = {"clip_score": "mean", "ledger": {}}  # of the score files
+
 
 def config(**changes):
     """A small experiment; `changes` are dotted names of settings and their values."""
@@ -25,6 +27,12 @@ def config(**changes):
     return config
 
 
+def claim(folder, settings):
+    """A new workdir of this experiment, for a training that nothing prepares."""
+    epath.Path(folder).mkdir(parents=True, exist_ok=True)
+    workdir.claim(epath.Path(folder), settings)
+
+
 def job(folder, directory, **changes):
     """Trains, scores both splits and returns the summary of training."""
     settings = config(**changes)
@@ -33,7 +41,7 @@ def job(folder, directory, **changes):
         workdir.claim(folder, settings)
         summary = train.train(settings, folder, directory, progress=False)
         for name in ("validation", "test"):
-            trained.score(settings, folder, sources.open_split(directory, name), {})
+            trained.score(folder, sources.open_split(directory, name), HEADER)
     return summary
 
 

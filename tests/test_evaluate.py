@@ -142,10 +142,9 @@ def test_the_robustness_table_is_made_once_and_read_back(finished):
 @pytest.mark.slow
 def test_untypical_clips_are_told_as_the_detector_tells_them(finished):
     folder, data_dir, other = finished
-    config = workdir.read_config(folder)
     first = next((data_dir / "folder_audio").glob("own-*/*"))
     splits = {name: sources.open_split(first, name) for name in ("train", "validation")}
-    trained.learn_typicality(config, folder, splits)
+    trained.learn_typicality(folder, splits, seed=workdir.read_config(folder).seed)
     words = {"strengths": [5], "clips": 0, "data_dir": data_dir, "progress": False}
     (one,) = evaluate.robustness(folder, [other], ["resampling"], **words)["datasets"]
     judge = trained.load(folder)

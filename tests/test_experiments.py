@@ -9,12 +9,10 @@ from flax import nnx
 import data_builders
 from data_builders import preparing
 from dfjax import compare, models
-from dfjax.data import inputs
 from dfjax.decide import clip_score
-from dfjax.inference import scoring
-from dfjax.models import functional
 from dfjax.models.streams import Rngs
 from dfjax.run import main_job
+from dfjax.training import recipe
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent / "experiments"
 FILES = sorted(path.name for path in ROOT.glob("*.py") if path.name != "__init__.py")
@@ -40,11 +38,11 @@ def test_names_exist_and_values_are_possible(name, monkeypatch):
     if name not in KINDS or name in PICTURES:  # built for another experiment, or below
         monkeypatch.setattr(nnx, "eval_shape", lambda build: None)
     main_job.check(config)
-    assert clip_score.check_rule(scoring.clip_rule(config))
+    assert clip_score.check_rule(recipe.clip_rule(config))
     builder = data_builders.load(config.data.dataset)
     if config.data.config_name and issubclass(builder, preparing.MediaBuilder):
         assert config.data.config_name in builder.builder_configs
-    inputs.make(config, models.input_of(config.model.name, config.model.kwargs).modality)
+    recipe.make_input(config, models.input_of(config.model.name, config.model.kwargs).modality)
     assert config.train.eval_every <= config.train.steps and config.optim.get("warmup_steps", 0) < config.train.steps
 
 
@@ -61,8 +59,8 @@ def test_picture_detectors_take_what_the_input_step_makes(name):
     def logits(examples):
         config_small = config.copy_and_resolve_references()
         config_small.train.batch = batch
-        x, labels = inputs.make(config_small, "image")(jax.random.key(0), examples)
-        model = functional.make_builder(config)(Rngs(0))
+        x, labels = recipe.make_input(config_small, "image")(jax.random.key(0), examples)
+        model = recipe.make_builder(config)(Rngs(0))
         model = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
         return model(x), labels
 
@@ -84,4 +82,4 @@ def test_the_same_experiment_of_another_dataset_takes_its_default_protocol():
 
 
 def test_clips_are_scored_in_more_than_one_way():
-    assert {scoring.clip_rule(config) for config in CONFIGS.values()} >= {"mean", "median", "top8"}
+    assert {recipe.clip_rule(config) for config in CONFIGS.values()} >= {"mean", "median", "top8"}

@@ -44,23 +44,25 @@ def test_a_head_resampled_on_random_labels_finds_nothing_in_test(noise, tmp_path
             path.unlink()
     config = job.config(**{"data.seconds": 0.15, "balance.sampling": "natural", "loss.name": "binary_cross_entropy"})
     config.loss.kwargs, config.balance.head = {}, "smote"
-    build = functional.make_builder(config)
+    build = recipe.make_builder(config)
     tx, _ = recipe.make_optimizer(config)
     _, state = train_step.create(build, tx, jax.random.key(0), ema=True)
+    for name in ("backbone", "head"):
+        job.claim(tmp_path / name, config)
     with checkpoint.manager(tmp_path / "backbone") as checkpoints:
         checkpoint.save(checkpoints, state, {"average_precision": 0.5})
     resampled = rebalance.rebalance(config, tmp_path / "head", tmp_path / "backbone", alone)
     assert np.bincount(resampled.labels).tolist() == [150, 150]
 
-    graphdef, params, model_state, _ = trained.restore(config, tmp_path / "head")
-    model = functional.evaluation_model(graphdef, params, model_state)
+    network = trained.restore(tmp_path / "head")
+    model = functional.evaluation_model(network.graphdef, network.params, network.model_state)
 
     def auc(name):
         split = sources.open_split(noise, name)
         sound = resident.load(split, "audio")["audio"][:, :1600].astype(np.float32) / 32768
         return metrics.roc_auc(np.asarray(nnx.jit(lambda m, x: m(x))(model, jnp.asarray(sound))), split.label)
 
-    assert np.abs(params["head"]["out"]["kernel"]).max() > 0.1  # it has learnt what there was: chance
+    assert np.abs(network.params["head"]["out"]["kernel"]).max() > 0.1  # it has learnt what there was: chance
     assert abs(auc("test") - 0.5) < 0.12  # three standard errors with 60 fakes
 
 

@@ -18,7 +18,6 @@ from dfjax.inference import scorers, scoring, trained
 from dfjax.models import functional
 from dfjax.models.streams import Rngs
 from dfjax.records import MAX_SAMPLES, InputError
-from dfjax.runtime import workdir
 from tests import prepared
 from tests.models import seeded
 
@@ -39,10 +38,10 @@ def published(tmp_path_factory):
 
 def test_the_checkpoint_holds_the_weights(published):
     folder, model = published
-    _, params, model_state, step = trained.restore(workdir.read_config(folder), folder)
+    network = trained.restore(folder)
     _, expected, expected_state = functional.split(model)
-    jax.tree.map(np.testing.assert_array_equal, (params, model_state), (expected, expected_state))
-    assert step == json.loads((folder / "decision.json").read_text())["step"]
+    jax.tree.map(np.testing.assert_array_equal, (network.params, network.model_state), (expected, expected_state))
+    assert network.step == json.loads((folder / "decision.json").read_text())["step"]
     assert json.loads((folder / "environment.json").read_text())["weights"]["file"] == "lcnn.pt"
 
 

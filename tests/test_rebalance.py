@@ -76,8 +76,7 @@ def test_compare_shares_the_backbone_continues_and_resamples_training_data_only(
     plain, head = (tmp_path / f"{name}-seed0" for name in ("plain", "smote_head"))
     states = {}
     for folder in (plain, head):
-        _, params, _, _ = trained.restore(experiment("plain"), folder)
-        states[folder] = params
+        states[folder] = dict(trained.restore(folder).params)
     assert not np.array_equal(states[plain].pop("head")["out"]["kernel"], states[head].pop("head")["out"]["kernel"])
     jax.tree.map(np.testing.assert_array_equal, states[plain], states[head])
     scores = score_file.read(head / "scores" / "folder_audio.test.csv")
@@ -90,7 +89,8 @@ def test_compare_shares_the_backbone_continues_and_resamples_training_data_only(
     assert (head / TYPICALITY).read_bytes() == known and trained.load(head).typicality is not None
     directory = prepare.prepare_data(experiment("plain").data, words["source"], words["data_dir"], progress=False)
     splits = {split: sources.open_data(experiment("plain").data, directory, split) for split in ("train", "validation")}
-    trained.learn_typicality(experiment("smote_head"), head, splits)  # the new checkpoint would have learnt the same
+    seed = experiment("smote_head").seed
+    trained.learn_typicality(head, splits, seed=seed)  # the new checkpoint would have learnt the same
     assert (head / TYPICALITY).read_bytes() == known
 
     def never(*_, **__):
@@ -103,14 +103,14 @@ def test_compare_shares_the_backbone_continues_and_resamples_training_data_only(
 
 def test_what_is_typical_is_the_backbones_and_learnt_where_that_has_none(tmp_path, monkeypatch):
     learnt = []
-    monkeypatch.setattr(trained, "learn_typicality", lambda config, folder, splits: learnt.append(folder))
+    monkeypatch.setattr(trained, "learn_typicality", lambda folder, splits, seed: learnt.append(folder))
     for name in ("backbone", "result"):
         (tmp_path / name).mkdir()
-    words = experiment("smote_head"), tmp_path / "result", tmp_path / "backbone", {}
-    rebalance.keep_typicality(*words)
+    words = tmp_path / "result", tmp_path / "backbone", {}
+    rebalance.keep_typicality(*words, seed=0)
     assert learnt == [tmp_path / "result"]
     (tmp_path / "backbone" / TYPICALITY).write_bytes(b"known")
-    rebalance.keep_typicality(*words)
+    rebalance.keep_typicality(*words, seed=0)
     assert (tmp_path / "result" / TYPICALITY).read_bytes() == b"known" and len(learnt) == 1
 
 

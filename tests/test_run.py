@@ -202,7 +202,7 @@ def test_an_altered_checkpoint_is_refused_in_one_line(finished, tmp_path):
         if path.is_file() and path.stat().st_size > 1000:
             path.write_bytes(b"\0" * 50)
     with pytest.raises(InputError, match="checkpoint .* cannot be read"):
-        trained.restore(experiment(), folder)
+        trained.restore(folder)
 
 
 def command(*words, timeout=120):

@@ -58,9 +58,9 @@ def measure(modality: str, changes: Mapping[str, str]) -> dict[str, float]:
         began = time.perf_counter()
         main_job.run(config, folder / "run", name="miniature", data_dir=folder / "data", progress=False)
         whole = time.perf_counter() - began
-        restored, split = trained.restore(config, folder / "run"), sources.open_split(directory, "test")
+        network, split = trained.restore(folder / "run"), sources.open_split(directory, "test")
         began = time.perf_counter()
-        trained.score_split(config, restored, split, {})  # by the program that the run compiled
+        trained.score_split(network, split, {})  # by the program that the run compiled
         took["batch"] = time.perf_counter() - began
         began = time.perf_counter()
         for record in scorers.records(split):

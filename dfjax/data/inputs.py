@@ -8,11 +8,11 @@ everything else.
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
@@ -20,20 +20,12 @@ from dfjax.data import audio, augment_image, self_blend, vocode
 from dfjax.records import FAKE, REAL, SAMPLE_RATE, InputError
 
 
-def check(config: ml_collections.ConfigDict, modality: str, size: int | None) -> None:
-    """Raises InputError where no input can be made for a detector of this modality and side of pictures in pixels."""
-    make(config, modality)
-    if (window := config.augment.get("size", 0)) > (size or window):
-        raise InputError(f"config.augment.size={window}: expected at most the side of the pictures, {size}")
-
-
-def made(config: ml_collections.ConfigDict) -> int:
-    """How many fakes of each batch are made from real examples.
+def made(share: float, batch: int) -> int:
+    """How many fakes of a batch are made from real examples, where `config.augment.self_fakes` asks for this share.
 
     Raises:
       InputError: the share is too small for the batch.
     """
-    share, batch = config.augment.self_fakes, config.train.batch
     count = round(share * batch)
     if share and not count:
         raise InputError(
@@ -43,25 +35,21 @@ def made(config: ml_collections.ConfigDict) -> int:
     return count
 
 
-def codec_rate(config: ml_collections.ConfigDict) -> float:
-    """The share of the clips that pass through a lossy codec on the host, on their way into a feed; 0 if not named."""
-    return config.augment.get("codec_rate", 0.0)
-
-
-def strata_rates(config: ml_collections.ConfigDict, rates: tuple[float, float]) -> dict[int, float]:
+def strata_rates(asked: float, batch: int, rates: tuple[float, float]) -> dict[int, float]:
     """Label -> rate of stored real and fake examples under which, with the made fakes, the classes come at `rates`.
 
     Args:
-      config: the experiment.
+      asked: share of the batch that is made into fakes, `config.augment.self_fakes`.
+      batch: examples.
       rates: (real, fake) shares of the batch that the plan of balance asks for.
 
     Raises:
-      InputError: more fakes are to be made than the plan has room for.
+      InputError: more fakes are to be made than the plan has room for; see also `made`.
     """
-    share = made(config) / config.train.batch
+    share = made(asked, batch) / batch
     if share > rates[FAKE] + 1e-9:
         raise InputError(
-            f"config.augment.self_fakes={config.augment.self_fakes} is more than the share of fakes in a batch, "
+            f"config.augment.self_fakes={asked} is more than the share of fakes in a batch, "
             f"{rates[FAKE]:.3g}; lower it or raise that share (config.balance.sampling='balanced')"
         )
     stored = rates[FAKE] - share
@@ -69,29 +57,29 @@ def strata_rates(config: ml_collections.ConfigDict, rates: tuple[float, float]) 
 
 
 def make(
-    config: ml_collections.ConfigDict, modality: str, fakes: int | None = None, *, mesh: Mesh | None = None
+    augment: Mapping[str, Any], modality: str, fakes: int, *, seconds: float | None = None, mesh: Mesh | None = None
 ) -> Callable:
-    """(key, examples) -> (the model's input, labels), as `config.data` and `config.augment` say.
+    """(key, examples) -> (the model's input, labels).
 
-    Of sounds it takes a third argument: whether they are altered as `config.augment` says, or cut and made fakes alone.
+    Of sounds it takes a third argument: whether they are altered as `augment` says, or cut and made fakes alone.
 
     Args:
-      config: the experiment.
+      augment: the options of `config.augment`.
       modality: of the detector.
-      fakes: how many of the examples are made into fakes; None for as many as the experiment says of a batch.
+      fakes: how many of the examples are made into fakes.
+      seconds: of a cut, where the detector hears sound alone.
       mesh: the devices that share the batch.
 
     Raises:
-      InputError: fakes cannot be made at the share that `config.augment` says.
+      InputError: fakes are to be made of pictures with sound.
     """
-    options = config.augment.to_dict()
+    options = dict(augment)
     options.pop("self_fakes")
-    count = made(config) if fakes is None else fakes
     if modality == "image":
-        return _images(options, count)
+        return _images(options, fakes)
     if modality == "av":
-        return _both(options, count)
-    samples = round(config.data.seconds * SAMPLE_RATE)
+        return _both(options, fakes)
+    samples = round(seconds * SAMPLE_RATE)
 
     cutting = _keywords(audio.take)
     options.pop("codec_rate", None)  # the streaming feed's
@@ -102,7 +90,7 @@ def make(
         key_cut, key_augment, key_fakes = (jax.random.fold_in(key, i) for i in range(3))
         cut = functools.partial(audio.take, key_cut, examples["audio"], examples["length"], samples)
         x = jnp.where(altered, cut(**taking), cut())
-        x, labels = with_fakes(key_fakes, x, examples["label"], count, resynthesise)
+        x, labels = with_fakes(key_fakes, x, examples["label"], fakes, resynthesise)
         return jnp.where(altered, audio.augment(key_augment, x, **options), x), labels
 
     return waveforms

@@ -5,14 +5,13 @@ Typicality itself, `decide.typicality`, knows neither detector nor records; here
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import ml_collections
 import numpy as np
 from jaxtyping import Float, Int
 
-from dfjax import models
 from dfjax.data.sources import READ_AHEAD, Split
 from dfjax.decide import typicality
 from dfjax.inference import scorers, scoring
+from dfjax.inference.scorers import Network
 from dfjax.media import properties
 from dfjax.records import UNKNOWN
 from dfjax.runtime import devices
@@ -23,16 +22,14 @@ Described = tuple[Float[np.ndarray, "n dim"], dict[str, Float[np.ndarray, " n"]]
 
 
 def describe(
-    config: ml_collections.ConfigDict,
-    restored: tuple,
+    network: Network,
     split: Split,
     rows: Sequence[int] | Int[np.ndarray, " n"] | None = None,
 ) -> Described:
     """Embeddings and properties of records of a prepared split, in the order of `rows`; memory stays flat.
 
     Args:
-      config: the experiment.
-      restored: what `trained.restore` returned.
+      network: of the detector.
       split: an opened split.
       rows: of the split; None for all.
 
@@ -42,22 +39,20 @@ def describe(
     Raises:
       InputError: a record is damaged, or its picture cannot be decoded.
     """
-    graphdef, params, model_state, _ = restored
-    takes = models.input_of(config.model.name, config.model.kwargs)
     mesh = devices.make_mesh()
     found: list[dict[str, float]] = []
 
     def examples() -> Iterator[dict]:
         for record in _records(split, range(len(split)) if rows is None else [int(row) for row in rows]):
             found.append(properties.measure(record))
-            yield scoring.example(record, takes)
+            yield scoring.example(record, network.takes)
 
     embeddings = scoring.score_examples(
-        scorers.make_embedder(graphdef, takes.modality),
-        params,
-        model_state,
+        scorers.make_embedder(network.graphdef, network.takes.modality),
+        network.params,
+        network.model_state,
         examples(),
-        batch=min(config.train.batch, scoring.EACH) * mesh.size,
+        batch=min(network.batch, scoring.EACH) * mesh.size,
         mesh=mesh,
     )
     names = found[0] if found else {}
@@ -65,8 +60,7 @@ def describe(
 
 
 def fit_typicality(
-    config: ml_collections.ConfigDict,
-    restored: tuple,
+    network: Network,
     splits: Mapping[str, Split],
     *,
     left_out: tuple | None = None,
@@ -75,8 +69,7 @@ def fit_typicality(
     """What is typical of a detector's training data, clip by clip; the same for the same checkpoint, data and seed.
 
     Args:
-      config: the experiment.
-      restored: what `trained.restore` returned.
+      network: of the detector.
       splits: 'train' and, held back from the network, 'validation' if there is one.
       left_out: as `typicality.fit` takes it: distances of domains from networks trained without them.
       seed: of the choice of records, landmarks and folds.
@@ -86,12 +79,12 @@ def fit_typicality(
     """
     train = splits["train"]
     clips = _choose(train, RECORDS["train"], seed, evenly=True)
-    embeddings, found = describe_clips(config, restored, train, clips)
+    embeddings, found = describe_clips(network, train, clips)
     firsts = np.array([rows[0] for rows in clips], int)
     held_back = None
     if len(splits.get("validation", ())):
         held_back = describe_clips(
-            config, restored, splits["validation"], _choose(splits["validation"], RECORDS["validation"], seed)
+            network, splits["validation"], _choose(splits["validation"], RECORDS["validation"], seed)
         )
     return typicality.fit(
         embeddings,
@@ -119,19 +112,16 @@ def _choose(split: Split, count: int, seed: int, *, evenly: bool = False) -> lis
     return [order[i] for i in typicality.evenly(kinds, clips, seed)]
 
 
-def describe_clips(
-    config: ml_collections.ConfigDict, restored: tuple, split: Split, clips: Sequence[Int[np.ndarray, " _"]]
-) -> Described:
+def describe_clips(network: Network, split: Split, clips: Sequence[Int[np.ndarray, " _"]]) -> Described:
     """`describe`, clip by clip, each by its `properties.looks` as a detector sees a new file.
 
     Args:
-      config: the experiment.
-      restored: what `trained.restore` returned.
+      network: of the detector.
       split: an opened split.
       clips: the rows of each clip, all of them.
     """
     clips = [rows[properties.looks(len(rows))] for rows in clips]
-    embeddings, found = describe(config, restored, split, np.concatenate(clips) if clips else [])
+    embeddings, found = describe(network, split, np.concatenate(clips) if clips else [])
     ends = np.cumsum([len(rows) for rows in clips])
     parts = [slice(end - len(rows), end) for rows, end in zip(clips, ends, strict=True)]
     means, middles = zip(

@@ -16,6 +16,7 @@ from dfjax.data import corrupted, sources
 from dfjax.decide import score_file, typicality
 from dfjax.decide.score_file import Scores
 from dfjax.inference import reference, trained
+from dfjax.inference.scorers import Network
 from dfjax.media.corruptions import Corruption
 from dfjax.runtime import process, workers
 
@@ -40,7 +41,6 @@ def cases(kinds: Mapping[str, Corruption], strengths: Sequence[int]) -> list[Cas
 
 
 def score(
-    config: Any,
     folder: epath.Path,
     name: str,
     every: Sequence[Case],
@@ -57,7 +57,6 @@ def score(
     their numbers in order of appearance, as `detector.Detector` would judge them; None of another.
 
     Args:
-      config: the experiment.
       folder: the workdir; files go to `scores/NAME.SPLIT.CASE.csv`.
       name: of the dataset.
       every: from `cases`.
@@ -70,7 +69,7 @@ def score(
     Raises:
       InputError: the checkpoint, a score file or what is typical cannot be read, or a record is damaged.
     """
-    restored, split = None, None
+    network, split = None, None
     file = folder / typicality.TYPICALITY
     known = typicality.load(file) if file.exists() else None
     digest = known and hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
@@ -84,22 +83,22 @@ def score(
                 if split is None:
                     split = open_split()
                     split = sources.select(split, corrupted.choose(split, clips))
-                    restored = trained.restore(config, folder, step)
+                    network = trained.restore(folder, step)
                 shown = corrupted.view(split, case.kind, case.strength, pool) if case.kind else split
-                found = trained.score_split(config, restored, shown, header)
-                found.header["untypical"] = known and _untypical(config, restored, shown, known)
+                found = trained.score_split(network, shown, header)
+                found.header["untypical"] = known and _untypical(network, shown, known)
                 if process.first_process():
                     score_file.write(path, found)
                 process.barrier("scored")  # the others look for this file only when it is whole
             yield case, found
 
 
-def _untypical(config: Any, restored: tuple, split: sources.Split, known: typicality.Typicality) -> list[int]:
+def _untypical(network: Network, split: sources.Split, known: typicality.Typicality) -> list[int]:
     """Numbers of the clips, in order of appearance, that are not typical of the training data."""
     _, first, index, sizes = np.unique(split.clip, return_index=True, return_inverse=True, return_counts=True)
     rows = np.split(np.argsort(index, kind="stable"), np.cumsum(sizes)[:-1])
     clips = [rows[k] for k in np.argsort(first)]
-    return np.flatnonzero(known.atypical(*reference.describe_clips(config, restored, split, clips))).tolist()
+    return np.flatnonzero(known.atypical(*reference.describe_clips(network, split, clips))).tolist()
 
 
 def _stored(path: epath.Path, header: Mapping[str, Any]) -> Scores | None:

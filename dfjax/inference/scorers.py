@@ -1,19 +1,33 @@
-"""A detector's compiled functions, and a split through them: every record exactly once, in record order."""
+"""A network and its compiled functions, and a split through them: every record exactly once, in record order."""
 
+import dataclasses
 import functools
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Float, PyTree
 
 from dfjax.data import audio
 from dfjax.data.sources import READ_AHEAD, Split
 from dfjax.inference import scoring
 from dfjax.models import functional
+from dfjax.records import Input
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What a detector computes, as a checkpoint holds it, and what it is given."""
+
+    graphdef: nnx.GraphDef
+    params: PyTree
+    model_state: PyTree  # running statistics
+    takes: Input
+    batch: int  # examples of a step of training; a device scores no more at once, see `score_split`
+    step: int | None = None  # of the checkpoint; None where there is none, as of a detector that comes with dfjax
 
 
 @functools.lru_cache(maxsize=4)
@@ -67,24 +81,22 @@ def input_of(batch: dict, modality: str):
     return audio.cut(batch["audio"], batch["length"], jnp.zeros_like(batch["length"]), samples)
 
 
-def score_split(
-    scorer, params: PyTree, model_state: PyTree, split: Split, *, model: Any, batch: int, mesh
-) -> Float[np.ndarray, "rows ..."]:
+def score_split(scorer, network: Network, split: Split, mesh: Mesh) -> Float[np.ndarray, "rows ..."]:
     """One score (a logit), or embedding, per record of the split, in record order; a damaged one raises InputError.
 
+    A device takes as many records at once as a step of training did, but not more than `scoring.EACH`, however many
+    devices there are: sums are taken in an order that depends on this number, and scores are to be the same bits
+    everywhere.
+
     Args:
-      scorer: from `make_scorer` or `make_embedder`.
-      params: parameters to evaluate with.
-      model_state: running statistics.
+      scorer: from `make_scorer` or `make_embedder`, of this network.
+      network: what is scored with.
       split: an opened split.
-      model: the detector's input: its modality, its picture size, or the one length it accepts.
-      batch: of training; a device takes as many at once, but not more than `scoring.EACH`, however many there
-        are: sums are taken in an order that depends on this number, and scores are to be the same bits everywhere.
       mesh: devices to spread the records over.
     """
-    examples = (scoring.example(record, model) for record in records(split))
-    size = min(batch, scoring.EACH) * mesh.size
-    return scoring.score_examples(scorer, params, model_state, examples, batch=size, mesh=mesh)
+    examples = (scoring.example(record, network.takes) for record in records(split))
+    size = min(network.batch, scoring.EACH) * mesh.size
+    return scoring.score_examples(scorer, network.params, network.model_state, examples, batch=size, mesh=mesh)
 
 
 def records(split: Split) -> Iterator[dict]:

@@ -24,11 +24,6 @@ AHEAD = 1  # batches that are computed while the next is gathered
 PATIENCE = 64  # batches for which an example waits until its own is full
 
 
-def clip_rule(config: Any) -> str:
-    """How the experiment makes a clip's score of its frames or windows, for `clip_score.clip_scores`."""
-    return config.get("score", {}).get("clip", "mean")
-
-
 def score_examples(scorer, params, model_state, examples: Iterable[dict], *, batch: int, mesh) -> np.ndarray:
     """What the scorer gives of each example of a stream, (examples, ...), in order.
 

@@ -10,7 +10,7 @@ import sys
 from dfjax.decide import typicality
 from dfjax.inference import trained, weights
 from dfjax.records import InputError
-from dfjax.runtime import cli, workdir
+from dfjax.runtime import cli
 
 
 def ship(run: pathlib.Path, folder: pathlib.Path) -> None:
@@ -19,10 +19,9 @@ def ship(run: pathlib.Path, folder: pathlib.Path) -> None:
     Raises:
       InputError: the run is not finished.
     """
-    config = workdir.read_config(run)
-    _, params, model_state, _ = trained.restore(config, run)
+    network = trained.restore(run)
     folder.mkdir(parents=True, exist_ok=True)
-    weights.save(folder, params, model_state)
+    weights.save(folder, network.params, network.model_state)
     for name in ("config.json", "decision.json", typicality.TYPICALITY):
         shutil.copyfile(run / name, folder / name)
 

@@ -5,7 +5,7 @@ import functools
 import hashlib
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import ml_collections
@@ -20,6 +20,7 @@ from dfjax.decide import score_file, typicality
 from dfjax.decide.decision import read_decision
 from dfjax.inference import heatmap, reference, scorers, scoring, weights
 from dfjax.inference.detector import Detector, with_face_model
+from dfjax.inference.scorers import Network
 from dfjax.models import functional
 from dfjax.records import Input, InputError
 from dfjax.runtime import devices, process, workdir
@@ -27,22 +28,19 @@ from dfjax.runtime import devices, process, workdir
 CARD = "README.md"  # beside the weights
 
 
-def restore(
-    config: ml_collections.ConfigDict, folder: epath.PathLike, step: int | None = None
-) -> tuple[nnx.GraphDef, PyTree, PyTree, int]:
-    """(graphdef, params, model_state, step) of a run's checkpoint, ready to evaluate.
+def restore(folder: epath.PathLike, step: int | None = None) -> Network:
+    """The network of a run's checkpoint, ready to evaluate.
 
     Args:
-      config: the experiment.
       folder: the workdir.
       step: of the checkpoint; None is the best one.
 
     Raises:
-      InputError: there is no complete checkpoint, or it is of another model.
+      InputError: there is no run, no complete checkpoint, or one of another model.
     """
     from dfjax.runtime import checkpoint  # with orbax, which a detector that comes with dfjax does without
 
-    build = functional.make_builder(config)
+    config, build, takes = _experiment(folder)
     params, model_state = functional.shapes(build, devices.replicated(devices.make_mesh()))
     averaged = config.optim.ema > 0
     like = checkpoint.State(
@@ -58,68 +56,80 @@ def restore(
         step = checkpoint.best_step(checkpoints) if step is None else step
         parts = ("average" if averaged else "params", "model_state")
         state = checkpoint.restore(checkpoints, step, like, parts=parts)
-    return functional.graph(build), checkpoint.eval_params(state), state.model_state, step
+    return Network(
+        functional.graph(build),
+        checkpoint.eval_params(state),
+        state.model_state,
+        takes=takes,
+        batch=config.train.batch,
+        step=step,
+    )
 
 
-def score_split(
-    config: ml_collections.ConfigDict, restored: tuple, split: sources.Split, header: dict
-) -> score_file.Scores:
+def _shipped(folder: pathlib.Path) -> Network:
+    """The network of a detector that comes with dfjax, from its plain arrays."""
+    config, build, takes = _experiment(folder)
+    arrays = weights.restore(build, folder)
+    return Network(functional.graph(build), *arrays, takes=takes, batch=config.train.batch)
+
+
+def _experiment(folder: epath.PathLike) -> tuple[ml_collections.ConfigDict, Callable[[nnx.Rngs], nnx.Module], Input]:
+    """An experiment, what builds its detector to score, in float32 whatever it was trained in, and its input."""
+    config = workdir.read_config(folder)
+    name, kwargs = config.model.name, config.model.kwargs.to_dict()
+    return config, functional.make_builder(name, kwargs, config.loss.name), models.input_of(name, kwargs)
+
+
+def score_split(network: Network, split: sources.Split, header: dict) -> score_file.Scores:
     """Scores of all records of a split; a damaged one raises InputError.
 
     Args:
-      config: the experiment.
-      restored: what `restore` returned.
+      network: what `restore` returned.
       split: an opened split.
       header: what the score file is to say beside the checkpoint's step.
     """
-    graphdef, params, model_state, step = restored
-    takes = models.input_of(config.model.name, config.model.kwargs)
-    values = scorers.score_split(
-        scorers.make_scorer(graphdef, takes.modality),
-        params,
-        model_state,
-        split,
-        model=takes,
-        batch=config.train.batch,
-        mesh=devices.make_mesh(),
-    )
-    return sources.as_scores(split, values, {"step": step, **header})
+    scorer = scorers.make_scorer(network.graphdef, network.takes.modality)
+    values = scorers.score_split(scorer, network, split, devices.make_mesh())
+    return sources.as_scores(split, values, {"step": network.step, **header})
 
 
-def score(
-    config: ml_collections.ConfigDict, folder: epath.PathLike, split: sources.Split, ledger: dict
-) -> score_file.Scores:
-    """Scores a split with the best checkpoint and leaves the score file, with the log-odds ledger, in the workdir.
+def score(folder: epath.PathLike, split: sources.Split, header: dict) -> score_file.Scores:
+    """Scores a split with the best checkpoint of a workdir and leaves the score file there.
+
+    Args:
+      folder: the workdir.
+      split: an opened split.
+      header: as `score_split` takes it.
 
     Raises:
       InputError: see `restore`; or a record is damaged.
       ValueError: a score is NaN.
     """
-    header = {"clip_score": scoring.clip_rule(config), "ledger": ledger}
-    scores = score_split(config, restore(config, folder), split, header)
+    scores = score_split(restore(folder), split, header)
     if process.first_process():
         score_file.write(epath.Path(folder) / "scores" / f"{split.dataset}.{split.name}.csv", scores)
     return scores
 
 
 def learn_typicality(
-    config: ml_collections.ConfigDict,
     folder: epath.PathLike,
     splits: Mapping[str, sources.Split],
+    *,
     left_out: tuple | None = None,
+    seed: int = 0,
 ) -> None:
     """Leaves in the workdir what is typical of the training data to the best checkpoint.
 
     Args:
-      config: the experiment.
       folder: the workdir.
       splits: as `reference.fit_typicality` takes them.
       left_out: likewise.
+      seed: likewise.
 
     Raises:
       InputError: there is no complete checkpoint, or fewer than two clips to train on.
     """
-    learnt = reference.fit_typicality(config, restore(config, folder), splits, left_out=left_out, seed=config.seed)
+    learnt = reference.fit_typicality(restore(folder), splits, left_out=left_out, seed=seed)
     if process.first_process():
         learnt.save(epath.Path(folder) / typicality.TYPICALITY)
 
@@ -130,12 +140,8 @@ class Trained:
 
     config: ml_collections.ConfigDict
     decision: dict
-    takes: Input
     media: tuple[str, dict]  # modality and crop options, as `media.decoding` takes them
-    graphdef: nnx.GraphDef
-    params: PyTree
-    model_state: PyTree
-    step: int | None  # of the checkpoint; None of a detector that comes with dfjax
+    network: Network
 
 
 def read(folder: str | pathlib.Path) -> Trained:
@@ -154,16 +160,13 @@ def read(folder: str | pathlib.Path) -> Trained:
             f"{folder} has no usable threshold ({decision['status']}); "
             f"tune one: python -m dfjax.tune --workdir {folder}"
         )
-    takes = models.input_of(config.model.name, config.model.kwargs)
+    shipped = (epath.Path(folder) / weights.FILE).exists()
+    network = _shipped(pathlib.Path(folder)) if shipped else restore(folder)
     media: tuple[str, dict] = ("audio", {})
-    if takes.modality != "audio":
+    if network.takes.modality != "audio":
         facts = json.loads((epath.Path(folder) / "environment.json").read_text())["dataset"]
         media = facts["modality"], facts["crops"] or {}
-    if (epath.Path(folder) / weights.FILE).exists():
-        restored = *weights.restore(config, pathlib.Path(folder)), None
-    else:
-        restored = restore(config, folder)
-    return Trained(config, decision, takes, media, *restored)
+    return Trained(config, decision, media, network)
 
 
 def load(folder: str | pathlib.Path, face_model: str | None = None) -> Detector:
@@ -177,30 +180,31 @@ def load(folder: str | pathlib.Path, face_model: str | None = None) -> Detector:
       InputError: the folder holds no finished run, or the face model is missing.
     """
     run, mesh = read(folder), devices.make_mesh()
-    modality, sharding = run.takes.modality, devices.split_batch(mesh)
+    network, sharding = run.network, devices.split_batch(mesh)
+    modality, arrays = network.takes.modality, (network.params, network.model_state)
     each = scoring.EACH_OF_FILES if jax.default_backend() == "cpu" else scoring.EACH
     known, card = epath.Path(folder) / typicality.TYPICALITY, epath.Path(folder) / CARD
-    judge = scorers.make_judge(run.graphdef, modality, embedding=known.exists())
+    judge = scorers.make_judge(network.graphdef, modality, embedding=known.exists())
 
     def outputs(examples: list[dict]) -> Mapping[str, Array]:
         batch = devices.put(scoring.stack(examples, each * mesh.size), sharding)
-        return judge(run.params, run.model_state, batch)
+        return judge(*arrays, batch)
 
     @jax.jit
     def heat(params, model_state, x):
-        whole = functional.evaluation_model(run.graphdef, params, model_state)
+        whole = functional.evaluation_model(network.graphdef, params, model_state)
         return heatmap.heat_map(whole.picture if modality == "av" else whole, x)
 
     return Detector(
         architecture=run.config.model.name,
         outputs=outputs,
         decision=run.decision,
-        model=run.takes,
-        heat=functools.partial(heat, run.params, run.model_state),
+        model=network.takes,
+        heat=functools.partial(heat, *arrays),
         media=with_face_model(run.media, face_model),
         batch=each * mesh.size,
         card=card.read_text() if card.exists() else None,
-        hashes=functools.cache(functools.partial(_hashes, folder, run.params, run.model_state)),
+        hashes=functools.cache(functools.partial(_hashes, folder, *arrays)),
         typicality=typicality.load(known) if known.exists() else None,
     )
 

@@ -2,10 +2,10 @@
 
 import hashlib
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -43,14 +43,13 @@ def digest(params: PyTree, model_state: PyTree) -> str:
     return found.hexdigest()
 
 
-def restore(config: ml_collections.ConfigDict, folder: pathlib.Path) -> tuple[nnx.GraphDef, PyTree, PyTree]:
-    """(graphdef, params, model_state) of the weights in a folder, ready to evaluate.
+def restore(build: Callable[[nnx.Rngs], nnx.Module], folder: pathlib.Path) -> tuple[PyTree, PyTree]:
+    """(params, model_state) of the weights in a folder, for the detector that `build` makes.
 
     Raises:
-      InputError: they cannot be read, or are of another model than the experiment's.
+      InputError: they cannot be read, or are of another model.
     """
     path, sharding = folder / FILE, devices.replicated(devices.make_mesh())
-    build = functional.make_builder(config)
     params, model_state = functional.shapes(build, sharding)
     wanted = flatten(params, model_state)
     try:
@@ -62,4 +61,4 @@ def restore(config: ml_collections.ConfigDict, folder: pathlib.Path) -> tuple[nn
     nested = traverse_util.unflatten_dict({wanted[name][0]: leaf for name, leaf in found.items()})
     tree = {"params": {}, "model_state": {}} | nested
     placed = jax.device_put(tree, sharding)
-    return functional.graph(build), placed["params"], placed["model_state"]
+    return placed["params"], placed["model_state"]

@@ -1,10 +1,10 @@
-"""A detector as pure functions: what an experiment builds, its static graph, its parameters and running statistics."""
+"""A detector as pure functions: what builds it, its static graph, its parameters and running statistics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 from flax import nnx
 from jaxtyping import PyTree
 
@@ -13,18 +13,25 @@ from dfjax.models import heads
 from dfjax.models.streams import Rngs
 
 
-def make_builder(config: ml_collections.ConfigDict, bias: float = 0.0, *, training: bool = False) -> Callable:
-    """Rngs -> the experiment's detector with the head that its loss is defined on, the output bias at `bias`, a logit.
+def make_builder(
+    name: str, kwargs: Mapping[str, Any], loss: str, *, bias: float = 0.0, dtype: str = "float32"
+) -> Callable:
+    """Rngs -> a detector with the head that its loss is defined on.
 
-    Only training computes in `config.model.dtype`. Scores are float32: those of one checkpoint are then alike on every
-    device, and with them the threshold, while bfloat16 keeps two to three digits, and which ones depends on the device.
     What is returned raises InputError as `models.build` and `heads.for_loss` do.
+
+    Args:
+      name: of the detector.
+      kwargs: what it is built with.
+      loss: the name of its loss.
+      bias: of the output, a logit.
+      dtype: what it computes in.
     """
-    dtype = jnp.dtype(config.model.get("dtype", "float32") if training else "float32")
+    of = jnp.dtype(dtype)
 
     def build(rngs):
-        model = models.build(config.model.name, rngs=rngs, dtype=dtype, **config.model.kwargs.to_dict())
-        model.head = heads.for_loss(model, config.loss.name, rngs=rngs)
+        model = models.build(name, rngs=rngs, dtype=of, **kwargs)
+        model.head = heads.for_loss(model, loss, rngs=rngs)
         heads.start_at(model.head, bias)
         return model
 

@@ -16,12 +16,11 @@ from flax import nnx
 
 import data_builders
 from dfjax import models, prepare
-from dfjax.data import feeds, inputs, precomputed, sources
+from dfjax.data import feeds, precomputed, sources
 from dfjax.decide.decision import decide, write_decision
 from dfjax.decide.score_file import Scores
 from dfjax.imbalance import balance, rates
 from dfjax.inference import trained
-from dfjax.models import functional
 from dfjax.models.streams import Rngs
 from dfjax.records import InputError
 from dfjax.reporting import audit, report
@@ -111,8 +110,9 @@ def run(
         )
         splits = {name: sources.open_data(config.data, directories, name) for name in ("train", "validation", "test")}
         ledger = plan.ledger.to_json()
-        validation, test = (trained.score(config, folder, splits[name], ledger) for name in ("validation", "test"))
-        trained.learn_typicality(config, folder, splits)
+        header = {"clip_score": recipe.clip_rule(config), "ledger": ledger}
+        validation, test = (trained.score(folder, splits[name], header) for name in ("validation", "test"))
+        trained.learn_typicality(folder, splits, seed=config.seed)
         decision = decide(left_out or validation, config.decision.criterion)
         if process.first_process():
             write_decision(folder / "decision.json", decision)
@@ -197,7 +197,6 @@ def check(config: ml_collections.ConfigDict) -> None:
             f"config.balance.head={config.balance.head!r} refits the head of a finished run; use python -m "
             "dfjax.rebalance or dfjax.compare"
         )
-    takes = models.input_of(config.model.name, config.model.kwargs)
-    inputs.check(config, takes.modality, takes.size)
-    feeds.check(config.data.feed, inputs.codec_rate(config), config.data.get("copies", 0))
-    nnx.eval_shape(lambda: functional.make_builder(config, training=True)(Rngs(0)))
+    recipe.check_input(config, models.input_of(config.model.name, config.model.kwargs))
+    feeds.check(config.data.feed, recipe.codec_rate(config), config.data.get("copies", 0))
+    nnx.eval_shape(lambda: recipe.make_builder(config, training=True)(Rngs(0)))

@@ -1,4 +1,4 @@
-"""What an experiment's words mean: its plan against imbalance, its detector, optimiser and loss."""
+"""What an experiment's words mean: its plan against imbalance, its input, detector, optimiser and loss."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from dfjax.data import inputs, sampling, sources
 from dfjax.imbalance import balance, rates
 from dfjax.models import functional
 from dfjax.models.streams import Rngs
-from dfjax.records import InputError
+from dfjax.records import Input, InputError
 from dfjax.runtime import devices
 from dfjax.training import losses, optim
 
@@ -47,7 +47,7 @@ def make_strata(config: ml_collections.ConfigDict, plan: balance.Plan, split: so
     Raises:
       InputError: see `inputs.strata_rates`, `rates.draws` and `sampling.strata`.
     """
-    shares = inputs.strata_rates(config, plan.rates)
+    shares = inputs.strata_rates(config.augment.self_fakes, config.train.batch, plan.rates)
     weight = dict(config.data.get("datasets") or {})  # NAME or NAME/CONFIG -> weight, in the order of the split
     named = dict(zip(dict.fromkeys(split.of.tolist()), weight.values(), strict=False)) if weight else {}
     drawn = rates.draws(
@@ -62,9 +62,55 @@ def make_strata(config: ml_collections.ConfigDict, plan: balance.Plan, split: so
     return sampling.strata(*drawn)
 
 
+def check_input(config: ml_collections.ConfigDict, takes: Input) -> None:
+    """Raises InputError where the experiment makes no input of the kind that its detector `takes`."""
+    make_input(config, takes.modality)
+    if (window := config.augment.get("size", 0)) > (takes.size or window):
+        raise InputError(f"config.augment.size={window}: expected at most the side of the pictures, {takes.size}")
+
+
+def make_input(
+    config: ml_collections.ConfigDict, modality: str, fakes: int | None = None, *, mesh: jax.sharding.Mesh | None = None
+) -> Callable:
+    """(key, examples) -> (the model's input, labels), see `inputs.make`.
+
+    Args:
+      config: the experiment.
+      modality: of the detector.
+      fakes: how many of the examples are made into fakes; None for as many as the experiment says of a batch.
+      mesh: the devices that share the batch.
+
+    Raises:
+      InputError: fakes cannot be made at the share that `config.augment` says.
+    """
+    count = inputs.made(config.augment.self_fakes, config.train.batch) if fakes is None else fakes
+    return inputs.make(config.augment.to_dict(), modality, count, seconds=config.data.get("seconds"), mesh=mesh)
+
+
+def codec_rate(config: ml_collections.ConfigDict) -> float:
+    """The share of the clips that pass through a lossy codec on the host, on their way into a feed; 0 if not named."""
+    return config.augment.get("codec_rate", 0.0)
+
+
+def clip_rule(config: ml_collections.ConfigDict) -> str:
+    """How the experiment makes a clip's score of its frames or windows, for `clip_score.clip_scores`."""
+    return config.get("score", {}).get("clip", "mean")
+
+
+def make_builder(config: ml_collections.ConfigDict, bias: float = 0.0, *, training: bool = False) -> Callable:
+    """Rngs -> the experiment's detector, the output bias at `bias`, a logit; see `functional.make_builder`.
+
+    Only training computes in `config.model.dtype`. Scores are float32: those of one checkpoint are then alike on every
+    device, and with them the threshold, while bfloat16 keeps two to three digits, and which ones depends on the device.
+    """
+    dtype = config.model.get("dtype", "float32") if training else "float32"
+    words = config.model.name, config.model.kwargs.to_dict(), config.loss.name
+    return functional.make_builder(*words, bias=bias, dtype=dtype)
+
+
 def make_front(config: ml_collections.ConfigDict) -> Callable:
     """Waveforms (batch, time) -> (batch, statistics): the detector's front end, which learns nothing."""
-    return nnx.eval_shape(lambda: functional.make_builder(config)(Rngs(0))).statistics  # no parameter is made
+    return nnx.eval_shape(lambda: make_builder(config)(Rngs(0))).statistics  # no parameter is made
 
 
 def part_size(config: ml_collections.ConfigDict) -> int:

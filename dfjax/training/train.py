@@ -18,21 +18,10 @@ from etils import epath
 from dfjax import models
 from dfjax.data import feeds, inputs, precomputed, sources
 from dfjax.inference.validation import Values, make_validation
-from dfjax.models.functional import make_builder
+from dfjax.models import functional
 from dfjax.runtime import checkpoint, devices, process
 from dfjax.runtime.progress import Journal, journal, trace
-from dfjax.training import pretrained, snapshots, train_step
-from dfjax.training.recipe import (
-    make_front,
-    make_loss,
-    make_optimizer,
-    make_penalty,
-    make_plan,
-    make_strata,
-    make_view,
-    part_size,
-    tally,
-)
+from dfjax.training import pretrained, recipe, snapshots, train_step
 
 SCAN = 10  # updates per dispatch on an accelerator; on CPU one: XLA runs convolutions inside a loop on one thread
 PROFILED = range(10, 20)  # steps of this process that --profile traces
@@ -73,30 +62,32 @@ def train(
     workdir = epath.Path(workdir)
     began = time.perf_counter()
     batch, total, interval = config.train.batch, config.train.steps, config.train.eval_every
-    mesh = devices.make_mesh(part_size(config))
+    mesh = devices.make_mesh(recipe.part_size(config))
     everywhere = devices.replicated(mesh)
     place = functools.partial(devices.part_of, mesh) if config.train.get("fsdp", False) else everywhere
 
     # data
     train_split, validation = (sources.open_data(config.data, directory, name) for name in ("train", "validation"))
     takes = models.input_of(config.model.name, config.model.kwargs)
-    plan = make_plan(config, *tally(train_split))
-    strata = make_strata(config, plan, train_split)
+    plan = recipe.make_plan(config, *recipe.tally(train_split))
+    strata = recipe.make_strata(config, plan, train_split)
     copies = config.data.get("copies", 0)
-    make_input = inputs.make(config, takes.modality, 0 if copies else None, mesh=mesh)
-    made = inputs.made(config) / batch if copies else 0.0  # of a batch's examples; without copies the step makes them
+    make_input = recipe.make_input(config, takes.modality, 0 if copies else None, mesh=mesh)
+    # of a batch's examples; without copies the step makes them
+    made = inputs.made(config.augment.self_fakes, batch) / batch if copies else 0.0
 
     # optimiser, loss, evaluation
-    tx, schedule = make_optimizer(config)
-    loss, penalty, seen = make_loss(plan, total), make_penalty(config), make_view(config, mesh)
+    tx, schedule = recipe.make_optimizer(config)
+    loss, penalty, seen = recipe.make_loss(plan, total), recipe.make_penalty(config), recipe.make_view(config, mesh)
     root = jax.random.key(config.seed)
     ema, swa = config.optim.ema, config.optim.get("swa", False)
-    validate = make_validation(config, validation, mesh)
+    graph, rule = functional.graph(recipe.make_builder(config)), recipe.clip_rule(config)
+    validate = make_validation(graph, validation, mesh, takes=takes, batch=batch, rule=rule)
 
     with checkpoint.manager(workdir) as checkpoints, process.termination() as asked_to_stop:
         # state
         first = checkpoint.latest_step(checkpoints) or 0
-        build = make_builder(config, plan.initial_bias, training=True)
+        build = recipe.make_builder(config, plan.initial_bias, training=True)
         words = {"ema": ema > 0, "swa": swa, "sharding": place, "shapes_only": first > 0}
         graphdef, state = train_step.create(build, tx, root, **words)
         if first:
@@ -112,10 +103,10 @@ def train(
             mesh=mesh,
             seed=config.seed,
             first=first,
-            codec_rate=inputs.codec_rate(config),
+            codec_rate=recipe.codec_rate(config),
             copies=copies,
-            front=(make_input, make_front(config)) if copies else None,
-            fakes=(made, inputs.make(config, takes.modality, 1, mesh=mesh)) if made else None,
+            front=(make_input, recipe.make_front(config)) if copies else None,
+            fakes=(made, recipe.make_input(config, takes.modality, 1, mesh=mesh)) if made else None,
             memory=memory,
         )
 

@@ -25,10 +25,10 @@ import soundfile
 
 from dfjax import inference
 from dfjax.decide import typicality
-from dfjax.inference import detector, scorers, scoring, weights
+from dfjax.inference import detector, scorers, scoring, trained, weights
 from dfjax.media import audio, evidence, properties
 from dfjax.records import SAMPLE_RATE
-from dfjax.runtime import devices, workdir, workers
+from dfjax.runtime import devices, workers
 from tests.benchmarks import rows
 
 ROUNDS = 3
@@ -58,7 +58,8 @@ def processor() -> float:
 
 def one_at_a_time(judge: detector.Detector):
     """The way before: a function of a path."""
-    graphdef, params, model_state = weights.restore(workdir.read_config(weights.SPEECH), weights.SPEECH)
+    network = trained.read(weights.SPEECH).network
+    graphdef, params, model_state = network.graphdef, network.params, network.model_state
     mesh = devices.make_mesh()
     scorer, embedder = scorers.make_scorer(graphdef, "audio"), scorers.make_embedder(graphdef, "audio")
 

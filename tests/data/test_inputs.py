@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dfjax.data import audio, augment_image, inputs, sampling
-from dfjax.records import FAKE, REAL, InputError
+from dfjax.records import FAKE, REAL, Input, InputError
+from dfjax.training import recipe
 from experiments import audio_robust, audio_self_vocoded, audio_texture, image_focal
 
 KEY = jax.random.key(3)
@@ -35,7 +36,7 @@ def pictures(labels, size=32):
 
 def test_off_the_input_is_cut_and_augmentation_alone():
     config, examples = experiment(audio_texture, 0.0), clips([0, 1, 0, 1])
-    x, labels = jax.jit(inputs.make(config, "audio"))(KEY, examples)
+    x, labels = jax.jit(recipe.make_input(config, "audio"))(KEY, examples)
     key_cut, key_augment = jax.random.split(KEY)
     expected = audio.random_cut(key_cut, examples["audio"], examples["length"], 3200)
     expected = audio.augment(key_augment, expected, gain_db=6.0, noise_db=(-5.0, 30.0))
@@ -43,12 +44,14 @@ def test_off_the_input_is_cut_and_augmentation_alone():
     np.testing.assert_array_equal(labels, examples["label"])
 
     config.augment.speed_rate = 1.0
-    plain, altered = (jax.jit(inputs.make(config, "audio"))(KEY, examples, jnp.array(on))[0] for on in (False, True))
+    plain, altered = (
+        jax.jit(recipe.make_input(config, "audio"))(KEY, examples, jnp.array(on))[0] for on in (False, True)
+    )
     np.testing.assert_array_equal(plain, audio.random_cut(key_cut, examples["audio"], examples["length"], 3200))
     assert (np.abs(altered - plain).max(axis=1) > 0.01).all()
 
     config, examples = experiment(image_focal, 0.0), pictures([0, 1, 0, 1])
-    x, labels = jax.jit(inputs.make(config, "image"))(KEY, examples)
+    x, labels = jax.jit(recipe.make_input(config, "image"))(KEY, examples)
     options = {name: value for name, value in config.augment.to_dict().items() if name != "self_fakes"}
     expected = augment_image.augment(KEY, examples["image"].astype(jnp.float32) / 255, **options)
     np.testing.assert_allclose(x, expected, rtol=1e-5, atol=1e-5)
@@ -76,9 +79,9 @@ def test_made_fakes_differ_from_their_source_and_are_labelled_so(module, modalit
         if name not in ("self_fakes", *still):
             del config.augment[name]
     config.augment.update(still)
-    x, labels = jax.jit(inputs.make(config, modality))(KEY, examples)
+    x, labels = jax.jit(recipe.make_input(config, modality))(KEY, examples)
     config.augment.self_fakes = 0.0
-    before, _ = jax.jit(inputs.make(config, modality))(KEY, examples)
+    before, _ = jax.jit(recipe.make_input(config, modality))(KEY, examples)
     changed = np.abs(np.asarray(x - before)).reshape(8, -1).max(axis=1) > 1e-3
     np.testing.assert_array_equal(changed, [1, 1, 0, 0, 0, 0, 0, 0])
     np.testing.assert_array_equal(labels, [1, 1, 0, 0, 0, 0, 1, 1])
@@ -87,27 +90,26 @@ def test_made_fakes_differ_from_their_source_and_are_labelled_so(module, modalit
 
 @pytest.mark.parametrize(("share", "fake_rate"), [(0.0, 0.5), (0.25, 0.5), (0.5, 0.5), (0.125, 0.25)])
 def test_the_classes_come_at_the_rates_of_the_plan(share, fake_rate):
-    config = experiment(audio_texture, share, batch=32)
     stored = np.array([REAL] * 50 + [FAKE] * 5)
     draw = jax.jit(sampling.draw, static_argnums=2)
-    strata = sampling.strata(stored, inputs.strata_rates(config, (1 - fake_rate, fake_rate)))
+    strata = sampling.strata(stored, inputs.strata_rates(share, 32, (1 - fake_rate, fake_rate)))
     for i in range(20):
         labels = jnp.array(stored)[draw(jax.random.fold_in(KEY, i), strata, 32)]
-        _, labels = inputs.with_fakes(KEY, jnp.zeros(32), labels, inputs.made(config), lambda key, x: x)
+        _, labels = inputs.with_fakes(KEY, jnp.zeros(32), labels, inputs.made(share, 32), lambda key, x: x)
         assert abs(int(labels.sum()) - 32 * fake_rate) < 1
 
 
 def test_a_share_without_room_in_the_batch_is_refused():
     with pytest.raises(InputError, match="more than the share of fakes"):
-        inputs.strata_rates(experiment(audio_texture, 0.25), (0.9, 0.1))
+        inputs.strata_rates(0.25, 8, (0.9, 0.1))
     with pytest.raises(InputError, match="expected 0 or a share"):
-        inputs.made(experiment(audio_texture, 0.01))
+        inputs.made(0.01, 8)
 
 
 def test_a_window_larger_than_the_pictures_is_refused():
-    inputs.check(experiment(image_focal, 0.0), "image", 16)
+    recipe.check_input(experiment(image_focal, 0.0), Input("image", 16, None))
     with pytest.raises(InputError, match="config.augment.size=16: expected at most the side of the pictures, 15"):
-        inputs.check(experiment(image_focal, 0.0), "image", 15)
+        recipe.check_input(experiment(image_focal, 0.0), Input("image", 15, None))
 
 
 def test_the_robust_experiment_turns_on_all_there_is_and_differs_in_that_alone():
@@ -118,7 +120,7 @@ def test_the_robust_experiment_turns_on_all_there_is_and_differs_in_that_alone()
     assert ours == theirs
 
     config, examples = experiment(audio_robust, 0.0), clips([0, 0, 0, 0, 0, 0, 1, 1], samples=8000)
-    x, labels = jax.jit(inputs.make(config, "audio"))(KEY, examples)
+    x, labels = jax.jit(recipe.make_input(config, "audio"))(KEY, examples)
     assert x.shape == (8, 3200) and np.isfinite(np.asarray(x)).all()
     np.testing.assert_array_equal(labels, examples["label"])
 

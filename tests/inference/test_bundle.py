@@ -165,8 +165,9 @@ def test_released_weights_become_one(tmp_path, shared):
 def untrained(folder, name, kwargs, modality):
     """The folder of a detector with its first weights, as `ship` leaves one."""
     model = {"name": name, "kwargs": kwargs}
-    config = ml_collections.ConfigDict({"data": {"dataset": "none"}, "model": model, "loss": {"name": "focal"}})
-    _, params, model_state = functional.split(functional.make_builder(config)(Rngs(0)))
+    words = {"data": {"dataset": "none"}, "model": model, "loss": {"name": "focal"}, "train": {"batch": 8}}
+    config = ml_collections.ConfigDict(words)
+    _, params, model_state = functional.split(functional.make_builder(name, kwargs, "focal")(Rngs(0)))
     folder.mkdir()
     (folder / "config.json").write_text(config.to_json())
     crops = {"dataset": {"modality": modality, "crops": {"size": 64}}}

@@ -35,7 +35,10 @@ def experiment():
 
 @pytest.fixture(scope="module")
 def untrained(experiment):
-    return (*functional.split(functional.make_builder(experiment)(nnx.Rngs(0))), 0)
+    model = experiment.model
+    built = functional.make_builder(model.name, model.kwargs.to_dict(), experiment.loss.name)(nnx.Rngs(0))
+    takes = models.input_of(model.name, model.kwargs)
+    return scorers.Network(*functional.split(built), takes=takes, batch=experiment.train.batch)
 
 
 @pytest.fixture(scope="module")
@@ -45,21 +48,21 @@ def splits(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def learnt(experiment, untrained, splits):
-    return reference.fit_typicality(experiment, untrained, splits)
+def learnt(untrained, splits):
+    return reference.fit_typicality(untrained, splits)
 
 
 @pytest.fixture(scope="module")
-def judge(experiment, untrained, learnt):
-    graphdef, params, model_state, _ = untrained
-    run, sharding = scorers.make_judge(graphdef, "audio", embedding=True), devices.split_batch(devices.make_mesh())
+def judge(untrained, learnt):
+    run = scorers.make_judge(untrained.graphdef, "audio", embedding=True)
+    sharding = devices.split_batch(devices.make_mesh())
 
     def outputs(examples):
-        return run(params, model_state, devices.put(scoring.stack(examples, 8), sharding))
+        batch = devices.put(scoring.stack(examples, 8), sharding)
+        return run(untrained.params, untrained.model_state, batch)
 
     decision = {"threshold": 0.0, "calibration": {"method": "none", "slope": 1.0, "intercept": 0.0}}
-    takes = models.input_of(experiment.model.name, experiment.model.kwargs)
-    return detector.Detector("resnet_small", outputs, decision, takes, len, ("audio", {}), typicality=learnt)
+    return detector.Detector("resnet_small", outputs, decision, untrained.takes, len, ("audio", {}), typicality=learnt)
 
 
 @pytest.fixture(autouse=True)
@@ -67,10 +70,10 @@ def uncalibrated(monkeypatch):
     monkeypatch.setattr(detector.calibration, "apply", lambda scores, _: 1 / (1 + np.exp(-scores)))
 
 
-def test_records_are_described_in_the_order_asked_for(experiment, untrained, splits):
+def test_records_are_described_in_the_order_asked_for(untrained, splits):
     split = splits["test"]
-    embeddings, found = reference.describe(experiment, untrained, split)
-    some, others = reference.describe(experiment, untrained, split, [7, 2, 30])
+    embeddings, found = reference.describe(untrained, split)
+    some, others = reference.describe(untrained, split, [7, 2, 30])
     assert embeddings.shape[0] == len(split) and set(found) >= {"bandwidth", "loudness", "voiced"}
     np.testing.assert_allclose(some, embeddings[[7, 2, 30]], rtol=1e-5, atol=1e-5)
     for name, column in others.items():
@@ -78,16 +81,16 @@ def test_records_are_described_in_the_order_asked_for(experiment, untrained, spl
         assert column[0] == pytest.approx(properties.measure(split.records[7])[name], nan_ok=True)
 
 
-def test_clips_of_the_training_data_are_typical_and_of_the_test_data_too(experiment, untrained, splits, learnt):
+def test_clips_of_the_training_data_are_typical_and_of_the_test_data_too(untrained, splits, learnt):
     for name in COUNTS:
-        assert learnt.atypical(*reference.describe(experiment, untrained, splits[name])).mean() <= 0.1
-    again = reference.fit_typicality(experiment, untrained, splits)
+        assert learnt.atypical(*reference.describe(untrained, splits[name])).mean() <= 0.1
+    again = reference.fit_typicality(untrained, splits)
     np.testing.assert_array_equal(again.held, learnt.held)
     assert again.ranges == learnt.ranges and len(learnt.held) == len(splits["validation"])
 
 
-def test_without_validation_records_training_groups_are_held_back_in_turn(experiment, untrained, splits):
-    alone = reference.fit_typicality(experiment, untrained, {"train": splits["train"]})
+def test_without_validation_records_training_groups_are_held_back_in_turn(untrained, splits):
+    alone = reference.fit_typicality(untrained, {"train": splits["train"]})
     assert len(alone.held) == len(splits["train"]) and "in turn" in alone.basis
 
 
@@ -150,8 +153,10 @@ def test_a_picture_that_cannot_be_decoded_is_the_users_mistake(untrained, tmp_pa
     broken = dataclasses.replace(split, records=Broken(split.records[i] for i in range(len(split))))
     from experiments import image_focal
 
+    model = image_focal.get_config("folder_image").model
+    takes = models.input_of(model.name, model.kwargs)
     with pytest.raises(InputError, match="the picture cannot be decoded; check the file, or prepare the dataset again"):
-        reference.describe(image_focal.get_config("folder_image"), untrained, broken)
+        reference.describe(dataclasses.replace(untrained, takes=takes), broken)
 
 
 def test_looks_are_spread_over_a_clip():

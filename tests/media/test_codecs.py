@@ -5,10 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
-from dfjax.data import feeds, inputs, sampling, sources, streaming
+from dfjax.data import feeds, sampling, sources, streaming
 from dfjax.media import codecs
 from dfjax.records import InputError
 from dfjax.runtime import devices
+from dfjax.training import recipe
 from experiments import audio_focal
 from tests import prepared
 
@@ -84,6 +85,6 @@ def test_codecs_need_the_streaming_feed_and_auto_takes_it(split):
     with pytest.raises(InputError, match="use config.data.feed='streaming'"):
         feeds.make("resident", split, strata, 8, **words)
     config = audio_focal.get_config()
-    assert inputs.codec_rate(config) == 0
+    assert recipe.codec_rate(config) == 0
     config.augment.codec_rate = 0.25
-    assert inputs.codec_rate(config) == 0.25
+    assert recipe.codec_rate(config) == 0.25

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dfjax.models import functional, heads
+from dfjax.models import heads
 from dfjax.models.streams import Rngs
 from dfjax.records import InputError
-from dfjax.training import losses, train, train_step
+from dfjax.training import losses, recipe, train, train_step
 from experiments import loss_study, sampling_study
 from tests import prepared
 
@@ -69,12 +69,12 @@ def test_members_that_answer_alone_have_no_cosine():
     config = loss_study.get_config("oc_softmax")
     config.model.kwargs.members = 8
     with pytest.raises(InputError, match="has 8 members; set config.model.kwargs.members=1"):
-        nnx.eval_shape(lambda: functional.make_builder(config)(Rngs(0)))
+        nnx.eval_shape(lambda: recipe.make_builder(config)(Rngs(0)))
 
 
 @pytest.mark.parametrize(("arm", "directions"), [("cross_entropy", None), ("am_softmax", 2), ("oc_softmax", 1)])
 def test_the_loss_brings_its_head(arm, directions):
-    head = functional.make_builder(loss_study.get_config(arm))(Rngs(0)).head
+    head = recipe.make_builder(loss_study.get_config(arm))(Rngs(0)).head
     if directions is None:
         assert isinstance(head, heads.Linear)
     else:

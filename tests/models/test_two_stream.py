@@ -15,7 +15,7 @@ from etils import epath
 from flax import nnx
 
 from dfjax import evaluate, models, stats
-from dfjax.data import feeds, inputs, resident, sampling, sources, streaming
+from dfjax.data import feeds, resident, sampling, sources, streaming
 from dfjax.decide import score_file
 from dfjax.inference import trained
 from dfjax.models import heads
@@ -24,7 +24,7 @@ from dfjax.records import PARTS, UNKNOWN, InputError
 from dfjax.reporting import file_page
 from dfjax.run import main_job
 from dfjax.runtime import devices
-from dfjax.training import losses, train_step
+from dfjax.training import losses, recipe, train_step
 from experiments import fakeavceleb_av
 from tests import job, prepared
 
@@ -225,16 +225,16 @@ def test_the_input_is_both_augmented_and_made_fakes_are_refused(made):
     config = fakeavceleb_av.get_config("folder_av")
     split = sources.open_split(made, "train")
     examples = resident.load(split, "av", size=32) | {"label": sources.labels(split, "av")}
-    x, labels = jax.jit(inputs.make(config, "av"))(jax.random.key(0), examples)
+    x, labels = jax.jit(recipe.make_input(config, "av"))(jax.random.key(0), examples)
     assert x["image"].shape == (12, 32, 32, 3) and x["audio"].shape == (12, 16000)
     np.testing.assert_array_equal(labels, examples["label"])
     config.augment.update({"flip_rate": 0.0, "zoom": 0.0, "shift": 0.0, "gain_db": 0.0, "noise_rate": 0.0})
-    x, _ = jax.jit(inputs.make(config, "av"))(jax.random.key(0), examples)
+    x, _ = jax.jit(recipe.make_input(config, "av"))(jax.random.key(0), examples)
     np.testing.assert_allclose(x["image"], examples["image"] / np.float32(255), atol=1e-5)
     np.testing.assert_allclose(x["audio"], examples["audio"] / np.float32(32768), atol=1e-6)
     config.augment.self_fakes = 0.25
     with pytest.raises(InputError, match="makes pictures or sounds, not both"):
-        inputs.make(config, "av")
+        recipe.make_input(config, "av")
 
 
 # ---------------------------------------------------------------------- runs
@@ -249,10 +249,11 @@ def small(config, steps):
 
 def test_a_run_trains_saves_and_scores_the_whole(made, tmp_path):
     config = small(fakeavceleb_av.get_config("made"), steps=4)
+    job.claim(tmp_path, config)
     summary = job.train.train(config, tmp_path, made, progress=False)
     assert summary["steps"] == 4 and all(np.isfinite(list(job.losses(tmp_path).values())))
     split = sources.open_split(made, "test")
-    scores = trained.score(config, epath.Path(tmp_path), split, {})
+    scores = trained.score(epath.Path(tmp_path), split, job.HEADER)
     assert len(scores) == 10 and np.isfinite(scores.score).all()
     assert set(sources.subgroups_of_clips(split)) == set(PARTS)
 

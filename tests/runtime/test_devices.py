@@ -262,7 +262,7 @@ from dfjax.inference import trained
 from dfjax.runtime import process
 process.use_all_cores()
 from tests import job
-trained.score(job.config(), epath.Path(sys.argv[1]), sources.open_split(sys.argv[2], "test"), {})
+trained.score(epath.Path(sys.argv[1]), sources.open_split(sys.argv[2], "test"), job.HEADER)
 """
 
 

@@ -7,7 +7,7 @@ from dfjax.inference import trained
 from dfjax.run import main_job
 from dfjax.training import recipe, train
 from experiments import asvspoof2019_la_aasist
-from tests import prepared
+from tests import job, prepared
 
 
 def test_the_published_numbers():
@@ -28,7 +28,8 @@ def test_it_trains(tmp_path):
     config.model.kwargs.variant = "light"
     config.data.seconds = 0.5
     config.train.update({"batch": 4, "steps": 2, "eval_every": 1, "log_every": 1})
+    job.claim(tmp_path / "run", config)
     summary = train.train(config, tmp_path / "run", directory, progress=False)
     assert summary["steps"] == 2 and summary["best_step"] in (1, 2, 3) and summary["parameters"] == 85_306
-    graphdef, params, model_state, _ = trained.restore(config, tmp_path / "run", 3)
+    model_state = trained.restore(tmp_path / "run", 3).model_state
     assert np.isfinite(np.asarray(model_state["first_bn"]["mean"])).all()

@@ -19,7 +19,7 @@ from dfjax.models import vit, wav2vec2
 from dfjax.runtime import checkpoint, devices
 from dfjax.training import optim, recipe, train, train_step
 from experiments import asvspoof2019_la_xlsr, faceforensics_clip
-from tests import children, prepared
+from tests import children, job, prepared
 from tests.models.test_wav2vec2 import TINY
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -116,11 +116,12 @@ def test_the_experiments_train_save_and_restore_a_stand_in(make, monkeypatch, tm
     config.train.update({"batch": 4, "steps": 1, "eval_every": 1})
     counts = {"train": (6, 4), "validation": (2, 2)}
     directory = prepared.make(tmp_path / "made", counts=counts, modality=modality)
+    job.claim(tmp_path / "run", config)
     summary = train.train(config, tmp_path / "run", directory, progress=False)
     assert summary["steps"] == summary["best_step"] == 1
     row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
     assert np.isfinite(row["loss"])
-    _, params, _, step = trained.restore(config, tmp_path / "run")
-    assert step == 1 and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+    network = trained.restore(tmp_path / "run")
+    assert network.step == 1 and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(network.params))
     with checkpoint.manager(tmp_path / "run") as checkpoints:
         assert checkpoint.latest_step(checkpoints) == 1

@@ -62,7 +62,7 @@ def test_a_step_in_bfloat16_is_the_step_in_float32_up_to_rounding(batch, name):
     tx = optax.sgd(1.0)  # so that the change of the parameters is minus the gradient
 
     def after(dtype):
-        build = functional.make_builder(settings(dtype, name), training=True)
+        build = recipe.make_builder(settings(dtype, name), training=True)
         graphdef, state = train_step.create(build, tx, jax.random.key(0), ema=True)
         loss = lambda logits, labels, step: losses.binary_cross_entropy(logits, labels)
         words = {"graphdef": graphdef, "tx": tx, "ema": 0.9, "loss": loss}
@@ -84,7 +84,7 @@ def test_logits_in_bfloat16_are_those_in_float32_up_to_rounding(batch):
     x, _ = batch
 
     def answers(training):
-        model = functional.make_builder(settings(), training=training)(Rngs(0))
+        model = recipe.make_builder(settings(), training=training)(Rngs(0))
         model = nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False)
         found = nnx.jit(lambda model, x: (model(x), model.embed(x), model.head.out.kernel[...]))(model, x)
         return jax.tree.map(np.asarray, found)
@@ -97,9 +97,9 @@ def test_logits_in_bfloat16_are_those_in_float32_up_to_rounding(batch):
 
 
 def test_scores_are_float32_whatever_the_training_computes_in():
-    graphs = [functional.graph(functional.make_builder(settings(dtype))) for dtype in ("bfloat16", "float32")]
+    graphs = [functional.graph(recipe.make_builder(settings(dtype))) for dtype in ("bfloat16", "float32")]
     assert graphs[0] == graphs[1]
-    training = functional.graph(functional.make_builder(settings(), training=True))
+    training = functional.graph(recipe.make_builder(settings(), training=True))
     assert training != graphs[0]
 
 

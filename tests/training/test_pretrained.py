@@ -14,7 +14,7 @@ from dfjax.run import main_job
 from dfjax.runtime import checkpoint
 from dfjax.training import pretrained, train, train_step
 from experiments import audio_texture, faceforensics_xception
-from tests import prepared
+from tests import job, prepared
 
 SMALL = {"bins": 40, "dims": (4, 8), "embedding": 16}
 
@@ -73,9 +73,10 @@ def test_a_run_starts_from_them_and_continues_from_its_own(released, tmp_path):
     config.data.seconds = 0.5
     config.optim.update({"learning_rate": 0.0, "warmup_steps": 0, "ema": 0.0})
     config.train.update({"batch": 4, "steps": 1, "eval_every": 1, "log_every": 1})
+    job.claim(tmp_path / "run", config)
     train.train(config, tmp_path / "run", directory, progress=False)
-    _, params, _, step = trained.restore(config, tmp_path / "run")
-    assert step == 1 and equal(without_head(params), without_head(released[0]))
+    network = trained.restore(tmp_path / "run")
+    assert network.step == 1 and equal(without_head(network.params), without_head(released[0]))
     with checkpoint.manager(tmp_path / "run") as checkpoints:
         assert checkpoint.latest_step(checkpoints) == 1
     models.load_published = lambda name, path: pytest.fail("read again")  # the fixture restores it

@@ -62,7 +62,7 @@ def trained(folder, directory):
     tx, _ = recipe.make_optimizer(config)
     everywhere = devices.replicated(devices.make_mesh())
     _, like = train_step.create(
-        functional.make_builder(config),
+        recipe.make_builder(config),
         tx,
         jax.random.key(0),
         ema=False,
