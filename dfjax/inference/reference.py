@@ -3,20 +3,26 @@
 Typicality itself, `decide.typicality`, knows neither detector nor records; here both become its arrays.
 """
 
+import concurrent.futures
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from dfjax.data import corrupted, sources
 from dfjax.data.sources import READ_AHEAD, Split
-from dfjax.decide import typicality
+from dfjax.decide import traces, typicality
 from dfjax.inference import scorers, scoring
 from dfjax.inference.scorers import Network
-from dfjax.media import properties
+from dfjax.media import corruptions, properties
 from dfjax.records import UNKNOWN
-from dfjax.runtime import devices
+from dfjax.runtime import devices, workers
 
 RECORDS = {"train": 1_200, "validation": 800}  # that are described, at most: quantiles gain little from more
+CODED = 400  # training clips, at most, that pass through each codec of CODECS
+CODECS = {"mp3": (2, 0.01), "aac": (2, 0.01), "opus": (2, 0.04)}  # strength as in `corruptions`, share for `traces.fit`
+DOMAINS = 3  # of the training data, at least: what codecs leave is learnt on two and its cut chosen on a third
 
 Described = tuple[Float[np.ndarray, "n dim"], dict[str, Float[np.ndarray, " n"]]]  # embeddings, properties
 
@@ -86,7 +92,7 @@ def fit_typicality(
         held_back = describe_clips(
             network, splits["validation"], _choose(splits["validation"], RECORDS["validation"], seed)
         )
-    return typicality.fit(
+    learnt = typicality.fit(
         embeddings,
         found,
         train.domain[firsts],
@@ -95,6 +101,25 @@ def fit_typicality(
         left_out=left_out,
         seed=seed,
     )
+    if network.takes.modality == "audio" and len(np.unique(train.domain[firsts])) >= DOMAINS:
+        kept = typicality.evenly(train.domain[firsts], CODED, seed)
+        learnt = dataclasses.replace(learnt, traces=_traces(network, train, [clips[i] for i in kept], embeddings[kept]))
+    return learnt
+
+
+def _traces(network, split, clips, plain) -> dict[str, traces.Trace]:
+    """What each codec leaves in the embeddings of clips, by its name; `plain` are those of the clips as they are."""
+    rows = np.sort(np.concatenate(clips))
+    part = sources.select(split, np.isin(np.arange(len(split)), rows))
+    own = [np.searchsorted(rows, clip) for clip in clips]
+    domains = split.domain[[clip[0] for clip in clips]]
+    found = {}
+    with concurrent.futures.ThreadPoolExecutor(workers.cores()) as pool:
+        for name, (strength, share) in CODECS.items():
+            if not corruptions.missing(corruptions.SOUND[name]):
+                coded, _ = describe_clips(network, corrupted.view(part, name, strength, pool), own)
+                found[name] = traces.fit(plain, coded, domains, share)
+    return found
 
 
 def _choose(split: Split, count: int, seed: int, *, evenly: bool = False) -> list[Int[np.ndarray, " k"]]:

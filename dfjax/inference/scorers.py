@@ -44,6 +44,7 @@ def make_scorer(graphdef: nnx.GraphDef, modality: str):
     return score
 
 
+@functools.lru_cache(maxsize=4)
 def make_embedder(graphdef: nnx.GraphDef, modality: str):
     """The compiled function (params, model_state, batch) -> (batch, dim) embeddings, in evaluation mode."""
 

@@ -1,5 +1,6 @@
 """What a detector was trained on is described record by record, stored in the workdir, and judged when it is called."""
 
+import concurrent.futures
 import dataclasses
 import pathlib
 import sys
@@ -10,9 +11,10 @@ import soxr
 from flax import nnx
 
 from dfjax import models
-from dfjax.data import sources
+from dfjax.data import corrupted, sources
+from dfjax.decide import traces
 from dfjax.inference import detector, reference, scorers, scoring
-from dfjax.media import properties
+from dfjax.media import corruptions, properties
 from dfjax.models import functional
 from dfjax.records import SAMPLE_RATE, InputError
 from dfjax.runtime import devices
@@ -87,6 +89,20 @@ def test_clips_of_the_training_data_are_typical_and_of_the_test_data_too(untrain
     again = reference.fit_typicality(untrained, splits)
     np.testing.assert_array_equal(again.held, learnt.held)
     assert again.ranges == learnt.ranges and len(learnt.held) == len(splits["validation"])
+
+
+def test_traces_of_codecs_are_looked_for_where_three_domains_are_known(untrained, splits, learnt):
+    known = [name for name in reference.CODECS if not corruptions.missing(corruptions.SOUND[name])]
+    assert list(learnt.traces) == known
+    two = {"train": sources.select(splits["train"], splits["train"].domain != "site2")}
+    assert not reference.fit_typicality(untrained, two).traces
+    embeddings, _ = reference.describe(untrained, splits["train"])
+    for name, (strength, share) in reference.CODECS.items():
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            coded, _ = reference.describe(untrained, corrupted.view(splits["train"], name, strength, pool))
+        same = traces.fit(embeddings, coded, splits["train"].domain, share)
+        np.testing.assert_allclose(learnt.traces[name].weights, same.weights, rtol=1e-3, atol=1e-3)
+        assert learnt.traces[name].cut == pytest.approx(same.cut, rel=1e-3, abs=1e-3)
 
 
 def test_without_validation_records_training_groups_are_held_back_in_turn(untrained, splits):
