@@ -51,19 +51,6 @@ def stft(x: Float[Array, "batch time"], size: int) -> Complex[Array, "batch fram
     return jax.lax.complex(*spectrum.stft(x, size, size // 4))
 
 
-def istft(z: Complex[Array, "batch frames bins"], size: int, samples: int) -> Float[Array, "batch time"]:
-    """The least-squares inverse of `stft` by overlap-add (Griffin and Lim 1984), `samples` long."""
-    hop = size // 4
-    frames = jnp.fft.irfft(z, n=size) * spectrum.hann(size)[None, None]
-    batch, count, _ = frames.shape
-    parts = frames.reshape(batch, count, 4, hop)
-    total = sum(jnp.pad(parts[:, :, i], ((0, 0), (i, 3 - i), (0, 0))) for i in range(4))
-    weight = (spectrum.hann(size) ** 2).reshape(4, hop)
-    cover = sum(np.pad(np.tile(weight[i], (count, 1)), ((i, 3 - i), (0, 0))) for i in range(4))
-    x = (total / np.maximum(cover, 1e-3)[None]).reshape(batch, -1)
-    return x[:, size // 2 : size // 2 + samples]
-
-
 # ---------------------------------------------------------------------- source
 
 
@@ -305,12 +292,12 @@ def _through(key: jax.Array, x: Float[Array, "1 time"], size: int) -> Float[Arra
 
     def round_(i, carry):
         guess, previous = carry
-        rebuilt = stft(istft(guess, size, samples), size)
+        rebuilt = stft(spectrum.istft(guess, size, samples), size)
         pushed = rebuilt + jnp.where(i > 0, MOMENTUM, 0.0) * (rebuilt - previous)
         return magnitude * _phasors(pushed), rebuilt
 
     guess, _ = jax.lax.fori_loop(0, rounds, round_, (guess, jnp.zeros_like(guess)))
-    y = istft(guess, size, samples)
+    y = spectrum.istft(guess, size, samples)
     loudness = jnp.sqrt(jnp.mean(x**2, axis=1, keepdims=True) / (jnp.mean(y**2, axis=1, keepdims=True) + 1e-12))
     return y * jnp.minimum(loudness, 4.0)
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import librosa
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Complex, Float
 
 from dfjax.features import turns
 from dfjax.records import SAMPLE_RATE
@@ -112,6 +112,19 @@ def stft(
     frame = jnp.concatenate([x[:, i : i + count] * window[i] for i in range(overlap)], axis=-1)
     spectrum = jnp.fft.rfft(frame)
     return spectrum.real, spectrum.imag
+
+
+def istft(z: Complex[Array, "batch frames bins"], size: int, samples: int) -> Float[Array, "batch time"]:
+    """The least-squares inverse of `stft` with a hop of size / 4 (Griffin and Lim 1984), `samples` long."""
+    hop = size // 4
+    frames = jnp.fft.irfft(z, n=size) * hann(size)[None, None]
+    batch, count, _ = frames.shape
+    parts = frames.reshape(batch, count, 4, hop)
+    total = sum(jnp.pad(parts[:, :, i], ((0, 0), (i, 3 - i), (0, 0))) for i in range(4))
+    weight = (hann(size) ** 2).reshape(4, hop)
+    cover = sum(np.pad(np.tile(weight[i], (count, 1)), ((i, 3 - i), (0, 0))) for i in range(4))
+    x = (total / np.maximum(cover, 1e-3)[None]).reshape(batch, -1)
+    return x[:, size // 2 : size // 2 + samples]
 
 
 @functools.cache

@@ -13,6 +13,9 @@ the reals alone: made fakes teach what other vocoders leave behind, and in one l
 A clip can be heard at several speeds: its statistics are the mean of those that it has a little slower and faster, in
 training and after. What belongs to one recording's rate, filters and pitch is averaged out, and sources never heard are
 ranked better.
+
+A clip can be compared with itself: beside its statistics stands how they differ from those of the same clip built again
+from its magnitudes (features/rebuilt.py). What belongs to its source is in both.
 """
 
 from collections.abc import Callable
@@ -22,7 +25,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from dfjax.features import band_statistics, speed
+from dfjax.features import band_statistics, rebuilt, speed
 from dfjax.models import heads
 from dfjax.records import REAL
 
@@ -43,6 +46,7 @@ class BandKernel(nnx.Module):
       ridge: weight of the squared norm beside the mean loss.
       kinds: logits: 1; or 2, of stored fakes and of made ones, put together by their shares (`heads.AnyKind`).
       speeds: at which a clip is heard; its statistics are the mean.
+      compared: whether each clip is compared with itself, built again from its magnitudes.
     """
 
     modality = "audio"
@@ -57,9 +61,10 @@ class BandKernel(nnx.Module):
         ridge: float = 5e-5,
         kinds: int = 1,
         speeds: tuple[float | int, ...] = (1.0,),
+        compared: bool = False,
     ):
-        inputs = band_statistics.STATISTICS * band_statistics.BANDS * len(band_statistics.WINDOWS)
-        self.width, self.ridge, self.kinds, self.speeds = width, ridge, kinds, tuple(speeds)
+        inputs = band_statistics.STATISTICS * band_statistics.BANDS * len(band_statistics.WINDOWS) * (1 + compared)
+        self.width, self.ridge, self.kinds, self.speeds, self.compared = width, ridge, kinds, tuple(speeds), compared
         self.mean = nnx.Param(jnp.zeros(inputs))
         self.deviation = nnx.Param(jnp.ones(inputs))
         self.landmarks = nnx.Param(jnp.zeros((landmarks, inputs)))
@@ -68,7 +73,12 @@ class BandKernel(nnx.Module):
         self.head = heads.Linear(landmarks, rngs=rngs) if kinds == 1 else heads.AnyKind(landmarks, kinds, rngs=rngs)
 
     def statistics(self, x: Float[Array, "batch time"]) -> Float[Array, "batch statistics"]:
-        """What the front end makes of each clip: the mean of its statistics at each of the speeds."""
+        """What the front end makes of each clip: its statistics, and how those of it built again differ from them."""
+        found = self._heard(x)
+        return jnp.concatenate([found, found - self._heard(rebuilt.rebuilt(x))], axis=1) if self.compared else found
+
+    def _heard(self, x: Array) -> Float[Array, "batch statistics"]:
+        """The mean of a clip's statistics at each of the speeds."""
         heard = jnp.stack([speed.played(x, factor) for factor in self.speeds], axis=1)
         found = band_statistics.band_statistics(heard.reshape(-1, x.shape[1]))
         return found.reshape(x.shape[0], len(self.speeds), -1).mean(axis=1)

@@ -10,6 +10,7 @@ import pytest
 import scipy.linalg
 
 from dfjax.data import vocode
+from dfjax.features import spectrum
 from dfjax.runtime import devices
 
 KEY = jax.random.key(1)
@@ -22,7 +23,7 @@ def compiled(function):
     return jax.jit(function, static_argnames=sorted(known))
 
 
-STFT, ISTFT, PREDICTED, MIXED = map(compiled, (vocode.stft, vocode.istft, vocode._predicted, vocode._mixed))
+STFT, ISTFT, PREDICTED, MIXED = map(compiled, (vocode.stft, spectrum.istft, vocode._predicted, vocode._mixed))
 MAGNITUDES = {kind.__name__: compiled(kind) for kind in vocode.MAGNITUDES}
 PHASES = {kind.__name__: compiled(kind) for kind in vocode.PHASES}
 
