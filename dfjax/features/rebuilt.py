@@ -5,8 +5,6 @@ up before, less. The microphone, the line and the speaker are those of the sound
 statistics is the same in both and falls out of the difference.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,32 +13,20 @@ from jaxtyping import Array, Float
 from dfjax.features import spectrum, turns
 
 SIZE = 1024  # points of the transform, 64 ms; the hop is a quarter
-MOMENTUM = 0.99  # Perraudin et al. 2013
-ROUNDS = 2
 
 
-def rebuilt(x: Float[Array, "batch time"], *, rounds: int = ROUNDS) -> Float[Array, "batch time"]:
-    """The sounds with their magnitudes and phases of another kind, the same way every time.
+def rebuilt(x: Float[Array, "batch time"]) -> Float[Array, "batch time"]:
+    """The sounds with random phases instead of their own, the same ones for all sounds and every time.
 
-    Phases are random, the same for all sounds, and then brought together by fast Griffin-Lim (Griffin and Lim 1984;
-    Perraudin et al. 2013).
+    The inverse transform is that of Griffin and Lim (1984), without their iterations, which gain nothing here.
 
     Args:
       x: waveforms, any level; longer than SIZE / 2.
-      rounds: of Griffin-Lim.
     """
-    return turns.few_at_a_time(functools.partial(_rebuilt, rounds=rounds), x, each=spectrum.CLIPS)
+    return turns.few_at_a_time(_rebuilt, x, each=spectrum.CLIPS)
 
 
-def _rebuilt(x: Array, *, rounds: int) -> Array:
-    def transform(x: Array) -> Array:
-        return jax.lax.complex(*spectrum.stft(x, SIZE, SIZE // 4))
-
-    magnitude = jnp.abs(transform(x))
+def _rebuilt(x: Array) -> Array:
+    magnitude = jnp.abs(jax.lax.complex(*spectrum.stft(x, SIZE, SIZE // 4)))
     phase = jax.random.uniform(jax.random.key(0), (1, *magnitude.shape[1:]), minval=-np.pi, maxval=np.pi)
-    guess = last = magnitude * jax.lax.complex(jnp.cos(phase), jnp.sin(phase))
-    for _ in range(rounds):
-        consistent = transform(spectrum.istft(guess, SIZE, x.shape[1]))
-        pushed = consistent + MOMENTUM * (consistent - last)
-        guess, last = magnitude * pushed / jnp.maximum(jnp.abs(pushed), 1e-9), consistent
-    return spectrum.istft(guess, SIZE, x.shape[1])
+    return spectrum.istft(magnitude * jax.lax.complex(jnp.cos(phase), jnp.sin(phase)), SIZE, x.shape[1])
