@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dfjax.features import band_statistics, speed
+from dfjax.features import band_statistics, rebuilt, speed
 from dfjax.models import build, functional, heads
 from dfjax.training import losses
 
@@ -155,6 +155,15 @@ def test_a_clip_has_the_mean_of_its_statistics_at_each_speed(speechlike):
     np.testing.assert_allclose(jax.jit(once.embed)(x), once.embed({"statistics": heard[1.0]}), atol=1e-5)
     np.testing.assert_allclose(jax.jit(thrice.embed)(x), once.embed({"statistics": mean}), atol=1e-5)
     np.testing.assert_allclose(jax.jit(thrice.statistics)(x), mean, atol=1e-5)
+
+
+def test_a_clip_is_compared_with_itself_built_again(speechlike):
+    x = jnp.asarray(speechlike)
+    model = build("band_kernel", rngs=nnx.Rngs(0), landmarks=8, compared=True)
+    found = jax.jit(model.statistics)(x)
+    own, again = STATISTICS(x), STATISTICS(jax.jit(rebuilt.rebuilt)(x))
+    np.testing.assert_allclose(found, jnp.concatenate([own, own - again], axis=1), atol=2e-3)
+    assert model.landmarks.shape == (8, found.shape[1]) and model(x).shape == (4,)
 
 
 def test_a_head_of_several_kinds_starts_at_the_log_odds_of_the_prior():
