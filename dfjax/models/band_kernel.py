@@ -73,15 +73,19 @@ class BandKernel(nnx.Module):
         self.head = heads.Linear(landmarks, rngs=rngs) if kinds == 1 else heads.AnyKind(landmarks, kinds, rngs=rngs)
 
     def statistics(self, x: Float[Array, "batch time"]) -> Float[Array, "batch statistics"]:
-        """What the front end makes of each clip: its statistics, and how those of it built again differ from them."""
-        found = self._heard(x)
-        return jnp.concatenate([found, found - self._heard(rebuilt.rebuilt(x))], axis=1) if self.compared else found
+        """What the front end makes of each clip: the mean of its statistics at each of the speeds.
 
-    def _heard(self, x: Array) -> Float[Array, "batch statistics"]:
-        """The mean of a clip's statistics at each of the speeds."""
-        heard = jnp.stack([speed.played(x, factor) for factor in self.speeds], axis=1)
-        found = band_statistics.band_statistics(heard.reshape(-1, x.shape[1]))
-        return found.reshape(x.shape[0], len(self.speeds), -1).mean(axis=1)
+        Where it is compared, beside them is how they differ from those of the clip built again.
+        """
+        time = x.shape[1]
+        sounds = jnp.stack([x, rebuilt.rebuilt(x)], axis=1).reshape(-1, time) if self.compared else x
+        heard = jnp.stack([speed.played(sounds, factor) for factor in self.speeds], axis=1)
+        found = band_statistics.band_statistics(heard.reshape(-1, time))
+        found = found.reshape(sounds.shape[0], len(self.speeds), -1).mean(axis=1)
+        if not self.compared:
+            return found
+        own, again = found.reshape(x.shape[0], 2, -1).swapaxes(0, 1)
+        return jnp.concatenate([own, own - again], axis=1)
 
     def embed(self, x: Float[Array, "batch time"] | dict, *, rngs=None) -> Float[Array, "batch landmarks"]:
         """Coordinates whose products are the kernel.
