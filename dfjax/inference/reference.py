@@ -74,6 +74,8 @@ def fit_typicality(
 ) -> typicality.Typicality:
     """What is typical of a detector's training data, clip by clip; the same for the same checkpoint, data and seed.
 
+    Of sounds of DOMAINS domains or more, also what the CODECS leave in them.
+
     Args:
       network: of the detector.
       splits: 'train' and, held back from the network, 'validation' if there is one.
