@@ -46,14 +46,14 @@ def test_it_tells_recordings_from_syntheses_of_validation_speech(shipped, shared
 
 
 @pytest.mark.skipif("mp3" not in codecs.available(), reason="this FFmpeg encodes no MP3")
-def test_after_mp3_at_a_low_bit_rate_clips_are_uncertain_and_say_so(shipped, shared):
-    """A floor against mistakes, as 7 of these 12 are told; without traces none is."""
+def test_after_mp3_at_a_low_bit_rate_most_are_uncertain_and_say_so(shipped, shared):
+    """Half of the fakes of sources left out are called real after it."""
     files = [
-        path for label in ("real", "fake") for path in sorted((shared / "speech/validation" / label).iterdir())[:6]
+        path for label in ("real", "fake") for path in sorted((shared / "speech/validation" / label).iterdir())[:12]
     ]
     coded = [shipped(codecs.recode(soundfile.read(path, dtype="int16")[0], "mp3", 48_000)) for path in files]
     told = [any("traces of MP3 at a low bit rate" in reason for reason in found["reasons"]) for found in coded]
-    assert np.mean(told) > 0.3 and all(found["verdict"] == "uncertain" for found in itertools.compress(coded, told))
+    assert np.mean(told) > 0.6 and all(found["verdict"] == "uncertain" for found in itertools.compress(coded, told))
 
 
 def test_a_file_and_its_samples_have_the_same_verdict(shipped, shared, tmp_path):
