@@ -3,6 +3,7 @@
     git clone https://github.com/clovaai/aasist
     python -m tests.benchmarks.aasist --reference aasist --variant full --batch 8
     python -m tests.benchmarks.aasist --reference aasist --weights AASIST.pth --batch 16 --jobs score
+    python -m tests.benchmarks.aasist --reference aasist --batch 24 --dtype bfloat16 --compile        # on a GPU
 
 needs PyTorch (the extra 'parity'); without `--reference` only ours is measured. On CPU ours runs as `dfjax.run`
 runs it, the batch spread over one virtual device per core, and PyTorch on as many threads. The two take turns,
@@ -18,6 +19,7 @@ read once, at the rate of a copy. Where other work runs beside, PyTorch's thread
 """
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
@@ -28,6 +30,7 @@ import time
 from unittest import mock
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
@@ -38,16 +41,21 @@ from dfjax.inference import scoring
 from dfjax.models import aasist, graph_attention
 from dfjax.records import MAX_SAMPLES
 from dfjax.runtime import devices, process
+from tests.benchmarks import rows
 
 CONFIG = {"full": "AASIST.conf", "light": "AASIST-L.conf"}
 
 
-def ours(variant: str, x: np.ndarray, labels: np.ndarray, plain: bool) -> dict:
-    """Name of the job -> a call that returns when it is done."""
+def ours(variant: str, x: np.ndarray, labels: np.ndarray, plain: bool, dtype: str = "float32") -> dict:
+    """Name of the job -> a call that returns when it is done; NAME_cost and NAME_gib what its program costs."""
     mesh = devices.make_mesh(len(x))
     everywhere = devices.replicated(mesh)
     graph, params, rest = nnx.split(
-        jax.jit(lambda: aasist.AASIST(rngs=nnx.Rngs(0), variant=variant), out_shardings=everywhere)(), nnx.Param, ...
+        jax.jit(
+            lambda: aasist.AASIST(rngs=nnx.Rngs(0), variant=variant, dtype=jnp.dtype(dtype)), out_shardings=everywhere
+        )(),
+        nnx.Param,
+        ...,
     )
     tx = optax.adam(1e-4)
     x, labels = jax.device_put((x, labels), devices.split_batch(mesh))
@@ -83,8 +91,10 @@ def ours(variant: str, x: np.ndarray, labels: np.ndarray, plain: bool) -> dict:
 
         return run
 
-    calls["score_cost"] = lambda: score.lower(*state[:2], x).cost_analysis()["flops"]
-    calls["train_cost"] = lambda: step.lower(*state, x, labels).cost_analysis()["flops"]
+    calls["score_cost"] = lambda: rows.operations(score, *state[:2], x)
+    calls["train_cost"] = lambda: rows.operations(step, *state, x, labels)
+    calls["score_gib"] = lambda: rows.gib(score.lower(*state[:2], x).compile())
+    calls["train_gib"] = lambda: rows.gib(step.lower(*state, x, labels).compile())
     return {name: switched(call) for name, call in calls.items()}
 
 
@@ -108,14 +118,15 @@ def rates() -> tuple[float, float]:
     return 2 * cores * side**3 / fastest(product, a), 8 * cores * length / fastest(copy, x)
 
 
-def floor(costs: dict, clips: int) -> dict:
-    """Seconds that a clip takes at least, by arithmetic and by memory."""
+def floor(costs: dict, clips: int) -> dict[str, tuple[float, str]]:
+    """What a clip takes at least, by arithmetic and by memory: name -> (value, unit)."""
     operations, moved = rates()
     maps = 2 * 4 * 32 * 23 * (MAX_SAMPLES // 3)  # bytes: 32 channels, 23 rows, float32, written and read
-    row = {"gflop_per_second": operations / 1e9, "gb_per_second": moved / 1e9}
+    found = {"product": (operations / 1e9, "GFLOP/s"), "copy": (moved / 1e9, "GB/s")}
     for job, cost in costs.items():
-        row |= {f"{job}_gflop": cost() / clips / 1e9, f"{job}_seconds": cost() / clips / operations}
-    return row | {"maps_gb": maps / 1e9, "maps_seconds": maps / moved}
+        each = cost() / clips
+        found |= {f"{job}, operations": (each / 1e9, "GFLOP"), f"{job}, time": (each / operations, "s a clip")}
+    return found | {"maps, bytes": (maps / 1e9, "GB"), "maps, time": (maps / moved, "s a clip")}
 
 
 def bundled(weights: pathlib.Path, x: np.ndarray) -> dict:
@@ -135,7 +146,13 @@ def bundled(weights: pathlib.Path, x: np.ndarray) -> dict:
 
 
 def original(
-    folder: pathlib.Path, variant: str, weights: pathlib.Path | None, x: np.ndarray, labels: np.ndarray
+    folder: pathlib.Path,
+    variant: str,
+    weights: pathlib.Path | None,
+    x: np.ndarray,
+    labels: np.ndarray,
+    dtype: str,
+    compiled: bool,
 ) -> dict:
     """As `ours`, for the model in a clone of github.com/clovaai/aasist; scoring returns the logits."""
     import torch
@@ -151,23 +168,32 @@ def original(
         model.load_state_dict(torch.load(weights, map_location=device, weights_only=True))
     x, labels = torch.tensor(x, device=device), torch.tensor(labels, device=device)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
+    call = torch.compile(model) if compiled else model
+    precision = torch.autocast(device, torch.bfloat16) if dtype == "bfloat16" else contextlib.nullcontext()
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
 
     def score():
         model.eval()
-        with torch.inference_mode():
-            _, found = model(x)
+        with torch.inference_mode(), precision:
+            _, found = call(x)
         wait()
-        return (found[:, 0] - found[:, 1]).cpu().numpy()
+        return (found[:, 0] - found[:, 1]).float().cpu().numpy()
 
     def train():
         model.train()
         optimiser.zero_grad()
-        torch.nn.functional.cross_entropy(model(x)[1], labels).backward()
+        with precision:
+            _, found = call(x)
+        torch.nn.functional.cross_entropy(found.float(), labels).backward()
         optimiser.step()
         wait()
 
-    return {"score": score, "train": train}
+    def gib(job):
+        torch.cuda.reset_peak_memory_stats()
+        job()
+        return torch.cuda.max_memory_allocated() / 2**30
+
+    return {"score": score, "train": train, "score_gib": lambda: gib(score), "train_gib": lambda: gib(train)}
 
 
 def in_turns(calls: dict, repeats: int) -> dict[str, tuple[float, float]]:
@@ -190,6 +216,8 @@ def main():
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--plain", action="store_true", help="also our step with XLA's own convolutions")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--compile", action="store_true", help="torch.compile for the PyTorch side")
     parser.add_argument("--jobs", nargs="+", choices=["score", "train"], default=["score", "train"])
     args = parser.parse_args()
     process.use_all_cores()
@@ -197,31 +225,36 @@ def main():
     rng = np.random.default_rng(0)
     x = np.rint(32768 * rng.normal(0, 0.1, (args.batch, MAX_SAMPLES)).clip(-1, 0.9999)).astype(np.float32) / 32768
     labels = np.arange(args.batch) % 2
-    sides = {"ours": ours(args.variant, x, labels, plain=False)}
-    plain = ours(args.variant, x, labels, plain=True)
+    sides = {"ours": ours(args.variant, x, labels, plain=False, dtype=args.dtype)}
+    plain = ours(args.variant, x, labels, plain=True, dtype=args.dtype)
     if jax.default_backend() == "cpu" and "train" in args.jobs and args.plain:
         sides["plain"] = {"train": plain["train"]}
     if args.reference:
-        sides["original"] = original(args.reference, args.variant, args.weights, x, labels)
+        sides["original"] = original(args.reference, args.variant, args.weights, x, labels, args.dtype, args.compile)
     if args.weights:
         sides["bundle"] = bundled(args.weights, x)
     if args.weights and args.reference:
         far = np.abs(sides["bundle"]["score"]() - sides["original"]["score"]()).max()
         print(json.dumps({"largest difference in logits": float(far)}), flush=True)
-    setting = {"variant": args.variant, "batch": args.batch, "device": jax.devices()[0].device_kind}
-    row = floor({job: plain[f"{job}_cost"] for job in args.jobs}, args.batch)
-    print(json.dumps(setting | {"floor": {k: round(v, 4) for k, v in row.items()}}), flush=True)
+    setting = {
+        "variant": args.variant,
+        "batch": args.batch,
+        "dtype": args.dtype,
+        "device": jax.devices()[0].device_kind,
+    }
+    costs = {job: plain[f"{job}_cost"] for job in args.jobs}
+    for name, (value, unit) in floor(costs, args.batch).items():
+        rows.show(f"floor: {name}", value, unit, **setting)
     for job in args.jobs:
         found = in_turns({name: calls[job] for name, calls in sides.items() if job in calls}, args.repeats)
         for name, (wall, cpu) in found.items():
-            row = {"job": job, "side": name, "seconds": wall / args.batch, "cpu_seconds": cpu / args.batch}
+            more = {"cpu_seconds": cpu / args.batch}
             if "original" in found:
-                row["times_faster"] = found["original"][0] / wall
-                row["times_less_cpu"] = found["original"][1] / cpu
-            print(
-                json.dumps(setting | {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}),
-                flush=True,
-            )
+                more["times_less_cpu"] = found["original"][1] / cpu
+            if jax.default_backend() != "cpu" and f"{job}_gib" in sides[name]:
+                more["gib"] = sides[name][f"{job}_gib"]()
+            times = found["original"][0] / wall if "original" in found else None
+            rows.show(f"{job}, {name}", wall / args.batch, "s a clip", times, **more, **setting)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@
     python -m tests.benchmarks.image_models --dtype bfloat16 --batch 128 --compile --peak 989   # on an H100
 
 A row for each model, job and framework: images per second when scoring or training (forward, backward, SGD step), `times`
-PyTorch's, the CPU seconds of each, which other work on the machine moves less, and with `--peak` (dense TFLOP/s of the
-device at this precision) the share of it that scoring reaches. On CPU ours runs as `dfjax.run` runs it, the batch
-spread over one virtual device per core. Random weights; the input lies on the device; the first call is not timed;
-medians of `--repeats` are printed.
+PyTorch's, the CPU seconds of each, which other work on the machine moves less, with `--peak` (dense TFLOP/s of the
+device at this precision) the share of it that scoring reaches, and on a GPU the memory that each job takes: ours as
+XLA lays it out, PyTorch's as its allocator counts it. On CPU ours runs as `dfjax.run` runs it, the batch spread over one
+virtual device per core. Random weights; the input lies on the device; the first call is not timed; medians of
+`--repeats` are printed. Set XLA_PYTHON_CLIENT_PREALLOCATE=false where both share a GPU.
 """
 
 import argparse
@@ -77,13 +78,16 @@ def run_jax(name: str, batch: int, dtype: str, repeats: int) -> dict:
         (_, rest), slopes = jax.value_and_grad(loss, has_aux=True)(params)
         return jax.tree.map(lambda p, g: p - 1e-3 * g, params, slopes), rest
 
+    operations = rows.operations(score, params, x)
     score = jax.jit(score).lower(params, x).compile()
     train = jax.jit(train, out_shardings=everywhere).lower(params, rest, x).compile()
     return {
         "framework": f"jax {jax.__version__}",
+        "score_gib": rows.gib(score),
+        "train_gib": rows.gib(train),
         **measure("score", lambda: jax.block_until_ready(score(params, x)), batch, repeats),
         **measure("train", lambda: jax.block_until_ready(train(params, rest, x)), batch, repeats),
-        "gflop": score.cost_analysis()["flops"] * mesh.size / batch / 1e9,
+        "gflop": operations / batch / 1e9,
     }
 
 
@@ -116,14 +120,15 @@ def run_torch(name: str, batch: int, dtype: str, repeats: int, compiled: bool) -
         optimiser.step()
         wait()
 
-    model.eval()
-    scored = measure("score", score, batch, repeats)
-    model.train()
-    return {
-        "framework": f"torch {torch.__version__}" + (" compiled" if compiled else ""),
-        **scored,
-        **measure("train", train, batch, repeats),
-    }
+    found = {"framework": f"torch {torch.__version__}" + (" compiled" if compiled else "")}
+    for job, call_job, mode in (("score", score, model.eval), ("train", train, model.train)):
+        mode()
+        if device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        found |= measure(job, call_job, batch, repeats)
+        if device == "cuda":
+            found[f"{job}_gib"] = torch.cuda.max_memory_allocated() / 2**30
+    return found
 
 
 def main():
@@ -146,6 +151,8 @@ def main():
         for (side, one), job in itertools.product(found.items(), ("score", "train")):
             more = {"framework": one["framework"], "batch": args.batch, "dtype": args.dtype, "device": device}
             more["cpu_seconds"] = one[f"{job}_cpu_seconds"]
+            if jax.default_backend() != "cpu":
+                more["gib"] = one[f"{job}_gib"]
             if args.peak and job == "score":
                 more["share_of_peak"] = one[job] * found["dfjax"]["gflop"] / 1e3 / args.peak
             times = one[job] / found["torch"][job] if "torch" in found else None

@@ -7,8 +7,10 @@ its benchmark's docstring names. Work per second is better when larger, all else
 import json
 import math
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+import jax
 
 DIGITS = 4
 
@@ -50,6 +52,21 @@ def markdown(rows: list[dict]) -> str:
         cells += [row.get(key, "") for key in ("before", "now_by_before")]
         lines.append("| " + " | ".join(f"{cell:,}" if isinstance(cell, int | float) else cell for cell in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def gib(compiled: jax.stages.Compiled) -> float:
+    """GiB that a compiled program holds at once on a device: what goes in, comes out and lies between."""
+    found = compiled.memory_analysis()
+    held = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
+    return (held - found.alias_size_in_bytes) / 2**30
+
+
+def operations(call: Callable, *args: Any) -> float:
+    """Floating-point operations of a call, as XLA counts them for one CPU: its counts for a GPU leave libraries' out."""
+    cpu = jax.devices("cpu")[0]
+    with jax.default_device(cpu):
+        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), args)
+        return jax.jit(call).lower(*shapes).compile().cost_analysis()["flops"]
 
 
 def _rounded(value: Any) -> Any:
