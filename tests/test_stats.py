@@ -15,6 +15,7 @@ from dfjax.planning import advice
 from dfjax.records import InputError
 from dfjax.reporting import audit, stats_view, survey_view
 from experiments import benchmark
+from tests.benchmarks import indexing as benchmark_trees
 from tests.data_builders import fixtures, trees
 
 
@@ -68,6 +69,33 @@ def test_counting_takes_less_than_the_rows():
     tracemalloc.stop()
     assert facts["all"]["total"] == facts["all"]["groups"] == len(rows)
     assert taken < 400  # bytes; what is kept is two sets of texts that are there already
+
+
+def test_rows_of_which_nothing_is_kept_count_the_same():
+    """A clip or group that has no other row may be None."""
+    rows = [(i % 2, ("train", "test")[i % 3 > 1], f"group {i}", f"clip {i}", "x" * (i % 2)) for i in range(30_000)]
+    rows += [(1, "train", None, "clip 1", "x"), (0, "test", "group 0", None, "")]  # not another clip, not another group
+    expected = stats.count((*row[:2], row[2] or "group 1", row[3] or "clip 30000", row[4]) for row in rows)
+    assert stats.count(rows) == expected
+    tracemalloc.start()
+    alone = stats.count((label, split, None, None, method) for label, split, _, _, method in rows[:30_000])
+    taken = tracemalloc.get_traced_memory()[1] / 30_000
+    tracemalloc.stop()
+    assert alone == stats.count(rows[:30_000]) and taken < 20  # bytes
+
+
+@pytest.mark.parametrize("name", ["faces_140k", "asvspoof2019_la", "wavefake"])
+def test_a_file_takes_little_memory(name, tmp_path, monkeypatch):
+    """A path of its own in each item, and clips and groups noted where they are the item's id, took 620 to 870 bytes."""
+    peaks = []
+    for files in (2000, 8000):
+        monkeypatch.setattr(benchmark_trees, "FILES", files)
+        benchmark_trees.TREES[name](tmp_path / str(files))
+        tracemalloc.start()
+        stats.of_source(name, tmp_path / str(files), audited=0)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert (peaks[1] - peaks[0]) / 6000 < 400
 
 
 def test_before_and_after_preparation_agree(folder, prepared):
