@@ -6,12 +6,13 @@ import subprocess
 import sys
 import tracemalloc
 
+import cv2
 import numpy as np
 import pytest
 
 import data_builders
 from dfjax import prepare, stats
-from dfjax.planning import advice
+from dfjax.planning import advice, costs
 from dfjax.records import InputError
 from dfjax.reporting import audit, stats_view, survey_view
 from experiments import benchmark
@@ -111,6 +112,23 @@ def test_before_and_after_preparation_agree(folder, prepared):
     assert after["audit"]["features"]["duration"]["auc"] == 1
     assert before["audit"]["features"]["codec"]["auc"] == 1  # wav against flac shows in headers only
     assert any("duration alone" in text for text in after["audit"]["warnings"])
+
+
+def test_the_sample_is_decoded_as_workers_do(folder, monkeypatch):
+    """Each of them has one core; OpenCV's threads in this process made videos look faster than they are."""
+    threads, seen, decode = cv2.getNumThreads(), [], costs.safely
+    monkeypatch.setattr(costs, "safely", lambda *of: seen.append(cv2.getNumThreads()) or decode(*of))
+    cv2.setNumThreads(3)
+    try:
+        cost = stats.of_source("folder_audio", folder, audited=0, measured=True)["cost"]
+        assert set(seen) == {1} and cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(threads)
+    assert cost["lengths"] == {"test": {"1": 8}, "train": {"1": 24}, "validation": {"1": 8}}  # seconds, rounded up
+    slow = iter(range(0, 10_000, 4))  # seconds
+    monkeypatch.setattr(costs.time, "perf_counter", lambda: float(next(slow)))
+    cost = stats.of_source("folder_audio", folder, audited=0, measured=True)["cost"]
+    assert cost["sampled"] == 1 and cost["each"] == 4
 
 
 def test_names_folders_and_config(folder, prepared, tmp_path):

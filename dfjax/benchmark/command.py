@@ -138,11 +138,15 @@ def foretold(shop: Workshop, board: Board, facts: dict[str, dict[str, Any]], say
     if known.get("changes") != shop.changes:
         known = {"changes": shop.changes, "machine": {}}
     for modality in dict.fromkeys(d.modality for d in shop.datasets.values()):
-        if modality == "video" and "image" in known["machine"]:  # the same network on the same kind of record
-            known["machine"][modality] = known["machine"]["image"]
-        elif modality not in known["machine"]:
-            say(f"measuring this machine: {modality}")
-            known["machine"][modality] = forecast.measure(modality, shop.changes)
+        for kind in ("image", "video") if modality == "video" else (modality,):
+            if kind in known["machine"]:
+                continue
+            say(f"measuring this machine: {kind}")
+            if kind == "video":  # the same network on the same kind of record, made otherwise
+                found = known["machine"]["image"] | forecast.measure_preparation(kind)
+            else:
+                found = forecast.measure(kind, shop.changes)
+            known["machine"][kind] = found
             files.write(path, json.dumps(known, indent=1, allow_nan=False) + "\n")
     return forecast.forecast(shop, board.jobs, facts, known["machine"])
 
