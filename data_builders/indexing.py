@@ -175,13 +175,17 @@ def content_hash(path: epath.PathLike) -> str:
 def label_conflicts(items: Sequence[Item]) -> list[list[Item]]:
     """Items with the same bytes that do not all have the same label, together; a real one first, then a fake one.
 
-    Only what agrees in size, then in 4 kB from its middle, under both labels is read whole.
+    Only what agrees in size, then in 4 kB from its middle, under both labels is read whole. A file that may not be read
+    is like no other.
     """
 
-    def middle(item: Item) -> bytes:
-        with item.path.open("rb") as file:
-            file.seek(max(item.path.stat().length // 2 - 2048, 0))
-            return file.read(4096)
+    def middle(item: Item) -> bytes | str:
+        try:
+            with item.path.open("rb") as file:
+                file.seek(max(item.path.stat().length // 2 - 2048, 0))
+                return file.read(4096)
+        except PermissionError:
+            return item.id
 
     suspects = [list(items)]
     keys: tuple[Callable[[Item], object], ...] = (lambda item: item.path.stat().length, middle)

@@ -180,8 +180,8 @@ def _audit_headers(items: list[indexing.Item], audited: int) -> dict[str, Any]:
     drawn = [first[i] for i in audit.sample_rows(labels, audited)]
     rows = []
     for item in drawn:
-        if item.path.name.lower().endswith(indexing.IMAGE_SUFFIXES):
-            rows.append(audit.image_features(item.path.read_bytes()))
+        if item.id.lower().endswith(indexing.IMAGE_SUFFIXES):
+            rows.append(_picture_features(item.path))
         else:
             rows.append(audit.header_features(item.path))
     groups = np.array([item.group for item in drawn])
@@ -190,6 +190,13 @@ def _audit_headers(items: list[indexing.Item], audited: int) -> dict[str, Any]:
     if len(drawn) < result["clips"]:
         result["notes"].insert(0, f"{len(drawn)} of {result['clips']} clips were drawn at random")
     return result
+
+
+def _picture_features(path: epath.Path) -> dict[str, float | str]:
+    try:
+        return audit.image_features(path.read_bytes())
+    except OSError:  # one file without permission is one file
+        return audit.image_features(b"") | {"file_size": float("nan")}
 
 
 # ---- After preparation ----------------------------------------------------------------------------------
@@ -332,7 +339,7 @@ def survey(folder: epath.PathLike, audited: int = AUDITED, *, measured: bool = T
         try:
             facts = of_source(one.dataset, one.source, one.config, audited, measured=measured)
         except (InputError, OSError) as error:
-            problems.append(f"{one.dataset} in {one.folder}: {error}")
+            problems.append(f"{one.dataset} in {one.folder}: {finding.reason(error)}")
             continue
         if not (facts["splits"]["all"]["real"] and facts["splits"]["all"]["fake"]):
             only = "real" if facts["splits"]["all"]["real"] else "fake"
@@ -393,7 +400,7 @@ def _main_folder(flags: argparse.Namespace, folder: epath.Path) -> None:
         for facts in found["datasets"]:
             print(json.dumps(facts, allow_nan=False))
         print(json.dumps({key: found[key] for key in ("root", "archives", "problems")}, allow_nan=False))
-    else:
+    elif any(found[part] for part in ("datasets", "archives", "problems")):
         print(survey_view.markdown(found))
     if not found["datasets"]:
         raise InputError(

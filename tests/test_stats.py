@@ -1,6 +1,8 @@
 """Counts before preparation equal counts after it; ratios, groups and exit codes are what they say."""
 
 import json
+import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -9,8 +11,10 @@ import tracemalloc
 import cv2
 import numpy as np
 import pytest
+from etils import epath
 
 import data_builders
+from data_builders import indexing
 from dfjax import prepare, stats
 from dfjax.planning import advice, costs
 from dfjax.records import InputError
@@ -221,6 +225,39 @@ def test_one_class_is_a_line(tmp_path):
     found = stats.survey(tmp_path, 0)
     assert found["problems"] == [f"dfd in {tmp_path / 'x'}: all clips are real; both classes are needed"]
     assert found["datasets"][0]["advice"]["reasons"] == ["no fake to train on"]
+    assert "strategy: none" in survey_view.markdown(found) and "experiment:" not in survey_view.markdown(found)
+
+
+def test_what_may_not_be_read_is_a_line_and_the_rest_is_counted(tmp_path, monkeypatch):
+    trees.faces_140k(tmp_path / "faces")
+    trees.put(tmp_path / "faces/real_vs_fake/real-vs-fake", "train/fake/same.jpg", data=b"as train00355"[3:])
+    trees.asvspoof(tmp_path / "LA")
+    closed, plain, kind = tmp_path / "LA/ASVspoof2019_LA_eval/flac", os.scandir, type(epath.Path())
+
+    def unless(wrong, of):
+        def call(path, *words, **more):
+            if wrong(pathlib.Path(path)):
+                raise PermissionError(13, "Permission denied", str(path))
+            return of(path, *words, **more)
+
+        return call
+
+    monkeypatch.setattr(indexing.os, "scandir", unless(lambda path: path == closed, plain))
+    for name in ("open", "read_bytes"):
+        monkeypatch.setattr(kind, name, unless(lambda path: path.name == "00355.jpg", getattr(kind, name)))
+    found = stats.survey(tmp_path, 100, measured=False)
+    assert found["problems"] == [f"asvspoof2019_la in {tmp_path / 'LA'}: {closed} cannot be read: Permission denied"]
+    (faces,) = found["datasets"]
+    assert faces["splits"]["all"]["total"] == 19 and faces["audit"]["clips"] == 19
+    index = data_builders.load("faces_140k")(source=tmp_path / "faces", data_dir=tmp_path).load_index()
+    assert len(index.items) == 19  # 00355.jpg is not compared with same.jpg, which is as long
+
+
+def test_an_empty_folder_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["dfjax.stats", str(tmp_path)])
+    with pytest.raises(InputError, match="holds no dataset at most 4 levels down"):
+        stats.main()
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("name", data_builders.DATASETS)

@@ -58,7 +58,7 @@ def prepare_plan(
         try:
             facts = stats.of_source(one.dataset, one.source, one.config, 0, measured=measured)
         except (InputError, OSError) as error:
-            problems.append(f"{one.dataset} in {one.folder}: {error}")
+            problems.append(f"{one.dataset} in {one.folder}: {finding.reason(error)}")
             continue
         both = facts["splits"]["all"]
         if not (both["real"] and both["fake"]):
