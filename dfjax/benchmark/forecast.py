@@ -145,8 +145,9 @@ def forecast(
         elif job.kind == "evaluate" and all(records[d.key] for d in members):
             new = [d for d in members if not (d.key == job.dataset and d.entry == d.name)]  # a run has scored its own
             tests = [records[d.key]["test"] for d in new]
-            seconds = of["evaluate"] + (len(members) - 1) * of["table"] + _scoring(of, *tests) - of["batch"]
-            seconds += _compiling(of, *tests)
+            seconds = len(members) * of["table"]
+            if new:
+                seconds += of["evaluate"] - of["table"] + _scoring(of, *tests) - of["batch"] + _compiling(of, *tests)
         if job.kind != "prepare" and all(sizes):  # the training split lies in memory
             memory += sum(_bytes(facts[d.key], records[d.key]["train"]) for d in on)
         found[job.id] = {"seconds": seconds, "memory": memory, "disk": disk}

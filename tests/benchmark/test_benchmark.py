@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+from dfjax import stats
 from dfjax.benchmark import command, forecast, jobs
 from dfjax.benchmark import results as results_of
 from dfjax.benchmark.plan import Dataset, Job, jobs_of
@@ -200,6 +201,7 @@ def test_the_forecast_of_an_evaluation_leaves_out_what_the_run_has_scored(tmp_pa
     for key, more in (("a", (0, 5, 5, 5)), ("own", (5, 5, 5, 5))):  # one of the user's own is called otherwise
         found = foretold(tmp_path, few | {key: (8, 8, 60)})
         assert [found[row] - base[row] for row in rows] == [0.25 * batches for batches in more]
+    assert foretold(tmp_path, {"a": (8, 8, 10)})["evaluate/a"] == PARTS["table"]  # it has no other
 
 
 def test_sounds_of_other_lengths_compile_their_own_programs(tmp_path):
@@ -252,6 +254,31 @@ def test_videos_are_prepared_in_miniature_too(tmp_path, monkeypatch):
     assert [of for of in asked if isinstance(of, tuple)] == [("measure", "image"), ("measure_preparation", "video")]
     again = len(asked)
     assert command.foretold(shop, board, facts, asked.append) == told and len(asked) == again
+
+
+def test_each_part_of_a_dataset_is_counted_and_measured_by_itself(tmp_path, monkeypatch):
+    """FakeAVCeleb's sound was foretold, and its strategy chosen, by what its pictures are."""
+    trees.fakeavceleb(tmp_path / "any name", 3)
+    seen, sample = [], stats.costs.preparation
+    monkeypatch.setattr(
+        stats.costs, "preparation", lambda items, config: seen.append(config.name) or sample(items, config)
+    )
+    shop, problems, facts = command.prepare_plan(str(tmp_path), tmp_path / "w", measured=True)
+    configs = {"audio": "disjoint-audio", "video": "disjoint-visual", "av": "disjoint-av"}
+    assert {key: of["config"] for key, of in facts.items()} == {f"fakeavceleb-{k}": name for k, name in configs.items()}
+    assert sorted(seen) == sorted(configs.values()) and not problems
+    fakes = {key: of["splits"]["all"]["fake"] for key, of in facts.items()}
+    assert fakes["fakeavceleb-audio"] < fakes["fakeavceleb-video"] < fakes["fakeavceleb-av"]
+    assert {d.key: d.entry for d in shop.datasets.values()} == {
+        f"fakeavceleb-{kind}": f"fakeavceleb/{name}" for kind, name in configs.items()
+    }
+    for path in tmp_path.glob("any name/*Video-FakeAudio/**/*.mp4"):
+        path.unlink()
+    shop, problems, _ = command.prepare_plan(str(tmp_path), tmp_path / "w")
+    assert list(shop.datasets) == ["fakeavceleb-video", "fakeavceleb-av"]
+    assert problems == [
+        f"fakeavceleb/disjoint-audio in {tmp_path / 'any name'}: all clips are real; both classes are needed"
+    ]
 
 
 def test_times_say_how_far_the_forecast_was_off(tmp_path):
