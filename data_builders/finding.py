@@ -91,8 +91,8 @@ def find(root: epath.PathLike, depth: int = DEPTH) -> Finding:
                 folder = layouts.listing(path, parent)
             except OSError as error:
                 if d == 0:
-                    raise InputError(f"{path} cannot be read: {error.strerror}") from error
-                result.problems.append(f"{path} cannot be read: {error.strerror}; what is in it was left out")
+                    raise InputError(reason(error)) from error
+                result.problems.append(f"{reason(error)}; what is in it was left out")
                 continue
             if os.path.exists(os.path.join(path, "dataset_info.json")):
                 result.prepared.append(path)
@@ -109,6 +109,11 @@ def find(root: epath.PathLike, depth: int = DEPTH) -> Finding:
     _mark_copies(result)
     result.problems += [f"{one.dataset} in {one.folder}: {one.problem}" for one in result.found if one.problem]
     return result
+
+
+def reason(error: InputError | OSError) -> str:
+    """Why something cannot be used, in words; of a file or folder that cannot be read, which it is."""
+    return f"{error.filename} cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
 def _found(folder: Folder, match: layouts.Match) -> Found:

@@ -59,14 +59,14 @@ def index(root: epath.Path, dataset: str, suffixes: tuple[str, ...], *, whole: b
     items = []
     for split, folder in parts.items():
         for label, label_folder in _match(indexing.folders(folder), LABEL_FOLDERS, folder).items():
-            for id_, path in indexing.media_files(label_folder, root, suffixes, skipped):
-                items.append(Item(path, id_, label, split, group=id_, clip=id_))
+            for id_ in indexing.media_files(label_folder, root, suffixes, skipped):
+                items.append(Item(root, id_, label, split, group=id_, clip=id_))
     items = [_with_parts(item) for item in _with_metadata(root, items, warnings)]
     used = {path.name for path in parts.values()} if split_folders else set()
     if ignored := sorted(path.name for key, path in inside.items() if split_folders and path.name not in used):
         warnings.append(f"folders that are no split were left out: {', '.join(ignored)}")
     if not split_folders and whole:
-        items = [dataclasses.replace(item, split="train") for item in items]
+        items = [indexing.moved(item, "train") for item in items]
     elif not split_folders:
         items = indexing.grouped_split(items, FRACTIONS, SEED)
         warnings.append(f"no split folders: a grouped, stratified split was made ({FRACTIONS}, seed {SEED})")

@@ -8,7 +8,7 @@ import collections
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from etils import epath
@@ -24,8 +24,8 @@ from dfjax.runtime import files
 class Item:
     """One media file of the user, before decoding."""
 
-    path: epath.Path  # where the media lie
-    id: str  # relative to the dataset's root, '/' separated, unique in the dataset
+    root: epath.Path  # a folder that many items share: a path of its own would be half of what each item takes
+    id: str  # relative to the root, '/' separated, unique in the dataset
     label: int  # 1 fake, 0 real
     split: str  # train, validation, test
     group: str  # never straddles splits under a disjoint protocol
@@ -35,6 +35,11 @@ class Item:
     picture: str = ""  # what the picture is by itself: 'real', 'fake', or '' where that is not known
     sound: str = ""
     domain: str = ""  # where it was recorded or published; '' for the dataset as a whole
+
+    @property
+    def path(self) -> epath.Path:
+        """Where the media lie."""
+        return self.root / self.id
 
 
 @dataclasses.dataclass(slots=True)
@@ -63,8 +68,8 @@ def junk(name: str) -> bool:
 def folders(parent: epath.Path) -> dict[str, epath.Path]:
     """The folders in `parent` by lower-case name, sorted; two that differ only by case raise InputError."""
     found: dict[str, epath.Path] = {}
-    for name, is_folder, _ in _entries(parent):
-        if not is_folder or junk(name) or name.startswith("."):
+    for name in sorted(name for name, is_folder, _ in _entries(parent) if is_folder):
+        if junk(name) or name.startswith("."):
             continue
         path, key = parent / name, name.lower()
         if key in found:
@@ -73,22 +78,21 @@ def folders(parent: epath.Path) -> dict[str, epath.Path]:
     return found
 
 
-def _entries(parent: epath.Path) -> list[tuple[str, bool, int]]:
-    """(name, is it a folder, bytes of a file) of everything in a folder, by name; a link to nothing is an empty file.
+def _entries(parent: epath.Path) -> Iterator[tuple[str, bool, int]]:
+    """(name, is it a folder, bytes of a file) of everything in a folder, in any order; a link to nothing is empty.
 
     On a disk by os.scandir: a stat of epath's looks up the owner of every file by name and takes ten times as long.
     """
     if files.remote(parent):
-        there = sorted(parent.iterdir())
-        return [(path.name, path.is_dir(), 0 if path.is_dir() else path.stat().length) for path in there]
-    found = []
+        for path in parent.iterdir():
+            yield path.name, path.is_dir(), 0 if path.is_dir() else path.stat().length
+        return
     with os.scandir(parent) as entries:
         for entry in entries:
             if entry.is_dir():
-                found.append((entry.name, True, 0))
+                yield entry.name, True, 0
             else:
-                found.append((entry.name, False, entry.stat(follow_symlinks=entry.is_file()).st_size * entry.is_file()))
-    return sorted(found)
+                yield entry.name, False, entry.stat(follow_symlinks=entry.is_file()).st_size * entry.is_file()
 
 
 def find_root(source: epath.PathLike, is_root: Callable[[dict[str, epath.Path]], bool], depth: int = 3):
@@ -124,8 +128,8 @@ def media_files(
     suffixes: tuple[str, ...],
     skipped: list[tuple[str, str]],
     recursive: bool = True,
-) -> list[tuple[str, epath.Path]]:
-    """(id, path) of the media files in `folder`, sorted by id; what is left out is appended to `skipped`.
+) -> list[str]:
+    """The ids of the media files in `folder`, sorted; what is left out is appended to `skipped`.
 
     Args:
       folder: where to look.
@@ -134,24 +138,29 @@ def media_files(
       skipped: receives (id, reason) of leftovers, empty files and unknown endings.
       recursive: whether to look into the folders below.
     """
-    found = []
+    found: list[str] = []
     relative = folder.relative_to(root).as_posix()
     todo = [(folder, "" if relative == "." else relative + "/")]
     while todo:
         parent, prefix = todo.pop()
+        inside, left = [], []
         for name, is_folder, length in _entries(parent):
             if junk(name):
-                skipped.append((f"{prefix}{name}{'/' if is_folder else ''}", "operating system leftover"))
+                left.append((name, "/" if is_folder else "", "operating system leftover"))
             elif is_folder:
-                if recursive and not os.path.islink(parent / name):  # links may lead in circles
-                    todo.append((parent / name, f"{prefix}{name}/"))
+                inside.append(name)
             elif not name.lower().endswith(suffixes):
-                skipped.append((prefix + name, "unknown ending"))
+                left.append((name, "", "unknown ending"))
             elif length == 0:
-                skipped.append((prefix + name, "empty file"))
+                left.append((name, "", "empty file"))
             else:
-                found.append((prefix + name, parent / name))
-    return sorted(found)
+                found.append(prefix + name)
+        skipped += [(f"{prefix}{name}{end}", reason) for name, end, reason in sorted(left)]
+        for name in sorted(inside):
+            if recursive and not os.path.islink(parent / name):  # links may lead in circles
+                todo.append((parent / name, f"{prefix}{name}/"))
+    found.sort()
+    return found
 
 
 def content_hash(path: epath.PathLike) -> str:
@@ -166,13 +175,17 @@ def content_hash(path: epath.PathLike) -> str:
 def label_conflicts(items: Sequence[Item]) -> list[list[Item]]:
     """Items with the same bytes that do not all have the same label, together; a real one first, then a fake one.
 
-    Only what agrees in size, then in 4 kB from its middle, under both labels is read whole.
+    Only what agrees in size, then in 4 kB from its middle, under both labels is read whole. A file that may not be read
+    is like no other.
     """
 
-    def middle(item: Item) -> bytes:
-        with item.path.open("rb") as file:
-            file.seek(max(item.path.stat().length // 2 - 2048, 0))
-            return file.read(4096)
+    def middle(item: Item) -> bytes | str:
+        try:
+            with item.path.open("rb") as file:
+                file.seek(max(item.path.stat().length // 2 - 2048, 0))
+                return file.read(4096)
+        except PermissionError:
+            return item.id
 
     suspects = [list(items)]
     keys: tuple[Callable[[Item], object], ...] = (lambda item: item.path.stat().length, middle)
@@ -236,7 +249,12 @@ def grouped_split(items: Sequence[Item], fractions: Mapping[str, float], seed: i
             giving = np.flatnonzero((split == 0) & (size > 0))
             if (size[split == wanting] == 0).all() and len(giving) > 1:
                 split[giving[np.argmin(counts[giving].sum(axis=1))]] = wanting
-    return [dataclasses.replace(item, split=names[split[row[item.group]]]) for item in items]
+    return [moved(item, names[split[row[item.group]]]) for item in items]
+
+
+def moved(item: Item, split: str) -> Item:
+    """The item in a split; itself where it is there already, which takes no memory."""
+    return item if item.split == split else dataclasses.replace(item, split=split)
 
 
 def straddling(items: Sequence[Item]) -> list[str]:

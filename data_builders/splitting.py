@@ -1,13 +1,14 @@
 """What the datasets' indexes share beyond listing files: lists, protocols, people and published counts."""
 
 import collections
-import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from etils import epath
 
-from data_builders.indexing import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Item, folders, grouped_split, media_files
+from data_builders.indexing import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Item, folders, grouped_split, media_files, moved
 from dfjax.records import FAKE, REAL, SPLITS, InputError
 
 Skipped = list[tuple[str, str]]  # (id, reason)
@@ -35,10 +36,11 @@ def find_file(name: str, places: Iterable[epath.Path]) -> epath.Path | None:
     return None
 
 
-def read_lines(path: epath.Path) -> list[str]:
+def read_lines(path: epath.Path) -> Iterator[str]:
     """The lines of a text file that hold something: any line end, with or without a last one, no BOM."""
-    text = path.read_bytes().decode("utf-8-sig", errors="replace")
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    with io.TextIOWrapper(path.open("rb"), "utf-8-sig", errors="replace") as file:
+        for text in file:
+            yield from (line.strip() for line in text.splitlines() if line.strip())
 
 
 def below(folder: epath.Path, *names: str) -> epath.Path | None:
@@ -49,9 +51,12 @@ def below(folder: epath.Path, *names: str) -> epath.Path | None:
     return path
 
 
-def videos_or_frames(
-    folder: epath.Path, root: epath.Path, skipped: Skipped
-) -> tuple[str, list[tuple[str, str, epath.Path]]]:
+def name_of(id_: str) -> str:
+    """The name of an item's file without its ending."""
+    return os.path.splitext(os.path.basename(id_))[0]
+
+
+def videos_or_frames(folder: epath.Path, root: epath.Path, skipped: Skipped) -> tuple[str, list[tuple[str, str]]]:
     """The videos of one class folder, or their extracted frames where there are no videos.
 
     Looks into `videos/`, then the folder itself, for video files; then for pictures, one folder per video,
@@ -63,7 +68,7 @@ def videos_or_frames(
       skipped: receives (id, reason) of what is left out.
 
     Returns:
-      'videos' or 'frames', and (name of the video, id, path) of every file, sorted by id.
+      'videos' or 'frames', and (name of the video, id) of every file, sorted by id.
     """
     inside = folders(folder)
     for place in (inside.get("videos"), folder):
@@ -72,19 +77,27 @@ def videos_or_frames(
             files = media_files(place, root, VIDEO_SUFFIXES, notes, recursive=False)
             if files:
                 skipped.extend(notes)
-                return "videos", [(path.stem, id_, path) for id_, path in files]
+                return "videos", [(name_of(id_), id_) for id_ in files]
             skipped.extend(note for note in notes if note[1] == "empty file")
     for place in (inside.get("frames"), inside.get("images"), folder):
         if place is not None:
             frames = [
-                (video.name, id_, path)
+                (video.name, id_)
                 for video in folders(place).values()
                 if video.name.lower() not in ("videos", "frames", "images", "masks", "landmarks")
-                for id_, path in media_files(video, root, IMAGE_SUFFIXES, skipped, recursive=False)
+                for id_ in media_files(video, root, IMAGE_SUFFIXES, skipped, recursive=False)
             ]
             if frames:
                 return "frames", sorted(frames, key=lambda frame: frame[1])
     return "videos", []
+
+
+def clip_of(id_: str, kind: str, known: dict[str, str]) -> str:
+    """The clip of a file of `videos_or_frames`: itself, or its folder, as one text for all its frames, in `known`."""
+    if kind == "videos":
+        return id_
+    folder = id_.rpartition("/")[0]
+    return known.setdefault(folder, folder)
 
 
 def one_kind(kinds: Mapping[str, str]) -> str:
@@ -165,7 +178,7 @@ def place(
     for item in items:
         splits = sorted({home[person] for person in people[item.id]}, key=SPLITS.index)
         if len(splits) == 1:
-            kept.append(dataclasses.replace(item, split=splits[0]))
+            kept.append(moved(item, splits[0]))
         else:
             dropped.append((item.id, f"its people are in {' and '.join(splits)}"))
     return kept, dropped

@@ -14,7 +14,7 @@ import collections
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import absl.logging
@@ -39,12 +39,13 @@ LEVELS = 4  # of folders between the one given and a prepared dataset: name/conf
 # ---- Counting -------------------------------------------------------------------------------------------
 
 
-def count(rows: Iterable[tuple[int, str, str, str, str]]) -> dict[str, Any]:
+def count(rows: Iterable[tuple[int, str, str | None, str | None, str]]) -> dict[str, Any]:
     """Counts per split and over all, out of one row per clip; nothing is kept of a row but its clip and group.
 
     Args:
       rows: (label, split, group, clip, method) each: 1 fake, 0 real, others are left out; what must not straddle
-        splits; of rows with the same clip, the first counts; generator or manipulation of the fakes.
+        splits; of rows with the same clip, the first counts; generator or manipulation of the fakes. A group or clip
+        of None has no other row, and nothing of it is kept.
 
     Returns:
       split (or 'all') -> {'real', 'fake', 'total' (clips), 'fake_to_real', 'imbalance' (larger over smaller
@@ -52,36 +53,42 @@ def count(rows: Iterable[tuple[int, str, str, str, str]]) -> dict[str, Any]:
       clips}}.
     """
     seen: set[str] = set()
-    found: dict[str, dict[int, _Class]] = {}
+    clips: collections.Counter[tuple[str, int, str]] = collections.Counter()  # split, label, method
+    places: dict[str, frozenset[tuple[str, int]]] = {}  # group -> splits and labels of its clips
+    alone: collections.Counter[frozenset[tuple[str, int]]] = collections.Counter()
+    known: dict[frozenset[tuple[str, int]], frozenset[tuple[str, int]]] = {}  # one object for all that are equal
     for label, split, group, clip, method in rows:
-        if clip in seen:
+        if clip is not None:
+            if clip in seen:
+                continue
+            seen.add(clip)
+        if label not in (REAL, FAKE):
             continue
-        seen.add(clip)
-        if label in (REAL, FAKE):
-            of = found.setdefault(split, {REAL: _Class(), FAKE: _Class()})[label]
-            of.methods[method] += 1
-            of.groups.add(group)
-    whole = {REAL: _Class(), FAKE: _Class()}
-    for classes in found.values():
-        for label, of in classes.items():
-            whole[label].methods.update(of.methods)
-            whole[label].groups.update(of.groups)
+        clips[split, label, method] += 1
+        if group is None:
+            alone[frozenset([(split, label)])] += 1
+        else:
+            place = places.get(group, frozenset()) | {(split, label)}
+            places[group] = known.setdefault(place, place)
+    groups = alone + collections.Counter(places.values())
+    present = {split for split, _, _ in clips}
     return {
-        name: _count_one(whole if name == "all" else found[name])
-        for name in [*(split for split in SPLITS if split in found), "all"]
+        name: _count_one(clips, groups, present if name == "all" else {name})
+        for name in [*(split for split in SPLITS if split in present), "all"]
     }
 
 
-@dataclasses.dataclass
-class _Class:
-    """The clips of one label."""
+def _count_one(clips: Mapping, groups: Mapping, splits: set[str]) -> dict[str, Any]:
+    """What `count` returns of some splits; `clips` by split, label and method, `groups` by the places they are in."""
 
-    methods: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)  # method -> clips
-    groups: set[str] = dataclasses.field(default_factory=set)
+    def in_classes(*labels: int) -> int:
+        return sum(n for place, n in groups.items() if any(s in splits and of in labels for s, of in place))
 
-
-def _count_one(classes: dict[int, _Class]) -> dict[str, Any]:
-    real, fake = (classes[label].methods.total() for label in (REAL, FAKE))
+    methods: dict[int, collections.Counter[str]] = {REAL: collections.Counter(), FAKE: collections.Counter()}
+    for (split, label, method), n in clips.items():
+        if split in splits:
+            methods[label][method] += n
+    real, fake = (methods[label].total() for label in (REAL, FAKE))
     minority = FAKE if fake <= real else REAL
     return {
         "real": real,
@@ -90,9 +97,9 @@ def _count_one(classes: dict[int, _Class]) -> dict[str, Any]:
         "fake_to_real": fake / real if real else None,
         "imbalance": max(real, fake) / min(real, fake) if real and fake else None,
         "minority": LABEL_NAMES[minority],
-        "minority_groups": len(classes[minority].groups),
-        "groups": len(classes[REAL].groups | classes[FAKE].groups),
-        "methods": {method or "fake": n for method, n in sorted(classes[FAKE].methods.items())},
+        "minority_groups": in_classes(minority),
+        "groups": in_classes(REAL, FAKE),
+        "methods": {method or "fake": n for method, n in sorted(methods[FAKE].items())},
     }
 
 
@@ -140,7 +147,8 @@ def of_source(
     if not index.items:
         raise InputError(f"{source} holds no usable media of {name}; {len(index.skipped)} files were skipped")
     items = index.items
-    splits = count((i.label, i.split, i.group, i.clip, i.method) for i in items)
+    clips, groups = (all(getattr(item, of) == item.id for item in items) for of in ("clip", "group"))
+    splits = count((i.label, i.split, None if groups else i.group, None if clips else i.clip, i.method) for i in items)
     modality = _modality(builder.builder_config, items[0])
     return {
         "dataset": name,
@@ -165,13 +173,15 @@ def _modality(config, item: indexing.Item) -> str:
 
 
 def _audit_headers(items: list[indexing.Item], audited: int) -> dict[str, Any]:
-    first = list({item.clip: item for item in reversed(items)}.values())  # one file stands for a clip
+    first = items[::-1]
+    if any(item.clip != item.id for item in items):
+        first = list({item.clip: item for item in first}.values())  # one file stands for a clip
     labels = np.array([item.label for item in first])
     drawn = [first[i] for i in audit.sample_rows(labels, audited)]
     rows = []
     for item in drawn:
-        if item.path.name.lower().endswith(indexing.IMAGE_SUFFIXES):
-            rows.append(audit.image_features(item.path.read_bytes()))
+        if item.id.lower().endswith(indexing.IMAGE_SUFFIXES):
+            rows.append(_picture_features(item.path))
         else:
             rows.append(audit.header_features(item.path))
     groups = np.array([item.group for item in drawn])
@@ -180,6 +190,13 @@ def _audit_headers(items: list[indexing.Item], audited: int) -> dict[str, Any]:
     if len(drawn) < result["clips"]:
         result["notes"].insert(0, f"{len(drawn)} of {result['clips']} clips were drawn at random")
     return result
+
+
+def _picture_features(path: epath.Path) -> dict[str, float | str]:
+    try:
+        return audit.image_features(path.read_bytes())
+    except OSError:  # one file without permission is one file
+        return audit.image_features(b"") | {"file_size": float("nan")}
 
 
 # ---- After preparation ----------------------------------------------------------------------------------
@@ -322,7 +339,7 @@ def survey(folder: epath.PathLike, audited: int = AUDITED, *, measured: bool = T
         try:
             facts = of_source(one.dataset, one.source, one.config, audited, measured=measured)
         except (InputError, OSError) as error:
-            problems.append(f"{one.dataset} in {one.folder}: {error}")
+            problems.append(f"{one.dataset} in {one.folder}: {finding.reason(error)}")
             continue
         if not (facts["splits"]["all"]["real"] and facts["splits"]["all"]["fake"]):
             only = "real" if facts["splits"]["all"]["real"] else "fake"
@@ -383,7 +400,7 @@ def _main_folder(flags: argparse.Namespace, folder: epath.Path) -> None:
         for facts in found["datasets"]:
             print(json.dumps(facts, allow_nan=False))
         print(json.dumps({key: found[key] for key in ("root", "archives", "problems")}, allow_nan=False))
-    else:
+    elif any(found[part] for part in ("datasets", "archives", "problems")):
         print(survey_view.markdown(found))
     if not found["datasets"]:
         raise InputError(

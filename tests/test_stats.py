@@ -1,20 +1,26 @@
 """Counts before preparation equal counts after it; ratios, groups and exit codes are what they say."""
 
 import json
+import os
+import pathlib
 import shutil
 import subprocess
 import sys
 import tracemalloc
 
+import cv2
 import numpy as np
 import pytest
+from etils import epath
 
 import data_builders
+from data_builders import indexing
 from dfjax import prepare, stats
-from dfjax.planning import advice
+from dfjax.planning import advice, costs
 from dfjax.records import InputError
 from dfjax.reporting import audit, stats_view, survey_view
 from experiments import benchmark
+from tests.benchmarks import indexing as benchmark_trees
 from tests.data_builders import fixtures, trees
 
 
@@ -70,6 +76,33 @@ def test_counting_takes_less_than_the_rows():
     assert taken < 400  # bytes; what is kept is two sets of texts that are there already
 
 
+def test_rows_of_which_nothing_is_kept_count_the_same():
+    """A clip or group that has no other row may be None."""
+    rows = [(i % 2, ("train", "test")[i % 3 > 1], f"group {i}", f"clip {i}", "x" * (i % 2)) for i in range(30_000)]
+    rows += [(1, "train", None, "clip 1", "x"), (0, "test", "group 0", None, "")]  # not another clip, not another group
+    expected = stats.count((*row[:2], row[2] or "group 1", row[3] or "clip 30000", row[4]) for row in rows)
+    assert stats.count(rows) == expected
+    tracemalloc.start()
+    alone = stats.count((label, split, None, None, method) for label, split, _, _, method in rows[:30_000])
+    taken = tracemalloc.get_traced_memory()[1] / 30_000
+    tracemalloc.stop()
+    assert alone == stats.count(rows[:30_000]) and taken < 20  # bytes
+
+
+@pytest.mark.parametrize("name", ["faces_140k", "asvspoof2019_la", "wavefake"])
+def test_a_file_takes_little_memory(name, tmp_path, monkeypatch):
+    """A path of its own in each item, and clips and groups noted where they are the item's id, took 620 to 870 bytes."""
+    peaks = []
+    for files in (2000, 8000):
+        monkeypatch.setattr(benchmark_trees, "FILES", files)
+        benchmark_trees.TREES[name](tmp_path / str(files))
+        tracemalloc.start()
+        stats.of_source(name, tmp_path / str(files), audited=0)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert (peaks[1] - peaks[0]) / 6000 < 400
+
+
 def test_before_and_after_preparation_agree(folder, prepared):
     before = stats.of_source("folder_audio", folder)
     (after,) = stats.collect("folder_audio", data_dir=prepared)
@@ -83,6 +116,23 @@ def test_before_and_after_preparation_agree(folder, prepared):
     assert after["audit"]["features"]["duration"]["auc"] == 1
     assert before["audit"]["features"]["codec"]["auc"] == 1  # wav against flac shows in headers only
     assert any("duration alone" in text for text in after["audit"]["warnings"])
+
+
+def test_the_sample_is_decoded_as_workers_do(folder, monkeypatch):
+    """Each of them has one core; OpenCV's threads in this process made videos look faster than they are."""
+    threads, seen, decode = cv2.getNumThreads(), [], costs.safely
+    monkeypatch.setattr(costs, "safely", lambda *of: seen.append(cv2.getNumThreads()) or decode(*of))
+    cv2.setNumThreads(3)
+    try:
+        cost = stats.of_source("folder_audio", folder, audited=0, measured=True)["cost"]
+        assert set(seen) == {1} and cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(threads)
+    assert cost["lengths"] == {"test": {"1": 8}, "train": {"1": 24}, "validation": {"1": 8}}  # seconds, rounded up
+    slow = iter(range(0, 10_000, 4))  # seconds
+    monkeypatch.setattr(costs.time, "perf_counter", lambda: float(next(slow)))
+    cost = stats.of_source("folder_audio", folder, audited=0, measured=True)["cost"]
+    assert cost["sampled"] == 1 and cost["each"] == 4
 
 
 def test_names_folders_and_config(folder, prepared, tmp_path):
@@ -175,6 +225,39 @@ def test_one_class_is_a_line(tmp_path):
     found = stats.survey(tmp_path, 0)
     assert found["problems"] == [f"dfd in {tmp_path / 'x'}: all clips are real; both classes are needed"]
     assert found["datasets"][0]["advice"]["reasons"] == ["no fake to train on"]
+    assert "strategy: none" in survey_view.markdown(found) and "experiment:" not in survey_view.markdown(found)
+
+
+def test_what_may_not_be_read_is_a_line_and_the_rest_is_counted(tmp_path, monkeypatch):
+    trees.faces_140k(tmp_path / "faces")
+    trees.put(tmp_path / "faces/real_vs_fake/real-vs-fake", "train/fake/same.jpg", data=b"as train00355"[3:])
+    trees.asvspoof(tmp_path / "LA")
+    closed, plain, kind = tmp_path / "LA/ASVspoof2019_LA_eval/flac", os.scandir, type(epath.Path())
+
+    def unless(wrong, of):
+        def call(path, *words, **more):
+            if wrong(pathlib.Path(path)):
+                raise PermissionError(13, "Permission denied", str(path))
+            return of(path, *words, **more)
+
+        return call
+
+    monkeypatch.setattr(indexing.os, "scandir", unless(lambda path: path == closed, plain))
+    for name in ("open", "read_bytes"):
+        monkeypatch.setattr(kind, name, unless(lambda path: path.name == "00355.jpg", getattr(kind, name)))
+    found = stats.survey(tmp_path, 100, measured=False)
+    assert found["problems"] == [f"asvspoof2019_la in {tmp_path / 'LA'}: {closed} cannot be read: Permission denied"]
+    (faces,) = found["datasets"]
+    assert faces["splits"]["all"]["total"] == 19 and faces["audit"]["clips"] == 19
+    index = data_builders.load("faces_140k")(source=tmp_path / "faces", data_dir=tmp_path).load_index()
+    assert len(index.items) == 19  # 00355.jpg is not compared with same.jpg, which is as long
+
+
+def test_an_empty_folder_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["dfjax.stats", str(tmp_path)])
+    with pytest.raises(InputError, match="holds no dataset at most 4 levels down"):
+        stats.main()
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("name", data_builders.DATASETS)

@@ -61,8 +61,9 @@ def index(source: epath.PathLike, *, protocol: str = "official") -> Index:
 def _add_split(split: str, folder, path, prefix: str, root, result: Index) -> None:
     audio = indexing.folders(folder).get("flac", folder)
     files = indexing.media_files(audio, root, indexing.AUDIO_SUFFIXES, result.skipped, recursive=False)
-    on_disk = {id_.rpartition("/")[2].rpartition(".")[0]: (id_, file) for id_, file in files}
-    absent, seen = 0, set()
+    on_disk: dict[str, str | None] = {id_.rpartition("/")[2].rpartition(".")[0]: id_ for id_ in files}
+    absent, listed = set(), 0
+    same: dict[str, str] = {}  # one text for all that are equal
     for line in splitting.read_lines(path):
         fields = line.split()
         if len(fields) != 5 or fields[4] not in KEYS or not fields[1].startswith(prefix):
@@ -71,19 +72,21 @@ def _add_split(split: str, folder, path, prefix: str, root, result: Index) -> No
                 f"another ASVspoof has files of the same name; use {LISTS_FROM}"
             )
         speaker, name, _, system, key = fields  # the system is the fourth field, not the third
-        if name in seen:
+        id_ = on_disk.get(name, "")
+        if id_ is None or name in absent:
             raise InputError(f"{path}: {name} is listed twice; use {LISTS_FROM}")
-        seen.add(name)
-        if name not in on_disk:
-            absent += 1
+        listed += 1
+        if not id_:
+            absent.add(name)
             result.skipped.append((f"{folder.name}/flac/{name}.flac", f"in {path.name} but not on disk"))
             continue
-        id_, file = on_disk[name]
+        on_disk[name] = None
         label = KEYS[key]
-        result.items.append(Item(file, id_, label, split, speaker, id_, system if label == FAKE else ""))
+        speaker, system = same.setdefault(speaker, speaker), same.setdefault(system, system)
+        result.items.append(Item(root, id_, label, split, speaker, id_, system if label == FAKE else ""))
     if absent:
-        result.warnings.append(f"{split}: {absent} of {len(seen)} listed utterances are not on disk")
-    extra = sorted(id_ for name, (id_, _) in on_disk.items() if name not in seen)
+        result.warnings.append(f"{split}: {len(absent)} of {listed} listed utterances are not on disk")
+    extra = sorted(id_ for id_ in on_disk.values() if id_)
     result.dropped += [(id_, "in no countermeasure protocol (speaker enrolment)") for id_ in extra]
 
 

@@ -49,7 +49,7 @@ def index(source: epath.PathLike, *, protocol: str = "official") -> Index:
             kind, files = splitting.videos_or_frames(inside[name], root, result.skipped)
             if files:
                 kinds[name] = kind
-            _add_class(files, kind, name, label, result)
+            _add_class(files, root, kind, name, label, result)
     result.variant = splitting.one_kind(kinds)
     result.items.sort(key=lambda item: item.id)
     if protocol == "official":
@@ -60,18 +60,19 @@ def index(source: epath.PathLike, *, protocol: str = "official") -> Index:
     return result
 
 
-def _add_class(files, kind: str, name: str, label: int, result: Index) -> None:
+def _add_class(files, root, kind: str, name: str, label: int, result: Index) -> None:
     pattern = {"celeb-real": REAL_NAME, "celeb-synthesis": FAKE_NAME}.get(name)
-    for stem, id_, path in files:
+    clips: dict[str, str] = {}
+    for stem, id_ in files:
         match = pattern.fullmatch(stem) if pattern else None
         if pattern and not match:
             result.skipped.append((id_, "name unlike id0_0000" if label == REAL else "name unlike id0_id1_0000"))
             continue
         # A YouTube clip names nobody: it is its own group.
         people = tuple(f"id{number}" for number in match.groups()[:-1]) if match else (f"youtube/{stem}",)
-        clip = id_ if kind == "videos" else id_.rpartition("/")[0]
+        clip = splitting.clip_of(id_, kind, clips)
         method = METHOD if label == FAKE else ""
-        result.items.append(Item(path, id_, label, "train", group=people[0], clip=clip, method=method))
+        result.items.append(Item(root, id_, label, "train", group=people[0], clip=clip, method=method))
         result.people[id_] = people
 
 
@@ -111,7 +112,7 @@ def _split_officially(root, source, result: Index) -> None:
     keys = {item.id: _key(item.id.split("/")[0], _video(item)) for item in result.items}
     absent = sorted(listed - set(keys.values()))
     result.skipped += [(f"{folder}/{stem}", f"in {TEST_LIST} but not on disk") for folder, stem in absent]
-    items = [dataclasses.replace(item, split="test" if keys[item.id] in listed else "train") for item in result.items]
+    items = [indexing.moved(item, "test" if keys[item.id] in listed else "train") for item in result.items]
     result.items = sorted(splitting.carve_validation(items), key=lambda item: item.id)
     result.people = {}  # this protocol promises nothing about people
     result.warnings.append(_leak(result.items))

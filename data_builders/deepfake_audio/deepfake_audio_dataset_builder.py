@@ -33,8 +33,8 @@ def index(root: epath.Path, config: preparing.MediaConfig) -> Index:
     result = Index("deepfake_audio", variant, [])
     items = []
     for label, name in ((REAL, "real"), (FAKE, "fake")):
-        for id_, path in indexing.media_files(folders[name], audio, AUDIO_SUFFIXES, result.skipped):
-            match = (REAL_NAME, FAKE_NAME)[label].fullmatch(path.name)
+        for id_ in indexing.media_files(folders[name], audio, AUDIO_SUFFIXES, result.skipped):
+            match = (REAL_NAME, FAKE_NAME)[label].fullmatch(id_.rpartition("/")[2])
             if match is None:
                 expected = "<source>-to-<target>" if label == FAKE else "<speaker>-original"
                 result.skipped.append((id_, f"its name is not {expected}"))
@@ -42,7 +42,7 @@ def index(root: epath.Path, config: preparing.MediaConfig) -> Index:
             speakers = tuple(speaker.lower() for speaker in match.groups())
             method = "voice-conversion" if label == FAKE else ""
             result.people[id_] = speakers
-            items.append(Item(path, id_, label, "", group=speakers[0], clip=id_, method=method))
+            items.append(Item(audio, id_, label, "", group=speakers[0], clip=id_, method=method))
     result.warnings += splitting.compare_counts(items, PUBLISHED)
     home = _homes({speaker for speakers in result.people.values() for speaker in speakers})
     if config.protocol == "external":

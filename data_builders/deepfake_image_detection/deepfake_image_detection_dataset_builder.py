@@ -69,11 +69,9 @@ def _add_classes(folder: epath.Path, split: str, root, result: Index) -> None:
         if name not in classes:
             result.warnings.append(f"{split}: no folder {name}/")
             continue
-        for id_, path in indexing.media_files(
-            classes[name], root, indexing.IMAGE_SUFFIXES, result.skipped, recursive=False
-        ):
+        for id_ in indexing.media_files(classes[name], root, indexing.IMAGE_SUFFIXES, result.skipped, recursive=False):
             method = "unknown" if label == FAKE else ""
-            result.items.append(Item(path, id_, label, split, group=id_, clip=id_, method=method))
+            result.items.append(Item(root, id_, label, split, group=id_, clip=id_, method=method))
 
 
 def _index_faces(root, inside) -> Index:
@@ -96,7 +94,7 @@ def _index_pictures(root, inside, protocol: str) -> Index:
     for name, path in inside.items():
         if name.startswith("sample"):
             files = indexing.media_files(path, root, indexing.IMAGE_SUFFIXES, result.skipped)
-            result.dropped += [(id_, "a sample, in neither train nor test") for id_, _ in files]
+            result.dropped += [(id_, "a sample, in neither train nor test") for id_ in files]
     result.warnings += splitting.compare_counts(result.items, PUBLISHED["pictures"])
     _group_near_duplicates(result)
     labels = collections.defaultdict(set)

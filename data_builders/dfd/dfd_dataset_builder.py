@@ -54,7 +54,7 @@ def index(source: epath.PathLike, *, protocol: str = "disjoint", compression: st
             kind, files = splitting.videos_or_frames(place, root, result.skipped)
             if files:
                 kinds[f"{place.parent.name}/{place.name}"] = kind
-            _add_class(files, kind, label, result)
+            _add_class(files, root, kind, label, result)
     result.variant += {"videos": "", "frames": "-frames"}[splitting.one_kind(kinds)]
     if not any(item.label == REAL for item in result.items):
         raise InputError(f"{root} holds no originals (like 01__exit_phone_room.mp4); get them with the fakes")
@@ -102,17 +102,18 @@ def _kaggle_places(root, inside) -> dict[int, epath.Path | None]:
     return places
 
 
-def _add_class(files, kind: str, label: int, result: Index) -> None:
-    for stem, id_, path in files:
+def _add_class(files, root, kind: str, label: int, result: Index) -> None:
+    clips: dict[str, str] = {}
+    for stem, id_ in files:
         match = (REAL_NAME if label == REAL else FAKE_NAME).fullmatch(stem)
         actors = match.groups()[:1] if match and label == REAL else match.groups()[:2] if match else ()
         if not match or not set(actors) <= set(HOME):
             pattern = "01__scene" if label == REAL else "01_02__scene__ABCDEFGH"
             result.skipped.append((id_, f"name unlike {pattern}, actors 01 to 28"))
             continue
-        clip = id_ if kind == "videos" else id_.rpartition("/")[0]
+        clip = splitting.clip_of(id_, kind, clips)
         method = METHOD if label == FAKE else ""
-        result.items.append(Item(path, id_, label, "train", f"actor{actors[0]}", clip, method))
+        result.items.append(Item(root, id_, label, "train", f"actor{actors[0]}", clip, method))
         result.people[id_] = actors
 
 

@@ -75,10 +75,11 @@ def index(
         kind, files = splitting.videos_or_frames(folder, root, result.skipped)
         if files:
             kinds[method or "original"] = kind
-        for stem, id_, path in files:
-            item = _item(stem, id_, path, method, split_of, groups, protocol, result)
+        clips: dict[str, str] = {}
+        for stem, id_ in files:
+            item = _item(stem, id_, root, method, split_of, groups, protocol, result)
             if item is not None:
-                clip = id_ if kind == "videos" else id_.rpartition("/")[0]
+                clip = splitting.clip_of(id_, kind, clips)
                 result.items.append(dataclasses.replace(item, clip=clip))
     result.variant += {"videos": "", "frames": "-frames"}[splitting.one_kind(kinds)]
     if not any(item.label == REAL for item in result.items):
@@ -170,7 +171,7 @@ def _classes(root: epath.Path, compression: str, methods: tuple[str, ...]):
     return variant, classes, warnings
 
 
-def _item(stem, id_, path, method, split_of, groups, protocol, result: Index) -> Item | None:
+def _item(stem, id_, root, method, split_of, groups, protocol, result: Index) -> Item | None:
     """The file as an item of its pair's split; None, with the reason noted, where it is none."""
     match = NAME.fullmatch(stem)
     if match is None or (match[2] is None) != (method == ""):
@@ -184,7 +185,7 @@ def _item(stem, id_, path, method, split_of, groups, protocol, result: Index) ->
     if protocol == "disjoint" and shared:
         return _leave(result.dropped, id_, f"{shared[0]} shares its YouTube video with a clip of train")
     label = REAL if method == "" else FAKE
-    return Item(path, id_, label, split, group=groups[ids[0]], clip=id_, method=method)
+    return Item(root, id_, label, split, group=groups[ids[0]], clip=id_, method=method)
 
 
 def _leave(where: Skipped, id_: str, reason: str) -> None:

@@ -43,11 +43,11 @@ def index(source: epath.PathLike, *, protocol: str = "official") -> Index:
             if label_name not in classes:
                 result.warnings.append(f"{split}: no folder {label_name}/")
                 continue
-            for id_, path in indexing.media_files(
+            for id_ in indexing.media_files(
                 classes[label_name], root, indexing.IMAGE_SUFFIXES, result.skipped, recursive=False
             ):
                 method = METHOD if label == FAKE else ""
-                result.items.append(Item(path, id_, label, split, group=id_, clip=id_, method=method))
+                result.items.append(Item(root, id_, label, split, group=id_, clip=id_, method=method))
     result.items.sort(key=lambda item: item.id)
     for name in SPLIT_FOLDERS:
         path = splitting.find_file(f"{name}.csv", [root, root.parent, root.parent.parent, source])
@@ -59,17 +59,20 @@ def index(source: epath.PathLike, *, protocol: str = "official") -> Index:
 
 def _compare(path, folder: str, result: Index) -> None:
     """Notes where a CSV and the folders disagree."""
-    text = path.read_bytes().decode("utf-8-sig", errors="replace")
-    labels = {row["path"]: row["label"] for row in csv.DictReader(io.StringIO(text)) if row.get("path")}
-    here = {item.id: item.label for item in result.items if item.id.lower().startswith(folder + "/")}
-    absent = sorted(set(labels) - set(here))
-    result.skipped += [(id_, f"in {path.name} but not on disk") for id_ in absent]
-    unlisted = len(set(here) - set(labels))
-    if unlisted:
+    here = {item.id: item for item in result.items if item.id.lower().startswith(folder + "/")}
+    wrong: dict[str, bool] = {}  # id -> says the CSV otherwise than its folder
+    absent = set()
+    with io.TextIOWrapper(path.open("rb"), "utf-8-sig", errors="replace", newline="") as file:
+        for row in csv.DictReader(file):
+            if item := here.get(row.get("path")):
+                wrong[item.id] = (row["label"] == CSV_REAL) != (item.label == REAL)
+            elif row.get("path"):
+                absent.add(row["path"])
+    result.skipped += [(id_, f"in {path.name} but not on disk") for id_ in sorted(absent)]
+    if unlisted := len(here) - len(wrong):
         result.warnings.append(f"{unlisted} pictures of {folder}/ are not in {path.name}")
-    wrong = sum((labels[id_] == CSV_REAL) != (label == REAL) for id_, label in here.items() if id_ in labels)
-    if wrong:
-        result.warnings.append(f"{path.name}: {wrong} labels contradict the folder (1 is real); folders hold")
+    if contradicted := sum(wrong.values()):
+        result.warnings.append(f"{path.name}: {contradicted} labels contradict the folder (1 is real); folders hold")
 
 
 class Builder(preparing.MediaBuilder):

@@ -22,6 +22,7 @@ LABELS = {"real": REAL, "fake": FAKE}
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 # real and fake clips; those of the other versions are not certain
 PUBLISHED = {"norm": {"train": (26941, 26927), "validation": (5400, 5398), "test": (2264, 2370)}}
+CODECS = {codec: (("codec", codec),) for codec in ("mp3", "wav")}
 METHOD = "tts"
 
 
@@ -54,10 +55,10 @@ def index(source: epath.PathLike, *, protocol: str = "official", version: str = 
             if name not in classes:
                 result.warnings.append(f"{split}: no folder {name}/")
                 continue
-            for id_, path in indexing.media_files(
+            for id_ in indexing.media_files(
                 classes[name], root, indexing.AUDIO_SUFFIXES, result.skipped, recursive=False
             ):
-                result.items.append(_item(id_, path, label, split))
+                result.items.append(_item(id_, root, label, split))
     if not split_here:
         result.warnings.append("no split folders: split at random by file, for want of speakers in the names")
         result.items = indexing.grouped_split(result.items, SHARES)
@@ -91,13 +92,13 @@ def _root(source: epath.Path, version: str) -> epath.Path:
     return root
 
 
-def _item(id_: str, path, label: int, split: str) -> Item:
+def _item(id_: str, root, label: int, split: str) -> Item:
     folder, _, name = id_.rpartition("/")
     base = name.partition(".")[0]  # names of derived versions carry chains: file12.mp3.wav_16k.wav_norm.wav
     # What a clip was compressed with once: a known shortcut, so it is a subgroup to report by.
     codec = "mp3" if re.search(r"\.mp3(\.|_|$)", name.lower()) else "wav"
     group = f"{folder}/{base}".lower()
-    return Item(path, id_, label, split, group, id_, METHOD if label == FAKE else "", (("codec", codec),))
+    return Item(root, id_, label, split, group, id_, METHOD if label == FAKE else "", CODECS[codec])
 
 
 @dataclasses.dataclass(eq=False)

@@ -63,13 +63,13 @@ def index(source: epath.PathLike, *, protocol: str = "disjoint", label: str = "a
     seen = set()
     for name, (visual, audio) in CATEGORIES.items():
         fake = {"any": visual or audio, "visual": visual, "audio": audio}[label]
-        for id_, path in (
+        for id_ in (
             indexing.media_files(inside[name], root, indexing.VIDEO_SUFFIXES, result.skipped) if name in inside else []
         ):
             key = _key(id_)
             seen.add(key)
             parts = LABEL_NAMES[visual], LABEL_NAMES[audio]
-            _add(id_, path, FAKE if fake else REAL, parts, name, rows.get(key), result)
+            _add(id_, root, FAKE if fake else REAL, parts, name, rows.get(key), result)
     result.skipped += [(rows[key].id, f"in {METADATA} but not on disk") for key in sorted(set(rows) - seen)]
     result.items.sort(key=lambda item: item.id)
     _split(protocol, rows, result)
@@ -119,7 +119,7 @@ def _metadata(root, source, result: Index) -> dict[tuple[str, str], Row]:
     return rows
 
 
-def _add(id_: str, path, label: int, parts: tuple[str, str], category: str, row: Row | None, result: Index) -> None:
+def _add(id_: str, root, label: int, parts: tuple[str, str], category: str, row: Row | None, result: Index) -> None:
     folders = id_.split("/")
     if len(folders) != 5 or not PERSON.fullmatch(folders[3]):
         result.skipped.append((id_, "not in <category>/<race>/<gender>/<id>/"))
@@ -127,7 +127,7 @@ def _add(id_: str, path, label: int, parts: tuple[str, str], category: str, row:
     race, gender, person = folders[1:4]
     method = "" if label == REAL else row.method if row else category
     subgroups = (("gender", gender.lower()), ("ethnicity", race))
-    result.items.append(Item(path, id_, label, "train", person, id_, method, subgroups, *parts))
+    result.items.append(Item(root, id_, label, "train", person, id_, method, subgroups, *parts))
     # The people of the path and those of the metadata: the person on disk is the scene's.
     result.people[id_] = tuple(dict.fromkeys((person, *(row.people if row else ()))))
 

@@ -52,12 +52,13 @@ def index(source: epath.PathLike, *, protocol: str = "disjoint") -> Index:
     variant = "generated_audio" if "generated_audio" in inside else "plain"
     generated = splitting.below(root, "generated_audio", "generated_audio") or inside.get("generated_audio", root)
     result = Index("wavefake", variant, [])
+    groups: dict[str, str] = {}  # one text for the utterance of eight files
     for name, folder in indexing.folders(generated).items():
         if name in GENERATED:
-            _add_generated(name, folder, root, result)
+            _add_generated(name, folder, root, groups, result)
     places = dict.fromkeys([root, source])  # an ordered set
     for start, (chain, count, language) in REAL_CORPORA.items():
-        _add_real(start, chain, count, language, places, root, result)
+        _add_real(start, chain, count, language, places, root, groups, result)
     if not any(item.label == REAL for item in result.items):
         raise InputError(
             f"{root} holds fakes only, as the archive does; put LJSpeech-1.1/ beside generated_audio/ "
@@ -72,7 +73,7 @@ def _vocoders(inside) -> bool:
     return len(set(inside) & set(GENERATED)) > 0
 
 
-def _add_generated(name: str, folder, root, result: Index) -> None:
+def _add_generated(name: str, folder, root, groups: dict[str, str], result: Index) -> None:
     """The files of one generator. Not of the folders below: one holds a second copy of all its files."""
     again = [inner.name for inner in indexing.folders(folder).values()]
     if again:
@@ -80,15 +81,14 @@ def _add_generated(name: str, folder, root, result: Index) -> None:
     files = indexing.media_files(folder, root, indexing.AUDIO_SUFFIXES, result.skipped, recursive=False)
     if len(files) != GENERATED[name]:
         result.warnings.append(f"{folder.name}: found {len(files)} files, published {GENERATED[name]}")
-    language = "ja" if name.startswith("jsut") else "en"
-    for id_, path in files:
-        utterance = SUFFIX.sub("", path.stem)
+    subgroups = (("language", "ja" if name.startswith("jsut") else "en"),)
+    for id_ in files:
+        utterance = SUFFIX.sub("", splitting.name_of(id_))
         group = f"tts/{utterance}" if name.startswith("common_voices") else utterance  # has no real clip
-        item = Item(path, id_, FAKE, "train", group, id_, name, (("language", language),))
-        result.items.append(item)
+        result.items.append(Item(root, id_, FAKE, "train", groups.setdefault(group, group), id_, name, subgroups))
 
 
-def _add_real(start: str, chain, count: int, language: str, places, root, result: Index) -> None:
+def _add_real(start: str, chain, count: int, language: str, places, root, groups, result: Index) -> None:
     for place in places:
         for name, folder in indexing.folders(place).items():
             if not name.startswith(start) or name in GENERATED:
@@ -100,9 +100,11 @@ def _add_real(start: str, chain, count: int, language: str, places, root, result
             files = indexing.media_files(clips, base, indexing.AUDIO_SUFFIXES, result.skipped, recursive=False)
             if len(files) != count:
                 result.warnings.append(f"{folder.name}: found {len(files)} files, published {count}")
-            for id_, path in files:
-                subgroups = (("language", language),)
-                result.items.append(Item(path, id_, REAL, "train", path.stem, id_, "", subgroups))
+            subgroups = (("language", language),)
+            for id_ in files:
+                group = splitting.name_of(id_)
+                group = groups.setdefault(group, group)
+                result.items.append(Item(base, id_, REAL, "train", group, id_, "", subgroups))
             return
 
 

@@ -53,27 +53,28 @@ def prepare_plan(
     found = finding.find(root)
     if (workdir / "datasets.json").exists():
         found = finding.overrule(found, workdir / "datasets.json")
-    problems, usable, counted = list(found.problems), [], []
+    problems, counted = list(found.problems), []
     for one in found.usable:
-        try:
-            facts = stats.of_source(one.dataset, one.source, one.config, 0, measured=measured)
-        except (InputError, OSError) as error:
-            problems.append(f"{one.dataset} in {one.folder}: {error}")
-            continue
-        both = facts["splits"]["all"]
-        if not (both["real"] and both["fake"]):
-            only = "real" if both["real"] else "fake"
-            problems.append(f"{one.dataset} in {one.folder}: all clips are {only}; both classes are needed")
-            continue
-        usable.append(one)
-        counted.append(facts)
-    if not usable:
+        of_configs: dict[str | None, dict[str, Any]] = {}
+        for config in plan.configs_of(one):
+            try:
+                facts = stats.of_source(one.dataset, one.source, config, 0, measured=measured)
+            except (InputError, OSError) as error:
+                problems.append(f"{one.dataset} in {one.folder}: {finding.reason(error)}")
+                break
+            both, name = facts["splits"]["all"], one.dataset if config == one.config else f"{one.dataset}/{config}"
+            if both["real"] and both["fake"]:
+                of_configs[config] = facts
+            else:
+                only = "real" if both["real"] else "fake"
+                problems.append(f"{name} in {one.folder}: all clips are {only}; both classes are needed")
+        counted.append(of_configs)
+    if not any(counted):
         why = f": {'; '.join(problems[:5])}" if problems else ""
         raise InputError(f"{root} holds no dataset that can be used, at most {finding.DEPTH} levels down{why}")
-    datasets = plan.datasets_of(usable, counted)
-    by_source = {(one.dataset, one.source): of for one, of in zip(usable, counted, strict=True)}
-    facts = {d.key: by_source[d.name, d.source] for d in datasets}
-    return Workshop(workdir, data_dir or workdir / "prepared", datasets, changes or {}), problems, facts
+    datasets = plan.datasets_of(found.usable, counted)
+    shop = Workshop(workdir, data_dir or workdir / "prepared", list(datasets), changes or {})
+    return shop, problems, {d.key: of for d, of in datasets.items()}
 
 
 def benchmark(
@@ -138,11 +139,15 @@ def foretold(shop: Workshop, board: Board, facts: dict[str, dict[str, Any]], say
     if known.get("changes") != shop.changes:
         known = {"changes": shop.changes, "machine": {}}
     for modality in dict.fromkeys(d.modality for d in shop.datasets.values()):
-        if modality == "video" and "image" in known["machine"]:  # the same network on the same kind of record
-            known["machine"][modality] = known["machine"]["image"]
-        elif modality not in known["machine"]:
-            say(f"measuring this machine: {modality}")
-            known["machine"][modality] = forecast.measure(modality, shop.changes)
+        for kind in ("image", "video") if modality == "video" else (modality,):
+            if kind in known["machine"]:
+                continue
+            say(f"measuring this machine: {kind}")
+            if kind == "video":  # the same network on the same kind of record, made otherwise
+                found = known["machine"]["image"] | forecast.measure_preparation(kind)
+            else:
+                found = forecast.measure(kind, shop.changes)
+            known["machine"][kind] = found
             files.write(path, json.dumps(known, indent=1, allow_nan=False) + "\n")
     return forecast.forecast(shop, board.jobs, facts, known["machine"])
 

@@ -2,10 +2,12 @@
 
 A training, an evaluation and their parts are timed on a few made clips, once for each modality. A job is then a sum of
 them: what it does once, such as compiling its step, is counted once, and what grows with files, steps, judgements,
-batches and records is counted so often. Jobs of one process compile anew, except trainings of a left-out job after its
-first, which validate with the program of that one.
+batches and records is counted so often. Sounds of other lengths compile programs of their own, see `scoring.BUCKETS`.
+Jobs of one process compile anew, except trainings of a left-out job after its first, which validate with the program of
+that one.
 """
 
+import collections
 import json
 import math
 import pathlib
@@ -17,8 +19,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 
-from dfjax import evaluate, prepare
+import data_builders
+from dfjax import evaluate, models, prepare
 from dfjax.benchmark.jobs import DONE, Board
 from dfjax.benchmark.plan import MODALITIES, Dataset, Job
 from dfjax.benchmark.work import Workshop, experiment
@@ -26,12 +30,14 @@ from dfjax.data import sources
 from dfjax.inference import reference, scorers, scoring, trained
 from dfjax.media import properties
 from dfjax.planning import costs, miniature
-from dfjax.records import SPLITS
+from dfjax.records import SAMPLE_RATE, SPLITS
 from dfjax.reporting.markdown import aligned_table, duration, escape, size
 from dfjax.run import main_job
 
 STEPS = {"train.steps": "6", "train.eval_every": "3", "train.log_every": "3", "optim.warmup_steps": "1"}
 FEW = 2 * miniature.EACH  # records of each split in miniature
+OF_MINIATURE = scoring.audio_example(np.zeros(round(miniature.SECONDS * SAMPLE_RATE)))["audio"].size  # its bucket
+Counts = Mapping[int, float]  # size of a scorer's input, in samples (that of the miniature for pictures) -> records
 Told = Mapping[str, Mapping[str, float | None]]  # job -> seconds, memory, disk
 
 
@@ -41,18 +47,15 @@ def measure(modality: str, changes: Mapping[str, str]) -> dict[str, float]:
     `changes` are options of the experiment, by dotted name, as text.
 
     Returns:
-      prepare (next to nothing); train (STEPS, from records to checkpoint), of which first (what only the first training
-      of a detector in a process pays: its scores are compiled), step (an update) and judge (a judgement, without
-      scores); report (all that a run does after training); evaluate (of one dataset) and table (of one more), both
-      without scores but for evaluate's first batch; batch (one scored), which holds `size` records; record (one
+      prepare (without decoding); train (STEPS, from records to checkpoint), of which first (what only the first
+      training of a detector in a process pays: its scores are compiled), step (an update) and judge (a judgement,
+      without scores); report (all that a run does after training); evaluate (of one dataset) and table (of one more),
+      both without scores but for evaluate's first batch; batch (one scored), which holds `size` records; record (one
       described).
     """
     folder = pathlib.Path(tempfile.mkdtemp(prefix="dfjax-"))
     try:
-        name = miniature.make(folder / "clips", modality)
-        began = time.perf_counter()
-        directory = prepare.prepare(name, folder / "clips", folder / "data", progress=False)
-        took = {"prepare": time.perf_counter() - began}
+        name, directory, took = _prepare(folder, modality)
         entry = f"{name}/{directory.parent.name}"
         config = experiment(modality, [entry], "plain", 0, {**changes, **STEPS})
         began = time.perf_counter()
@@ -83,6 +86,23 @@ def measure(modality: str, changes: Mapping[str, str]) -> dict[str, float]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def measure_preparation(modality: str) -> dict[str, float]:
+    """Of `measure`, prepare alone."""
+    with tempfile.TemporaryDirectory(prefix="dfjax-") as folder:
+        return {"prepare": round(_prepare(pathlib.Path(folder), modality)[2]["prepare"], 4)}
+
+
+def _prepare(folder: pathlib.Path, modality: str) -> tuple[str, epath.Path, dict[str, float]]:
+    """The builder, the prepared dataset and the seconds of preparing the miniature, without what decoding took."""
+    name = miniature.make(folder / "clips", modality)
+    began = time.perf_counter()
+    directory = prepare.prepare(name, folder / "clips", folder / "data", progress=False)
+    took = time.perf_counter() - began
+    builder = data_builders.load(name)(source=folder / "clips", data_dir=folder / "data")
+    decoding = costs.preparation(builder.index(builder.source).items, builder.builder_config)["seconds"]
+    return name, directory, {"prepare": max(0.0, took - (decoding or 0.0))}
+
+
 def forecast(
     shop: Workshop,
     jobs: Sequence[Job],
@@ -97,7 +117,7 @@ def forecast(
       facts: dataset's key -> what `stats.of_source` says of it, with `cost`.
       machine: modality -> what `measure` returned.
     """
-    records = {key: _records(of) for key, of in facts.items()}
+    records = {d.key: _records(facts[d.key], _one_length(d, shop.changes)) for d in shop.datasets.values()}
     found: dict[str, dict[str, float | None]] = {}
     for job in jobs:
         of = machine[job.modality]
@@ -111,48 +131,90 @@ def forecast(
         elif job.kind in ("train", "joint") and all(sizes):
             together = _sum(sizes)
             seconds = _training(shop, job, of, together, on) + of["report"]
-            seconds += of["batch"] * (_batches(of, together["validation"], together["test"]) - 2)
-            described = [min(together[split], most) for split, most in reference.RECORDS.items()]
-            seconds += of["batch"] * (_batches(of, *described) - 2) + of["record"] * (sum(described) - 2 * FEW)
+            seconds += _scoring(of, together["validation"], together["test"]) - 2 * of["batch"]
+            described = [_at_most(together[split], most) for split, most in reference.RECORDS.items()]
+            seconds += _scoring(of, *described) - 2 * of["batch"]
+            seconds += of["record"] * (sum(sum(counts.values()) for counts in described) - 2 * FEW)
+            seconds += 2 * _compiling(of, *together.values())  # scores and embeddings
         elif job.kind == "left_out" and all(sizes):
             folds = [_sum([s for s in sizes if s is not one]) for one in sizes]
             seconds = sum(_training(shop, job, of, fold, on) for fold in folds) - of["first"] * (len(folds) - 1)
-            seconds += of["batch"] * sum(_batches(of, *(one[split] for split in SPLITS)) for one in sizes)
+            seconds += sum(_scoring(of, *(one[split] for split in SPLITS)) for one in sizes)
+            seconds += _compiling(of, *(one[split] for one in sizes for split in SPLITS))
             disk *= len(on)
         elif job.kind == "evaluate" and all(records[d.key] for d in members):
             new = [d for d in members if not (d.key == job.dataset and d.entry == d.name)]  # a run has scored its own
-            looks = _batches(of, *(records[d.key]["test"] for d in new))
-            seconds = of["evaluate"] + (len(members) - 1) * of["table"] + (looks - 1) * of["batch"]
+            tests = [records[d.key]["test"] for d in new]
+            seconds = len(members) * of["table"]
+            if new:
+                seconds += of["evaluate"] - of["table"] + _scoring(of, *tests) - of["batch"] + _compiling(of, *tests)
         if job.kind != "prepare" and all(sizes):  # the training split lies in memory
-            memory += sum(s["train"] * s["bytes"] for s in sizes)
+            memory += sum(_bytes(facts[d.key], records[d.key]["train"]) for d in on)
         found[job.id] = {"seconds": seconds, "memory": memory, "disk": disk}
     return found
 
 
-def _records(facts: Mapping[str, Any]) -> dict[str, float] | None:
-    """Split -> records, and the bytes of one; None where none could be decoded."""
+def _one_length(dataset: Dataset, changes: Mapping[str, str]) -> bool:
+    """Whether all that the dataset's detector scores has one size."""
+    model = experiment(dataset.modality, [dataset.joint], "plain", 0, changes).model
+    return dataset.modality != "audio" or bool(models.input_of(model.name, model.kwargs).samples)
+
+
+def _records(facts: Mapping[str, Any], one_length: bool) -> dict[str, Counts] | None:
+    """Split -> records by size; None where none could be decoded."""
     cost, splits = facts["cost"], facts["splits"]
     if not cost["records"]:
         return None
     each = cost["records"] / splits["all"]["total"]
-    return {s: each * splits.get(s, {"total": 0})["total"] for s in SPLITS} | {"bytes": cost["disk"] / cost["records"]}
+    lengths = {} if one_length else cost.get("lengths") or {}
+    found = {}
+    for split in SPLITS:
+        n, here = each * splits.get(split, {"total": 0})["total"], [lengths[split]] if split in lengths else []
+        sizes = collections.Counter()
+        for of in here or lengths.values():  # of a split without a sample, as in all
+            for seconds, count in of.items():
+                sizes[scoring.BUCKETS[min(int(seconds), len(scoring.BUCKETS)) - 1]] += count
+        sizes = sizes or collections.Counter({OF_MINIATURE: 1})
+        found[split] = {size: n * count / sizes.total() for size, count in sizes.items()}
+    return found
 
 
-def _sum(sizes: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {split: sum(s[split] for s in sizes) for split in SPLITS}
+def _bytes(facts: Mapping[str, Any], counts: Counts) -> float:
+    return sum(counts.values()) * facts["cost"]["disk"] / facts["cost"]["records"]
 
 
-def _batches(of: Mapping[str, float], *records: float) -> int:
-    """Batches in which so many records of each split are scored."""
-    return sum(math.ceil(n / of["size"]) for n in records)
+def _sum(sizes: Sequence[Mapping[str, Counts]]) -> dict[str, Counts]:
+    found: dict[str, Counts] = {}
+    for split in SPLITS:
+        every = [s[split] for s in sizes]
+        found[split] = {size: sum(counts.get(size, 0.0) for counts in every) for size in set().union(*every)}
+    return found
 
 
-def _training(shop: Workshop, job: Job, of: Mapping[str, float], records: Mapping[str, float], on: Sequence[Dataset]):
+def _at_most(counts: Counts, most: int) -> Counts:
+    """So many of the records, of every size its share."""
+    share = min(1.0, most / max(sum(counts.values()), 1))
+    return {size: n * share for size, n in counts.items()}
+
+
+def _scoring(of: Mapping[str, float], *records: Counts) -> float:
+    """Seconds in which the records of each split are scored, in batches of one size each."""
+    every = ((size, math.ceil(n / of["size"])) for counts in records for size, n in counts.items())
+    return sum((of["batch"] * batches * size / OF_MINIATURE for size, batches in every), 0.0)
+
+
+def _compiling(of: Mapping[str, float], *records: Counts) -> float:
+    """Seconds in which a scorer is compiled for the sizes of the records beyond the first."""
+    sizes = {size for counts in records for size, n in counts.items() if n}
+    return of["first"] * max(len(sizes) - 1, 0)
+
+
+def _training(shop: Workshop, job: Job, of: Mapping[str, float], records: Mapping[str, Counts], on: Sequence[Dataset]):
     """Seconds from records to checkpoint."""
     train = experiment(job.modality, [d.joint for d in on], job.strategy, job.seed, shop.changes).train
     judgements = math.ceil(train.steps / train.eval_every)
     seconds = of["train"] + (train.steps - int(STEPS["train.steps"])) * of["step"]
-    seconds += judgements * (of["judge"] + _batches(of, records["validation"]) * of["batch"])
+    seconds += judgements * (of["judge"] + _scoring(of, records["validation"]))
     return seconds - 2 * (of["judge"] + of["batch"])  # of the miniature
 
 

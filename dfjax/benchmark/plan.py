@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -44,23 +44,30 @@ class Job:
     after: tuple[str, ...] = ()  # jobs that must have ended, well or not
 
 
-def datasets_of(found: Sequence[finding.Found], facts: Sequence[dict[str, Any]]) -> list[Dataset]:
-    """The datasets that take part, FakeAVCeleb once for pictures, once for sound and once for both.
+def configs_of(one: finding.Found) -> list[str | None]:
+    """The configs in which a dataset takes part: FakeAVCeleb once for pictures, once for sound and once for both."""
+    return [one.config] if one.config or one.dataset != "fakeavceleb" else list(PARTS)
+
+
+def datasets_of(
+    found: Sequence[finding.Found], facts: Sequence[Mapping[str | None, dict[str, Any]]]
+) -> dict[Dataset, dict[str, Any]]:
+    """The datasets that take part, each with its facts.
 
     Args:
       found: usable datasets.
-      facts: of each, what `dfjax.stats.of_source` counted.
+      facts: of each, by those of its `configs_of` that can be used, what `dfjax.stats.of_source` counted.
 
     Raises:
       InputError: a dataset has no builder, or a folder of the user's own is gone.
     """
-    result: list[Dataset] = []
-    for one, counted in zip(found, facts, strict=True):
-        every = [one.config] if one.config or one.dataset != "fakeavceleb" else list(PARTS)
-        for config in every:
+    result: dict[Dataset, dict[str, Any]] = {}
+    for one, of in zip(found, facts, strict=True):
+        several = len(configs_of(one)) > 1
+        for config, counted in of.items():
             name, modality = one.dataset, advice.modality_of(one.dataset, config)
             builder = data_builders.load(name)
-            if config == builder.BUILDER_CONFIGS[0].name and len(every) == 1:
+            if config == builder.BUILDER_CONFIGS[0].name and not several:
                 config = None
             key, entry = name, f"{name}/{config}" if config else name
             joint = entry
@@ -69,11 +76,11 @@ def datasets_of(found: Sequence[finding.Found], facts: Sequence[dict[str, Any]])
                 entry = f"{name}/{configs.source_config(builder.BUILDER_CONFIGS[0], source).name}"
                 joint = f"{name}/{configs.folder_stem(source)}"
                 key = (entry if any(d.joint == joint for d in result) else joint).replace("/", "-")
-            elif len(every) > 1:
+            elif several:
                 key = f"{name}-{modality}"
             strategy = advice.advise(counted)["strategy"] or "plain"
-            result.append(Dataset(key, name, config, entry, joint, modality, one.source, strategy))
-    return sorted(result, key=lambda d: (MODALITIES.index(d.modality), d.key))
+            result[Dataset(key, name, config, entry, joint, modality, one.source, strategy)] = counted
+    return dict(sorted(result.items(), key=lambda of: (MODALITIES.index(of[0].modality), of[0].key)))
 
 
 def jobs_of(datasets: Sequence[Dataset], strategies: Sequence[str] = (), seeds: int = 1) -> list[Job]:

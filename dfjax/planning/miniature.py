@@ -28,7 +28,7 @@ def make(folder: pathlib.Path, modality: str) -> str:
                 path = folder / split / label / f"{i}"
                 if modality == "audio":
                     soundfile.write(path.with_suffix(".wav"), _sound(rng, fake), SAMPLE_RATE)
-                elif modality == "av":
+                elif modality in ("av", "video"):
                     _video(path.with_suffix(".mp4"), rng, fake)
                 else:
                     cv2.imwrite(str(path.with_suffix(".png")), _picture(rng, fake))

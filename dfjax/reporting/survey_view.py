@@ -69,7 +69,10 @@ def lines(facts: dict[str, Any]) -> list[str]:
     found += [_shortcuts(facts["audit"])] if facts["audit"] else []
     if cost := facts.get("cost"):
         found.append(cost_line(cost))
-    return [*found, f"experiment: `{advice['command']}`"]
+    return [
+        *found,
+        *([f"experiment: `{advice['command']}`"] if advice["strategy"] else []),
+    ]  # else there is none to run
 
 
 def _shortcuts(audit: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+from dfjax import stats
 from dfjax.benchmark import command, forecast, jobs
 from dfjax.benchmark import results as results_of
 from dfjax.benchmark.plan import Dataset, Job, jobs_of
@@ -166,17 +167,17 @@ PARTS = {"prepare": 1.0, "train": 30.0, "report": 8.0, "evaluate": 3.0, "table":
 PARTS |= {"first": 4.0, "step": 0.5, "judge": 1.0, "batch": 0.25, "size": 10, "record": 0.01}
 
 
-def foretold(folder, records, parts=PARTS, steps=6):
-    """Job -> seconds, of datasets with so many (train, validation, test) records each."""
+def foretold(folder, records, parts=PARTS, steps=6, lengths=(), changes=()):
+    """Job -> seconds, of datasets with so many (train, validation, test) records each; `lengths` as `costs` says."""
     names = {"a": "wavefake", "b": "asvspoof2019_la", "own": "folder_audio"}
     datasets, facts = [], {}
     for key, counts in records.items():
         entry = f"{names[key]}/abc" if key == "own" else names[key]
         datasets.append(Dataset(key, names[key], None, entry, entry, "audio", "/media", "plain"))
         splits = {split: {"total": n} for split, n in zip(("train", "validation", "test"), counts, strict=True)}
-        cost = {"seconds": 7.0, "records": sum(counts), "memory": 1, "disk": 1000}
+        cost = {"seconds": 7.0, "records": sum(counts), "memory": 1, "disk": 1000, "lengths": dict(lengths)}
         facts[key] = {"cost": cost, "splits": splits | {"all": {"total": sum(counts)}}}
-    shop = Workshop(folder, folder, datasets, {"train.steps": str(steps), "train.eval_every": "3"})
+    shop = Workshop(folder, folder, datasets, {"train.steps": str(steps), "train.eval_every": "3", **dict(changes)})
     found = forecast.forecast(shop, jobs_of(datasets), facts, {"audio": parts})
     return {name.removesuffix("/plain-seed0"): of["seconds"] for name, of in found.items()}
 
@@ -200,6 +201,84 @@ def test_the_forecast_of_an_evaluation_leaves_out_what_the_run_has_scored(tmp_pa
     for key, more in (("a", (0, 5, 5, 5)), ("own", (5, 5, 5, 5))):  # one of the user's own is called otherwise
         found = foretold(tmp_path, few | {key: (8, 8, 60)})
         assert [found[row] - base[row] for row in rows] == [0.25 * batches for batches in more]
+    assert foretold(tmp_path, {"a": (8, 8, 10)})["evaluate/a"] == PARTS["table"]  # it has no other
+
+
+def test_sounds_of_other_lengths_compile_their_own_programs(tmp_path):
+    few = {"a": (8, 8, 8), "b": (8, 8, 8)}
+    pure = PARTS | dict.fromkeys(("batch", "record"), 0.0)
+    alike = foretold(tmp_path, few, pure)
+    mixed = {split: {"1": 2, "2": 2, "3": 1, "5": 3} for split in ("train", "validation", "test")}
+    more = {name: seconds - alike[name] for name, seconds in foretold(tmp_path, few, pure, lengths=mixed).items()}
+    once = 3 * pure["first"]  # four lengths for one
+    for job in ("train/a", "train/b", "joint/all_audio"):
+        assert more[job] == pytest.approx(2 * once)  # scores and embeddings
+    for job in ("left_out/audio", "evaluate/a", "evaluate/all_audio"):
+        assert more[job] == pytest.approx(once)
+    assert more["prepare/a"] == 0
+    in_test = foretold(
+        tmp_path, few, pure, lengths={"train": {"2": 9}, "validation": {"2": 9}, "test": {"1": 1, "2": 1}}
+    )
+    assert in_test["evaluate/a"] - alike["evaluate/a"] == pytest.approx(pure["first"])
+    fixed = {"model.name": "aasist", "model.kwargs": "{}"}  # hears one length alone
+    assert foretold(tmp_path, few, lengths=mixed, changes=fixed) == foretold(tmp_path, few, changes=fixed)
+
+
+def test_a_batch_takes_as_long_as_its_sounds(tmp_path):
+    few, parts = {"a": (8, 8, 8), "b": (8, 8, 8)}, PARTS | {"first": 0.0}
+    alike = foretold(tmp_path, few, parts)
+    short = foretold(tmp_path, few, parts, lengths={split: {"1": 8} for split in ("train", "validation", "test")})
+    assert short["evaluate/a"] - alike["evaluate/a"] == pytest.approx(-0.25 / 2)  # a batch of half the length
+    assert short["left_out/audio"] < alike["left_out/audio"]
+
+
+def test_videos_are_prepared_in_miniature_too(tmp_path, monkeypatch):
+    """Their workers start otherwise than those of pictures: 1.7 s were foretold for 2.6."""
+    asked = []
+    measure = {"measure": lambda kind, _: {**PARTS, "prepare": 0.0}, "measure_preparation": lambda _: {"prepare": 9.0}}
+    for name, found in measure.items():
+        monkeypatch.setattr(
+            forecast, name, lambda *of, name=name, found=found: asked.append((name, of[0])) or found(*of)
+        )
+    video = Dataset("dfd", "dfd", None, "dfd", "dfd", "video", "/media", "plain")
+    shop, board = Workshop(tmp_path, tmp_path, [video], {}), jobs.Board(tmp_path, jobs_of([video]))
+    cost = {"seconds": 7.0, "records": 24, "memory": 1, "disk": 1000, "lengths": {}}
+    facts = {
+        "dfd": {
+            "cost": cost,
+            "splits": dict.fromkeys(("train", "validation", "test"), {"total": 8}) | {"all": {"total": 24}},
+        }
+    }
+    told = command.foretold(shop, board, facts, asked.append)
+    assert told["prepare/dfd"]["seconds"] == 9.0 + 7.0
+    assert [of for of in asked if isinstance(of, tuple)] == [("measure", "image"), ("measure_preparation", "video")]
+    again = len(asked)
+    assert command.foretold(shop, board, facts, asked.append) == told and len(asked) == again
+
+
+def test_each_part_of_a_dataset_is_counted_and_measured_by_itself(tmp_path, monkeypatch):
+    """FakeAVCeleb's sound was foretold, and its strategy chosen, by what its pictures are."""
+    trees.fakeavceleb(tmp_path / "any name", 3)
+    seen, sample = [], stats.costs.preparation
+    monkeypatch.setattr(
+        stats.costs, "preparation", lambda items, config: seen.append(config.name) or sample(items, config)
+    )
+    shop, problems, facts = command.prepare_plan(str(tmp_path), tmp_path / "w", measured=True)
+    configs = {"audio": "disjoint-audio", "video": "disjoint-visual", "av": "disjoint-av"}
+    assert {key: of["config"] for key, of in facts.items()} == {f"fakeavceleb-{k}": name for k, name in configs.items()}
+    assert sorted(seen) == sorted(configs.values()) and not problems
+    fakes = {key: of["splits"]["all"]["fake"] for key, of in facts.items()}
+    assert fakes["fakeavceleb-audio"] < fakes["fakeavceleb-video"] < fakes["fakeavceleb-av"]
+    assert {d.key: d.entry for d in shop.datasets.values()} == {
+        f"fakeavceleb-{kind}": f"fakeavceleb/{name}" for kind, name in configs.items()
+    }
+    for path in tmp_path.glob("any name/*Video-FakeAudio/**/*.mp4"):
+        path.unlink()
+    shop, problems, _ = command.prepare_plan(str(tmp_path), tmp_path / "w")
+    assert list(shop.datasets) == ["fakeavceleb-video", "fakeavceleb-av"]
+    assert problems == [
+        f"fakeavceleb/disjoint-audio in {tmp_path / 'any name'}: all clips are real; both classes are needed"
+    ]
 
 
 def test_times_say_how_far_the_forecast_was_off(tmp_path):
