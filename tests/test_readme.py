@@ -33,7 +33,7 @@ def test_it_is_under_150_lines():
 
 @pytest.mark.slow
 def test_its_first_command_shows_what_tuning_is_worth(tmp_path):
-    """Plain training misses fakes at 0.5, the tuned threshold finds more beyond its interval, and the detector ranks."""
+    """Plain training misses fakes at 0.5, the tuned threshold finds more beyond its interval, the detector ranks."""
     (line,) = re.findall(r"^<!-- main job -->\n```\n(.*?)\n```$", README, re.MULTILINE | re.DOTALL)
     python, *words = shlex.split(line.rpartition("&& ")[2])
     assert python == ".venv/bin/python"
