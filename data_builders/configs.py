@@ -7,7 +7,7 @@ import re
 import tensorflow_datasets as tfds
 from etils import epath
 
-from data_builders import indexing
+from data_builders import indexing, splitting
 from dfjax.records import InputError
 
 
@@ -23,6 +23,15 @@ class MediaConfig(tfds.core.BuilderConfig):
     faces: str = "largest"  # or 'all' faces of a frame
     image_format: str = "jpeg"  # of crops: 'jpeg' (quality 95) or 'png'
     detector: str = "haar"  # 'yunet' needs a model file
+
+
+def by_protocol(modality: str, **texts: str) -> list[MediaConfig]:
+    """A config for each protocol, told by its text; and of each one more, `-index`, of paths and metadata only."""
+    return [
+        MediaConfig(name=protocol + suffix, protocol=protocol, modality=kind, description=text + more)
+        for (suffix, more), kind in zip(splitting.WITHOUT_MEDIA.items(), (modality, "index"), strict=True)
+        for protocol, text in texts.items()
+    ]
 
 
 CROP_OPTIONS = ("frames", "size", "faces", "image_format", "detector")

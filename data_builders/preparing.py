@@ -38,7 +38,20 @@ SECONDS = 60.0  # an item may take this long ...
 BYTES_PER_SECOND = 1e6  # ... and its size over this on top
 
 
-class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+class QuietBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """A TFDS builder that writes array_record and prints no line of TFDS's own: stdout belongs to the command."""
+
+    def _log_download_bytes(self) -> None:
+        pass
+
+    _log_download_done = _log_download_bytes
+
+    def download_and_prepare(self, **kwargs):
+        """As TFDS's, as array_record unless told otherwise."""
+        super().download_and_prepare(**{"file_format": "array_record"} | kwargs)
+
+
+class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-arg]
     """A TFDS builder over the user's media; the module's docstring says what a dataset adds."""
 
     BUILDER_CONFIGS = [MediaConfig()]
@@ -116,11 +129,6 @@ class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
     def _options(self) -> dict[str, Any]:
         config = self.builder_config
         return {name: getattr(config, name) for name in configs.CROP_OPTIONS} | {"face_model": self.face_model}
-
-    def _log_download_bytes(self) -> None:
-        pass  # TFDS would print lines of its own into our output
-
-    _log_download_done = _log_download_bytes
 
     def _split_generators(self, dl_manager):
         manual_dir = None if self.source is not None or self._index else epath.Path(dl_manager.manual_dir)
@@ -227,8 +235,8 @@ class MediaBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
             self._skipped[key] = reason or death or "gave no record under Beam"
 
     def download_and_prepare(self, **kwargs):
-        """As TFDS's, as array_record unless told otherwise; then the cache and what killed runs left go."""
-        super().download_and_prepare(**{"file_format": "array_record"} | kwargs)
+        """As QuietBuilder's; then the cache and what killed runs left go."""
+        super().download_and_prepare(**kwargs)
         self.partial_dir.rmtree(missing_ok=True)
         for path in self.partial_dir.parent.glob(f"incomplete.*_{self.version}"):
             path.rmtree()

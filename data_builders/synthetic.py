@@ -19,7 +19,7 @@ from dfjax.records import SPLITS, TEXT_FIELDS, features
 from dfjax.runtime import workers
 
 
-class SyntheticBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class SyntheticBuilder(preparing.QuietBuilder, skip_registration=True):
     """A TFDS builder that needs no source. A dataset sets MODALITY and says which units a split has."""
 
     MODALITY = "audio"  # or 'image'
@@ -72,7 +72,3 @@ class SyntheticBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             "frames_without_face": {},
         }
         epath.Path(self.data_dir, "preparation.json").write_text(json.dumps(facts, indent=1))
-
-    def download_and_prepare(self, **kwargs):
-        """As TFDS's, as array_record unless told otherwise."""
-        super().download_and_prepare(**{"file_format": "array_record"} | kwargs)

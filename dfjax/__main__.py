@@ -63,7 +63,8 @@ def command() -> None:
     elif name == "--completion":
         print(completion(*rest[:1] or [""]))
     elif name not in COMMANDS:
-        raise InputError(f"Unknown command {name!r}; expected one of {list(COMMANDS)}")
+        near = cli.did_you_mean(name, COMMANDS)
+        raise InputError(f"Unknown command {name!r}{near or f'; expected one of {list(COMMANDS)}'}")
     else:
         sys.argv = [f"dfjax {name}", *rest]
         importlib.import_module(f"dfjax.{name}").main()

@@ -169,9 +169,9 @@ def compare(
     return result
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> cli.Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         prog="python -m dfjax.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--configs", required=True, help="FILE.py[:ARGUMENT],...; the first is the baseline")

@@ -241,9 +241,9 @@ def _open(modality: str, name: str, split_name: str, data_dir: epath.PathLike | 
     return split
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> cli.Parser:
     """The command line."""
-    result = argparse.ArgumentParser(prog="python -m dfjax.evaluate", description="One detector on many datasets.")
+    result = cli.Parser(prog="python -m dfjax.evaluate", description="One detector on many datasets.")
     result.add_argument("--workdir", required=True, help="a finished run")
     result.add_argument("--datasets", required=True, help="names, or name/config, separated by commas")
     result.add_argument("--data_dir", help="where prepared datasets lie (default ~/tensorflow_datasets)")

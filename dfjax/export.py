@@ -9,7 +9,6 @@ SHA-256 of each; it is refused if one of them does not match. Compare the SHA-25
 it comes from somebody else. JAX reads such programs for half a year of its versions at least; then export again.
 """
 
-import argparse
 import json
 import pathlib
 
@@ -80,9 +79,9 @@ def export(folder: str | pathlib.Path, path: str | pathlib.Path) -> tuple[str, i
     return bundle.write(path, members), pathlib.Path(path).stat().st_size
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> cli.Parser:
     """The command line."""
-    result = argparse.ArgumentParser(prog="python -m dfjax.export", description="A detector as one file.")
+    result = cli.Parser(prog="python -m dfjax.export", description="A detector as one file.")
     result.add_argument("--workdir", help="a finished run (default: the detector of speech that comes with dfjax)")
     result.add_argument("--out", required=True, metavar="FILE", help="the bundle, such as detector.zip")
     return result

@@ -11,7 +11,6 @@ python -m dfjax.tune --workdir runs/aasist --dataset folder_audio/NAME --criteri
 A released file holds no training data, so what is typical of them is not known and no verdict is `uncertain` for it.
 """
 
-import argparse
 import hashlib
 import pathlib
 
@@ -91,11 +90,9 @@ def untuned() -> dict:
     }
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> cli.Parser:
     """The command line."""
-    result = argparse.ArgumentParser(
-        prog="python -m dfjax.import_weights", description="Make a workdir of published weights."
-    )
+    result = cli.Parser(prog="python -m dfjax.import_weights", description="Make a workdir of published weights.")
     result.add_argument("--model", required=True, help=f"one of {', '.join(DETECTORS)}")
     result.add_argument("--weights", required=True, help="the released file, such as AASIST.pth")
     result.add_argument("--workdir", required=True, help="where the run goes; a new folder")

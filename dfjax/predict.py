@@ -119,9 +119,9 @@ def line(result: dict) -> str:
     return f"{result['verdict']:<9}{result['probability']:6.1%} fake  {along}  {shown(result['file'])}{reasons}"
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> cli.Parser:
     """The command line."""
-    result = argparse.ArgumentParser(
+    result = cli.Parser(
         prog="python -m dfjax.predict",
         description="Verdicts for media files: fake, real, or uncertain with the reasons.",
         epilog="Exit status: 0 if every file judged got a verdict, 3 if some are uncertain, 2 after a mistake or if no "

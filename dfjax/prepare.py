@@ -3,7 +3,6 @@
 python -m dfjax.prepare folder_audio --source ~/recordings
 """
 
-import argparse
 import collections
 import contextlib
 import json
@@ -290,9 +289,9 @@ def _write_missing_indexes(builder) -> None:
             preparing.write_index(builder, split)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> cli.Parser:
     """The command line."""
-    result = argparse.ArgumentParser(prog="python -m dfjax.prepare", description="Prepare a dataset.")
+    result = cli.Parser(prog="python -m dfjax.prepare", description="Prepare a dataset.")
     result.add_argument("name", help=f"one of {', '.join(sorted(data_builders.DATASETS))}")
     result.add_argument("--source", help="folder with the media")
     result.add_argument("--data_dir", help="where prepared datasets lie (default ~/tensorflow_datasets)")

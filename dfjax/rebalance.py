@@ -183,9 +183,9 @@ def _score(config, folder, directory, split: str, ledger: Ledger) -> Scores:
     return trained.score(folder, sources.open_data(config.data, directory, split), header)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> cli.Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         prog="python -m dfjax.rebalance", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument(

@@ -358,9 +358,9 @@ def survey(folder: epath.PathLike, audited: int = AUDITED, *, measured: bool = T
 # ---- Command line ---------------------------------------------------------------------------------------
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> cli.Parser:
     """The command line."""
-    result = argparse.ArgumentParser(prog="python -m dfjax.stats", description="Count real and fake.")
+    result = cli.Parser(prog="python -m dfjax.stats", description="Count real and fake.")
     result.add_argument("what", help=f"a folder with datasets, or one of {', '.join(sorted(data_builders.DATASETS))}")
     result.add_argument("--source", help="folder with the media, to count before preparation")
     result.add_argument("--data_dir", help="where prepared datasets lie (default ~/tensorflow_datasets)")

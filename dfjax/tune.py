@@ -8,7 +8,6 @@ python -m dfjax.tune --workdir runs/audio_focal-without-domain --split left_out 
 A run of dfjax.crossval has scores of left-out sources too: a threshold for places where the detector has never been.
 """
 
-import argparse
 import json
 import math
 import os
@@ -155,11 +154,9 @@ def renew_report(workdir: str | os.PathLike, decision: dict[str, Any], validatio
     return f"report renewed: {epath.Path(workdir) / 'report.html'}"
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> cli.Parser:
     """The command line."""
-    result = argparse.ArgumentParser(
-        prog="python -m dfjax.tune", description="Choose the threshold again, without training."
-    )
+    result = cli.Parser(prog="python -m dfjax.tune", description="Choose the threshold again, without training.")
     source = result.add_mutually_exclusive_group(required=True)
     source.add_argument("--workdir", help="a run; its decision.json and report are replaced")
     source.add_argument("--scores", help="any CSV with label (1 fake, 0 real) and score (higher = fake)")

@@ -1,4 +1,4 @@
-"""Trains and scores a prepared dataset in a process of its own: python -m tests.job WORKDIR DATASET [NAME=VALUE ...]."""
+"""Trains and scores a prepared dataset in its own process: python -m tests.job WORKDIR DATASET [NAME=VALUE ...]."""
 
 import json
 import pathlib

@@ -1,4 +1,4 @@
-"""A prepared dataset of synthetic clips, written straight as records: what tests of feeds, devices and resume train on."""
+"""A prepared dataset of synthetic clips, written straight as records: tests of feeds, devices and resume use it."""
 
 import contextlib
 import pathlib
@@ -81,7 +81,7 @@ def _sounding(rng, label, i):
 
 
 def make(folder, *, counts=COUNTS, modality="audio", seconds=0.5, jpeg=0) -> pathlib.Path:
-    """The folder of the prepared dataset, indexes included; pictures are small PNGs, or JPEGs with sides of `jpeg` pixels."""
+    """The folder of the prepared dataset, with indexes; pictures are small PNGs, or JPEGs of `jpeg` pixels a side."""
     words = {"counts": counts, "modality": modality, "seconds": seconds, "jpeg": jpeg}
     builder = _Made(**words, data_dir=folder, file_format="array_record")
     if not pathlib.Path(builder.data_dir).exists():

@@ -10,6 +10,7 @@ from dfjax.decide.score_file import Scores
 from dfjax.imbalance.ledger import Ledger
 from dfjax.records import InputError
 from dfjax.reporting import comparison
+from dfjax.runtime import cli
 
 
 def run(shift=1.0, noise=0, n=400, ledger=None, threshold=0.3, rounded=False, offset=0.0):
@@ -116,6 +117,6 @@ def test_numbers_are_short(value, sign, text):
 def test_a_workdir_in_a_bucket_is_refused(command, capsys):
     """pathlib would make gs:/bucket of it, a folder of that name here."""
     with pytest.raises(SystemExit) as stopped:
-        command.parser().parse_args(["--configs", "a.py", "--workdir", "gs://bucket/runs"])
+        cli.main(lambda: command.parser().parse_args(["--configs", "a.py", "--workdir", "gs://bucket/runs"]))
     assert stopped.value.code == 2
     assert "gs://bucket/runs lies in a bucket" in capsys.readouterr().err

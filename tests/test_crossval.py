@@ -1,4 +1,4 @@
-"""Leaving sources out, end to end on small folders: what is trained without what, the decision, going on after a stop."""
+"""Leaving sources out, end to end on small folders: what is trained without what, the decision, continuing."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Every file in experiments/ builds its config, names only what exists, and its model takes what its input step makes."""
+"""Every file in experiments/ builds its config and names only what exists; its model takes what its input makes."""
 
 import pathlib
 

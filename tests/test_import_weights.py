@@ -15,7 +15,7 @@ from dfjax.data import sources
 from dfjax.decide import metrics, score_file, typicality
 from dfjax.decide.decision import decide, read_decision
 from dfjax.inference import scorers, scoring, trained
-from dfjax.models import functional
+from dfjax.models import functional, lcnn
 from dfjax.models.streams import Rngs
 from dfjax.records import MAX_SAMPLES, InputError
 from tests import prepared
@@ -34,6 +34,17 @@ def published(tmp_path_factory):
         patch.setattr(models, "load_published", lambda name, path: model)
         import_weights.import_weights("lcnn", folder / "lcnn.pt", folder / "run")
     return folder / "run", model
+
+
+def test_a_published_model_can_be_called_as_it_is(monkeypatch):
+    """Dropout is off, and a call changes no running statistics: the second one says the same."""
+    model = seeded.model(lambda: models.build("lcnn", rngs=Rngs(3)))
+    monkeypatch.setattr(lcnn, "load", lambda path: model)
+    loaded = models.load_published("lcnn", "weights")
+    sound = jnp.asarray(np.random.default_rng(0).normal(size=(1, MAX_SAMPLES)), jnp.float32)
+    first, second = loaded(sound), loaded(sound)
+    assert first.shape == (1,)
+    np.testing.assert_array_equal(first, second)
 
 
 def test_the_checkpoint_holds_the_weights(published):

@@ -67,6 +67,35 @@ def test_an_unknown_command_is_one_line_and_exit_code_2():
     assert found.returncode == 2 and found.stderr.startswith("error: Unknown command 'trane'") and not found.stdout
 
 
+def test_an_unknown_command_names_the_nearest():
+    assert called("crosval").stderr == "error: Unknown command 'crosval'; did you mean crossval?\n"
+
+
+@pytest.mark.parametrize("name", [name for name in main.COMMANDS if name != "benchmark"])
+def test_an_unknown_option_is_one_line_and_exit_code_2(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [name, "--nope"])
+    with pytest.raises(SystemExit) as left:
+        cli.main(importlib.import_module(f"dfjax.{name}").main)
+    said = capsys.readouterr()
+    assert left.value.code == 2 and said.err.startswith("error: ") and said.err.count("\n") == 1 and not said.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tune", "--workdir", "w", "--criterian", "f1"], "unexpected --criterian; did you mean --criterion?"),
+        (["evaluate", "--workdir", "w"], "the following arguments are required: --datasets"),
+        (["rebalance", "--workdir", "w", "--method", "smotee"], "argument --method: invalid choice: 'smotee'"),
+        (["predict", "--jobs", "two"], "argument --jobs: invalid int value: 'two'"),
+        (["predict", "--jbos=2", "a.wav"], "unexpected --jbos; did you mean --jobs?"),
+    ],
+)
+def test_a_wrong_word_says_what_is_wrong(words, said, capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.main(lambda: importlib.import_module(f"dfjax.{words[0]}").parser().parse_args(words[1:]))
+    assert left.value.code == 2 and capsys.readouterr().err.startswith(f"error: {said}")
+
+
 def test_experiments_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for text in ("experiments/audio_focal.py:folder_audio", "audio_focal:folder_audio"):

@@ -273,7 +273,8 @@ def test_kill_9_and_the_same_command_end_bit_identical(finished, recordings, dat
         "from dfjax.runtime import process; process.use_all_cores()\n"
         "import jax; jax.config.update('jax_num_cpu_devices', 2)\n"
         "import test_run\n"
-        "test_run.main_job.run(test_run.experiment(), sys.argv[2], name='small', data_dir=sys.argv[3], source=sys.argv[4], progress=False)\n"
+        "words = {'data_dir': sys.argv[3], 'source': sys.argv[4], 'progress': False}\n"
+        "test_run.main_job.run(test_run.experiment(), sys.argv[2], name='small', **words)\n"
     )
     words = [sys.executable, script, ROOT, tmp_path / "w", data_dir, recordings]
     rng, environment = np.random.default_rng(1), children.quickly_compiling()

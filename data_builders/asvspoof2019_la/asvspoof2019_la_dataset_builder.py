@@ -3,7 +3,7 @@
 import tensorflow_datasets as tfds
 from etils import epath
 
-from data_builders import indexing, preparing, splitting
+from data_builders import configs, indexing, preparing, splitting
 from data_builders.indexing import Index, Item
 from dfjax.records import FAKE, REAL, InputError
 
@@ -108,19 +108,9 @@ class Builder(preparing.MediaBuilder):
         "Download LA.zip from datashare.ed.ac.uk/handle/10283/3336 and unpack it; expected are "
         "ASVspoof2019_LA_cm_protocols/ and ASVspoof2019_LA_{train,dev,eval}/flac/."
     )
-    BUILDER_CONFIGS = [
-        preparing.MediaConfig(
-            name=protocol + suffix,
-            protocol=protocol,
-            modality=modality,
-            description=text + splitting.WITHOUT_MEDIA[suffix],
-        )
-        for suffix, modality in (("", "audio"), ("-index", "index"))
-        for protocol, text in (
-            ("official", "The published protocols."),
-            ("disjoint", "The same without speakers of a later split."),
-        )
-    ]
+    BUILDER_CONFIGS = configs.by_protocol(
+        "audio", official="The published protocols.", disjoint="The same without speakers of a later split."
+    )
     HOMEPAGE = "https://datashare.ed.ac.uk/handle/10283/3336"
 
     def index(self, root: epath.Path) -> Index:

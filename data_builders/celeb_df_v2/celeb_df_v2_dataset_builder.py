@@ -6,7 +6,7 @@ import re
 import tensorflow_datasets as tfds
 from etils import epath
 
-from data_builders import indexing, preparing, splitting
+from data_builders import configs, indexing, preparing, splitting
 from data_builders.indexing import Index, Item
 from dfjax.records import FAKE, REAL, InputError
 
@@ -164,19 +164,9 @@ class Builder(preparing.MediaBuilder):
         "Ask for access with the form at github.com/yuezunli/celeb-deepfakeforensics; expected are "
         "Celeb-real/, YouTube-real/ and Celeb-synthesis/."
     )
-    BUILDER_CONFIGS = [
-        preparing.MediaConfig(
-            name=protocol + suffix,
-            protocol=protocol,
-            modality=modality,
-            description=text + splitting.WITHOUT_MEDIA[suffix],
-        )
-        for suffix, modality in (("", "image"), ("-index", "index"))
-        for protocol, text in (
-            ("official", "The published test list; validation by target identity."),
-            ("disjoint", "Nobody in two splits."),
-        )
-    ]
+    BUILDER_CONFIGS = configs.by_protocol(
+        "image", official="The published test list; validation by target identity.", disjoint="Nobody in two splits."
+    )
     HOMEPAGE = "https://github.com/yuezunli/celeb-deepfakeforensics"
     PICTURES_AND_VIDEOS = True
 

@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 from PIL import Image, UnidentifiedImageError
 
-from data_builders import indexing, preparing, splitting
+from data_builders import configs, indexing, preparing, splitting
 from data_builders.indexing import Index, Item
 from dfjax.records import FAKE, REAL, InputError
 
@@ -166,19 +166,9 @@ class Builder(preparing.MediaBuilder):
         "and unpack it; expected are train/ and test/ (maybe in train-.../ and test-.../), or Train/, "
         "Validation/ and Test/, each with real/ and fake/."
     )
-    BUILDER_CONFIGS = [
-        preparing.MediaConfig(
-            name=protocol + suffix,
-            protocol=protocol,
-            modality=modality,
-            description=text + splitting.WITHOUT_MEDIA[suffix],
-        )
-        for suffix, modality in (("", "image"), ("-index", "index"))
-        for protocol, text in (
-            ("disjoint", "Near-duplicates in one split; split afresh."),
-            ("official", "The published test folder."),
-        )
-    ]
+    BUILDER_CONFIGS = configs.by_protocol(
+        "image", disjoint="Near-duplicates in one split; split afresh.", official="The published test folder."
+    )
     HOMEPAGE = "https://www.kaggle.com/datasets/saurabhbagchi/deepfake-image-detection"
 
     def index(self, root: epath.Path) -> Index:

@@ -36,7 +36,7 @@ STRENGTH = {"griffin_lim": (0.15, 0.45), "lpc": (0.15, 0.45), "sinusoidal": (0.4
 SNR_DB = (30.0, 45.0)  # voice to background noise, which hides the traces of both classes alike
 
 SEED = 20_260_101
-SPEAKERS = {"train": 40, "validation": 20, "test": 30}  # no speaker is in two splits
+SPEAKERS = {"train": 40, "validation": 20, "test": 60}  # no speaker is in two splits
 REAL_PER_SPEAKER, FAKE_PER_SPEAKER = 20, 2
 METHODS = ("griffin_lim", "lpc", "sinusoidal")
 UNSEEN_METHOD = "phase_random"  # in test only

@@ -6,7 +6,7 @@ import io
 import tensorflow_datasets as tfds
 from etils import epath
 
-from data_builders import indexing, preparing, splitting
+from data_builders import configs, indexing, preparing, splitting
 from data_builders.indexing import Index, Item
 from dfjax.records import FAKE, REAL, InputError
 
@@ -84,15 +84,7 @@ class Builder(preparing.MediaBuilder):
         "Download xhlulu/140k-real-and-fake-faces from Kaggle and unpack it; expected are train/, valid/ and "
         "test/ with real/ and fake/, in real_vs_fake/real-vs-fake/ or without these."
     )
-    BUILDER_CONFIGS = [
-        preparing.MediaConfig(
-            name="official" + suffix,
-            protocol="official",
-            modality=modality,
-            description=f"The published folders{splitting.WITHOUT_MEDIA[suffix]}",
-        )
-        for suffix, modality in (("", "image"), ("-index", "index"))
-    ]
+    BUILDER_CONFIGS = configs.by_protocol("image", official="The published folders")
     HOMEPAGE = "https://www.kaggle.com/datasets/xhlulu/140k-real-and-fake-faces"
 
     def index(self, root: epath.Path) -> Index:

@@ -5,7 +5,7 @@ import re
 import tensorflow_datasets as tfds
 from etils import epath
 
-from data_builders import indexing, preparing, splitting
+from data_builders import configs, indexing, preparing, splitting
 from data_builders.indexing import Index, Item
 from dfjax.records import FAKE, REAL, InputError
 
@@ -124,15 +124,7 @@ class Builder(preparing.MediaBuilder):
         "keithito.com/LJ-Speech-Dataset and JSUT (basic5000), and unpack them side by side; expected are "
         "generated_audio/ljspeech_melgan/ and so on, LJSpeech-1.1/wavs/ and jsut_ver1.1/basic5000/wav/."
     )
-    BUILDER_CONFIGS = [
-        preparing.MediaConfig(
-            name="disjoint" + suffix,
-            protocol="disjoint",
-            modality=modality,
-            description=f"No utterance in two splits{splitting.WITHOUT_MEDIA[suffix]}",
-        )
-        for suffix, modality in (("", "audio"), ("-index", "index"))
-    ]
+    BUILDER_CONFIGS = configs.by_protocol("audio", disjoint="No utterance in two splits")
     SUBGROUPS = ("language",)
     HOMEPAGE = "https://github.com/RUB-SysSec/WaveFake"
 

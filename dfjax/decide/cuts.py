@@ -94,7 +94,8 @@ def check(scores: Column, labels: Column) -> tuple[np.ndarray, np.ndarray]:
         scores = scores.astype(np.float64)
     fake = labels if labels.dtype == bool else labels == 1
     if labels.dtype != bool and np.count_nonzero(labels) != np.count_nonzero(fake):
-        raise ValueError(f"labels must be 1 (fake) or 0 (real), got {sorted(set(np.unique(labels)) - {0, 1})[:5]}")
+        others = sorted(set(np.unique(labels).tolist()) - {0, 1})[:5]
+        raise ValueError(f"labels must be 1 (fake) or 0 (real), got {others}")
     return scores, fake
 
 

@@ -1,8 +1,10 @@
 """Metrics of binary detectors in NumPy. Scores are logits, higher = more likely fake; labels 1 fake, 0 real.
 
-The ASVspoof challenges score the other way round (higher = bona fide): the functions that follow their
-definitions convert the sign and say so. NaN scores raise ValueError. A metric that one class alone cannot
-define is NaN.
+`scores` and `labels` are columns (n,), arrays or sequences. Scores that are NaN, labels other than 0 and 1, and columns
+of different lengths raise ValueError. A metric that one class alone cannot define is NaN.
+
+The ASVspoof challenges score the other way round (higher = bona fide): the functions that follow their definitions
+convert the sign and say so.
 
 Sources of the ASVspoof metrics: Kinnunen et al., "t-DCF" (2018) and "Tandem assessment of spoofing
 countermeasures and automatic speaker verification" (2020); the ASVspoof 5 evaluation plan (2024).

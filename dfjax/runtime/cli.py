@@ -1,6 +1,7 @@
 """What every command shares: how a user's mistake ends (one line on stderr, exit code 2, no traceback)."""
 
 import argparse
+import difflib
 import errno
 import importlib.util
 import os
@@ -8,7 +9,8 @@ import pathlib
 import select
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NoReturn
 
 from dfjax.records import InputError
 
@@ -42,6 +44,33 @@ def main(command: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         sys.exit(130)
+
+
+class Parser(argparse.ArgumentParser):
+    """Reads a command's words; a wrong one raises InputError, so that it ends as any mistake: in one line."""
+
+    def parse_args(self, args=None, namespace=None):
+        """As argparse's, but of an unknown option it names the nearest.
+
+        Raises:
+          InputError: a word is unknown, missing or of the wrong kind.
+        """
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            option = unknown[0].partition("=")[0]
+            near = did_you_mean(option, self._option_string_actions)
+            raise InputError(f"unexpected {option}{near or f'; {self.prog} --help says more'}")
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        """Raises InputError."""
+        raise InputError(f"{message}; {self.prog} --help says more")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Text that names the known word most like this one, to be appended to what is said against it; '' if none is."""
+    near = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _unread() -> bool:

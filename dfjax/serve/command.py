@@ -22,7 +22,7 @@ import socket
 from typing import Any
 
 from dfjax.records import InputError
-from dfjax.runtime import workers
+from dfjax.runtime import cli, workers
 from dfjax.serve import log
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "matplotlib")
@@ -30,9 +30,9 @@ TOKEN = "DFJAX_TOKEN"  # an option would show in the list of processes
 SHORTEST_TOKEN = 16  # characters
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> cli.Parser:
     """The command line."""
-    result = argparse.ArgumentParser(prog="python -m dfjax.serve", description="Verdicts over HTTP.")
+    result = cli.Parser(prog="python -m dfjax.serve", description="Verdicts over HTTP.")
     result.add_argument(
         "--bundle", metavar="FILE", help="of dfjax.export, or a run's folder (default: the detector that comes along)"
     )

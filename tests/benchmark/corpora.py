@@ -1,6 +1,7 @@
-"""All datasets in small, with media that can be decoded and told apart, under the folder names of Kaggle and of their authors.
+"""All datasets in small, under their folder names, with media that can be decoded and told apart.
 
-Speech: tones, a fake one with a buzz. Pictures and faces: those of the demo, a fake one with noise. Videos: a few frames of them.
+Speech: tones, a fake one with a buzz. Pictures and faces: those of the demo, a fake one with noise. Videos: a few
+frames of them.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""The whole command on datasets in small: one report, the same bytes after kills, and a broken dataset stops nothing."""
+"""The whole command on datasets in small: one report, the same bytes after kills; a broken dataset stops nothing."""
 
 import dataclasses
 import json

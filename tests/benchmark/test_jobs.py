@@ -1,4 +1,4 @@
-"""The plan is a function of its arguments; each job is done once, by one process, after what it needs; crashes leave no lock."""
+"""The plan is a function of its arguments; each job is done once, after what it needs; crashes leave no lock."""
 
 import json
 import os

@@ -122,6 +122,14 @@ def test_scores_name_every_field():
     assert all(len(getattr(score, field.name)) == frames.FRAMES for field in dataclasses.fields(score))
 
 
+def test_nothing_is_printed_that_is_not_the_command_s(tmp_path, monkeypatch, capsys):
+    """`dfjax.run --json` prepares the demo and prints one line."""
+    monkeypatch.setattr(synthesis, "SPEAKERS", dict.fromkeys(synthesis.SPEAKERS, 1))
+    monkeypatch.setattr(synthesis, "REAL_PER_SPEAKER", 1)
+    demo_speech_dataset_builder.Builder(data_dir=tmp_path, progress=False).download_and_prepare()
+    assert capsys.readouterr().out == ""
+
+
 def test_a_demo_that_is_prepared_needs_no_scipy():
     code = "import sys, data_builders; data_builders.load('demo_speech'); print('scipy' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Every dataset is found by its layout under any name; what is wrong with one is a line and does not hide the others."""
+"""Every dataset is found by its layout under any name; what is wrong with one is a line and hides no other."""
 
 import json
 import os

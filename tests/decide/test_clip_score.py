@@ -1,4 +1,4 @@
-"""From frames to clips: the rules, the faces of a frame, and that all who judge a run use the rule it was tuned with."""
+"""From frames to clips: the rules, the faces of a frame, and that all who judge a run use the rule of its tuning."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""What is said of a new domain: identities with the metrics of each domain, closed forms, and coverage by simulation."""
+"""What is said of a new domain: identities with each domain's metrics, closed forms, and coverage by simulation."""
 
 import dataclasses
 import json

@@ -342,7 +342,7 @@ def test_bad_weights_raise(weights):
 
 def test_bad_labels_shapes_and_nan_raise():
     for scores, labels, message in (
-        (np.zeros(2), np.array([0, -1]), "labels must be 1"),
+        (np.zeros(2), np.array([0, -1]), r"labels must be 1 \(fake\) or 0 \(real\), got \[-1\]"),
         (np.zeros(3), np.array([0, 1]), "one length"),
         (np.zeros((2, 1)), np.array([[0], [1]]), "one-axis"),
         (np.array([0, math.nan]), np.array([0, 1]), "NaN"),

@@ -1,4 +1,7 @@
-"""What the tests of all published image models share; `python -m tests.models.parity` prints their table in experiments/README.md."""
+"""What the tests of all published image models share.
+
+`python -m tests.models.parity` prints their table in experiments/README.md.
+"""
 
 import functools
 import pathlib

@@ -1,4 +1,4 @@
-"""Looking and listening: what each head sees and learns, the same examples from both feeds, and a run from end to end."""
+"""Looking and listening: what each head sees and learns, the same examples from both feeds, a run from end to end."""
 
 import csv
 import functools

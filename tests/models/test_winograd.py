@@ -1,4 +1,7 @@
-"""Fast convolutions of a signal in three phases: each piece is what it stands for, and a residual block is the plain one with its slopes."""
+"""Fast convolutions of a signal in three phases: each piece is what it stands for.
+
+A residual block is the plain one with its slopes.
+"""
 
 import jax
 import jax.numpy as jnp

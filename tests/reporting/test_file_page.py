@@ -1,4 +1,4 @@
-"""The page about one file: nothing from outside, nothing that the file could say as HTML, the figures of the verdict."""
+"""The page about one file: nothing from outside, nothing of the file's own read as HTML, the verdict's figures."""
 
 import base64
 import hashlib

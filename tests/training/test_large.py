@@ -1,4 +1,4 @@
-"""What training large detectors needs: a state spread over the devices, parts that are not trained, a penalty on embeddings."""
+"""What large detectors need: a state spread over the devices, parts that are not trained, a penalty on embeddings."""
 
 import functools
 import json

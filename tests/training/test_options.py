@@ -1,4 +1,4 @@
-"""Every number of an experiment is checked in one place: types, ranges, names, what they say and what they leave behind."""
+"""Every number of an experiment is checked in one place: types, ranges, names, what is said and left behind."""
 
 import inspect
 import itertools
@@ -182,7 +182,8 @@ EXAMPLES = {  # as tried by a new user -> what is said
     "nope=1": "config.nope is no option; did you mean config.",
     "train.stepz=1": "config.train.stepz is no option; did you mean config.train.steps?",
     "model.kwargs.window=64": "config.model.kwargs.window is an option of cnn_small; this experiment has texture",
-    "loss.kwargs.tau=1": "config.loss.kwargs.tau is an option of logit_adjusted, balanced_softmax; this experiment has focal",
+    "loss.kwargs.tau=1": "config.loss.kwargs.tau is an option of logit_adjusted, balanced_softmax; this experiment has "
+    "focal",
     "augment.jpeg_rate=1": "config.augment.jpeg_rate is an option of image, av; this experiment has texture",
     "train=3": "config.train=3: expected a group of options",
     "loss.kwargs={}": "config.loss.kwargs.gamma is missing: expected a number from 0 to 20",
