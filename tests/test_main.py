@@ -71,7 +71,7 @@ def test_an_unknown_command_names_the_nearest():
     assert called("crosval").stderr == "error: Unknown command 'crosval'; did you mean crossval?\n"
 
 
-@pytest.mark.parametrize("name", [name for name in main.COMMANDS if name != "benchmark"])
+@pytest.mark.parametrize("name", main.COMMANDS)
 def test_an_unknown_option_is_one_line_and_exit_code_2(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [name, "--nope"])
     with pytest.raises(SystemExit) as left:

@@ -215,9 +215,9 @@ def _printer(progress: bool) -> work.Say:
     return say
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> cli.Parser:
     """The command line."""
-    result = argparse.ArgumentParser(
+    result = cli.Parser(
         prog="python -m dfjax.benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     result.add_argument("--root", required=True, help="folder with all datasets, at most four levels down")
