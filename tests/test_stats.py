@@ -91,7 +91,7 @@ def test_rows_of_which_nothing_is_kept_count_the_same():
 
 @pytest.mark.parametrize("name", ["faces_140k", "asvspoof2019_la", "wavefake"])
 def test_a_file_takes_little_memory(name, tmp_path, monkeypatch):
-    """A path of its own in each item, and clips and groups noted where they are the item's id, took 620 to 870 bytes."""
+    """A path of its own in each item, and clips and groups noted where they are its id, took 620 to 870 bytes."""
     peaks = []
     for files in (2000, 8000):
         monkeypatch.setattr(benchmark_trees, "FILES", files)
