@@ -89,6 +89,20 @@ def test_a_run_leaves_everything_the_contract_names(finished):
     assert report["counts"]["test"]["fake"] == 4 and report["counts"]["train"]["real"] == 14
 
 
+def test_a_run_that_began_on_other_data_is_not_gone_on_with(finished, recordings, data_dir, tmp_path):
+    """A demo's next version was trained on from the middle of a run, without a word."""
+    folder = tmp_path / "begun"
+    shutil.copytree(finished[0], folder)
+    (folder / "report.json").unlink()
+    facts = json.loads((folder / "environment.json").read_text())
+    facts["dataset"] |= {"version": "0.9.0", "hash": "0123456789abcdef"}
+    (folder / "environment.json").write_text(json.dumps(facts))
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    with pytest.raises(InputError, match=r"began on folder_audio 0\.9\.0 .*, now it is .*; give another --workdir"):
+        main_job.run(experiment(), folder, name="small", data_dir=data_dir, source=recordings, progress=False)
+    assert before == {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
 def test_long_files_become_windows_of_one_clip_and_the_report_counts_clips(finished):
     folder, report = finished
     scores = score_file.read(folder / "scores" / "folder_audio.test.csv")

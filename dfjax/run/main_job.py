@@ -93,9 +93,10 @@ def run(
     plan = recipe.make_plan(config, *recipe.tally(train_split))
     recipe.make_strata(config, plan, train_split)
     devices.make_mesh(recipe.part_size(config))
+    facts = dataset_facts(dataset, directories)
+    check_data(folder, facts)
     with workdir.lock(folder):
         workdir.claim(folder, config)
-        facts = dataset_facts(dataset, directories)
         workdir.write_json(folder / "environment.json", workdir.environment(facts))
 
         began = time.perf_counter()
@@ -176,6 +177,31 @@ def dataset_facts(name: str, directories: Mapping[str, epath.Path]) -> dict[str,
     return (
         {"dataset": first} if len(each) == 1 else {"dataset": first | {"name": name}, "datasets": list(each.values())}
     )
+
+
+def check_data(folder: epath.PathLike, facts: dict[str, Any]) -> None:
+    """Makes sure that a run that is gone on with finds the data that it began on.
+
+    Args:
+      folder: the workdir, which need not exist.
+      facts: what `dataset_facts` says of the data now.
+
+    Raises:
+      InputError: the run began on other data, such as another version of a dataset.
+    """
+    path = epath.Path(folder) / "environment.json"
+    if not path.exists():
+        return
+    before, now = (
+        {one["name"]: one for one in each.get("datasets") or [each.get("dataset", {"name": None})]}
+        for each in (json.loads(path.read_text()), facts)
+    )
+    for name, one in now.items():
+        if name in before and before[name].get("hash", one["hash"]) != one["hash"]:
+            raise InputError(
+                f"{folder} began on {name} {before[name]['version']} ({before[name]['hash']}), now it is "
+                f"{one['version']} ({one['hash']}); give another --workdir, or the data of before by --data_dir"
+            )
 
 
 def check(config: ml_collections.ConfigDict) -> None:
