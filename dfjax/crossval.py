@@ -65,7 +65,8 @@ def crossval(
       What crossval.json holds, see `decide.domains.summary`.
 
     Raises:
-      InputError: the data hold fewer than two parts, or training cannot do without one.
+      InputError: the data hold fewer than two parts, or training cannot do without one; or the folder was begun on
+        other data.
     """
     folder, progress = epath.Path(folder), progress and process.first_process()
     main_job.check(config)
@@ -78,11 +79,14 @@ def crossval(
             f"{name} holds one {by} ({', '.join(parts) or 'unnamed'}), so none can be left out; "
             "say where files come from in a column 'domain' of metadata.csv, or train on several datasets"
         )
+    facts = main_job.dataset_facts(config.data.dataset, directories)
+    main_job.check_data(folder, facts)
     plan = recipe.make_plan(config, *recipe.tally(held_back["train"]))
     header = {"clip_score": recipe.clip_rule(config), "ledger": plan.ledger.to_json(), "left_out_by": by}
     each = []
     with workdir.lock(folder):
         workdir.claim(folder, config)
+        workdir.write_json(folder / "environment.json", workdir.environment(facts))
         bar = tqdm.tqdm(total=seeds * len(parts), desc=f"without one {by}", unit="training", disable=not progress)
         memory = precomputed.Memory()
         for seed in range(config.seed, config.seed + seeds):

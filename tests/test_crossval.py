@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
@@ -118,6 +119,19 @@ def test_the_same_call_trains_nothing_again(done, monkeypatch):
     workdir, result, words = done
     monkeypatch.setattr("dfjax.training.train.train", lambda *_, **__: pytest.fail("trained again"))
     assert crossval.crossval(experiment(), workdir, seeds=2, **words) == result
+
+
+def test_other_data_are_not_mixed_in(done, media, data_dir, tmp_path):
+    """The folds that were there would be of the data before, the others of those now."""
+    shutil.copy(done[0] / "config.json", tmp_path)
+    facts = json.loads((done[0] / "environment.json").read_text())
+    assert [one["name"] for one in facts["datasets"]] == ["sites-whole", "own"]
+    facts["datasets"][1]["hash"] = "0123456789abcdef"
+    (tmp_path / "environment.json").write_text(json.dumps(facts))
+    words = {"name": "small", "data_dir": data_dir, "source": media, "progress": False}
+    with pytest.raises(InputError, match=r"began on own .*\(0123456789abcdef\), now it is"):
+        crossval.crossval(experiment(), tmp_path, **words)
+    assert not (tmp_path / "folds").exists()
 
 
 def test_a_detector_of_plain_files_gives_the_same_verdicts(done, media, tmp_path):
