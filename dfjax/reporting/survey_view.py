@@ -69,10 +69,9 @@ def lines(facts: dict[str, Any]) -> list[str]:
     found += [_shortcuts(facts["audit"])] if facts["audit"] else []
     if cost := facts.get("cost"):
         found.append(cost_line(cost))
-    return [
-        *found,
-        *([f"experiment: `{advice['command']}`"] if advice["strategy"] else []),
-    ]  # else there is none to run
+    if advice["strategy"]:  # else there is no experiment to run
+        found.append(f"experiment: `{advice['command']}`")
+    return found
 
 
 def _shortcuts(audit: dict[str, Any]) -> str:
