@@ -69,7 +69,6 @@ def fit_typicality(
     network: Network,
     splits: Mapping[str, Split],
     *,
-    left_out: tuple | None = None,
     seed: int = 0,
 ) -> typicality.Typicality:
     """What is typical of a detector's training data, clip by clip; the same for the same checkpoint, data and seed.
@@ -79,7 +78,6 @@ def fit_typicality(
     Args:
       network: of the detector.
       splits: 'train' and, held back from the network, 'validation' if there is one.
-      left_out: as `typicality.fit` takes it: distances of domains from networks trained without them.
       seed: of the choice of records, landmarks and folds.
 
     Raises:
@@ -100,7 +98,6 @@ def fit_typicality(
         train.domain[firsts],
         groups=train.group[firsts],
         held_back=held_back,
-        left_out=left_out,
         seed=seed,
     )
     if network.takes.modality == "audio" and len(np.unique(train.domain[firsts])) >= DOMAINS:

@@ -115,7 +115,6 @@ def learn_typicality(
     folder: epath.PathLike,
     splits: Mapping[str, sources.Split],
     *,
-    left_out: tuple | None = None,
     seed: int = 0,
 ) -> None:
     """Leaves in the workdir what is typical of the training data to the best checkpoint.
@@ -123,13 +122,12 @@ def learn_typicality(
     Args:
       folder: the workdir.
       splits: as `reference.fit_typicality` takes them.
-      left_out: likewise.
       seed: likewise.
 
     Raises:
       InputError: there is no complete checkpoint, or fewer than two clips to train on.
     """
-    learnt = reference.fit_typicality(restore(folder), splits, left_out=left_out, seed=seed)
+    learnt = reference.fit_typicality(restore(folder), splits, seed=seed)
     if process.first_process():
         learnt.save(epath.Path(folder) / typicality.TYPICALITY)
 
