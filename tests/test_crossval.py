@@ -125,8 +125,9 @@ def test_other_data_are_not_mixed_in(done, media, data_dir, tmp_path):
     """The folds that were there would be of the data before, the others of those now."""
     shutil.copy(done[0] / "config.json", tmp_path)
     facts = json.loads((done[0] / "environment.json").read_text())
-    assert [one["name"] for one in facts["datasets"]] == ["sites-whole", "own"]
-    facts["datasets"][1]["hash"] = "0123456789abcdef"
+    of = {one["name"]: one for one in facts["datasets"]}
+    assert set(of) == {"sites-whole", "own"}
+    of["own"]["hash"] = "0123456789abcdef"
     (tmp_path / "environment.json").write_text(json.dumps(facts))
     words = {"name": "small", "data_dir": data_dir, "source": media, "progress": False}
     with pytest.raises(InputError, match=r"began on own .*\(0123456789abcdef\), now it is"):
