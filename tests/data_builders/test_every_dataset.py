@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import random
+import tempfile
 
 import pytest
 
@@ -42,6 +43,14 @@ def test_no_group_in_two_splits_and_a_planted_leak_is_caught(name, tmp_path):
     leaking = dataclasses.replace(index, items=[*index.items, leak])
     with pytest.raises(ValueError, match=f"group {victim.group!r} is in"):
         indexing.check_disjoint(leaking)
+
+
+def test_a_builder_leaves_no_temporary_folder(tmp_path, monkeypatch):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    build("dfd", tmp_path / "media", tmp_path)
+    assert list(scratch.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["celeb_df_v2", "dfd", "fakeavceleb"])
