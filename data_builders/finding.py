@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import shlex
+import tarfile
 import zipfile
 from typing import Any
 
@@ -146,13 +147,13 @@ def _mark_copies(result: Finding) -> None:
 
 
 def _archive(folder: str, name: str) -> Archive:
-    """An archive, and whether what is in it lies beside it. Of zip alone this can be told without unpacking."""
+    """An archive, and whether what is in it lies beside it. Of .zip and .tar this can be told without unpacking."""
     path = os.path.join(folder, name)
     words = {".zip": ("unzip", "-n", "-q", path, "-d", folder), ".7z": ("7z", "x", "-aos", f"-o{folder}", path)}
     words[".rar"] = ("unrar", "x", "-o-", path, folder + os.sep)
     command = words.get(os.path.splitext(name.lower())[1], ("tar", "-xf", path, "-C", folder, "--skip-old-files"))
     state = "packed"
-    if name.lower().endswith(".zip"):
+    if name.lower().endswith((".zip", ".tar")):
         there, tried = _unpacked(path)
         state = "unreadable" if tried < 0 else "half unpacked" if 0 < len(there) < tried else state
         state = "unpacked" if there and len(there) == tried else state
@@ -160,15 +161,20 @@ def _archive(folder: str, name: str) -> Archive:
 
 
 def _unpacked(path: str) -> tuple[list[str], int]:
-    """The files of a zip archive that lie beside it or in a folder of its name, and of how many; a sample of many.
+    """The files of an archive that lie beside it or in a folder of its name, and of how many; a sample of many.
 
     Of an archive that cannot be read -1.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if not any(map(junk, name.split("/"))) and name[-1] != "/"]
-    except (OSError, zipfile.BadZipFile):
+        if path.lower().endswith(".tar"):
+            with tarfile.open(path, "r:") as archive:
+                names = [member.name for member in archive if member.isfile()]
+        else:
+            with zipfile.ZipFile(path) as archive:
+                names = [name for name in archive.namelist() if name[-1] != "/"]
+    except (OSError, zipfile.BadZipFile, tarfile.TarError):
         return [], -1
+    names = [name for name in names if not any(map(junk, name.split("/")))]
     names = names[:: -(-len(names) // TRIED) or 1]
     folder, stem = os.path.split(os.path.splitext(path)[0])
     there = [[p for n in names if os.path.exists(p := os.path.join(at, n))] for at in (folder, f"{folder}/{stem}")]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tarfile
 import tracemalloc
 import zipfile
 
@@ -144,6 +145,26 @@ def test_archives_are_named_with_the_command_and_a_half_unpacked_one_stops_its_d
     assert [one.folder for one in found.usable] == [str(tmp_path / "zips/whole/Celeb-DF-v2")]
     assert sum("damaged.zip cannot be read" in line for line in found.problems) == 1
     assert sum("is unpacked by" in line and "go on with" in line for line in found.problems) == 1
+
+
+@pytest.mark.parametrize("upto, state", [(None, "unpacked"), (30, "half unpacked"), (0, "packed")])
+def test_a_tar_is_told_as_a_zip_is(tmp_path, upto, state):
+    trees.celeb_df(tmp_path / "made")
+    names = sorted(path.relative_to(tmp_path / "made").as_posix() for path in (tmp_path / "made").rglob("*.*"))
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    with tarfile.open(folder / "Celeb-DF-v2.tar", "w") as archive:
+        for file in names:
+            archive.add(tmp_path / "made" / file, f"Celeb-DF-v2/{file}")
+    with tarfile.open(folder / "Celeb-DF-v2.tar") as archive:
+        for file in names[:upto]:
+            archive.extract(f"Celeb-DF-v2/{file}", folder, filter="data")
+    found = finding.find(folder)
+    assert [one.state for one in found.archives] == [state]
+    assert len(found.usable) == (state == "unpacked")
+    whole = (folder / "Celeb-DF-v2.tar").read_bytes()
+    (folder / "Celeb-DF-v2.tar").write_bytes(whole[: len(whole) // 2])
+    assert [one.state for one in finding.find(folder).archives] == ["unreadable"]
 
 
 def test_a_folder_without_permission_is_a_line(tmp_path, monkeypatch):
