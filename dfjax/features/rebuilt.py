@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dfjax.features import spectrum, turns
+from dfjax.features import spectrum
 
 SIZE = 1024  # points of the transform, 64 ms; the hop is a quarter
 
@@ -23,11 +23,6 @@ def rebuilt(x: Float[Array, "batch time"]) -> Float[Array, "batch time"]:
     Args:
       x: waveforms, any level; longer than SIZE / 2.
     """
-    # one by one: XLA compiles a loop of a single turn otherwise, and the last bits would depend on the batch
-    return turns.few_at_a_time(_rebuilt, x, each=1)
-
-
-def _rebuilt(x: Float[Array, "batch time"]) -> Float[Array, "batch time"]:
     magnitude = jnp.abs(jax.lax.complex(*spectrum.stft(x, SIZE, SIZE // 4)))
     phase = jax.random.uniform(jax.random.key(0), (1, *magnitude.shape[1:]), minval=-np.pi, maxval=np.pi)
     return spectrum.istft(magnitude * jax.lax.complex(jnp.cos(phase), jnp.sin(phase)), SIZE, x.shape[1])

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from dfjax.features import band_statistics, rebuilt, speed
+from dfjax.features import band_statistics, rebuilt, speed, turns
 from dfjax.models import heads
 from dfjax.records import REAL
 
@@ -75,8 +75,12 @@ class BandKernel(nnx.Module):
     def statistics(self, x: Float[Array, "batch time"]) -> Float[Array, "batch statistics"]:
         """What the front end makes of each clip: the mean of its statistics at each of the speeds.
 
-        Where it is compared, beside them is how they differ from those of the clip built again.
+        Where it is compared, beside them is how they differ from those of the clip built again. On a CPU clips go one
+        by one, so that a clip's numbers do not depend on the batch that it is in.
         """
+        return turns.few_at_a_time(self._statistics, x, each=1)
+
+    def _statistics(self, x: Float[Array, "batch time"]) -> Float[Array, "batch statistics"]:
         time = x.shape[1]
         sounds = jnp.stack([x, rebuilt.rebuilt(x)], axis=1).reshape(-1, time) if self.compared else x
         heard = jnp.stack([speed.played(sounds, factor) for factor in self.speeds], axis=1)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax import export
 
 from dfjax.features import band_statistics, rebuilt, speed
 from dfjax.models import build, functional, heads
@@ -164,6 +165,19 @@ def test_a_clip_is_compared_with_itself_built_again(speechlike):
     own, again = STATISTICS(x), STATISTICS(jax.jit(rebuilt.rebuilt)(x))
     np.testing.assert_allclose(found, jnp.concatenate([own, own - again], axis=1), atol=2e-3)
     assert model.landmarks.shape == (8, found.shape[1]) and model(x).shape == (4,)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere a batch is computed at once")
+def test_a_clip_has_the_same_statistics_in_any_batch_and_in_a_program_for_any(speechlike):
+    """To the bit: the logit of a detector turns differences of 1e-6 in them into 1e-4."""
+    model = build("band_kernel", rngs=nnx.Rngs(0), landmarks=48, speeds=(0.95, 1.0, 1.05), compared=True)
+    x = np.concatenate([np.tile(speechlike, (1, 3)), np.roll(speechlike, 100, axis=1).repeat(3, axis=1)])
+    statistics = jax.jit(model.statistics)
+    (batch,) = export.symbolic_shape("2*b")
+    lowered = export.export(statistics)(jax.ShapeDtypeStruct((batch, x.shape[1]), jnp.float32))
+    eight = np.asarray(statistics(x))
+    np.testing.assert_array_equal(statistics(x[:2]), eight[:2])
+    np.testing.assert_array_equal(jax.jit(lowered.call)(x), eight)
 
 
 def test_a_head_of_several_kinds_starts_at_the_log_odds_of_the_prior():
