@@ -60,7 +60,7 @@ def _window(x: Float[Array, "batch time"], *, size: int) -> Float[Array, "batch 
     frames = active.sum(axis=1, keepdims=True)
     fold = _bands(inner.shape[2])
     bins = fold.sum(axis=0)[None]  # in each band
-    share = np.float32(1) / bins  # by a constant XLA divides in one way in one program and in another in the next
+    per_bin = np.float32(1) / bins  # a factor: XLA divides by a constant in different ways in different programs
 
     def total(values: Float[Array, "batch inner bins"], weights: Float[Array, "batch inner"]) -> Array:
         """The weighted sum over frames, (batch, bins)."""
@@ -84,11 +84,11 @@ def _window(x: Float[Array, "batch time"], *, size: int) -> Float[Array, "batch 
     # the course of log power: less the mean of its bin, then less that of its band in each frame
     per_frame = 1 / (frames + TINY)
     rest = inner - (sums * per_frame)[:, None]
-    of_band = _product(rest, fold) * share[None]
+    of_band = _product(rest, fold) * per_bin[None]
     rest = rest - _spread(of_band, fold)
 
     def moment(values: Array, weights: Array) -> Float[Array, "batch bands"]:
-        return _product(total(values, weights), fold) * share
+        return _product(total(values, weights), fold) * per_bin
 
     square, weights = rest**2, active * per_frame
     variance = moment(square, weights) + TINY
