@@ -52,7 +52,7 @@ def rebalance(
         raise InputError(f"the head of {config.model.name} is not linear; only a linear head can be fitted again")
     split = sources.open_data(config.data, directory, "train")
     mesh = devices.make_mesh()
-    embed = scorers.make_embedder(network.graphdef, network.takes.modality)
+    embed = scorers.make_embedder(network.graphdef, network.takes.modality, mesh)
     embeddings = scorers.score_split(embed, network, split, mesh)
     rows = sources.known_rows(split)
     resampled = smote.resample(embeddings[rows], split.label[rows], config.balance.head, seed=config.seed)

@@ -12,12 +12,13 @@ def few_at_a_time(
     """`function`, from batch to batch, on CPU of `each` examples a device at a time, elsewhere of all at once.
 
     The examples taken together lie `batch / (each * devices)` apart, so that in a batch sharded over devices every
-    device has its share of each turn. A batch of unknown size, as `jax.export` makes programs of, is one device's, and
-    the platform is not known before the program runs.
+    device has its share of each turn. In a program that runs on each device's part alone (`jax.shard_map`) the batch is
+    that part. A batch of unknown size, as `jax.export` makes programs of, is one device's, too, and the platform is not
+    known before the program runs.
     """
     batch = jax.tree.leaves(x)[0].shape[0]
-    known = isinstance(batch, int)
-    group = each * (jax.device_count() if known else 1)
+    known, part = isinstance(batch, int), jax.sharding.get_abstract_mesh().manual_axes
+    group = each * (jax.device_count() if known and not part else 1)
 
     def in_turns(x):
         x = jax.tree.map(lambda part: part.reshape(group, -1, *part.shape[1:]).swapaxes(0, 1), x)

@@ -20,7 +20,6 @@ from typing import Any
 import jax
 import numpy as np
 from jax import export
-from jax.sharding import PartitionSpec
 from jaxtyping import Array
 
 from dfjax.decide import decision, typicality
@@ -167,9 +166,7 @@ def _detector(found: Bundle, face_model: str | None) -> Detector:
 
     @functools.cache
     def runner(shape: int):
-        whole, parts = PartitionSpec(), PartitionSpec("data")
-        call = programs[shape].call
-        return jax.jit(jax.shard_map(call, mesh=mesh, in_specs=(whole, parts), out_specs=parts, check_vma=False))
+        return devices.each_alone(programs[shape].call, mesh)
 
     def outputs(examples: list[dict]) -> Mapping[str, Array]:
         batch = devices.put(scoring.stack(examples, each * mesh.size), sharding)

@@ -16,6 +16,7 @@ from dfjax.data.sources import READ_AHEAD, Split
 from dfjax.inference import scoring
 from dfjax.models import functional
 from dfjax.records import Input
+from dfjax.runtime import devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,38 +32,35 @@ class Network:
 
 
 @functools.lru_cache(maxsize=4)
-def make_scorer(graphdef: nnx.GraphDef, modality: str):
+def make_scorer(graphdef: nnx.GraphDef, modality: str, mesh: Mesh):
     """The compiled function (params, model_state, batch) -> (batch,) float32 logits, in evaluation mode.
 
-    The same one for the same detector: a run validates and scores with what was compiled once.
+    The same one for the same detector and devices: a run validates and scores with what was compiled once.
     """
 
-    @jax.jit
     def score(params: PyTree, model_state: PyTree, batch: dict):
         return functional.evaluation_model(graphdef, params, model_state)(input_of(batch, modality))
 
-    return score
+    return devices.each_alone(score, mesh)
 
 
 @functools.lru_cache(maxsize=4)
-def make_embedder(graphdef: nnx.GraphDef, modality: str):
+def make_embedder(graphdef: nnx.GraphDef, modality: str, mesh: Mesh):
     """The compiled function (params, model_state, batch) -> (batch, dim) embeddings, in evaluation mode."""
 
-    @jax.jit
     def embed(params: PyTree, model_state: PyTree, batch: dict):
         return functional.evaluation_model(graphdef, params, model_state).embed(input_of(batch, modality))
 
-    return embed
+    return devices.each_alone(embed, mesh)
 
 
-def make_judge(graphdef: nnx.GraphDef, modality: str, *, embedding: bool):
+def make_judge(graphdef: nnx.GraphDef, modality: str, mesh: Mesh, *, embedding: bool):
     """The compiled function (params, model_state, batch) -> all that a verdict needs, from one pass over the batch.
 
     Its result has `score`, (batch,) float32 logits, `embedding`, (batch, dim), where that is asked for, and of a
     detector of modality 'av' `parts`, (batch, 2) logits of picture and sound.
     """
 
-    @jax.jit
     def judge(params: PyTree, model_state: PyTree, batch: dict) -> dict[str, jax.Array]:
         model, x = functional.evaluation_model(graphdef, params, model_state), input_of(batch, modality)
         embedded = model.embed(x)
@@ -70,7 +68,7 @@ def make_judge(graphdef: nnx.GraphDef, modality: str, *, embedding: bool):
         found |= {"embedding": embedded} if embedding else {}
         return found | ({"parts": model.parts(x)} if modality == "av" else {})
 
-    return judge
+    return devices.each_alone(judge, mesh)
 
 
 def input_of(batch: dict, modality: str):

@@ -88,8 +88,9 @@ def score_split(network: Network, split: sources.Split, header: dict) -> score_f
       split: an opened split.
       header: what the score file is to say beside the checkpoint's step.
     """
-    scorer = scorers.make_scorer(network.graphdef, network.takes.modality)
-    values = scorers.score_split(scorer, network, split, devices.make_mesh())
+    mesh = devices.make_mesh()
+    scorer = scorers.make_scorer(network.graphdef, network.takes.modality, mesh)
+    values = scorers.score_split(scorer, network, split, mesh)
     return sources.as_scores(split, values, {"step": network.step, **header})
 
 
@@ -182,7 +183,7 @@ def load(folder: str | pathlib.Path, face_model: str | None = None) -> Detector:
     modality, arrays = network.takes.modality, (network.params, network.model_state)
     each = scoring.EACH_OF_FILES if jax.default_backend() == "cpu" else scoring.EACH
     known, card = epath.Path(folder) / typicality.TYPICALITY, epath.Path(folder) / CARD
-    judge = scorers.make_judge(network.graphdef, modality, embedding=known.exists())
+    judge = scorers.make_judge(network.graphdef, modality, mesh, embedding=known.exists())
 
     def outputs(examples: list[dict]) -> Mapping[str, Array]:
         batch = devices.put(scoring.stack(examples, each * mesh.size), sharding)

@@ -61,7 +61,8 @@ def one_at_a_time(judge: detector.Detector):
     network = trained.read(weights.SPEECH).network
     graphdef, params, model_state = network.graphdef, network.params, network.model_state
     mesh = devices.make_mesh()
-    scorer, embedder = scorers.make_scorer(graphdef, "audio"), scorers.make_embedder(graphdef, "audio")
+    scorer = scorers.make_scorer(graphdef, "audio", mesh)
+    embedder = scorers.make_embedder(graphdef, "audio", mesh)
 
     def run(path: str) -> dict:
         windows = audio.windows(audio.decode(path)[0])

@@ -56,8 +56,8 @@ def learnt(untrained, splits):
 
 @pytest.fixture(scope="module")
 def judge(untrained, learnt):
-    run = scorers.make_judge(untrained.graphdef, "audio", embedding=True)
-    sharding = devices.split_batch(devices.make_mesh())
+    mesh = devices.make_mesh()
+    run, sharding = scorers.make_judge(untrained.graphdef, "audio", mesh, embedding=True), devices.split_batch(mesh)
 
     def outputs(examples):
         batch = devices.put(scoring.stack(examples, 8), sharding)

@@ -13,7 +13,7 @@ from dfjax.inference import scorers
 from dfjax.models import functional
 from dfjax.models.streams import Rngs
 from dfjax.records import MAX_SAMPLES, SAMPLE_RATE
-from dfjax.runtime import checkpoint
+from dfjax.runtime import checkpoint, devices
 from dfjax.training import losses, train_step
 
 PLATFORMS = ("cuda", "tpu")
@@ -75,7 +75,7 @@ def test_training_and_scoring_lower_for_accelerators(name):
     pairs = zip(jax.tree.leaves(new_state), jax.tree.leaves(state), strict=True)
     assert all(a.shape == b.shape and a.dtype == b.dtype for a, b in pairs)
 
-    scorer = scorers.make_scorer(graphdef, model.modality)
+    scorer = scorers.make_scorer(graphdef, model.modality, devices.make_mesh())
     scored = jax.export.export(scorer, platforms=PLATFORMS)(params, model_state, examples(model))
     (scores,) = scored.out_avals
     assert scores.shape == (BATCH,) and scores.dtype == jnp.float32
