@@ -71,7 +71,7 @@ def done(media, data_dir, tmp_path_factory):
     words = {"name": "small", "data_dir": data_dir, "source": media, "progress": False}
     traced = []
 
-    def resynthesise(key, x, *, mesh):  # what compiles at once
+    def resynthesise(key, x):  # what compiles at once
         traced.append(x.shape)
         return 0.5 * x + 0.02 * jax.random.normal(key, x.shape)
 

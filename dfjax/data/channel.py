@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from dfjax.features import masking
+from dfjax.features import masking, spectrum
 from dfjax.records import SAMPLE_RATE
 
 Range = tuple[float | int, float | int]  # (low, high)
@@ -74,10 +74,10 @@ def convolve_sum(
 
     def transformed(x):
         x = jnp.pad(x, ((0, 0), (left, (count - 1) * hop + size - left - time)))
-        return jnp.fft.rfft(jnp.stack([x[:, i * hop : i * hop + size] for i in range(count)], axis=1))
+        return spectrum.rfft(jnp.stack([x[:, i * hop : i * hop + size] for i in range(count)], axis=1))
 
-    responses = jnp.fft.rfft(taps, n=size)
-    y = jnp.fft.irfft(sum(transformed(x) * responses[:, i, None] for i, x in enumerate(parts)), n=size)
+    responses = spectrum.rfft(taps, n=size)
+    y = spectrum.irfft(sum(transformed(x) * responses[:, i, None] for i, x in enumerate(parts)), n=size)
     return y[:, :, order - 1 :].reshape(batch, -1)[:, :time]
 
 
@@ -109,8 +109,8 @@ def telephone(
     low, high = (uniform(k, batch, ends) for k, ends in zip((key_low, key_high), LINE_HZ, strict=True))
     slope = 2 * LINE_ORDER
     line = 1 / jnp.sqrt((1 + (hertz / high) ** slope) * (1 + (low / jnp.maximum(hertz, 1.0)) ** slope))
-    narrow = jnp.fft.irfft(jnp.fft.rfft(x, n=size)[:, : size // 4 + 1] * line, n=size // 2) / 2
-    y = 2 * jnp.fft.irfft(jnp.fft.rfft(mu_law(narrow)), n=size)[:, :time]
+    narrow = spectrum.irfft(spectrum.rfft(x, n=size)[:, : size // 4 + 1] * line, n=size // 2) / 2
+    y = 2 * spectrum.irfft(spectrum.rfft(mu_law(narrow)), n=size)[:, :time]
     return choose(key_on, rate, y, x)
 
 
@@ -165,7 +165,7 @@ def hide(
         size = _fast_size(time)
         width = round(hertz * size / SAMPLE_RATE)
         band = masking.band(key_band, batch, size // 2 + 1, width)
-        x = jnp.fft.irfft(jnp.where(band, 0, jnp.fft.rfft(x, n=size)), n=size)[:, :time]
+        x = spectrum.irfft(jnp.where(band, 0, spectrum.rfft(x, n=size)), n=size)[:, :time]
     if seconds:
         x = jnp.where(masking.band(key_time, batch, time, round(seconds * SAMPLE_RATE)), 0, x)
     return x

@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from dfjax.data import audio, augment_image, self_blend, vocode
@@ -56,9 +55,7 @@ def strata_rates(asked: float, batch: int, rates: tuple[float, float]) -> dict[i
     return {REAL: rates[REAL] + share, FAKE: stored if stored > 1e-9 else 0.0}
 
 
-def make(
-    augment: Mapping[str, Any], modality: str, fakes: int, *, seconds: float | None = None, mesh: Mesh | None = None
-) -> Callable:
+def make(augment: Mapping[str, Any], modality: str, fakes: int, *, seconds: float | None = None) -> Callable:
     """(key, examples) -> (the model's input, labels).
 
     Of sounds it takes a third argument: whether they are altered as `augment` says, or cut and made fakes alone.
@@ -68,7 +65,6 @@ def make(
       modality: of the detector.
       fakes: how many of the examples are made into fakes.
       seconds: of a cut, where the detector hears sound alone.
-      mesh: the devices that share the batch.
 
     Raises:
       InputError: fakes are to be made of pictures with sound.
@@ -84,13 +80,12 @@ def make(
     cutting = _keywords(audio.take)
     options.pop("codec_rate", None)  # the streaming feed's
     taking = {name: options.pop(name) for name in cutting & options.keys()}
-    resynthesise = functools.partial(vocode.resynthesise, mesh=mesh)
 
     def waveforms(key: jax.Array, examples: dict, altered: bool | Bool[Array, ""] = True):
         key_cut, key_augment, key_fakes = (jax.random.fold_in(key, i) for i in range(3))
         cut = functools.partial(audio.take, key_cut, examples["audio"], examples["length"], samples)
         x = jnp.where(altered, cut(**taking), cut())
-        x, labels = with_fakes(key_fakes, x, examples["label"], fakes, resynthesise)
+        x, labels = with_fakes(key_fakes, x, examples["label"], fakes, vocode.resynthesise)
         return jnp.where(altered, audio.augment(key_augment, x, **options), x), labels
 
     return waveforms

@@ -68,15 +68,14 @@ def statistics(
     numbers = np.array([_number(name) for name in ids.tolist()], np.uint32)
     memory = memory or Memory()
 
-    @jax.jit
-    def compute(root: jax.Array, copy: jax.Array, altered: jax.Array, numbers: jax.Array, block: PyTree) -> jax.Array:
+    def compute(root: jax.Array, copy: jax.Array, altered: jax.Array, batch: tuple[jax.Array, PyTree]) -> jax.Array:
         def one(number: jax.Array, example: PyTree) -> jax.Array:
             key = jax.random.fold_in(jax.random.fold_in(root, copy), number)
             return make_x(key, jax.tree.map(lambda array: array[None], example), altered)[0][0]
 
-        return front(jax.vmap(one)(numbers, block))
+        return front(jax.vmap(one)(*batch))
 
-    program = memory.programs.setdefault(made, compute)
+    program = memory.programs.setdefault(made, devices.each_alone(compute, mesh))
     for copy in range(copies):
         altered = copies == 1 or copy < copies - 1
         known = memory.found.setdefault((seed, copy, made), {})
@@ -90,8 +89,8 @@ def statistics(
                 if rng.random() < codec_rate:
                     length = block["length"][i]
                     block["audio"][i, :length] = codecs.random_recode(rng, block["audio"][i, :length])
-            numbers_of, block = (devices.put(part, spread) for part in (numbers[at], block))
-            found = np.asarray(devices.fetch(program(root, np.int32(copy), np.bool_(altered), numbers_of, block)))
+            batch = devices.put((numbers[at], block), spread)
+            found = np.asarray(devices.fetch(program(root, np.int32(copy), np.bool_(altered), batch)))
             known.update(zip(ids[wanted].tolist(), found[: len(wanted)], strict=True))
     return np.stack([[memory.found[seed, copy, made][name] for name in ids.tolist()] for copy in range(copies)])
 

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from dfjax.data.channel import Range, convolve, convolve_sum, rms, uniform, white
+from dfjax.features import spectrum
 from dfjax.records import SAMPLE_RATE, InputError
 
 BANDS = 5  # notches of a filter
@@ -70,7 +71,7 @@ def _filters(key: Array, batch: int, gain_db: Float[Array, "batch n"], bands: in
     response = jnp.matmul(notch_taps(centre, width, half), cosine, precision=jax.lax.Precision.HIGHEST)
     response = response.prod(axis=2)
     response *= (10 ** (gain_db / 20))[..., None] / jnp.abs(response).max(axis=-1, keepdims=True)
-    taps = jnp.fft.irfft(response, n=DESIGN)
+    taps = spectrum.irfft(response, n=DESIGN)
     reach = DESIGN // 4 - 1
     return jnp.concatenate([taps[..., -reach:], taps[..., : reach + 1]], axis=-1)
 

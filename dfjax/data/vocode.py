@@ -18,16 +18,14 @@ re-synthesised.
 """
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import librosa
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Complex, Float, Int
 
-from dfjax.features import spectrum
+from dfjax.features import spectrum, turns
 from dfjax.records import SAMPLE_RATE
 
 SIZES = (512, 1024)  # points of the transform; hop is a quarter
@@ -79,7 +77,7 @@ def linear_prediction(
 
 def _autocorrelation(z: Array, size: int) -> Float[Array, "batch frames lags"]:
     """Of each frame, 1 at lag 0."""
-    correlation = jnp.fft.irfft(jnp.abs(z) ** 2, n=size) + 1e-9 * (np.arange(size) == 0)[None, None]
+    correlation = spectrum.irfft(jnp.abs(z) ** 2, n=size) + 1e-9 * (np.arange(size) == 0)[None, None]
     return correlation / correlation[..., :1]
 
 
@@ -113,7 +111,7 @@ def _predicted(key: jax.Array, z: Array, size: int, samples: int) -> Array:
     window[0] = 1.0001
     taps, error = linear_prediction(correlation[..., : ORDER + 1] * window[None, None], ORDER)
     power = (jnp.abs(z) ** 2).mean(axis=-1, keepdims=True)
-    return excitation * jnp.sqrt(power * jnp.maximum(error, 0) / (0.375 * size)) / jnp.fft.rfft(taps, n=size)
+    return excitation * jnp.sqrt(power * jnp.maximum(error, 0) / (0.375 * size)) / spectrum.rfft(taps, n=size)
 
 
 def _which(key: jax.Array, clips: Array, kinds: int) -> Int[Array, " batch"]:
@@ -223,10 +221,10 @@ def _turned(phase: Array) -> Array:
 
 def _envelope(magnitude: Array, size: int, lifter: int | Int[Array, "batch 1 1"]) -> Array:
     """Logarithm of the minimum-phase filter with the envelope of this magnitude, by the folded cepstrum."""
-    cepstrum = jnp.fft.irfft(jnp.log(jnp.maximum(magnitude, FLOOR)).astype(jnp.complex64), n=size)
+    cepstrum = spectrum.irfft(jnp.log(jnp.maximum(magnitude, FLOOR)).astype(jnp.complex64), n=size)
     quefrency = np.arange(size)[None, None]
     fold = np.where(quefrency > 0, 2, 1) * (quefrency < lifter)  # liftered: the envelope alone
-    return jnp.fft.rfft(cepstrum * fold)
+    return spectrum.rfft(cepstrum * fold)
 
 
 def _random(key: jax.Array, z: Array, size: int) -> Array:
@@ -308,41 +306,32 @@ def _own_way(key: jax.Array, clip: Float[Array, " time"]) -> Float[Array, " time
     return jax.lax.switch(jax.random.randint(key_size, (), 0, len(SIZES)), branches, key, clip[None])[0]
 
 
-@functools.cache
-def _one_by_one(mesh: Mesh | None) -> Callable[[jax.Array, Array], Array]:
-    """`_own_way` of a batch under `jax.vmap`.
+_one_by_one = jax.custom_batching.custom_vmap(_own_way)
 
-    A CPU takes clip after clip and computes the way drawn for it, no other; the devices of the mesh share the clips. An
-    accelerator takes all clips at once and computes all ways of each.
+
+@_one_by_one.def_vmap
+def _of_many(count: int, mapped: list[bool], keys: jax.Array, clips: Array) -> tuple[Array, bool]:
+    """`_own_way` of a batch under `jax.vmap`; the devices share the clips.
+
+    A CPU takes clip after clip and computes the way drawn for it, no other. An accelerator takes all clips at once and
+    computes all ways of each.
     """
-    vocoded = jax.custom_batching.custom_vmap(_own_way)
+    both = zip((keys, clips), mapped, strict=True)
+    batch = tuple(each if along else jnp.broadcast_to(each, (count, *each.shape)) for each, along in both)
 
-    @vocoded.def_vmap
-    def of_many(count: int, mapped: list[bool], keys: jax.Array, clips: Array) -> tuple[Array, bool]:
-        both = zip((keys, clips), mapped, strict=True)
-        keys, clips = (each if along else jnp.broadcast_to(each, (count, *each.shape)) for each, along in both)
-        if jax.default_backend() != "cpu":
-            return jax.vmap(_own_way)(keys, clips), True
+    def of_part(batch):
+        if jax.default_backend() == "cpu":
+            return jax.lax.map(lambda one: _one_by_one(*one), batch)
+        return jax.vmap(_own_way)(*batch)
 
-        def in_turn(keys, clips):
-            return jax.lax.map(lambda one: vocoded(*one), (keys, clips))
-
-        if mesh is not None and mesh.size > 1 and count % mesh.size == 0:
-            spread = PartitionSpec("data")
-            in_turn = jax.shard_map(in_turn, mesh=mesh, in_specs=spread, out_specs=spread)
-        return in_turn(keys, clips), True
-
-    return vocoded
+    return turns.alone(of_part, batch), True
 
 
-def resynthesise(
-    key: jax.Array, x: Float[Array, "batch time"], *, mesh: Mesh | None = None
-) -> Float[Array, "batch time"]:
+def resynthesise(key: jax.Array, x: Float[Array, "batch time"]) -> Float[Array, "batch time"]:
     """Vocoded versions of the clips, each in its own way, at the loudness of the original.
 
     Args:
       key: decides everything.
       x: real speech in [-1, 1] at 16 kHz.
-      mesh: CPU devices that share the clips, if there is more than one.
     """
-    return jax.vmap(_one_by_one(mesh))(jax.random.split(key, len(x)), x)
+    return jax.vmap(_one_by_one)(jax.random.split(key, len(x)), x)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import librosa
 import numpy as np
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Complex, Float, Inexact
 
 from dfjax.features import turns
 from dfjax.records import SAMPLE_RATE
@@ -96,6 +96,16 @@ def transform(
     return product(right + left, cosine), -product(right - left, sine)
 
 
+def rfft(x: Float[Array, "batch ... samples"], n: int | None = None) -> Complex[Array, "batch ... bins"]:
+    """`jnp.fft.rfft` along the last axis; of devices that share the batch each transforms its part."""
+    return turns.alone(functools.partial(jnp.fft.rfft, n=n), x)
+
+
+def irfft(z: Inexact[Array, "batch ... bins"], n: int | None = None) -> Float[Array, "batch ... samples"]:
+    """`jnp.fft.irfft` along the last axis; of devices that share the batch each transforms its part."""
+    return turns.alone(functools.partial(jnp.fft.irfft, n=n), z)
+
+
 def stft(
     x: Float[Array, "batch time"], size: int, hop: int
 ) -> tuple[Float[Array, "batch frames bins"], Float[Array, "batch frames bins"]]:
@@ -110,14 +120,14 @@ def stft(
     x = jnp.concatenate([silence, x, silence], axis=1)[:, : blocks * hop].reshape(x.shape[0], blocks, hop)
     window = hann(size).reshape(overlap, 1, 1, hop)
     frame = jnp.concatenate([x[:, i : i + count] * window[i] for i in range(overlap)], axis=-1)
-    spectrum = jnp.fft.rfft(frame)
+    spectrum = rfft(frame)
     return spectrum.real, spectrum.imag
 
 
 def istft(z: Complex[Array, "batch frames bins"], size: int, samples: int) -> Float[Array, "batch time"]:
     """The least-squares inverse of `stft` with a hop of size / 4 (Griffin and Lim 1984), `samples` long."""
     hop = size // 4
-    frames = jnp.fft.irfft(z, n=size) * hann(size)[None, None]
+    frames = irfft(z, n=size) * hann(size)[None, None]
     batch, count, _ = frames.shape
     parts = frames.reshape(batch, count, 4, hop)
     total = sum(jnp.pad(parts[:, :, i], ((0, 0), (i, 3 - i), (0, 0))) for i in range(4))
@@ -136,7 +146,7 @@ def hann(size: int) -> np.ndarray:
 def power(x: Float[Array, "batch time"]) -> Float[Array, "batch frames bins"]:
     """The short-time power spectrum |STFT|^2, of BINS bins; see `transform`."""
     if jax.default_backend() == "cpu":  # where the products of `transform` take 1.3 times as long
-        spectrum = jnp.fft.rfft(frames(x.astype(jnp.float32)) * hann(WINDOW)[None, None], n=FFT)
+        spectrum = rfft(frames(x.astype(jnp.float32)) * hann(WINDOW)[None, None], n=FFT)
         return spectrum.real**2 + spectrum.imag**2
     real, imaginary = transform(x)
     return real**2 + imaginary**2

@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dfjax.features import spectrum
+
 STEP = 240  # samples: lengths that are multiples of it transform fast
 
 
@@ -11,7 +13,7 @@ def stretched(x: Float[Array, "batch time"], samples: int) -> Float[Array, "batc
 
     Band-limited: what lies above the new half rate is lost, and nothing is folded down.
     """
-    return jnp.fft.irfft(jnp.fft.rfft(x), n=samples) * (samples / x.shape[1])
+    return spectrum.irfft(spectrum.rfft(x), n=samples) * (samples / x.shape[1])
 
 
 def played(x: Float[Array, "batch time"], speed: float | int) -> Float[Array, "batch time"]:

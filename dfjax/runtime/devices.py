@@ -82,6 +82,20 @@ def each_alone(function: Callable, mesh: Mesh) -> Callable:
     return run
 
 
+def shared_by(mesh: Mesh) -> Callable[[Callable], Callable]:
+    """Marks a function that is compiled for arrays on this mesh, which shares the batch: see `features.turns.alone`."""
+
+    def mark(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def run(*arguments):
+            with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+                return function(*arguments)
+
+        return run
+
+    return mark
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def gather(mesh: Mesh, params: PyTree) -> PyTree:
     """Parameters where `part_of` puts them -> whole on every device; their gradient goes back in parts.

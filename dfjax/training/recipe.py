@@ -69,22 +69,19 @@ def check_input(config: ml_collections.ConfigDict, takes: Input) -> None:
         raise InputError(f"config.augment.size={window}: expected at most the side of the pictures, {takes.size}")
 
 
-def make_input(
-    config: ml_collections.ConfigDict, modality: str, fakes: int | None = None, *, mesh: jax.sharding.Mesh | None = None
-) -> Callable:
+def make_input(config: ml_collections.ConfigDict, modality: str, fakes: int | None = None) -> Callable:
     """(key, examples) -> (the model's input, labels), see `inputs.make`.
 
     Args:
       config: the experiment.
       modality: of the detector.
       fakes: how many of the examples are made into fakes; None for as many as the experiment says of a batch.
-      mesh: the devices that share the batch.
 
     Raises:
       InputError: fakes cannot be made at the share that `config.augment` says.
     """
     count = inputs.made(config.augment.self_fakes, config.train.batch) if fakes is None else fakes
-    return inputs.make(config.augment.to_dict(), modality, count, seconds=config.data.get("seconds"), mesh=mesh)
+    return inputs.make(config.augment.to_dict(), modality, count, seconds=config.data.get("seconds"))
 
 
 def codec_rate(config: ml_collections.ConfigDict) -> float:

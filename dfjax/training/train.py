@@ -72,7 +72,7 @@ def train(
     plan = recipe.make_plan(config, *recipe.tally(train_split))
     strata = recipe.make_strata(config, plan, train_split)
     copies = config.data.get("copies", 0)
-    make_input = recipe.make_input(config, takes.modality, 0 if copies else None, mesh=mesh)
+    make_input = recipe.make_input(config, takes.modality, 0 if copies else None)
     # of a batch's examples; without copies the step makes them
     made = inputs.made(config.augment.self_fakes, batch) / batch if copies else 0.0
 
@@ -106,7 +106,7 @@ def train(
             codec_rate=recipe.codec_rate(config),
             copies=copies,
             front=(make_input, recipe.make_front(config)) if copies else None,
-            fakes=(made, recipe.make_input(config, takes.modality, 1, mesh=mesh)) if made else None,
+            fakes=(made, recipe.make_input(config, takes.modality, 1)) if made else None,
             memory=memory,
         )
 
@@ -116,11 +116,13 @@ def train(
             state = jax.jit(begin, out_shardings=everywhere)(state, feed.take(0), root)
 
         # step
+        @devices.shared_by(mesh)
         def batch_of(data, key):
             key_draw, key_input, key_model = jax.random.split(key, 3)
             examples = feed.examples(key_draw, data)
             return *make_input(key_input, examples), key_model
 
+        @devices.shared_by(mesh)
         def one_step(state, data, key):
             if newton:
                 return train_step.newton(state, data, graphdef=graphdef, loss=loss)

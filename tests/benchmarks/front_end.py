@@ -37,14 +37,16 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 32
     x = (0.1 * np.random.default_rng(0).standard_normal((count, MAX_SAMPLES))).astype(np.float32)
     one, all_ = (devices.make_mesh(n) for n in (1, count))
-    compiled = jax.jit(spectrum.log_mel)
-    placed = {mesh.size: jax.device_put(x, devices.split_batch(mesh)) for mesh in (one, all_)}
+    placed = {
+        mesh.size: (devices.each_alone(spectrum.log_mel, mesh), jax.device_put(x, devices.split_batch(mesh)))
+        for mesh in (one, all_)
+    }
     calls = {
         "librosa, clip by clip": lambda: np.stack([by_librosa(clip) for clip in x]),
         "librosa, one batch": lambda: by_librosa(x),
         **{
-            f"dfjax, {size} device{'s' * (size > 1)}": lambda a=array: jax.block_until_ready(compiled(a))
-            for size, array in placed.items()
+            f"dfjax, {size} device{'s' * (size > 1)}": lambda run=run, a=array: jax.block_until_ready(run(a))
+            for size, (run, array) in placed.items()
         },
     }
     results = {name: work() for name, work in calls.items()}

@@ -178,6 +178,7 @@ def our_epochs(build, clips: np.ndarray, labels: np.ndarray) -> float:
     strata = sampling.strata(labels, {0: 0.5, 1: 0.5})
     data = jax.device_put({"audio": clips, "length": length, "label": labels, "strata": strata}, everywhere)
 
+    @devices.shared_by(mesh)
     def one_step(state, data, key):
         keys = jax.random.split(key, 3)
         rows = jax.lax.with_sharding_constraint(

@@ -152,23 +152,27 @@ def test_a_clip_is_made_the_same_whatever_is_made_beside_it(voice):
     """By one device or by two, by a map over batches of one, or all ways at once as on an accelerator."""
     keys = jax.random.split(KEY, 4)
     x = jnp.tile(jnp.asarray(voice[:, :4000]), (2, 1))
-    one, by_two = vocode._one_by_one(None), vocode._one_by_one(devices.make_mesh(4))
+    one = vocode._one_by_one
     together = np.asarray(jax.jit(jax.vmap(one))(keys, x))
     assert np.abs(together[0] - together[2]).max() > 0.01  # of one recording, each in its own way
+    mesh = devices.make_mesh(4)
+    batch = jax.device_put((keys, x), devices.split_batch(mesh))
     for form in (
-        jax.vmap(by_two),
-        jax.vmap(lambda key, clip: jax.vmap(by_two)(key[None], clip[None])[0]),
+        jax.vmap(one),
+        jax.vmap(lambda key, clip: jax.vmap(one)(key[None], clip[None])[0]),
         jax.vmap(vocode._own_way),
     ):
-        np.testing.assert_allclose(np.asarray(jax.jit(form)(keys, x)), together, atol=2e-3)
+        shared = devices.shared_by(mesh)(form)
+        np.testing.assert_allclose(np.asarray(jax.jit(shared)(*batch)), together, atol=2e-3)
 
 
 def test_one_device_needs_no_sharing():
     """As on a machine of one core: a map over batches of one, which a mesh of one device divides, too."""
-    one = vocode._one_by_one(devices.make_mesh(1))
+    one = vocode._one_by_one
     keys, clips = jax.random.split(KEY, 4), jnp.zeros((4, 4000))
 
     def each(key, clip):
         return jax.vmap(one)(key[None], clip[None])[0]
 
-    assert jax.eval_shape(jax.jit(jax.vmap(each)), keys, clips).shape == clips.shape
+    shared = devices.shared_by(devices.make_mesh(1))(jax.vmap(each))
+    assert jax.eval_shape(jax.jit(shared), keys, clips).shape == clips.shape
