@@ -30,7 +30,7 @@ from dfjax.inference import trained
 from dfjax.records import REAL, SPLITS, InputError
 from dfjax.reporting import domains_view
 from dfjax.run import command, main_job
-from dfjax.runtime import cli, files, process, workdir
+from dfjax.runtime import cli, files, pages, process, workdir
 from dfjax.training import recipe, train
 
 LEFT_OUT = "left_out"  # the split that these scores are of
@@ -189,6 +189,8 @@ _FOLDS_ONLY = flags.DEFINE_bool("folds_only", False, "do not train on everything
 def main() -> None:
     """Flags, then one call; the flags of dfjax.run are understood too."""
     config, name = command.parse(sys.argv, sys.modules[__name__])
+    if "seconds" not in config.data:  # pictures
+        pages.ask_for_large()
     process.use_all_cores()
     process.connect()
     process.keep_compilations()

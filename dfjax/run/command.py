@@ -16,7 +16,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from dfjax.records import InputError
-from dfjax.runtime import cli
+from dfjax.runtime import cli, pages
 from dfjax.training import options
 
 # without the words of the command line: `options` reads --config.NAME=VALUE
@@ -70,6 +70,8 @@ def parse(argv: list[str], module: types.ModuleType) -> tuple[ml_collections.Con
 def main() -> None:
     """Flags, then one call."""
     config, name = parse(sys.argv, sys.modules[__name__])
+    if "seconds" not in config.data:  # pictures
+        pages.ask_for_large()
     import jax  # with all that follows 2 s, wanted neither by --help nor by a mistake
 
     from dfjax.run import main_job

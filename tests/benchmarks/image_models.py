@@ -7,15 +7,19 @@ A row for each model, job and framework: images per second when scoring or train
 PyTorch's, the CPU seconds of each, which other work on the machine moves less, with `--peak` (dense TFLOP/s of the
 device at this precision) the share of it that scoring reaches, and on a GPU the memory that each job takes: ours as
 XLA lays it out, PyTorch's as its allocator counts it. On CPU ours runs as `dfjax.run` runs it, the batch spread over one
-virtual device per core. Random weights; the input lies on the device; the first call is not timed; medians of
-`--repeats` are printed. Set XLA_PYTHON_CLIENT_PREALLOCATE=false where both share a GPU.
+virtual device per core, in large pages of memory where Linux gives them. Random weights; the input lies on the device; the first call is not timed; medians of
+`--repeats` are printed. Each side has a process of its own.
 """
 
 import argparse
 import contextlib
 import importlib.util
 import itertools
+import json
+import os
 import statistics
+import subprocess
+import sys
 import time
 
 import jax
@@ -24,7 +28,7 @@ import optax
 from flax import nnx
 
 from dfjax import models
-from dfjax.runtime import devices, process
+from dfjax.runtime import devices, pages, process
 from tests.benchmarks import rows
 from tests.models import reference
 
@@ -83,8 +87,7 @@ def run_jax(name: str, batch: int, dtype: str, repeats: int) -> dict:
     train = jax.jit(train, out_shardings=everywhere).lower(params, rest, x).compile()
     return {
         "framework": f"jax {jax.__version__}",
-        "score_gib": rows.gib(score),
-        "train_gib": rows.gib(train),
+        **({} if jax.default_backend() == "cpu" else {"score_gib": rows.gib(score), "train_gib": rows.gib(train)}),
         **measure("score", lambda: jax.block_until_ready(score(params, x)), batch, repeats),
         **measure("train", lambda: jax.block_until_ready(train(params, rest, x)), batch, repeats),
         "gflop": operations / batch / 1e9,
@@ -131,6 +134,21 @@ def run_torch(name: str, batch: int, dtype: str, repeats: int, compiled: bool) -
     return found
 
 
+def one_side(side: str, name: str, args) -> dict:
+    """Rates of a model by one framework, in this process."""
+    if side == "dfjax":
+        return run_jax(name, args.batch, args.dtype, args.repeats)
+    return run_torch(name, args.batch, args.dtype, args.repeats, args.compile)
+
+
+def started_alone(side: str, name: str) -> dict:
+    """The same in a process of its own; that of dfjax has large pages where `dfjax.run` takes them for pictures."""
+    words = [sys.executable, "-m", "tests.benchmarks.image_models", *sys.argv[1:], "--models", name, "--side", side]
+    environment = os.environ | (pages.variables() if side == "dfjax" else {})
+    done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def main():
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -139,19 +157,27 @@ def main():
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--compile", action="store_true", help="torch.compile for the PyTorch side")
+    parser.add_argument("--side", choices=["dfjax", "torch"], help="measure this one alone, as one JSON line")
     parser.add_argument("--peak", type=float, default=None, help="TFLOP/s of the device at this precision")
     args = parser.parse_args()
 
-    process.use_all_cores()
-    device = jax.devices()[0].device_kind
+    if args.side:
+        process.use_all_cores()
+        print(json.dumps(one_side(args.side, *args.models, args) | {"device": jax.devices()[0].device_kind}))
+        return
     for name in args.models:
-        found = {"dfjax": run_jax(name, args.batch, args.dtype, args.repeats)}
+        found = {"dfjax": started_alone("dfjax", name)}
         if all(importlib.util.find_spec(package) for package in ("torch", "timm")):
-            found["torch"] = run_torch(name, args.batch, args.dtype, args.repeats, args.compile)
+            found["torch"] = started_alone("torch", name)
         for (side, one), job in itertools.product(found.items(), ("score", "train")):
-            more = {"framework": one["framework"], "batch": args.batch, "dtype": args.dtype, "device": device}
+            more = {
+                "framework": one["framework"],
+                "batch": args.batch,
+                "dtype": args.dtype,
+                "device": found["dfjax"]["device"],
+            }
             more["cpu_seconds"] = one[f"{job}_cpu_seconds"]
-            if jax.default_backend() != "cpu":
+            if f"{job}_gib" in one:
                 more["gib"] = one[f"{job}_gib"]
             if args.peak and job == "score":
                 more["share_of_peak"] = one[job] * found["dfjax"]["gflop"] / 1e3 / args.peak
