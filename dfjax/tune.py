@@ -17,7 +17,7 @@ from typing import Any
 
 from etils import epath
 
-from dfjax.decide import domains, metrics, score_file, thresholds
+from dfjax.decide import certify_domains, metrics, score_file, thresholds
 from dfjax.decide.decision import decide, write_decision
 from dfjax.decide.decision import read_decision as read_decision
 from dfjax.decide.score_file import Scores
@@ -185,7 +185,7 @@ def parser() -> cli.Parser:
     result.add_argument(
         "--by_domain",
         action="store_true",
-        help=f"with --certify: guarantee --max_fpr on a new source (default {domains.CONFIDENCE})",
+        help=f"with --certify: guarantee --max_fpr on a new source (default {certify_domains.CONFIDENCE})",
     )
     result.add_argument("--abstain", type=float, metavar="RATE", help="add a band without verdict")
     result.add_argument("--deploy_prior", type=float, metavar="P", help="share of fakes where it will be used")
@@ -211,7 +211,7 @@ def main() -> None:
     constraint = {name: getattr(flags, name) for name in CONSTRAINTS if getattr(flags, name) is not None}
     certified = flags.certify
     if certified is not None and math.isnan(certified):
-        certified = domains.CONFIDENCE if flags.by_domain else 0.95
+        certified = certify_domains.CONFIDENCE if flags.by_domain else 0.95
     scores = score_file.read(path)
     decision = decide(
         scores,

@@ -7,7 +7,17 @@ from typing import Any
 
 from etils import epath
 
-from dfjax.decide import calibration, certify, domains, metrics, operating_points, optimism, score_file, thresholds
+from dfjax.decide import (
+    calibration,
+    certify,
+    certify_domains,
+    domains,
+    metrics,
+    operating_points,
+    optimism,
+    score_file,
+    thresholds,
+)
 from dfjax.decide.score_file import Scores
 from dfjax.records import InputError
 from dfjax.runtime import files
@@ -107,10 +117,10 @@ def decide(
     n = min(REPLICATES, operating_points.replicates(len(clips)))
     chosen: thresholds.Threshold | None
     worth: optimism.Optimism | domains.Travel | None = None
-    certificate: certify.Certificate | domains.Certificate | None = None
+    certificate: certify.Certificate | certify_domains.Certificate | None = None
     if certified is not None:
         if by_domain:
-            certificate = domains.certify(clips, confidence=certified, **_fpr_alone(constraint))
+            certificate = certify_domains.certify(clips, confidence=certified, **_fpr_alone(constraint))
         else:
             certificate = certify.certify(x, y, confidence=certified, **constraint)
         chosen, message = certificate.threshold, certificate.statement
@@ -169,8 +179,8 @@ def _domains(clips, threshold, worth, certificate, n, seed):
     without = worth.thresholds if worth else {}
     rows = [row | {"threshold_without": without.get(row["domain"])} for row in rows]
     if certificate is None and domains.noun(clips, 1) != "method" and threshold is not None:
-        certificate = domains.certify(clips, threshold=without or threshold)
-    elif not isinstance(certificate, domains.Certificate):
+        certificate = certify_domains.certify(clips, threshold=without or threshold)
+    elif not isinstance(certificate, certify_domains.Certificate):
         certificate = None
     what = domains.noun(clips)
     return {

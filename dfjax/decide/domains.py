@@ -1,4 +1,4 @@
-"""What scores of left-out domains say of a domain that nobody has met: spread, threshold, certificate, summary.
+"""What scores of left-out domains say of a domain that nobody has met: spread, threshold, summary.
 
 A domain is where a record was recorded or published: a source, a corpus, a data set. The scores judged here are of
 networks that were trained without the domain that they score (`python -m dfjax.crossval`), one per clip. Every
@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dfjax.decide import certify as clip_certify
-from dfjax.decide import criteria, cuts, operating_points, redrawn, score_file, thresholds
+from dfjax.decide import criteria, operating_points, redrawn, score_file, thresholds
 from dfjax.decide.cuts import Number
 from dfjax.decide.metrics import eer, roc_auc
 from dfjax.decide.score_file import Scores
@@ -23,42 +22,10 @@ from dfjax.runtime.strict_json import plain
 
 Fraction = fractions.Fraction
 
-CONFIDENCE = 0.8  # of a certificate; seven domains can bear it
-NOISE = Fraction(1, 5)  # of the certificate's risk, at least this share pays for the few clips of each domain
 REPLICATES = 1_000  # of the bootstrap, at most
 NOUNS = {"method": "method", "dataset": "dataset"}  # what is left out, in words; a domain is a 'source'
 WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 RATES = {"false_alarms": REAL, "misses": FAKE}  # the class of which each is a share
-
-
-@dataclasses.dataclass(frozen=True)
-class Certificate:
-    """What may be promised for a new domain, or what is missing for a promise.
-
-    Attributes:
-      threshold: the one certified, None where there is none or where one was given.
-      max_fpr: the false alarm rate that a new domain exceeds with probability 1 - confidence at most; None if open.
-      confidence: of both together: which domain comes, and which clips of each domain are known.
-      domains: those with real clips.
-      exceeding: how many domains may lie above the bound; the bound is the next one.
-      noise: probability that the clips of any domain mislead: 1 - confidence - (exceeding + 1) / (domains + 1).
-      needed: the fewest domains for this confidence.
-      statement: one sentence for people.
-    """
-
-    threshold: thresholds.Threshold | None
-    max_fpr: float | None
-    confidence: float
-    domains: int
-    exceeding: int
-    noise: float
-    needed: int
-    statement: str
-
-    def to_json(self) -> dict[str, Any]:
-        """All but the threshold, as plain values."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "threshold"}
-        return plain(fields)
 
 
 def noun(scores: Scores, count: int = 2) -> str:
@@ -109,7 +76,7 @@ def by_domain(scores: Scores, threshold: Number | None, *, n: int = REPLICATES, 
       InputError: no domains, or no clip with a known label.
     """
     rows = []
-    for name, own in _each(_clips(scores)):
+    for name, own in each(known_clips(scores)):
         both = len(np.unique(own.label)) > 1
         row: dict[str, Any] = {"domain": name, "real": int((own.label == REAL).sum())}
         row["fake"] = len(own) - row["real"]
@@ -171,135 +138,21 @@ def words(rows: Sequence[Mapping[str, Any]], what: str = "sources") -> str:
         if of["mean"] is None:
             parts.append(f"{title} unknown")
             continue
-        over = f"{_count(of['domains'])} {what if of['domains'] > 1 else what.removesuffix('s')}"
+        over = f"{in_words(of['domains'])} {what if of['domains'] > 1 else what.removesuffix('s')}"
         low, high, mean = (_percent(of[key]) for key in ("low", "high", "mean"))
         reach = f"{high} %" if low == high else f"{low} to {high} %"
         parts.append(f"{title} {reach} over {over}, {mean} % on the mean")
     return "; ".join(parts)
 
 
-def _count(number):
+def in_words(number: int) -> str:
+    """A count up to twelve as a word, a greater one in figures."""
     return WORDS[number] if number < len(WORDS) else f"{number:,}"
 
 
 def _percent(share):
     """Per cent in few digits: 14, 2.1, 0.3."""
     return f"{100 * share:.0f}" if 100 * share >= 9.95 or share == 0 else f"{100 * share:.1f}".removesuffix(".0")
-
-
-def needed(confidence: Number) -> int:
-    """The fewest domains with which `certify` can promise anything at this confidence: 6 for 0.8, 24 for 0.95."""
-    return math.ceil(1 / (_risk(confidence) * (1 - NOISE))) - 1
-
-
-def _risk(confidence):
-    return 1 - criteria.decimal(confidence)
-
-
-def certify(
-    scores: Scores,
-    *,
-    max_fpr: Number | None = None,
-    threshold: Number | Mapping[str, Number | None] | None = None,
-    confidence: Number = CONFIDENCE,
-) -> Certificate:
-    """Bounds the false alarms on a domain that nobody has met, from the domains at hand.
-
-    This is conformal prediction (Vovk, Gammerman and Shafer 2005) with domains as its units: the n at hand and the new
-    one count as drawn alike, in any order. Each has a threshold at which its own false alarm rate is just `max_fpr`.
-    The new one's exceeds all but k - 1 of the others' with probability k / (n + 1) at most, whatever the distribution.
-    Of each domain only some clips are known, so for its threshold an upper confidence bound is taken; all n hold
-    together with probability 1 - noise (each at level noise / n, a union bound). Both risks add up to 1 - confidence: k
-    is the greatest number with k / (n + 1) <= (1 - NOISE) (1 - confidence), noise is the rest. With `threshold` given,
-    the same is said of the false alarm rates instead of the thresholds.
-
-    The bound within a domain is the binomial one (Clopper and Pearson 1934) where each clip is its own group.
-    Otherwise the unit is the group, its rate a number from 0 to 1, each group weighs alike, and the bound is Bentkus'
-    ("On Hoeffding's inequalities", 2004), as Bates et al. use it ("Distribution-free, risk-controlling prediction
-    sets", 2021), who also show that walking down the thresholds costs no further correction.
-
-    Args:
-      scores: by record or by clip, with domains; unknown labels are left out.
-      max_fpr: the false alarm rate to be promised, for which the lowest threshold is found; give this or `threshold`.
-      threshold: the threshold to make a promise for: one number, fixed before these scores were seen; or for each
-        domain the one that was chosen without it, where None leaves the domain out. The promise is then, nearly, for a
-        threshold chosen in the same way on all of them.
-      confidence: of the whole statement.
-
-    Raises:
-      InputError: not exactly one of the two, a number outside (0, 1), no domains.
-    """
-    if (max_fpr is None) == (threshold is None):
-        raise InputError(f"certify takes one of max_fpr and threshold, got {max_fpr} and {threshold}")
-    if not 0 < confidence < 1 or (max_fpr is not None and not 0 < max_fpr < 1):
-        raise InputError(f"max_fpr and confidence must lie between 0 and 1, got {max_fpr} and {confidence}")
-    clips = _clips(scores)
-    reals = {name: real for name, own in _each(clips) if len(real := score_file.select(own, own.label == REAL))}
-    if isinstance(threshold, Mapping):
-        reals = {name: real for name, real in reals.items() if threshold.get(name) is not None}
-    n, risk = len(reals), _risk(confidence)
-    exceeding = math.floor((1 - NOISE) * risk * (n + 1))
-    noise = float(risk - Fraction(exceeding, n + 1))
-    about = {"confidence": float(confidence), "domains": n, "exceeding": max(exceeding - 1, 0), "noise": noise}
-    about["needed"] = needed(confidence)
-    sure, what = f"{100 * float(confidence):g} % confidence", noun(scores, n)
-    if exceeding < 1:
-        words_ = f"a promise for a new {noun(scores, 1)} with {sure} needs {about['needed']} {noun(scores)} with real "
-        return Certificate(None, None, statement=f"{words_}clips; {_count(n)} given", **about)
-    level, tell = noise / n, f"with {sure}, as far as {_count(n)} {what} can tell"
-    if threshold is not None:
-        at = threshold if isinstance(threshold, Mapping) else dict.fromkeys(reals, threshold)
-        bounds = [_bound(real, real.score >= np.float32(at[name]), level) for name, real in reals.items()]
-        bound = sorted(bounds, reverse=True)[exceeding - 1]
-        if bound >= 1:
-            statement = f"nothing can be promised {tell}"
-        else:
-            statement = f"at most {_percent_up(bound)} % false alarms on a new {noun(scores, 1)} {tell}"
-        return Certificate(None, bound, statement=statement, **about)
-    assert max_fpr is not None
-    values = [_safe(real, float(max_fpr), level) for real in reals.values()]
-    value = np.sort(np.array(values, clips.score.dtype))[n - exceeding]
-    promise = f"at most {100 * float(max_fpr):g} % false alarms on a new {noun(scores, 1)} {tell}"
-    if not np.isfinite(value):
-        least = math.ceil(math.log(level) / math.log1p(-float(max_fpr)))
-        statement = (
-            f"{promise} cannot be promised: that takes about {least} real clips from each, none of them infinite"
-        )
-        return Certificate(None, None, statement=statement, **about)
-    both = cuts.classes(clips.score, clips.label)
-    found = clip_certify.at_value(both, value, "certified_domain_fpr", {"confidence": confidence, "fpr": max_fpr})
-    return Certificate(found, float(max_fpr), statement=promise, **about)
-
-
-def _percent_up(share):
-    """Per cent with a digit after the point, never less than the share: it stands in a promise."""
-    return f"{math.ceil(1000 * share - 1e-9) / 10:g}"
-
-
-def _bound(reals, wrong, level):
-    """Upper confidence bound of the false alarm rate of a domain, wrong with probability `level` at most."""
-    from scipy import special  # 0.1 s, wanted by few runs
-
-    group = np.unique(reals.group, return_inverse=True)[1]
-    sizes = np.bincount(group)
-    shares = np.bincount(group, wrong) / sizes
-    hits, n = math.ceil(float(shares.sum()) - 1e-9), len(sizes)
-    if hits >= n:
-        return 1.0
-    return float(special.bdtri(hits, n, level if len(sizes) == len(wrong) else level / math.e))
-
-
-def _safe(reals, max_fpr, level):
-    """The lowest threshold at which the bound of a domain's false alarm rate is at most `max_fpr`; inf if none."""
-    values = np.unique(reals.score)
-    low, high = -1, len(values)  # the bound holds just above values[high]; nowhere where `high` stays len(values)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _bound(reals, reals.score > values[middle], level) <= max_fpr:
-            high = middle
-        else:
-            low = middle
-    return np.inf if high == len(values) else np.nextafter(values[high], values.dtype.type(np.inf))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -341,7 +194,7 @@ def travel(
     """
     found: dict[str, float | None] = {}
     tables, drawn = [], []
-    for k, (name, own) in enumerate(_each(scores)):
+    for k, (name, own) in enumerate(each(scores)):
         others = score_file.select(scores, np.flatnonzero(scores.domain != name))
         chosen = None
         if len(others):
@@ -388,10 +241,10 @@ def _weighed(counts, clips, criterion, constraint):
 
 def _unit(scores):
     """What a bootstrap within domains redraws, in words."""
-    named = [operating_points.units(own)[0] for _, own in _each(scores)]
+    named = [operating_points.units(own)[0] for _, own in each(scores)]
     if all(groups is None for groups in named):
         return f"{len(scores):,} clips"
-    groups = sum(len(own) if g is None else len(np.unique(g)) for g, (_, own) in zip(named, _each(scores), strict=True))
+    groups = sum(len(own) if g is None else len(np.unique(g)) for g, (_, own) in zip(named, each(scores), strict=True))
     return f"{groups:,} groups of clips"
 
 
@@ -416,7 +269,7 @@ def summary(runs: Sequence[Scores], *, seed: int = 0) -> dict[str, Any]:
     """
     if not runs:
         raise InputError("a summary needs the scores of at least one seed; got none")
-    clips = [_clips(scores) for scores in runs]
+    clips = [known_clips(scores) for scores in runs]
     first = clips[0]
     for other in clips[1:]:
         if not all(np.array_equal(getattr(first, name), getattr(other, name)) for name in ("clip", "label", "domain")):
@@ -488,14 +341,19 @@ def _told(found):
     what = found["noun"] + "s" * (judged != 1)
     if mean is None:
         return f"no {found['noun']} has both real and fake clips, so none can be judged on its own"
+    where = found["worst_domain"]
     return (
-        f"AUC {mean:.3f} on the mean over {_count(judged)} {what}, {worst:.3f} on the worst ({found['worst_domain']}); "
+        f"AUC {mean:.3f} on the mean over {in_words(judged)} {what}, {worst:.3f} on the worst ({where}); "
         f"EER {_percent(found['mean_eer']['value'])} % on the mean, {_percent(found['worst_eer']['value'])} % at worst"
     )
 
 
-def _clips(scores: Scores) -> Scores:
-    """Clips with known labels and domains."""
+def known_clips(scores: Scores) -> Scores:
+    """Clips with known labels and domains.
+
+    Raises:
+      InputError: there are no domains, or no known labels.
+    """
     if scores.domain is None:
         raise InputError("these scores have no column 'domain'; python -m dfjax.crossval writes such")
     clips = score_file.by_clip(score_file.known(scores))
@@ -504,7 +362,7 @@ def _clips(scores: Scores) -> Scores:
     return clips
 
 
-def _each(scores: Scores) -> Iterator[tuple[str, Scores]]:
+def each(scores: Scores) -> Iterator[tuple[str, Scores]]:
     """(name, its rows) of every domain, by name."""
     names, index = _numbered(scores)
     for k, name in enumerate(names):

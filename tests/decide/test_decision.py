@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from dfjax.decide import calibration, domains, metrics, operating_points, score_file, thresholds
+from dfjax.decide import calibration, certify_domains, domains, metrics, operating_points, score_file, thresholds
 from dfjax.decide.decision import decide, read_decision, write_decision
 from dfjax.records import InputError
 
@@ -60,7 +60,7 @@ def test_a_threshold_of_left_out_domains_weighs_them_alike_and_says_what_a_new_o
     assert decision["corrected_value"] == pytest.approx(worth.corrected) and worth.corrected < decision["value"]
     assert "7 sources and, in each, 840 clips" in decision["bootstrap"]["unit"]
     assert {row["domain"]: row["threshold_without"] for row in found["rows"]} == worth.thresholds
-    certificate = domains.certify(clips, threshold=worth.thresholds)
+    certificate = certify_domains.certify(clips, threshold=worth.thresholds)
     assert found["certificate"] == certificate.to_json() and certificate.max_fpr > max(alarms)
 
 

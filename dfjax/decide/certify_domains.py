@@ -1,0 +1,170 @@
+"""What may be promised for a domain that nobody has met, as far as the scores of left-out domains can tell.
+
+The units are domains, not clips: see `certify`. NumPy and SciPy.
+"""
+
+import dataclasses
+import fractions
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dfjax.decide import certify as clip_certify
+from dfjax.decide import criteria, cuts, domains, score_file, thresholds
+from dfjax.decide.cuts import Number
+from dfjax.decide.score_file import Scores
+from dfjax.records import REAL, InputError
+from dfjax.runtime.strict_json import plain
+
+Fraction = fractions.Fraction
+
+CONFIDENCE = 0.8  # of a certificate; seven domains can bear it
+NOISE = Fraction(1, 5)  # of the certificate's risk, at least this share pays for the few clips of each domain
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """What may be promised for a new domain, or what is missing for a promise.
+
+    Attributes:
+      threshold: the one certified, None where there is none or where one was given.
+      max_fpr: the false alarm rate that a new domain exceeds with probability 1 - confidence at most; None if open.
+      confidence: of both together: which domain comes, and which clips of each domain are known.
+      domains: those with real clips.
+      exceeding: how many domains may lie above the bound; the bound is the next one.
+      noise: probability that the clips of any domain mislead: 1 - confidence - (exceeding + 1) / (domains + 1).
+      needed: the fewest domains for this confidence.
+      statement: one sentence for people.
+    """
+
+    threshold: thresholds.Threshold | None
+    max_fpr: float | None
+    confidence: float
+    domains: int
+    exceeding: int
+    noise: float
+    needed: int
+    statement: str
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the threshold, as plain values."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "threshold"}
+        return plain(fields)
+
+
+def needed(confidence: Number) -> int:
+    """The fewest domains with which `certify` can promise anything at this confidence: 6 for 0.8, 24 for 0.95."""
+    return math.ceil(1 / (_risk(confidence) * (1 - NOISE))) - 1
+
+
+def _risk(confidence):
+    return 1 - criteria.decimal(confidence)
+
+
+def certify(
+    scores: Scores,
+    *,
+    max_fpr: Number | None = None,
+    threshold: Number | Mapping[str, Number | None] | None = None,
+    confidence: Number = CONFIDENCE,
+) -> Certificate:
+    """Bounds the false alarms on a domain that nobody has met, from the domains at hand.
+
+    This is conformal prediction (Vovk, Gammerman and Shafer 2005) with domains as its units: the n at hand and the new
+    one count as drawn alike, in any order. Each has a threshold at which its own false alarm rate is just `max_fpr`.
+    The new one's exceeds all but k - 1 of the others' with probability k / (n + 1) at most, whatever the distribution.
+    Of each domain only some clips are known, so for its threshold an upper confidence bound is taken; all n hold
+    together with probability 1 - noise (each at level noise / n, a union bound). Both risks add up to 1 - confidence: k
+    is the greatest number with k / (n + 1) <= (1 - NOISE) (1 - confidence), noise is the rest. With `threshold` given,
+    the same is said of the false alarm rates instead of the thresholds.
+
+    The bound within a domain is the binomial one (Clopper and Pearson 1934) where each clip is its own group.
+    Otherwise the unit is the group, its rate a number from 0 to 1, each group weighs alike, and the bound is Bentkus'
+    ("On Hoeffding's inequalities", 2004), as Bates et al. use it ("Distribution-free, risk-controlling prediction
+    sets", 2021), who also show that walking down the thresholds costs no further correction.
+
+    Args:
+      scores: by record or by clip, with domains; unknown labels are left out.
+      max_fpr: the false alarm rate to be promised, for which the lowest threshold is found; give this or `threshold`.
+      threshold: the threshold to make a promise for: one number, fixed before these scores were seen; or for each
+        domain the one that was chosen without it, where None leaves the domain out. The promise is then, nearly, for a
+        threshold chosen in the same way on all of them.
+      confidence: of the whole statement.
+
+    Raises:
+      InputError: not exactly one of the two, a number outside (0, 1), no domains.
+    """
+    if (max_fpr is None) == (threshold is None):
+        raise InputError(f"certify takes one of max_fpr and threshold, got {max_fpr} and {threshold}")
+    if not 0 < confidence < 1 or (max_fpr is not None and not 0 < max_fpr < 1):
+        raise InputError(f"max_fpr and confidence must lie between 0 and 1, got {max_fpr} and {confidence}")
+    clips = domains.known_clips(scores)
+    reals = {name: real for name, own in domains.each(clips) if len(real := score_file.select(own, own.label == REAL))}
+    if isinstance(threshold, Mapping):
+        reals = {name: real for name, real in reals.items() if threshold.get(name) is not None}
+    n, risk = len(reals), _risk(confidence)
+    exceeding = math.floor((1 - NOISE) * risk * (n + 1))
+    noise = float(risk - Fraction(exceeding, n + 1))
+    about = {"confidence": float(confidence), "domains": n, "exceeding": max(exceeding - 1, 0), "noise": noise}
+    about["needed"] = needed(confidence)
+    sure, what = f"{100 * float(confidence):g} % confidence", domains.noun(scores, n)
+    if exceeding < 1:
+        those = f"{about['needed']} {domains.noun(scores)} with real clips; {domains.in_words(n)} given"
+        statement = f"a promise for a new {domains.noun(scores, 1)} with {sure} needs {those}"
+        return Certificate(None, None, statement=statement, **about)
+    level, tell = noise / n, f"with {sure}, as far as {domains.in_words(n)} {what} can tell"
+    if threshold is not None:
+        at = threshold if isinstance(threshold, Mapping) else dict.fromkeys(reals, threshold)
+        bounds = [_bound(real, real.score >= np.float32(at[name]), level) for name, real in reals.items()]
+        bound = sorted(bounds, reverse=True)[exceeding - 1]
+        if bound >= 1:
+            statement = f"nothing can be promised {tell}"
+        else:
+            statement = f"at most {_percent_up(bound)} % false alarms on a new {domains.noun(scores, 1)} {tell}"
+        return Certificate(None, bound, statement=statement, **about)
+    assert max_fpr is not None
+    values = [_safe(real, float(max_fpr), level) for real in reals.values()]
+    value = np.sort(np.array(values, clips.score.dtype))[n - exceeding]
+    promise = f"at most {100 * float(max_fpr):g} % false alarms on a new {domains.noun(scores, 1)} {tell}"
+    if not np.isfinite(value):
+        least = math.ceil(math.log(level) / math.log1p(-float(max_fpr)))
+        statement = (
+            f"{promise} cannot be promised: that takes about {least} real clips from each, none of them infinite"
+        )
+        return Certificate(None, None, statement=statement, **about)
+    both = cuts.classes(clips.score, clips.label)
+    found = clip_certify.at_value(both, value, "certified_domain_fpr", {"confidence": confidence, "fpr": max_fpr})
+    return Certificate(found, float(max_fpr), statement=promise, **about)
+
+
+def _percent_up(share):
+    """Per cent with a digit after the point, never less than the share: it stands in a promise."""
+    return f"{math.ceil(1000 * share - 1e-9) / 10:g}"
+
+
+def _bound(reals, wrong, level):
+    """Upper confidence bound of the false alarm rate of a domain, wrong with probability `level` at most."""
+    from scipy import special  # 0.1 s, wanted by few runs
+
+    group = np.unique(reals.group, return_inverse=True)[1]
+    sizes = np.bincount(group)
+    shares = np.bincount(group, wrong) / sizes
+    hits, n = math.ceil(float(shares.sum()) - 1e-9), len(sizes)
+    if hits >= n:
+        return 1.0
+    return float(special.bdtri(hits, n, level if len(sizes) == len(wrong) else level / math.e))
+
+
+def _safe(reals, max_fpr, level):
+    """The lowest threshold at which the bound of a domain's false alarm rate is at most `max_fpr`; inf if none."""
+    values = np.unique(reals.score)
+    low, high = -1, len(values)  # the bound holds just above values[high]; nowhere where `high` stays len(values)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _bound(reals, reals.score > values[middle], level) <= max_fpr:
+            high = middle
+        else:
+            low = middle
+    return np.inf if high == len(values) else np.nextafter(values[high], values.dtype.type(np.inf))
