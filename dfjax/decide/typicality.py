@@ -314,7 +314,6 @@ def fit(
     *,
     groups: Column | None = None,
     held_back: Records | None = None,
-    left_out: tuple[Float[np.ndarray, " m"], Shaped[np.ndarray, " m"]] | None = None,
     alpha: float = ALPHA,
     seed: int = 0,
 ) -> Typicality:
@@ -324,13 +323,9 @@ def fit(
       embeddings: of clips (the mean over windows or frames) of the training data.
       properties: of the same clips, name -> (n,); numbers, NaN where there is none, or text.
       domains: of the same clips.
-      groups: of the same clips: what is held back together where neither `held_back` nor `left_out` is given; each
-        clip is one by default.
+      groups: of the same clips: what is held back together where `held_back` is not given; each clip is one by default.
       held_back: embeddings and properties of clips that the network was not trained on, of the domains that it was
         trained on: a validation split.
-      left_out: distances of clips, and their domains, from networks that were trained without that domain: of each
-        such network `space(...).distances(...)`, or `leave_out` where embeddings are not learnt. They alone give the
-        p-values then, every domain weighing alike.
       alpha: p-values below it are not typical.
       seed: of landmarks and folds.
 
@@ -355,45 +350,15 @@ def fit(
         ]
         outside.append(np.max(parts, axis=0) if parts else np.zeros(len(others)))
     held = np.concatenate(distances)
-    weights = np.ones(len(held))
-    if left_out is not None:
-        held, domains_ = (np.asarray(each) for each in left_out)
-        index, counts = np.unique(domains_, return_inverse=True, return_counts=True)[1:]
-        weights, basis = len(held) / (len(counts) * counts[index]), f"records of {len(counts)} domains left out in turn"
     thinned = np.random.default_rng(seed).permutation(len(held))[:DISTANCES]
     order = thinned[np.argsort(held[thinned], kind="stable")]
-    weights = weights[order] * len(order) / weights[order].sum()
     margin = _margin(np.concatenate(outside))
     known: Mapping[str, np.ndarray] = {} if held_back is None else held_back[1]  # what these have is typical as well
     ranges = {
         name: _range(column, np.concatenate([column, np.asarray(known.get(name, column[:0]))]), told(name), margin)
         for name, column in properties.items()
     }
-    return Typicality(whole, held[order].astype(np.float32), weights.astype(np.float32), ranges, basis, alpha)
-
-
-def leave_out(
-    embeddings: Float[np.ndarray, "n dim"], domains: Column, *, seed: int = 0
-) -> tuple[Float[np.ndarray, " n"], Column]:
-    """Distances of every domain from the others, for `fit`, where embeddings are a front end's, not a network's.
-
-    Args:
-      embeddings: of the training data.
-      domains: (n,) of each.
-      seed: of the landmarks.
-
-    Returns:
-      (n,) distances, and the domains.
-
-    Raises:
-      InputError: without a domain fewer than two embeddings are left, or some are not finite.
-    """
-    embeddings, domains = np.asarray(embeddings), np.asarray(domains)
-    distances = np.empty(len(domains))
-    for name in np.unique(domains):
-        own = domains == name
-        distances[own] = space(embeddings[~own], domains[~own], seed=seed).distances(embeddings[own])
-    return distances, domains
+    return Typicality(whole, held[order].astype(np.float32), np.ones(len(order), np.float32), ranges, basis, alpha)
 
 
 def _folds(embeddings, numbers, groups, seed) -> Iterator[tuple[np.ndarray, Records]]:

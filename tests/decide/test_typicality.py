@@ -61,17 +61,6 @@ def test_a_direction_in_which_training_hardly_varies_counts_as_much_as_one_in_wh
     assert found.p_value(x[0] + step) < 0.05
 
 
-def test_left_out_domains_weigh_alike_whatever_their_size():
-    x, properties, domains = training()
-    distances = np.concatenate([np.full(990, 1.0), np.full(10, 1e6)])
-    names = np.array(["large"] * 990 + ["small"] * 10)
-    found = typicality.fit(x, properties, domains, left_out=(distances, names))
-    assert found.p_value(x[0] + 99) == pytest.approx(0.5, abs=0.01)
-    assert "2 domains left out" in found.basis
-    alone, of = typicality.leave_out(x, domains)
-    assert of.tolist() == domains.tolist() and np.median(alone) > np.median(typicality.space(x, domains).distances(x))
-
-
 def test_ranges_are_widened_until_few_held_back_records_lie_outside():
     x, properties, domains = training()
     wide = (x, properties | {"bandwidth": properties["bandwidth"] - np.where(np.arange(len(x)) % 5, 0, 2500)})
