@@ -34,6 +34,14 @@ def test_help_of_the_main_job_waits_for_no_library():
     assert not {"jax", "numpy", "scipy", "tensorflow_datasets"} & set(loaded.split())
 
 
+def test_the_main_job_starts_without_what_few_runs_want():
+    """They take a second together."""
+    wanted = {"scipy.signal", "scipy.stats", "sklearn", "matplotlib"}
+    words = f"import sys, dfjax.run.main_job; print(*{wanted} & {{*sys.modules}})"
+    started = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, timeout=60)
+    assert (started.returncode, started.stdout) == (0, "\n"), started.stdout + started.stderr
+
+
 @pytest.mark.parametrize("name", main.COMMANDS)
 def test_every_command_has_a_main(name):
     assert callable(importlib.import_module(f"dfjax.{name}").main)

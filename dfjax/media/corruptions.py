@@ -15,7 +15,6 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-import scipy.signal
 import soxr
 from jaxtyping import Float, Int16, Shaped, UInt8
 
@@ -122,12 +121,14 @@ def _room(samples: Samples, room: tuple[Number, Number], rng: np.random.Generato
 
     `room`: seconds after which the tail has lost 60 dB, and dB of the direct sound's energy over the tail's.
     """
+    from scipy import signal  # .5 s, wanted by few runs
+
     seconds, direct = room
     time = np.arange(1, 2 * SAMPLE_RATE) / SAMPLE_RATE
     tail = rng.standard_normal(len(time)) * np.exp(-np.log(1000) / seconds * time)
     tail *= 10 ** (-direct / 20) / np.linalg.norm(tail)
     x = samples.astype(np.float64)
-    y = x + scipy.signal.fftconvolve(x, np.r_[0, tail])[: len(x)]
+    y = x + signal.fftconvolve(x, np.r_[0, tail])[: len(x)]
     return _int16(y * np.sqrt(np.mean(x**2) / max(float(np.mean(y**2)), 1e-12)))
 
 
