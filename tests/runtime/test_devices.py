@@ -166,8 +166,8 @@ def test_every_detector_has_the_same_loss_and_gradient_on_two_devices(name):
         )
         loss = lambda logits, labels, step: losses.focal(logits, labels, gamma=2.0)
         words = {"graphdef": graphdef, "tx": tx, "loss": loss}
-        step = jax.jit(lambda state, x, labels, key: train_step.update(state, x, labels, key, **words)[1])
-        split = devices.split_batch(mesh)
+        one_step = devices.shared_by(mesh)(lambda *of: train_step.update(*of, **words)[1])
+        step, split = jax.jit(one_step), devices.split_batch(mesh)
         key = jax.device_put(jax.random.key(1), everywhere)
         found.append(step(state, jax.device_put(x, split), jax.device_put(labels, split), key))
     (one, two) = found
