@@ -28,7 +28,7 @@ from dfjax.imbalance.ledger import Ledger
 from dfjax.records import InputError
 from dfjax.reporting import comparison
 from dfjax.run import main_job
-from dfjax.runtime import cli, process
+from dfjax.runtime import cli, pages, process
 from dfjax.training import options
 
 
@@ -188,10 +188,12 @@ def main() -> None:
     args = parser().parse_args()
     if args.seeds < 1:
         raise InputError(f"--seeds must be at least 1, got {args.seeds}")
+    configs = experiments(args.configs.split(","))
+    pages.ask_for_large(*configs.values())
     process.use_all_cores()
     process.connect()
     words = {"data_dir": args.data_dir, "source": args.source, "progress": not args.json}
-    result = compare(experiments(args.configs.split(",")), args.seeds, args.workdir, **words)
+    result = compare(configs, args.seeds, args.workdir, **words)
     if process.first_process():
         print(json.dumps(result, allow_nan=False) if args.json else comparison.markdown(result))
 

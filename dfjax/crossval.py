@@ -189,8 +189,7 @@ _FOLDS_ONLY = flags.DEFINE_bool("folds_only", False, "do not train on everything
 def main() -> None:
     """Flags, then one call; the flags of dfjax.run are understood too."""
     config, name = command.parse(sys.argv, sys.modules[__name__])
-    if "seconds" not in config.data:  # pictures
-        pages.ask_for_large()
+    pages.ask_for_large(config)
     process.use_all_cores()
     process.connect()
     process.keep_compilations()

@@ -70,8 +70,7 @@ def parse(argv: list[str], module: types.ModuleType) -> tuple[ml_collections.Con
 def main() -> None:
     """Flags, then one call."""
     config, name = parse(sys.argv, sys.modules[__name__])
-    if "seconds" not in config.data:  # pictures
-        pages.ask_for_large()
+    pages.ask_for_large(config)
     import jax  # with all that follows 2 s, wanted neither by --help nor by a mistake
 
     from dfjax.run import main_job

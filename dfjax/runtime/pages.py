@@ -5,20 +5,26 @@ import pathlib
 import platform
 import sys
 
+import ml_collections
+
 TUNABLE = "GLIBC_TUNABLES"
 ASK = "glibc.malloc.hugetlb=1"
 SINCE = (2, 35)  # glibc that knows it
 KERNEL = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
-def ask_for_large() -> None:
+def ask_for_large(*configs: ml_collections.ConfigDict) -> None:
     """Starts this command again with large pages, where the kernel gives them to who asks; else it returns.
 
     XLA gives a step's memory on a CPU back after it, and the kernel clears it anew, page by page. In large pages the
     training of image networks takes .5 to .85 of the time, that of AASIST a little more. It must come before anything
     is done. A process that is no command of dfjax, or whose GLIBC_TUNABLES is set, even to nothing, stays as it is.
+
+    Args:
+      configs: experiments; one that takes sound alone, so that cuts have a length in seconds, keeps pages small.
     """
-    if (more := variables()) and _command(sys.orig_argv):
+    sounds = any("seconds" in config.data for config in configs)
+    if not sounds and _command(sys.orig_argv) and (more := variables()):
         sys.stdout.flush()
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | more)
 

@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from dfjax.run import command
 from dfjax.runtime import pages
 
 
@@ -65,25 +64,13 @@ def test_what_the_user_says_stands(started, monkeypatch, said):
     assert not started
 
 
-@pytest.mark.parametrize(("experiment", "asks"), [("image_focal", True), ("audio_focal", False)])
-def test_pictures_ask_and_sounds_do_not(monkeypatch, experiment, asks):
-    class Asked(Exception):
-        pass
-
-    def ask():
-        raise Asked
-
-    monkeypatch.setattr(pages, "ask_for_large", ask)
-    config = importlib.import_module(f"experiments.{experiment}").get_config()
-    monkeypatch.setattr(command, "parse", lambda *_: (config, experiment))
-    monkeypatch.setattr("dfjax.run.main_job.run", lambda *_, **__: {})
-    monkeypatch.setattr("dfjax.runtime.process.use_all_cores", lambda: None)
-    monkeypatch.setattr("signal.signal", lambda *_: None)
-    if asks:
-        with pytest.raises(Asked):
-            command.main()
-    else:
-        command.main()
+@pytest.mark.parametrize(
+    ("names", "asks"),
+    [(["image_focal", "fakeavceleb_av"], True), (["audio_focal"], False), (["image_focal", "audio_focal"], False)],
+)
+def test_pictures_ask_and_sounds_do_not(started, names, asks):
+    pages.ask_for_large(*[importlib.import_module(f"experiments.{name}").get_config() for name in names])
+    assert len(started) == asks
 
 
 def test_a_command_that_starts_again_says_a_mistake_as_before(tmp_path):
