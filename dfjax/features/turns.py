@@ -1,4 +1,4 @@
-"""A batch in parts: each device by itself, on a CPU a few examples at a time, where the rest is in nobody's way."""
+"""A batch in parts: each device has its own, and on a CPU a few examples are taken at a time."""
 
 import functools
 from collections.abc import Callable
