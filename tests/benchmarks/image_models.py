@@ -7,8 +7,8 @@ A row for each model, job and framework: images per second when scoring or train
 PyTorch's, the CPU seconds of each, which other work on the machine moves less, with `--peak` (dense TFLOP/s of the
 device at this precision) the share of it that scoring reaches, and on a GPU the memory that each job takes: ours as
 XLA lays it out, PyTorch's as its allocator counts it. On CPU ours runs as `dfjax.run` runs it, the batch spread over one
-virtual device per core, in large pages of memory where Linux gives them. Random weights; the input lies on the device; the first call is not timed; medians of
-`--repeats` are printed. Each side has a process of its own.
+virtual device per core, in large pages of memory where Linux gives them. Random weights; the input lies on the device;
+the first call is not timed; medians of `--repeats` are printed. Each side has a process of its own.
 """
 
 import argparse
@@ -87,6 +87,7 @@ def run_jax(name: str, batch: int, dtype: str, repeats: int) -> dict:
     train = jax.jit(train, out_shardings=everywhere).lower(params, rest, x).compile()
     return {
         "framework": f"jax {jax.__version__}",
+        "device": jax.devices()[0].device_kind,
         **({} if jax.default_backend() == "cpu" else {"score_gib": rows.gib(score), "train_gib": rows.gib(train)}),
         **measure("score", lambda: jax.block_until_ready(score(params, x)), batch, repeats),
         **measure("train", lambda: jax.block_until_ready(train(params, rest, x)), batch, repeats),
@@ -163,7 +164,7 @@ def main():
 
     if args.side:
         process.use_all_cores()
-        print(json.dumps(one_side(args.side, *args.models, args) | {"device": jax.devices()[0].device_kind}))
+        print(json.dumps(one_side(args.side, *args.models, args)))
         return
     for name in args.models:
         found = {"dfjax": started_alone("dfjax", name)}
