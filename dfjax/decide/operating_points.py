@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Integer
 
-from dfjax.decide import bootstrap, redrawn
+from dfjax.decide import redrawn
 from dfjax.decide.score_file import Scores
 from dfjax.records import FAKE
 
@@ -124,8 +124,10 @@ def ranking(
       {name: {value, low, high}}; NaN where undefined.
     """
     clips, fake, found = len(scores), scores.label == FAKE, []
-    redraws = (np.bincount(rows, minlength=clips) for rows in bootstrap.replicates(clips, groups, n, seed))
-    copies = itertools.chain([np.ones(clips, np.int64)], redraws)
+    unit = np.arange(clips) if groups is None else np.unique(groups, return_inverse=True)[1]
+    count, rng = 1 + unit.max(), np.random.default_rng(seed)
+    redraws = (np.bincount(rng.integers(0, count, count), minlength=count)[unit] for _ in range(n))
+    copies = itertools.chain([np.ones(clips, np.int64)], redraws)  # of each clip, a row per replicate
     while some := list(itertools.islice(copies, max(1, redrawn.CELLS // clips))):
         found.append(redrawn.ranking(scores.score, fake, np.stack(some)))
     return {name: interval(np.concatenate([each[name] for each in found])) for name in RANKING}

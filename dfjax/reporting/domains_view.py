@@ -8,21 +8,20 @@ from dfjax.reporting.markdown import escape, number, percent, table
 METRICS = ("auc", "eer", "false_alarms", "misses")
 
 
-def beside(decision: dict[str, Any], split: str, ranking: dict[str, Any], tuned: dict[str, Any] | None) -> dict:
+def beside(decision: dict[str, Any], report: dict[str, Any]) -> dict:
     """The report's section: what the detector does on domains it was trained without, and on the split reported.
 
     Args:
       decision: with `domains`, as `decide` makes it of left-out scores.
-      split: the name of the split that is reported.
-      ranking: its auc and eer, {value, low, high} each.
-      tuned: its counts tp, fp, fn, tn at the decision's threshold; None without one.
+      report: with `split`, that is reported, and its `ranking` and `operating`, see `report.build`.
 
     Returns:
       noun, rows (per domain: domain, real, fake and METRICS), in_domain (split, and the METRICS there), mean and worst
       (METRICS over domains), words, certificate (a sentence or None). auc and eer are numbers, false_alarms and misses
       {value, low, high}; over domains all are numbers; None where undefined.
     """
-    found = decision["domains"]
+    found, split = decision["domains"], report["split"]
+    ranking, tuned = report["ranking"][split], report["operating"][split]["tuned"]
     here = {name: ranking[name]["value"] for name in ("auc", "eer")}
     shares = (("false_alarms", "fp", "tn"), ("misses", "fn", "tp"))
     for name, wrong, right in shares:

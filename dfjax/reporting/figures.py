@@ -7,13 +7,11 @@ colour-blind readers; what a colour says, a label or a line style says too.
 """
 
 import io
-import os
 from collections.abc import Callable
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from etils import epath
 from jaxtyping import Float, Integer
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -23,7 +21,6 @@ from scipy.special import logit, ndtri
 from dfjax.decide.score_file import Scores
 from dfjax.records import FAKE, REAL
 from dfjax.reporting.report_html import axis_range
-from dfjax.runtime import files
 
 INK, SOFT, RULE = "#1b1e22", "#5f666e", "#e3e5e4"
 REAL_COLOUR, FAKE_COLOUR, TUNED_COLOUR, HALF_COLOUR = "#0072B2", "#D55E00", "#007F5F", "#7d848b"
@@ -170,20 +167,17 @@ def reliability(calibration: dict) -> Figure:
     return figure
 
 
-def write(
-    directory: os.PathLike | str, validation: Scores, test: Scores, tuned: float | None, calibration: dict
-) -> list[epath.Path]:
-    """Draws all figures into `directory`, each file replaced whole.
+def draw(validation: Scores, test: Scores, tuned: float | None, calibration: dict) -> dict[str, bytes]:
+    """All figures of a report.
 
     Args:
-      directory: made if missing.
       validation: clip scores of the split the threshold was tuned on.
       test: clip scores of the split reported.
       tuned: the tuned threshold, or None where there is none.
       calibration: see `reliability`.
 
     Returns:
-      The paths written.
+      name -> PNG file.
     """
     drawings: dict[str, Callable[[], Figure]] = {
         "scores": lambda: histogram(test, tuned),
@@ -193,12 +187,7 @@ def write(
         "det": lambda: det(validation, test, tuned),
         "reliability": lambda: reliability(calibration),
     }
-    directory = epath.Path(directory)
-    paths = []
-    for name, drawing in drawings.items():
-        paths.append(directory / f"{name}.png")
-        files.write(paths[-1], png(drawing))
-    return paths
+    return {name: png(drawing) for name, drawing in drawings.items()}
 
 
 def png(drawing: Callable[[], Figure]) -> bytes:

@@ -93,8 +93,7 @@ def build(
     }
     if decision.get("domains"):  # chosen on left-out domains
         report["threshold"]["split"] = decision["split"]
-        tuned_counts = report["operating"][shown]["tuned"]
-        report["left_out"] = domains_view.beside(decision, shown, report["ranking"][shown], tuned_counts)
+        report["left_out"] = domains_view.beside(decision, report)
     report = plain(report)  # before any words: what is undefined is None from here on
     return report | {"verdict": verdict(report)}
 
@@ -144,17 +143,18 @@ def write(
     workdir = epath.Path(workdir)
     validation, test = (_clips(scores) for scores in (validation, test))
     tuned = report["threshold"]["value"]
-    paths = figures.write(workdir / "figures", validation, test, tuned, report["calibration"])
-    texts = {
+    drawings = figures.draw(validation, test, tuned, report["calibration"])
+    contents: dict[str, str | bytes] = {
         "report.json": json.dumps(report, indent=2, allow_nan=False) + "\n",
         "report.md": markdown(report),
         "report.html": report_html.page(report, validation, test, subgroups),
     }
     if subgroups:
-        texts["subgroups.json"] = json.dumps(subgroups) + "\n"
-    for name, text in texts.items():
-        files.write(workdir / name, text)
-    return [workdir / name for name in texts] + paths
+        contents["subgroups.json"] = json.dumps(subgroups) + "\n"
+    contents |= {f"figures/{name}.png": drawing for name, drawing in drawings.items()}
+    for name, content in contents.items():
+        files.write(workdir / name, content)
+    return [workdir / name for name in contents]
 
 
 def refresh(workdir: epath.PathLike, decision: dict, validation: Scores, test: Scores) -> list[epath.Path]:

@@ -47,7 +47,7 @@ def page(report: dict, validation: Scores, test: Scores, subgroups: Subgroups | 
         "calibrated": calibration.logits(np.linspace(low, high, 401), fitted).tolist() if fitted else None,
         "formula": formula(fitted) if fitted else None,
         "methods": methods,
-        "splits": {name: points(scores, methods, subgroups or {}) for name, scores in splits.items()},
+        "splits": {name: columns(scores, methods, subgroups or {}) for name, scores in splits.items()},
     }
     style = (PAGE / "page.css").read_text(encoding="utf-8")
     left_out = "left_out" in report
@@ -76,7 +76,7 @@ def embed(value: dict) -> str:
     return text
 
 
-def points(scores: Scores, methods: list[str], subgroups: Subgroups, *, limit: int = MAX_CLIPS) -> dict:
+def columns(scores: Scores, methods: list[str], subgroups: Subgroups, *, limit: int = MAX_CLIPS) -> dict:
     """One split as columns for the page.
 
     Above `limit` clips each (label, method) is thinned to evenly spaced ranks: its clips are sorted by score
@@ -122,7 +122,7 @@ def axis_range(scores: Float[np.ndarray, " n"], thresholds: list[float]) -> tupl
 
 
 def thin(scores: Scores, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """(rows, weights): about `limit` rows that stand for all, and how many each stands for; see `points`.
+    """(rows, weights): about `limit` rows that stand for all, and how many each stands for; see `columns`.
 
     The weights sum to the number of clips.
     """

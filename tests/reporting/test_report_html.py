@@ -109,7 +109,7 @@ def test_thinning_keeps_every_count_within_one_run():
 
 
 def test_page_of_many_clips_stays_small():
-    columns = report_html.points(make_scores(n=120_000), ["griffin_lim", "lpc"], {})
+    columns = report_html.columns(make_scores(n=120_000), ["griffin_lim", "lpc"], {})
     assert len(report_html.embed(columns)) < 2_000_000
     assert len(columns["mistakes"]["alarms"]) == report_html.MISTAKES
 
