@@ -47,8 +47,13 @@ def with_options(config: MediaConfig, **options) -> MediaConfig:
 
 
 def folder_stem(source: epath.Path) -> str:
-    """What a user's folder is called in names of configs: lower case, letters, digits and underscores."""
-    return re.sub(r"[^a-z0-9_]+", "_", source.resolve().name.lower()).strip("_") or "folder"
+    """What a user's folder is called in names of configs, see `stem`."""
+    return stem(source.resolve().name)
+
+
+def stem(name: str) -> str:
+    """A folder's name in lower case, letters, digits and underscores."""
+    return re.sub(r"[^a-z0-9_]+", "_", name.lower()).strip("_") or "folder"
 
 
 def source_config(config: MediaConfig, source: epath.Path) -> MediaConfig:
@@ -67,6 +72,6 @@ def source_config(config: MediaConfig, source: epath.Path) -> MediaConfig:
     ]
     tables = [path.read_bytes() for _, path in sorted(files) if path.name == "metadata.csv"]
     digest = hashlib.blake2b(b"".join([indexing.listing_digest(files).encode(), *tables]), digest_size=4)
-    stem = folder_stem(source)
+    name = folder_stem(source)
     suffix = config.name.removeprefix("folder")
-    return dataclasses.replace(config, name=f"{stem}-{digest.hexdigest()}{suffix}")
+    return dataclasses.replace(config, name=f"{name}-{digest.hexdigest()}{suffix}")

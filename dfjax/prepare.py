@@ -101,7 +101,8 @@ def prepare_data(
 
     Args:
       data: `config.data`: `dataset` and `config_name`; or `datasets`, whose names are NAME or NAME/CONFIG. For a
-        user's own folders CONFIG is the folder's name, with '-whole' where all of it is to be trained on.
+        user's own folders CONFIG is the folder's name, with '-whole' where all of it is to be trained on. A dataset is
+        then known by NAME, one of a user's folders by CONFIG, and by both where NAME is there twice.
       source: the user's folder; of several datasets their folders, separated by commas, each found by its name or
         given as NAME=FOLDER.
       data_dir: where prepared datasets lie.
@@ -114,12 +115,13 @@ def prepare_data(
         words = (data.dataset, source, data_dir, data.config_name or None)
         return {data.dataset: process.in_turn("prepared", lambda: prepare(*words, progress=progress))}
     folders = _by_name(source)
-    found = {}
+    found: dict[str, epath.Path] = {}
+    several = collections.Counter(entry.partition("/")[0] for entry in data.datasets)
     for entry in data.datasets:
         dataset, _, wanted = entry.partition("/")
         per_source = getattr(data_builders.load(dataset), "CONFIG_PER_SOURCE", False)
-        stem = wanted.removesuffix("-whole") if per_source else wanted
-        folder = next((folders.pop(name) for name in (entry, wanted, stem, dataset) if name and name in folders), None)
+        names = [entry, wanted, configs.stem(wanted.removesuffix("-whole")) if per_source and wanted else "", dataset]
+        folder = next((folders.pop(name) for name in names if name and name in folders), None)
         if per_source:
             config_name = "folder-whole" if wanted.endswith("-whole") else None
             if folder is None:
@@ -127,9 +129,10 @@ def prepare_data(
         else:
             config_name = wanted or None
         words = (dataset, folder, data_dir, config_name)
-        found[wanted if per_source else dataset] = process.in_turn(
-            "prepared", lambda words=words: prepare(*words, progress=progress)
-        )
+        known = wanted if per_source else dataset if several[dataset] == 1 else entry
+        if known in found:
+            raise InputError(f"two of the datasets {list(data.datasets)} are called {known}; rename a folder")
+        found[known] = process.in_turn("prepared", lambda words=words: prepare(*words, progress=progress))
     if folders:
         raise InputError(
             f"--source {sorted(folders)[0]} fits none of the datasets {list(data.datasets)}; name it as one of them is "
@@ -154,8 +157,8 @@ def _by_name(source: str | epath.PathLike | None) -> dict[str, epath.Path]:
 def _prepared_config(dataset: str, wanted: str, data_dir: epath.PathLike | None) -> str:
     """The config of a user's folder that was prepared earlier: its name, a digest, and what follows."""
     cls = data_builders.load(dataset)
-    stem, suffix = wanted.removesuffix("-whole"), "-whole" if wanted.endswith("-whole") else ""
-    fits = re.compile(rf"{re.escape(stem)}-[0-9a-f]{{8}}{suffix}")
+    stem, suffix = configs.stem(wanted.removesuffix("-whole")), "-whole" if wanted.endswith("-whole") else ""
+    fits = re.compile(rf"{stem}-[0-9a-f]{{8}}{suffix}")
     there = [path.parent.parent.name for path in _root(data_dir, cls).glob(f"*/{cls.VERSION}/preparation.json")]
     found = sorted(name for name in there if fits.fullmatch(name))
     if len(found) != 1:

@@ -233,6 +233,11 @@ def open_data(data: ml_collections.ConfigDict, directory: Directory, name: str) 
     return split
 
 
+def weight_of(weights: Mapping[str, float], name: str) -> float:
+    """The weight of a dataset by its `name`: a key NAME/CONFIG, or one half of one; 1 where there is none."""
+    return next((weight for key, weight in weights.items() if name in (key, *key.split("/"))), 1.0)
+
+
 def open_splits(directories: Mapping[str, epath.PathLike], name: str, together: str) -> Split:
     """The split of several prepared datasets as one; the ids, clips and groups of each bear its name.
 

@@ -117,7 +117,10 @@ def certify(
     level, tell = noise / n, f"with {sure}, as far as {domains.in_words(n)} {what} can tell"
     if threshold is not None:
         at = threshold if isinstance(threshold, Mapping) else dict.fromkeys(reals, threshold)
-        bounds = [_bound(real, real.score >= np.float32(at[name]), level) for name, real in reals.items()]
+        bounds = [
+            clip_certify.rate_bound(real.score >= np.float32(at[name]), real.group, level)
+            for name, real in reals.items()
+        ]
         bound = sorted(bounds, reverse=True)[exceeding - 1]
         if bound >= 1:
             statement = f"nothing can be promised {tell}"
@@ -144,26 +147,13 @@ def _percent_up(share):
     return f"{math.ceil(1000 * share - 1e-9) / 10:g}"
 
 
-def _bound(reals, wrong, level):
-    """Upper confidence bound of the false alarm rate of a domain, wrong with probability `level` at most."""
-    from scipy import special  # 0.1 s, wanted by few runs
-
-    group = np.unique(reals.group, return_inverse=True)[1]
-    sizes = np.bincount(group)
-    shares = np.bincount(group, wrong) / sizes
-    hits, n = math.ceil(float(shares.sum()) - 1e-9), len(sizes)
-    if hits >= n:
-        return 1.0
-    return float(special.bdtri(hits, n, level if len(sizes) == len(wrong) else level / math.e))
-
-
 def _safe(reals, max_fpr, level):
     """The lowest threshold at which the bound of a domain's false alarm rate is at most `max_fpr`; inf if none."""
     values = np.unique(reals.score)
     low, high = -1, len(values)  # the bound holds just above values[high]; nowhere where `high` stays len(values)
     while high - low > 1:
         middle = (low + high) // 2
-        if _bound(reals, reals.score > values[middle], level) <= max_fpr:
+        if clip_certify.rate_bound(reals.score > values[middle], reals.group, level) <= max_fpr:
             high = middle
         else:
             low = middle

@@ -122,7 +122,7 @@ def decide(
         if by_domain:
             certificate = certify_domains.certify(clips, confidence=certified, **_fpr_alone(constraint))
         else:
-            certificate = certify.certify(x, y, confidence=certified, **constraint)
+            certificate = certify.certify(x, y, confidence=certified, groups=clips.group, **constraint)
         chosen, message = certificate.threshold, certificate.statement
     else:
         weights = domains.equal_weights(clips) if left_out else None

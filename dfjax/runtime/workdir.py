@@ -14,7 +14,7 @@ import ml_collections
 from etils import epath
 
 from dfjax.records import InputError
-from dfjax.runtime import process
+from dfjax.runtime import files, process
 
 PACKAGES = (
     "dfjax",
@@ -39,27 +39,25 @@ def lock(workdir: epath.Path):
     Raises:
       InputError: another process holds it, or it cannot be written to.
     """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        if "://" in str(workdir) or not process.first_process():  # object stores have no locks
-            yield
-            return
-        with open(workdir / ".lock", "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-    except BlockingIOError as error:
-        raise InputError(f"another process is running in {workdir}; wait for it or give another --workdir") from error
-    except (PermissionError, NotADirectoryError) as error:
-        raise InputError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
+    with contextlib.ExitStack() as held:
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            if not files.remote(workdir) and process.first_process():  # object stores have no locks
+                file = held.enter_context(open(workdir / ".lock", "w"))
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"another process is running in {workdir}; wait for it or give another --workdir"
+            ) from error
+        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+            raise InputError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
+        yield
 
 
 def write_json(path: epath.Path, value) -> None:
     """Strict JSON, replaced whole; only the first process writes."""
-    if not process.first_process():
-        return
-    temporary = path.parent / f".{path.name}.tmp"
-    temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
-    temporary.replace(path)
+    if process.first_process():
+        files.write(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def check(workdir: epath.Path, config: ml_collections.ConfigDict) -> None:

@@ -5,6 +5,7 @@ time over a socket. Before each task it arms the kernel's alarm, whose default a
 inside C code: a hanging decoder ends by itself, also when the parent is long gone.
 """
 
+import contextlib
 import importlib
 import multiprocessing.connection
 import os
@@ -44,7 +45,7 @@ def run(
         with that; not so where the next task may be long in coming.
 
     Raises:
-      WorkerError: a worker died before it was ready.
+      WorkerError: a worker does not start, or died before it was ready.
     """
     tasks = iter(tasks)
     if jobs == 0:
@@ -79,17 +80,22 @@ class _Worker:
     """The parent's side of one process."""
 
     def __init__(self, function: str, task: tuple[Any, tuple, float], memory: int):
-        self.pipe, child = multiprocessing.connection.Pipe()
-        self.log = tempfile.TemporaryFile()
-        code = f"from dfjax.runtime import workers; workers.serve({child.fileno()}, {function!r}, {memory})"
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            pass_fds=[child.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=self.log,
-            stderr=self.log,
-            env=os.environ | ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
+        with contextlib.ExitStack() as opened:  # closed where the process does not start
+            try:
+                self.pipe, child = (opened.enter_context(end) for end in multiprocessing.connection.Pipe())
+                self.log = opened.enter_context(tempfile.TemporaryFile())
+                code = f"from dfjax.runtime import workers; workers.serve({child.fileno()}, {function!r}, {memory})"
+                self.process = subprocess.Popen(
+                    [sys.executable, "-c", code],
+                    pass_fds=[child.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=self.log,
+                    stderr=self.log,
+                    env=os.environ | ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                )
+            except OSError as error:  # no more processes, files or room
+                raise WorkerError(f"a worker process does not start: {error.strerror}") from error
+            opened.pop_all()
         child.close()
         self.ready, self.alive = False, True
         self.give(task)

@@ -112,9 +112,11 @@ def make(
         return HTMLResponse(text, headers={"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff"})
 
     @app.get("/health")
-    async def health() -> dict[str, str]:
-        """Whether the service judges files."""
-        return {"status": "ok", "version": dfjax.__version__, "detector": judge.detector.architecture}
+    async def health() -> JSONResponse:
+        """Whether the service judges files; 503 where it no longer does and should be started anew."""
+        alive = judge.alive()
+        facts = {"version": dfjax.__version__, "detector": judge.detector.architecture}
+        return JSONResponse({"status": "ok" if alive else "broken"} | facts, 200 if alive else 503)
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:

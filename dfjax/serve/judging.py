@@ -71,6 +71,10 @@ class Judge:
         self._drawn.put((future, path, result))
         return future
 
+    def alive(self) -> bool:
+        """Whether all threads work; one that ended leaves files without an answer."""
+        return all(thread.is_alive() for thread in (*self._decoders, self._scorer, self._drawer))
+
     def close(self) -> None:
         """Finishes what was submitted; returns when all of it is answered."""
         for _ in self._decoders:
@@ -137,10 +141,10 @@ class Judge:
                 return
 
     def _answer(self, waiting: list[tuple[concurrent.futures.Future, Evidence]]) -> None:
-        if waiting:
-            self.scored(len(waiting))
         groups = (((future, seen), self.detector.examples(seen)) for future, seen in waiting)
         try:
+            if waiting:
+                self.scored(len(waiting))
             for (future, seen), found in scoring.across_groups(self.detector.outputs, groups, self.detector.batch):
                 future.set_result(self.detector.decide(seen.parts, seen.properties, seen.facts, found))
         except Exception as error:  # whatever it is, these requests get an answer and the next are judged

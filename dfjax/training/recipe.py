@@ -48,15 +48,15 @@ def make_strata(config: ml_collections.ConfigDict, plan: balance.Plan, split: so
       InputError: see `inputs.strata_rates`, `rates.draws` and `sampling.strata`.
     """
     shares = inputs.strata_rates(config.augment.self_fakes, config.train.batch, plan.rates)
-    weight = dict(config.data.get("datasets") or {})  # NAME or NAME/CONFIG -> weight, in the order of the split
-    named = dict(zip(dict.fromkeys(split.of.tolist()), weight.values(), strict=False)) if weight else {}
+    weights = config.data.get("datasets") or {}
+    weight_of = {name: sources.weight_of(weights, name) for name in set(split.of.tolist())}
     drawn = rates.draws(
         split.label,
         split.method,
         plan.sampling,
         shares,
         domains=split.domain,
-        weights=np.array([named.get(of, 1.0) for of in split.of.tolist()]),
+        weights=np.array([weight_of[name] for name in split.of.tolist()]),
         seed=config.seed,
     )
     return sampling.strata(*drawn)

@@ -393,6 +393,32 @@ def test_the_guarantee_holds_in_nineteen_of_twenty_validation_sets():
     assert all(0.93 < k / repeats < 0.99 for k in kept)  # at least 0.95, and not wasteful
 
 
+def test_clips_of_one_group_are_not_independent_and_the_guarantee_holds_for_them_too():
+    rng = np.random.default_rng(0)
+    kept, naive, repeats, groups = 0, 0, 300, 80
+    of, fake = np.repeat(np.arange(groups), 5), np.ones(5 * groups, int)
+    for _ in range(repeats):
+        score = (rng.normal(size=groups)[of] + 0.3 * rng.normal(size=5 * groups)) / np.hypot(1, 0.3)  # standard normal
+        for together in (of, None):
+            found = certify.certify(score, fake, min_recall=0.9, groups=together)
+            held = 0.5 * math.erfc(found.threshold.value / math.sqrt(2)) >= 0.9
+            kept, naive = kept + (held and together is not None), naive + (held and together is None)
+        assert "groups" not in found.statement
+    assert kept / repeats >= 0.95 > 0.9 > naive / repeats  # clips taken for independent break the promise
+
+
+def test_certified_groups_need_a_factor_e_more_and_single_ones_are_clips():
+    score, label = np.arange(80.0), np.ones(80, int)
+    found = certify.certify(score, label, min_recall=0.9, groups=np.arange(80) // 2)
+    assert found.threshold.fn == 0 and (found.clips, found.needed) == (40, 38)  # ceil(log(.05 / e) / log(.9))
+    assert "if groups of clips are independent" in found.statement
+    few = certify.certify(score, label, min_recall=0.9, groups=np.arange(80) // 4)
+    assert few.threshold is None and "needs 18 more groups of fake clips: 38 at least, 20 given" in few.statement
+    assert certify.certify(score, label, min_recall=0.9, groups=np.arange(80)) == certify.certify(
+        score, label, min_recall=0.9
+    )
+
+
 def test_certify_wants_one_promise():
     for given in ({}, {"min_recall": 0.9, "max_fpr": 0.1}, {"min_recall": 1.0}, {"max_fpr": 0}):
         with pytest.raises(InputError):
