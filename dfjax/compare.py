@@ -28,7 +28,7 @@ from dfjax.imbalance.ledger import Ledger
 from dfjax.records import InputError
 from dfjax.reporting import comparison
 from dfjax.run import main_job
-from dfjax.runtime import cli, pages, process
+from dfjax.runtime import cli, files, pages, process
 from dfjax.training import options
 
 
@@ -164,8 +164,8 @@ def compare(
             say(f"  average precision {precision:.3f}, {time.perf_counter() - began:.0f} s")
     result = comparison.compare(runs)
     if process.first_process():
-        (workdir / "compare.json").write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
-        (workdir / "compare.md").write_text(comparison.markdown(result))
+        files.write(workdir / "compare.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
+        files.write(workdir / "compare.md", comparison.markdown(result))
     return result
 
 

@@ -66,18 +66,23 @@ def evaluate(
     config: Any = workdir.read_config(folder)
     folder, progress = epath.Path(folder), progress and process.first_process()
     decision = read_decision(folder / "decision.json")
+    own = _trained_on(folder, config)
     network, rows = None, []
     for name in tqdm.tqdm(datasets, unit="dataset", desc="evaluate", disable=not progress):
-        path = folder / "scores" / f"{name.replace('/', '-')}.{split}.csv"
-        scores = _stored(path, decision)
+        data = _content_hash(name, data_dir)
+        stem = name.replace("/", "-")
+        if data and own.get(name, data) != data:  # the run's own scores of a dataset of this name are of other data
+            stem += f"-{data}"
+        path = folder / "scores" / f"{stem}.{split}.csv"
+        scores = _stored(path, decision, data, own.get(name))
         if scores is None:
             network = network or trained.restore(folder, decision.get("step"))
             opened = _open(network.takes.modality, name, split, data_dir)
-            scores = trained.score_split(network, opened, {"clip_score": _rule(decision)})
+            scores = trained.score_split(network, opened, {"clip_score": _rule(decision), "data": data})
             if process.first_process():
                 score_file.write(path, scores)
             process.barrier("scored")  # the others look for this file only when it is whole
-        rows.append(row(name, scores, decision, trained=name.split("/")[0] == config.data.dataset))
+        rows.append(row(name, scores, decision, trained=(data or own.get(name)) in own.values()))
     rows = plain(rows)
     workdir.write_json(folder / "evaluation.json", rows)
     if process.first_process():
@@ -182,11 +187,13 @@ def robustness(
     if clips < 0 or clips == 1:
         raise InputError(f"{clips} clips show nothing; expected two or more, or 0 for all")
     modality = models.input_of(config.model.name, config.model.kwargs).modality
+    own = _trained_on(folder, config)
     table, left_out = corruptions.named(kinds, modality)
     every, found = grid.cases(table, sorted(set(strengths))), []
     with tqdm.tqdm(total=len(datasets) * len(every), unit="case", desc="evaluate", disable=not progress) as bar:
         for name in datasets:
             cells: dict[str, dict[str, Any]] = {}
+            data = _content_hash(name, data_dir)
             scored = grid.score(
                 folder,
                 name,
@@ -195,14 +202,16 @@ def robustness(
                 rule=_rule(decision),
                 clips=clips,
                 split_name=split,
+                data=data,
                 open_split=functools.partial(_open, modality, name, split, data_dir),
             )
             for case, scores in scored:
                 cells.setdefault(case.kind, {})[str(case.strength)] = robustness_report.judge(scores, decision)
                 bar.update()
             clean = cells.pop("")["0"]
-            trained = name.split("/")[0] == config.data.dataset
-            found.append({"dataset": name, "trained": trained, "clean": clean, "kinds": cells})
+            found.append(
+                {"dataset": name, "trained": (data or own.get(name)) in own.values(), "clean": clean, "kinds": cells}
+            )
     levels = {kind: {str(k): what.level(k) for k in sorted(set(strengths))} for kind, what in table.items()}
     about = {"threshold": report.threshold(decision), "split": split, "clips": clips, "left_out": left_out}
     result = plain(about | {"kinds": levels, "datasets": found})
@@ -215,12 +224,28 @@ def robustness(
     return result
 
 
-def _stored(path: epath.Path, decision: dict[str, Any]) -> Scores | None:
-    """The scores of an earlier call, if the same checkpoint made them for the same clip scores."""
+def _trained_on(folder: epath.Path, config: Any) -> dict[str, str]:
+    """Name -> content hash of the prepared datasets that a run was trained on."""
+    path = folder / "environment.json"
+    facts = json.loads(path.read_text()) if path.exists() else {}
+    each = facts.get("datasets") or [{"name": config.data.dataset} | facts.get("dataset", {})]
+    return {one["name"]: one["hash"] for one in each if "hash" in one}
+
+
+def _stored(path: epath.Path, decision: dict[str, Any], data: str | None, own: str | None) -> Scores | None:
+    """The scores of an earlier call, if the same checkpoint made them of the same data for the same clip scores.
+
+    Args:
+      path: of the score file.
+      decision: of the run.
+      data: content hash of the dataset; of one that is gone, None, and what was scored stands.
+      own: that of the dataset that the run itself has scored, whose files do not say it.
+    """
     if not path.exists():
         return None
     scores = score_file.read(path)
     same = decision.get("step") is not None and scores.header.get("step") == decision["step"]
+    same &= data is None or scores.header.get("data", own) == data
     return scores if same and score_file.rule_of(scores) == _rule(decision) else None
 
 
@@ -229,11 +254,24 @@ def _rule(decision: dict[str, Any]) -> str:
     return decision.get("clip_score", "mean")
 
 
-def _open(modality: str, name: str, split_name: str, data_dir: epath.PathLike | None) -> sources.Split:
-    """The split of a prepared dataset, which must hold the media that a detector of `modality` judges."""
+def _directory(name: str, data_dir: epath.PathLike | None) -> epath.Path:
+    """The folder of a prepared dataset, NAME or NAME/CONFIG."""
     dataset, _, config_name = name.partition("/")
     words = (dataset, None, data_dir, config_name or None)
-    directory = process.in_turn("prepared", lambda: prepare.prepare(*words))
+    return process.in_turn("prepared", lambda: prepare.prepare(*words))
+
+
+def _content_hash(name: str, data_dir: epath.PathLike | None) -> str | None:
+    """Of a prepared dataset; None where it is not there."""
+    try:
+        return sources.content_hash(_directory(name, data_dir))
+    except InputError:
+        return None
+
+
+def _open(modality: str, name: str, split_name: str, data_dir: epath.PathLike | None) -> sources.Split:
+    """The split of a prepared dataset, which must hold the media that a detector of `modality` judges."""
+    directory = _directory(name, data_dir)
     if split_name not in (names := sources.split_names(directory)):
         raise InputError(f"{name} has no {split_name} split, only {names}")
     split = sources.open_split(directory, split_name)

@@ -35,7 +35,6 @@ from dfjax.runtime import cli, files, process, progress
 
 UNSURE = 3  # exit status where a verdict is uncertain
 BARS = "▁▂▃▄▅▆▇█"
-LONGEST = 200  # bytes of a picture's name; longer ones are cut, as names of pages are
 WANTED = {
     "audio": "sound that soundfile or FFmpeg reads",
     "image": "pictures or videos with a face",
@@ -272,27 +271,20 @@ def _draw(flags: argparse.Namespace, detector: Detector, result: dict) -> None:
     from dfjax.reporting import file_page  # and with it matplotlib, which verdicts do not need
 
     path, drawn = pathlib.Path(result["file"]), []
-    flat = "_".join(part for part in path.parts if part not in ("/", ".", ".."))
-    if len(os.fsencode(flat)) > LONGEST:
-        flat = file_page.file_name(result["file"]).removesuffix(".html")
+    name = file_page.file_name(result["file"]).removesuffix(".html")
     try:
         if flags.report:
             page = file_page.page(detector, result, overlap=flags.overlap)
-            drawn.append(("--report", flags.report, file_page.file_name(result["file"]), page.encode()))
+            drawn.append((flags.report, f"{name}.html", page.encode()))
         if flags.heatmap:
             heat = file_page.heat_png(detector, path, result)
-            drawn.append(("--heatmap", flags.heatmap, f"{flat}.heatmap.png", heat))
+            drawn.append((flags.heatmap, f"{name}.heatmap.png", heat))
         if flags.timeline:
-            drawn.append(("--timeline", flags.timeline, f"{flat}.timeline.png", file_page.timeline_png(result)))
+            drawn.append((flags.timeline, f"{name}.timeline.png", file_page.timeline_png(result)))
     except (MediaError, OSError) as error:
         print(f"{shown(path)}: judged, but not drawn, {shown(error)}", file=sys.stderr)
-    for option, folder, name, content in drawn:
-        try:
-            files.write(pathlib.Path(folder, name), content)
-        except OSError as error:
-            if error.errno in cli.FULL:
-                raise
-            raise InputError(f"{option} {folder} cannot be written: {error.strerror}; give another folder") from error
+    for folder, name, content in drawn:
+        files.write(pathlib.Path(folder, name), content)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -108,6 +109,19 @@ def test_another_dataset_is_scored_and_the_table_written(finished):
     assert rows[1]["tuned"]["tp"] == int(((scores.score >= np.float32(threshold)) & (scores.label == 1)).sum())
     # a second call reads the scores back; the prepared data are not needed any more
     assert evaluate.evaluate(folder, ["folder_audio", other], data_dir="/nowhere", progress=False) == rows
+    assert [r["trained"] for r in rows] == [True, False]
+
+
+@pytest.mark.slow
+def test_scores_of_other_data_of_the_same_name_are_not_read_back(finished, tmp_path):
+    folder, data_dir, other = finished
+    (before,) = evaluate.evaluate(folder, [other], data_dir=data_dir, progress=False)
+    path = folder / "scores" / f"{other.replace('/', '-')}.test.csv"
+    made_of = score_file.read(path).header["data"]
+    elsewhere = pathlib.Path(shutil.copytree(data_dir, tmp_path / "data"))
+    (next((elsewhere / other).iterdir()) / "more.txt").write_text("prepared again")
+    (again,) = evaluate.evaluate(folder, [other], data_dir=elsewhere, progress=False)
+    assert again == before and score_file.read(path).header["data"] != made_of
 
 
 @pytest.mark.slow

@@ -78,10 +78,7 @@ def write(path: str | pathlib.Path, members: Mapping[str, bytes]) -> str:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, content in {MANIFEST: json.dumps(manifest, indent=2).encode(), **members}.items():
             archive.writestr(zipfile.ZipInfo(name, DATE), content)
-    try:
-        files.write(path, buffer.getvalue())
-    except OSError as error:
-        raise InputError(f"cannot write the bundle {path}: {error.strerror or error}") from error
+    files.write(path, buffer.getvalue())
     return hashlib.sha256(buffer.getvalue()).hexdigest()
 
 

@@ -49,9 +49,10 @@ def score(
     rule: str,
     clips: int,
     split_name: str,
+    data: str | None,
     open_split: Callable[[], sources.Split],
 ) -> Iterator[tuple[Case, Scores]]:
-    """The scores of each case, in order, read back where the same checkpoint has scored the same choice of clips.
+    """The scores of each case, in order, read back where the same checkpoint has scored the same choice of them.
 
     Of a run that knows what is typical of its training data, the header's `untypical` lists the clips that are not, by
     their numbers in order of appearance, as `detector.Detector` would judge them; None of another.
@@ -64,6 +65,8 @@ def score(
       rule: how a clip's score is made, as in the decision.
       clips: how many are chosen, see `corrupted.choose`.
       split_name: of the split.
+      data: content hash of the dataset, see `sources.content_hash`; of one that is gone, None, and what was scored
+        stands.
       open_split: opens it; called when something is to be scored.
 
     Raises:
@@ -76,7 +79,7 @@ def score(
     with concurrent.futures.ThreadPoolExecutor(workers.cores()) as pool:
         for case in every:
             header = {"clip_score": rule, "corruption": case.name, "level": case.level, "clips": clips}
-            header["typicality"] = digest
+            header |= {"typicality": digest, "data": data}
             path = folder / "scores" / f"{name.replace('/', '-')}.{split_name}.{case.name}.csv"
             found = _stored(path, {"step": step, **header})
             if found is None:
@@ -105,4 +108,5 @@ def _stored(path: epath.Path, header: Mapping[str, Any]) -> Scores | None:
     if not path.exists():
         return None
     scores = score_file.read(path)
-    return scores if all(scores.header.get(key) == value for key, value in header.items()) else None
+    known = {key: value for key, value in header.items() if key != "data" or value is not None}
+    return scores if all(scores.header.get(key) == value for key, value in known.items()) else None

@@ -8,7 +8,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dfjax.reporting.figures import DPI, FAKE_COLOUR, REAL_COLOUR, SOFT, STYLE
+from dfjax.reporting.figures import FAKE_COLOUR, REAL_COLOUR, SOFT, png
+from dfjax.runtime import files
 
 BAR = 0.38  # of the distance between two splits
 
@@ -99,5 +100,4 @@ def _panel(axes: Axes, facts: dict[str, Any]) -> None:
 
 def write(found: list[dict[str, Any]], path: str | pathlib.PurePath) -> None:
     """The chart as a PNG file."""
-    with mpl.rc_context(STYLE):
-        bar_chart(found).savefig(path, format="png", dpi=DPI)
+    files.write(path, png(lambda: bar_chart(found)))

@@ -2,7 +2,6 @@
 
 import argparse
 import difflib
-import errno
 import importlib.util
 import os
 import pathlib
@@ -13,8 +12,6 @@ from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from dfjax.records import InputError
-
-FULL = (errno.ENOSPC, errno.EDQUOT)  # no space left on the disk, or in the user's share of it
 
 
 def main(command: Callable[[], None]) -> None:
@@ -36,6 +33,8 @@ def main(command: Callable[[], None]) -> None:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
+        from dfjax.runtime.files import FULL  # and with it etils, which takes a moment
+
         if error.errno not in FULL:
             raise
         where = f" ({error.filename})" if error.filename else ""

@@ -1,14 +1,18 @@
 """Files of a run, written whole or not at all, to disk or bucket; prepared records copied from a bucket to the disk."""
 
+import errno
 import os
 import pathlib
 import shutil
 import sys
-import tempfile
+import threading
 
 from etils import epath
 
+from dfjax.records import InputError
+
 CHUNK = 1 << 24  # bytes copied at once
+FULL = (errno.ENOSPC, errno.EDQUOT)  # no space left on the disk, or in the user's share of it
 
 
 def remote(path: epath.PathLike) -> bool:
@@ -17,21 +21,37 @@ def remote(path: epath.PathLike) -> bool:
 
 
 def write(path: epath.PathLike, content: str | bytes) -> None:
-    """Replaces a file as a whole: a reader sees the old one or the new one. Missing folders are made."""
+    """Replaces a file as a whole: a reader sees the old one or the new one. Missing folders are made.
+
+    Raises:
+      InputError: the place cannot be written to.
+    """
     path = epath.Path(path)
     content = content.encode() if isinstance(content, str) else content
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if remote(path):  # an object appears when it is complete
-        path.write_bytes(content)
-        return
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with open(handle, "wb") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if remote(path):  # an object appears when it is complete
+            path.write_bytes(content)
+        else:
+            _replace(path, content)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        below_file = isinstance(error, FileExistsError | NotADirectoryError)
+        why = f"{error.filename} is a file" if below_file else error.strerror or error
+        raise InputError(f"cannot write {path}: {why}; give another place") from error
+
+
+def _replace(path: epath.Path, content: bytes) -> None:
+    temporary = path.parent / f".{path.name[:200]}.{os.getpid()}-{threading.get_ident()}"
+    try:
+        with open(temporary, "wb") as file:
             file.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp makes it private
+            file.flush()
+            os.fsync(file.fileno())  # else after a power cut the name can stand for nothing
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
 
 

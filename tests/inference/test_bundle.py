@@ -313,7 +313,7 @@ def test_it_is_not_written_where_it_cannot_be(out, tmp_path, monkeypatch):
     with pytest.raises(InputError):
         export.export(weights.SPEECH, out)
     pathlib.Path("file").write_text("")
-    with pytest.raises(InputError, match="cannot write the bundle"):
+    with pytest.raises(InputError, match="cannot write file/name.zip: file is a file"):
         bundle.write("file/name.zip", {})
 
 
