@@ -25,10 +25,11 @@ from etils import epath
 from dfjax import prepare
 from dfjax.data import precomputed, sources
 from dfjax.decide import domains, score_file
+from dfjax.decide.decision import decide, read_decision, write_decision
 from dfjax.decide.score_file import Scores
 from dfjax.inference import trained
 from dfjax.records import REAL, SPLITS, InputError
-from dfjax.reporting import domains_view
+from dfjax.reporting import domains_view, report
 from dfjax.run import command, main_job
 from dfjax.runtime import cli, files, pages, process, workdir
 from dfjax.training import recipe, train
@@ -115,7 +116,22 @@ def crossval(
     if whole:
         words = {"data_dir": data_dir, "source": source, "progress": progress}
         main_job.run(config, folder, name=name, left_out=together, memory=memory, **words)
+        _decide_again(config, folder, together)
     return result
+
+
+def _decide_again(config, folder: epath.Path, scores: Scores) -> None:
+    """The decision and report of a finished run, made again where its trainings left out were fewer or more."""
+    decision = read_decision(folder / "decision.json")
+    if decision.get("seeds", scores.header["seeds"]) == scores.header["seeds"] or not process.first_process():
+        return
+    if decision["criterion"] != config.decision.criterion:
+        print(f"{folder / 'decision.json'} is of {decision['criterion']} on the scores of before; tune it again")
+        return
+    decision = decide(scores, config.decision.criterion)
+    write_decision(folder / "decision.json", decision)
+    each = (score_file.read(folder / "scores" / f"{config.data.dataset}.{name}.csv") for name in ("validation", "test"))
+    report.refresh(folder, decision, *each)
 
 
 def without(config: ml_collections.ConfigDict, by: str, value: str, seed: int) -> ml_collections.ConfigDict:
@@ -187,8 +203,11 @@ _FOLDS_ONLY = flags.DEFINE_bool("folds_only", False, "do not train on everything
 
 
 def main() -> None:
-    """Flags, then one call; the flags of dfjax.run are understood too."""
+    """Flags, then one call; those of dfjax.run are understood too, but for --profile and --tensorboard."""
     config, name = command.parse(sys.argv, sys.modules[__name__])
+    for option in ("profile", "tensorboard"):
+        if flags.FLAGS[option].value:
+            raise InputError(f"--{option} is of dfjax.run, which trains once; this command trains many times")
     pages.ask_for_large(config)
     process.use_all_cores()
     process.connect()

@@ -60,13 +60,19 @@ def prepare(
     if face_model is not None:
         face_model = face_model_file(face_model, _root(data_dir, cls).parent / "downloads")
     _check_arguments(data_dir, jobs, face_model, crop_options)
+    if beam_options and beam_runner is None:
+        raise InputError("--beam_options are of a --beam_runner; give one, such as DirectRunner")
+    given = [option for option, value in crop_options.items() if value is not None]
+    given += ["face_model"] if face_model is not None else []
     with _quiet():
         if not issubclass(cls, preparing.MediaBuilder):
+            if source is not None or given:
+                raise InputError(f"{name} makes its own data; leave out --{given[0] if given else 'source'}")
             builder = _own_builder(cls, data_dir, config_name)
             builder.download_and_prepare(file_format="array_record")
             _write_missing_indexes(builder)
             return epath.Path(builder.data_dir)
-        if source is None and (prepared := _prepared(cls, data_dir, config_name)) is not None:
+        if source is None and not given and (prepared := _prepared(cls, data_dir, config_name)) is not None:
             return prepared
         if source is None and cls.CONFIG_PER_SOURCE:
             there = sorted(
@@ -78,6 +84,10 @@ def prepare(
         if config.modality in ("image", "video", "av"):
             detector = None if face_model is None else "yunet"
             config = configs.with_options(config, detector=detector, **crop_options)
+        elif given:
+            raise InputError(f"--{given[0]} is of pictures and videos; {name} holds sound")
+        if source is None and (prepared := _prepared(cls, data_dir, config.name)) is not None:
+            return prepared
         builder = cls(
             source=source, data_dir=data_dir, config=config, face_model=face_model, jobs=jobs, progress=progress
         )

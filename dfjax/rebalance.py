@@ -204,6 +204,10 @@ def main() -> None:
     process.use_all_cores()
     process.connect()
     config = workdir.read_config(args.workdir)
+    if "balance" not in config:
+        raise InputError(
+            f"{args.workdir} holds imported weights, which come without training data; train on yours first"
+        )
     with config.unlocked():
         config.balance.head = args.method
     out = args.out or args.workdir.with_name(f"{args.workdir.name}-{args.method}")

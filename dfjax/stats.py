@@ -379,7 +379,11 @@ def main() -> None:
     flags = parser().parse_args()
     absl.logging.set_verbosity(absl.logging.ERROR)  # TFDS's own lines; ours say what is going on
     folder = epath.Path(flags.what).expanduser()
-    if flags.what not in data_builders.DATASETS and folder.is_dir() and not files.remote(folder):
+    one = flags.what in data_builders.DATASETS
+    for option in ("out",) if one else ("source", "data_dir", "config_name"):
+        if getattr(flags, option):
+            raise InputError(f"--{option} is of {'a folder' if one else 'one dataset, by its name'}; got {flags.what}")
+    if not one and folder.is_dir() and not files.remote(folder):
         _main_folder(flags, folder)
         return
     found = collect(flags.what, flags.source, flags.data_dir, flags.config_name, flags.audit)

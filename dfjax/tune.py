@@ -199,6 +199,10 @@ def parser() -> cli.Parser:
 def main() -> None:
     """Reads scores, decides, writes the decision, prints a table."""
     flags = parser().parse_args()
+    if flags.scores and (flags.split or flags.dataset):
+        raise InputError(f"--{'split' if flags.split else 'dataset'} is of a --workdir; --scores is the file itself")
+    if flags.certify is not None and flags.criterion:
+        raise InputError("--certify takes --min_recall or --max_fpr and no --criterion; give one of the two")
     split = flags.split or (choose_split(flags.workdir, flags.dataset) if flags.workdir else VALIDATION)
     path = flags.scores or find_scores(flags.workdir, split, flags.dataset)
     if path is None and split == score_file.LEFT_OUT:
@@ -223,19 +227,21 @@ def main() -> None:
         **constraint,
     )
     out = flags.out or (flags.workdir and epath.Path(flags.workdir) / "decision.json")
-    if out:
+    met = decision["status"] == "ok"
+    if out and (met or flags.out):
         write_decision(out, decision)
     found = find_scores(flags.workdir, "test", flags.dataset) if flags.workdir else None
     test = score_file.read(found) if found else None
     note = None
-    if flags.workdir and not flags.out:
+    if flags.workdir and not flags.out and met:
         own = find_scores(flags.workdir, VALIDATION) if split == score_file.LEFT_OUT else None
         note = renew_report(flags.workdir, decision, score_file.read(own) if own else scores, test)
     print(json.dumps(decision, allow_nan=False) if flags.json else table(decision, test))
     if note:
         print(note, file=sys.stderr if flags.json else sys.stdout)
-    if decision["status"] != "ok":
-        raise InputError(decision["message"])
+    if not met:
+        stays = "; the run's decision stays as it was" if flags.workdir and not flags.out else ""
+        raise InputError(f"{decision['message']}{stays}")
 
 
 if __name__ == "__main__":

@@ -121,6 +121,20 @@ def test_the_same_call_trains_nothing_again(done, monkeypatch):
     assert crossval.crossval(experiment(), workdir, seeds=2, **words) == result
 
 
+def test_more_seeds_later_decide_again(done, tmp_path):
+    folder, _, words = done
+    workdir = tmp_path / "again"
+    shutil.copytree(folder, workdir)
+    before = json.loads((workdir / "decision.json").read_text())
+    assert before["seeds"] == [0, 1]
+    crossval.crossval(experiment(), workdir, seeds=1, **words)  # as if the second had come later
+    fewer = json.loads((workdir / "decision.json").read_text())
+    assert fewer["seeds"] == [0] and fewer["threshold"] != before["threshold"]
+    assert json.loads((workdir / "report.json").read_text())["threshold"]["value"] == fewer["threshold"]
+    crossval.crossval(experiment(), workdir, seeds=2, **words)
+    assert json.loads((workdir / "decision.json").read_text()) == before
+
+
 def test_other_data_are_not_mixed_in(done, media, data_dir, tmp_path):
     """The folds that were there would be of the data before, the others of those now."""
     shutil.copy(done[0] / "config.json", tmp_path)

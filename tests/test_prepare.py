@@ -3,12 +3,14 @@
 import http.server
 import json
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 
+import ml_collections
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -193,6 +195,45 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(tmp_path):
             prepare.prepare(flags.pop("name"), **flags)
         assert words in str(error.value) and "\n" not in str(error.value)
         assert not out.exists()
+
+
+def test_folders_are_found_by_their_names_however_they_are_written(source, tmp_path):
+    folder = tmp_path / "My Recordings"
+    shutil.copytree(source, folder)
+    words = {"data_dir": tmp_path / "data", "progress": False}
+    for wanted in ("My Recordings", "my_recordings", "MY-RECORDINGS"):
+        data = ml_collections.ConfigDict({"dataset": "sources", "datasets": {f"folder_audio/{wanted}": 1.0}})
+        (given,) = prepare.prepare_data(data, str(folder), **words).items()
+        (again,) = prepare.prepare_data(data, None, **words).items()  # prepared by now
+        assert given == again and given[0] == wanted
+    data.datasets = {"folder_audio/a": 1.0, "folder_image/a": 1.0}
+    with pytest.raises(InputError, match="two of the datasets .* are called a"):
+        prepare.prepare_data(data, f"folder_audio/a={folder},folder_image/a={folder}", **words)
+
+
+def test_two_configs_of_one_dataset_stand_beside_each_other(monkeypatch):
+    monkeypatch.setattr(prepare, "prepare", lambda name, source, data_dir, config, progress: epath.Path(config))
+    data = ml_collections.ConfigDict({"datasets": {"faceforensics/c23": 1.0, "faceforensics/c40": 2.0, "dfd/c23": 1.0}})
+    found = prepare.prepare_data(data)
+    assert {name: str(folder) for name, folder in found.items()} == {
+        "faceforensics/c23": "c23",
+        "faceforensics/c40": "c40",
+        "dfd": "c23",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "message"),
+    [
+        ("demo_speech", {"source": "."}, "makes its own data; leave out --source"),
+        ("demo_speech", {"size": 64}, "makes its own data; leave out --size"),
+        ("folder_audio", {"source": ".", "faces": "all"}, "--faces is of pictures and videos"),
+        ("folder_audio", {"source": ".", "beam_options": "--project=p"}, "--beam_options are of a --beam_runner"),
+    ],
+)
+def test_options_that_would_say_nothing_are_refused(name, words, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        prepare.prepare(name, data_dir=tmp_path, **words)
 
 
 def test_the_command_prints_json(source, tmp_path):

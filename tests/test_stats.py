@@ -281,6 +281,9 @@ def test_command_line(folder, tmp_path):
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     assert json.loads(line)["splits"]["all"] == stats.of_source("folder_audio", folder)["splits"]["all"]
+    for words in (("folder_audio", "--out", "counts"), (str(folder), "--source", str(folder))):
+        refused = run(*words)
+        assert refused.returncode == 2 and words[1] in refused.stderr and len(refused.stderr.splitlines()) == 1
     wrong = run("folder_audio", "--source", str(folder / "absent"))
     assert wrong.returncode == 2 and wrong.stdout == ""
     assert wrong.stderr.startswith("error: --source") and len(wrong.stderr.splitlines()) == 1

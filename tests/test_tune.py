@@ -158,10 +158,24 @@ def test_tuning_renews_the_report_and_only_what_the_decision_changes(reported, m
     assert found["methods"]["test"][0]["unseen"] and found["subgroups"]["gender"][0]["value"] == "f"
 
 
-def test_a_certificate_that_fails_leaves_a_report_without_a_tuned_threshold(reported, monkeypatch, capsys):
+def test_a_certificate_that_fails_leaves_the_report_as_it_was(reported, monkeypatch, capsys):
+    before = (reported / "report.json").read_bytes()
     code, *_ = run(monkeypatch, capsys, "--workdir", reported, "--certify", "0.99", "--max_fpr", "0.001")
-    assert code == 2 and json.loads((reported / "report.json").read_text())["threshold"]["value"] is None
-    assert "tuned (" not in (reported / "report.md").read_text()
+    assert code == 2 and (reported / "report.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (("--certify", "--max_fpr", "0.1", "--criterion", "f1"), "no --criterion"),
+        (("--scores", "x.csv", "--split", "validation"), "--split is of a --workdir"),
+        (("--scores", "x.csv", "--dataset", "demo"), "--dataset is of a --workdir"),
+    ],
+)
+def test_options_that_say_nothing_are_refused(words, message, workdir, monkeypatch, capsys):
+    given = words if "--scores" in words else ("--workdir", workdir, *words)
+    code, _, err = run(monkeypatch, capsys, *given)
+    assert code == 2 and message in err and err.count("\n") == 1
 
 
 def test_a_report_that_cannot_be_renewed_says_why(reported, monkeypatch, capsys):
@@ -188,14 +202,17 @@ def test_a_plain_csv_is_enough_and_json_is_one_line(tmp_path, monkeypatch, capsy
     assert strict(out)["clips"] == {"fake": 110, "real": 1090}  # rows are clips
 
 
-def test_infeasible_exits_2_names_the_nearest_point_and_writes_strict_json(workdir, monkeypatch, capsys):
+def test_infeasible_exits_2_names_the_nearest_point_and_writes_strict_json_where_told(workdir, monkeypatch, capsys):
     score_file.write(workdir / "scores/demo.validation.csv", make(gap=-1))
-    code, _, err = run(
-        monkeypatch, capsys, "--workdir", workdir, "--criterion", "recall_at_precision", "--min_precision", "0.9"
-    )
-    assert code == 2 and err.count("\n") == 1 and "the nearest" in err
-    decision = strict((workdir / "decision.json").read_text())
-    assert decision["status"] == "infeasible" and decision["message"] in err
+    assert run(monkeypatch, capsys, "--workdir", workdir)[0] == 0
+    before = (workdir / "decision.json").read_bytes()
+    words = "--workdir", workdir, "--criterion", "recall_at_precision", "--min_precision", "0.9"
+    code, _, err = run(monkeypatch, capsys, *words)
+    assert code == 2 and err.count("\n") == 1 and "the nearest" in err and "stays as it was" in err
+    assert (workdir / "decision.json").read_bytes() == before  # a detector that works goes on working
+    code, _, err = run(monkeypatch, capsys, *words, "--out", workdir / "other.json")
+    decision = strict((workdir / "other.json").read_text())
+    assert code == 2 and decision["status"] == "infeasible" and decision["message"] in err
 
 
 def test_undefined_exits_2_with_a_strict_decision(tmp_path, monkeypatch, capsys):
@@ -207,13 +224,13 @@ def test_undefined_exits_2_with_a_strict_decision(tmp_path, monkeypatch, capsys)
 
 
 def test_certified_or_how_many_clips_are_missing(workdir, monkeypatch, capsys):
-    code, out, _ = run(monkeypatch, capsys, "--workdir", workdir, "--certify", "--max_fpr", "0.01")
+    code, out, _ = run(monkeypatch, capsys, "--workdir", workdir, "--certify", "--max_fpr", "0.05")
     decision = read_decision(workdir / "decision.json")
     assert code == 0 and decision["criterion"] == "certified_fpr" and "95 % confidence" in out
-    assert decision["constraint"] == {"confidence": 0.95, "fpr": 0.01} and decision["tuned"]["fpr"] < 0.01
+    assert decision["constraint"] == {"confidence": 0.95, "fpr": 0.05} and decision["tuned"]["fpr"] < 0.05
     code, _, err = run(monkeypatch, capsys, "--workdir", workdir, "--certify", "0.99", "--max_fpr", "0.001")
-    assert code == 2 and "more real clips" in err
-    assert read_decision(workdir / "decision.json")["threshold"] is None
+    assert code == 2 and "more groups of real clips" in err  # five clips each
+    assert read_decision(workdir / "decision.json") == decision
 
 
 def test_abstain_band_and_deployment_prior_are_stored(workdir, monkeypatch, capsys):

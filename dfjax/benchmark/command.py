@@ -23,11 +23,11 @@ from dfjax import stats
 from dfjax.benchmark import forecast, plan, results, work
 from dfjax.benchmark.jobs import Board
 from dfjax.benchmark.work import Workshop
+from dfjax.planning import advice
 from dfjax.records import InputError
 from dfjax.reporting import benchmark_view
 from dfjax.runtime import cli, files, process
 from dfjax.training import options
-from experiments import benchmark as experiments
 
 
 def prepare_plan(
@@ -203,8 +203,8 @@ def report(
 def check(strategies: Sequence[str]) -> None:
     """Raises InputError for a strategy that does not exist."""
     for name in strategies:
-        if name not in experiments.STRATEGIES:
-            raise InputError(f"--strategies: unknown {name!r}; expected some of {list(experiments.STRATEGIES)}")
+        if name not in (known := advice.strategies()):
+            raise InputError(f"--strategies: unknown {name!r}; expected some of {known}")
 
 
 def _printer(progress: bool) -> work.Say:
@@ -224,7 +224,7 @@ def parser() -> cli.Parser:
     result.add_argument("--workdir", type=cli.local_folder, required=True, help="where everything goes")
     result.add_argument("--data_dir", type=cli.local_folder, help="of prepared datasets (default WORKDIR/prepared)")
     result.add_argument(
-        "--strategies", default="", help=f"beside plain and the advised: {','.join(experiments.STRATEGIES)}"
+        "--strategies", default="", help=f"beside plain and the advised: {','.join(advice.strategies())}"
     )
     result.add_argument("--seeds", type=int, default=1, help="trainings of each (default 1)")
     result.add_argument("--dry_run", action="store_true", help="print the plan with times and do nothing")

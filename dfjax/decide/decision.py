@@ -157,6 +157,7 @@ def decide(
         if decision["tuned"]:  # clips as they are, where the search has weighed them
             decision["counts"] = {name: decision["tuned"][name] for name in ("tp", "fp", "fn", "tn")}
         decision["domains"] = _domains(clips, value, worth, certificate, n, seed)
+        decision["seeds"] = scores.header.get("seeds")  # of the trainings whose mean scores these are
     return plain(decision, name_infinities=True)
 
 

@@ -288,7 +288,7 @@ def summary(runs: Sequence[Scores], *, seed: int = 0) -> dict[str, Any]:
                     found = redrawn.ranking(one.score[of], fake[of], copies[:, of])
                     values[part, s, rows] = np.stack([found["auc"], found["eer"]], -1)
     seeds = rng.integers(0, len(runs), (replicates, len(runs)))
-    means = np.stack([_over_seeds(value, seeds) for value in values])
+    means = np.stack([redrawn.over_seeds(value, seeds) for value in values])
     table: list[dict[str, Any]] = []
     for k, name in enumerate(names):
         row = {"domain": name, "real": int((~fake[parts[k]]).sum()), "fake": int(fake[parts[k]].sum())}
@@ -326,12 +326,6 @@ def _row(rows, name, metric):
         if row["domain"] == name:
             return {key: row[metric][key] for key in ("value", "low", "high")}
     return {"value": None, "low": None, "high": None}
-
-
-def _over_seeds(values, drawn):
-    """(replicates + 1, metrics): the mean of all seeds, then of the seeds redrawn for each replicate."""
-    replicates = np.arange(len(drawn))[:, None]
-    return np.concatenate([values[:, 0].mean(0)[None], values[drawn, replicates + 1].mean(1)])
 
 
 def _told(found):

@@ -118,7 +118,7 @@ def min_tdcf(
     c2 = P_SPOOF * COST_FALSE_ALARM * accept_spoof
     if c1 < 0 or c2 < 0:
         raise ValueError("the speaker verification scores are no better than chance; t-DCF is undefined")
-    if not both_classes(labels):
+    if not all(map(len, _sorted(scores, labels))):
         return math.nan
     miss, false_alarm, _ = det_curve(scores, labels)
     return float(np.min(c0 + c1 * miss + c2 * false_alarm) / (floor + min(c1, c2)))
@@ -144,7 +144,7 @@ def min_dcf(
     Returns:
       From 0 to 1; 1 is worth no more than calling all alike. NaN without both classes.
     """
-    if not both_classes(labels):
+    if not all(map(len, _sorted(scores, labels))):
         return math.nan
     miss, false_alarm, _ = det_curve(scores, labels)
     a, b = cost_miss * (1 - p_spoof), cost_false_alarm * p_spoof
@@ -181,11 +181,6 @@ def cllr(scores: Column, labels: Column) -> float:
     if not (len(fakes) and len(reals)):
         return math.nan
     return float((np.logaddexp(0, reals).mean() + np.logaddexp(0, -fakes).mean()) / 2 / math.log(2))
-
-
-def both_classes(labels: Column) -> bool:
-    """Whether there is a fake and a real."""
-    return len(labels) > 0 and len(np.unique(labels)) > 1
 
 
 def roc_auc(scores: Column, labels: Column) -> float:

@@ -37,7 +37,7 @@ def metrics(counts: Integer[np.ndarray, "n 4"]) -> dict[str, Float[np.ndarray, "
             "balanced_accuracy": (recall + tn / (fp + tn)) / 2,
             "precision": tp / (tp + fp),
             "recall": recall,
-            "f1": 2 * tp / (2 * tp + fp + fn),
+            "f1": np.where(tp + fn > 0, 2 * tp / (2 * tp + fp + fn), np.nan),
         }
 
 

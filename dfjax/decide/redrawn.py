@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 
 CELLS = 4_000_000  # replicates times clips held at a time
 
@@ -79,3 +79,11 @@ def _eer(tp, fp, p, n) -> Float[np.ndarray, " draws"]:
 def _nearest(numerator, denominator):
     """The integer nearest to a fraction of integers; of two as near the lower, which the trials reach first."""
     return -((denominator - 2 * numerator) // (2 * denominator))
+
+
+def over_seeds(
+    values: Float[np.ndarray, "seeds draws names"], drawn: Integer[np.ndarray, "replicates seeds"]
+) -> Float[np.ndarray, "draws names"]:
+    """Means over seeds: of all for the sample itself, of the seeds redrawn for each replicate."""
+    replicates = np.arange(len(drawn))[:, None]
+    return np.concatenate([values[:, 0].mean(0)[None], values[drawn, replicates + 1].mean(1)])

@@ -166,11 +166,6 @@ def log_mel(x: Float[Array, "batch time"], *, bins: int = 80) -> Float[Array, "b
     return turns.few_at_a_time(lambda few: log_filtered(power(few), mel_filters(bins)), x, each=CLIPS)
 
 
-def log_linear(x: Float[Array, "batch time"], *, bins: int = 80) -> Float[Array, "batch frames bins"]:
-    """Natural logarithm of a linearly spaced filter bank, floored at FLOOR: as much resolution at 7 kHz as at 1 kHz."""
-    return turns.few_at_a_time(lambda few: log_filtered(power(few), linear_filters(bins)), x, each=CLIPS)
-
-
 def lfcc(
     x: Float[Array, "batch time"], *, filters: int = 70, coefficients: int = 20
 ) -> Float[Array, "batch frames coefficients"]:

@@ -208,7 +208,6 @@ def recommend(
     n_real: int,
     n_fake: int,
     minority_groups: int | None,
-    validation_interval: Pair | None = None,
     *,
     modality: str = "",
 ) -> dict[str, Any]:
@@ -218,7 +217,6 @@ def recommend(
       n_real: real training examples.
       n_fake: fake training examples.
       minority_groups: independent sources (speakers, identities, videos) of the smaller class, or None.
-      validation_interval: (low, high) of the validation metric by which strategies would be compared.
       modality: 'audio', 'image' or 'av', to name data sets worth adding; '' names both.
 
     Returns:
@@ -245,8 +243,5 @@ def recommend(
         words.append(f"Add {ADD[modality]}.")
     elif minority_groups is None:
         words.append("The number of independent sources is unknown; it matters more than the ratio.")
-    if validation_interval is not None:
-        low, high = validation_interval
-        words.append(f"The validation interval is {low:.3f} to {high:.3f}: believe no smaller difference.")
     text = " ".join(words)
     return {"tier": of, "ratio": large / small, "strategy": strategy, "add_data": few, "text": text}

@@ -14,7 +14,6 @@ altogether.
 """
 
 import dataclasses
-import os
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -22,6 +21,7 @@ from jaxtyping import Float, Int, Shaped
 from dfjax.imbalance.ledger import Ledger
 from dfjax.imbalance.rates import class_counts, oversample, undersample
 from dfjax.records import FAKE, REAL, InputError
+from dfjax.runtime import workers
 
 BY_INDEX = ("random_over", "random_under")
 # these look at neighbours of all rows: 20,000 rows take about a minute, 100,000 twenty
@@ -144,7 +144,7 @@ def estimated_bytes(n: int, dim: int, itemsize: int, method: str, new_rows: int)
 
 
 def _check_memory(embeddings: np.ndarray, method: str, new_rows: int, memory: int | None) -> None:
-    memory = _free_memory() if memory is None else memory
+    memory = workers.free_memory() if memory is None else memory
     n, dim = embeddings.shape
     needed = estimated_bytes(n, dim, embeddings.itemsize, method, new_rows)
     if needed > memory:
@@ -152,12 +152,3 @@ def _check_memory(embeddings: np.ndarray, method: str, new_rows: int, memory: in
             f"{method} of {len(embeddings):,} rows needs about {needed / 1e9:.2g} GB, "
             f"{memory / 1e9:.2g} GB are free; use balanced sampling or random_under, which copy nothing"
         )
-
-
-def _free_memory() -> int:
-    """Bytes the system can give: what Linux says is available, elsewhere half of the physical memory."""
-    try:
-        with open("/proc/meminfo") as lines:
-            return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2

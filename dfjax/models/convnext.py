@@ -60,9 +60,7 @@ class ConvNeXt(nnx.Module):
     size = 224
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-    def __init__(
-        self, *, rngs: nnx.Rngs, drop_path: float = 0.1, dropout: float = 0.0, bias: float = 0.0, dtype=jnp.float32
-    ):
+    def __init__(self, *, rngs: nnx.Rngs, drop_path: float = 0.1, dropout: float = 0.0, dtype=jnp.float32):
         self.stem_conv = Conv(3, WIDTHS[0], (4, 4), 4, padding="VALID", dtype=dtype, rngs=rngs)
         self.stem_norm = nnx.LayerNorm(WIDTHS[0], epsilon=EPSILON, dtype=dtype, rngs=rngs)
         rates = [drop_path * i / (sum(DEPTHS) - 1) for i in range(sum(DEPTHS))]
@@ -75,7 +73,7 @@ class ConvNeXt(nnx.Module):
         )
         self.norm = nnx.LayerNorm(WIDTHS[-1], epsilon=EPSILON, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
-        self.head = heads.Linear(WIDTHS[-1], bias=bias, rngs=rngs)
+        self.head = heads.Linear(WIDTHS[-1], rngs=rngs)
 
     def features(self, x: Float[Array, "batch height width 3"], *, rngs=None) -> Float[Array, "batch h w 768"]:
         """The last feature maps, at a 32nd of the resolution."""

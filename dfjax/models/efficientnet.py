@@ -76,7 +76,7 @@ class EfficientNetB0(nnx.Module):
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     wider, deeper, rate = 1.0, 1.0, 0.2  # multipliers of widths and depths, dropout
 
-    def __init__(self, *, rngs: nnx.Rngs, dropout: float | None = None, bias: float = 0.0, dtype=jnp.float32):
+    def __init__(self, *, rngs: nnx.Rngs, dropout: float | None = None, dtype=jnp.float32):
         wider, deeper = self.wider, self.deeper
 
         def conv(a, b, kernel, stride):
@@ -110,7 +110,7 @@ class EfficientNetB0(nnx.Module):
         self.dim = scaled(1280, wider)
         self.conv_head, self.bn2 = conv(width_in, self.dim, 1, 1), norm(self.dim)
         self.dropout = nnx.Dropout(self.rate if dropout is None else dropout)
-        self.head = heads.Linear(self.dim, bias=bias, rngs=rngs)
+        self.head = heads.Linear(self.dim, rngs=rngs)
 
     def features(self, x: Float[Array, "batch height width 3"], *, rngs=None) -> Float[Array, "batch h w c"]:
         """The last feature maps, at a 32nd of the resolution."""

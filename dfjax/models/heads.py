@@ -11,10 +11,10 @@ COSINE = {"oc_softmax": 1, "am_softmax": 2}  # losses that are defined on cosine
 
 
 class Linear(nnx.Module):
-    """An affine map to one logit; its bias may start at the log-odds of the training prior."""
+    """An affine map to one logit; its bias may start at the log-odds of the training prior, see `start_at`."""
 
-    def __init__(self, dim: int, *, rngs: nnx.Rngs, bias: float = 0.0):
-        self.out = nnx.Linear(dim, 1, bias_init=nnx.initializers.constant(bias), rngs=rngs)
+    def __init__(self, dim: int, *, rngs: nnx.Rngs):
+        self.out = nnx.Linear(dim, 1, rngs=rngs)
 
     def __call__(self, x: Float[Array, "batch dim"]) -> Float[Array, " batch"]:
         return self.out(x.astype(jnp.float32))[:, 0]

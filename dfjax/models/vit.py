@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from dfjax.models import heads, published
 from dfjax.models.convolution import Conv
@@ -64,7 +64,6 @@ class ViTBase(nnx.Module):
     Args:
       size: of the pictures, in pixels.
       dropout: of the embedding.
-      bias: of the output at the start.
       remat: whether training computes the blocks' inside again on the way back instead of keeping it.
     """
 
@@ -84,7 +83,6 @@ class ViTBase(nnx.Module):
         rngs: nnx.Rngs,
         size: int | None = None,
         dropout: float = 0.0,
-        bias: float = 0.0,
         remat: bool = False,
         dtype=jnp.float32,
     ):
@@ -108,7 +106,7 @@ class ViTBase(nnx.Module):
         )
         self.norm_post = norm()
         self.dropout = nnx.Dropout(dropout)
-        self.head = heads.Linear(width, bias=bias, rngs=rngs)
+        self.head = heads.Linear(width, rngs=rngs)
 
     def tokens(self, x: Float[Array, "batch height width 3"]) -> Float[Array, "batch n dim"]:
         """What the first block sees: the class token, then patches row by row."""
@@ -172,28 +170,6 @@ class CLIPLarge(CLIPBase):
     """The image tower of CLIP ViT-L/14."""
 
     width, depth, n_heads, patch = 1024, 24, 16, 14
-
-
-def uniformity_alignment(
-    embeddings: Float[Array, "batch dim"], labels: Int[Array, " batch"] | Float[Array, " batch"]
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Uniformity and alignment of unit embeddings (Wang and Isola, ICML 2020), with classes as in GenD.
-
-    Uniformity is the log of the mean of exp(-2 d^2) over all pairs, alignment the mean of d^2 over pairs of
-    one class, where d is the distance. Both are per batch and to be minimised. A batch with no such pair has
-    alignment 0.
-
-    Returns:
-      (uniformity, alignment).
-    """
-    embeddings = embeddings / jnp.linalg.norm(embeddings, axis=-1, keepdims=True)
-    squared = jax.nn.relu(2 - 2 * embeddings @ embeddings.T)
-    pair: Bool[Array, "batch batch"] = jnp.triu(jnp.ones_like(squared, bool), k=1)
-    same = pair & (labels[:, None] == labels[None, :])
-    n = len(embeddings)
-    log_mean = jax.nn.logsumexp(-2 * squared, where=pair) - np.log(max(n * (n - 1) / 2, 1))
-    alignment = jnp.sum(squared, where=same) / jnp.where(same.any(), same.sum(), 1)
-    return log_mean, alignment
 
 
 VIT_LAYERS = {

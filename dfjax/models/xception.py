@@ -68,7 +68,7 @@ class Xception(nnx.Module):
     size = 299
     mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
-    def __init__(self, *, rngs: nnx.Rngs, dropout: float = 0.5, bias: float = 0.0, dtype=jnp.float32):
+    def __init__(self, *, rngs: nnx.Rngs, dropout: float = 0.5, dtype=jnp.float32):
         def conv(width_in, width, stride):  # not padded
             return Conv(width_in, width, (3, 3), stride, padding="VALID", use_bias=False, dtype=dtype, rngs=rngs)
 
@@ -81,7 +81,7 @@ class Xception(nnx.Module):
         self.conv3 = Separable(1024, 1536, dtype=dtype, rngs=rngs)
         self.conv4 = Separable(1536, WIDTH, dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
-        self.head = heads.Linear(WIDTH, bias=bias, rngs=rngs)
+        self.head = heads.Linear(WIDTH, rngs=rngs)
 
     def features(self, x: Float[Array, "batch height width 3"]) -> Float[Array, "batch h w 2048"]:
         """The last feature maps, at a 32nd of the resolution."""

@@ -1,5 +1,6 @@
 """Of a counted dataset: is another one needed, which strategy, which experiment as a command. No JAX, no decoding."""
 
+import runpy
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -7,12 +8,18 @@ from typing import Any
 import data_builders
 from data_builders import sharing
 from dfjax.imbalance import balance
+from dfjax.runtime import cli
 
 FILE = "experiments/benchmark.py"
 STRATEGY = {"natural": "plain", "balanced_sampling": "balanced_sampling"}  # of `balance` -> of the experiment
 SPEECH = ("asvspoof2019_la", "deepfake_audio", "demo_speech", "fake_or_real", "wavefake")
 VIDEOS = ("faceforensics", "celeb_df_v2", "dfd", "fakeavceleb")  # whose faces are cut out
 ADD = balance.ADD | {"video": "faceforensics (1,000 real and 5,000 fake videos) or celeb_df_v2 (890 and 5,639)"}
+
+
+def strategies() -> list[str]:
+    """Those that the experiment knows."""
+    return list(runpy.run_path(cli.experiment_file(FILE))["STRATEGIES"])
 
 
 def modality_of(dataset: str, config: str | None, kind: str = "") -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from dfjax.decide import metrics, operating_points
-from dfjax.decide.redrawn import draws, ranking
+from dfjax.decide.redrawn import draws, over_seeds, ranking
 from dfjax.decide.score_file import Scores
 from dfjax.imbalance.ledger import Ledger
 from dfjax.records import FAKE, InputError
@@ -84,7 +84,7 @@ def compare(runs: dict[str, list[Run]], *, seed: int = 0) -> dict[str, Any]:
             for s, one in enumerate(of):
                 measured = measure(one, copies)
                 values[name][s, rows] = np.stack([measured[key] for key in NAMES], -1)
-    means = {name: _over_seeds(value, drawn) for name, value in values.items()}
+    means = {name: over_seeds(value, drawn) for name, value in values.items()}
     baseline = next(iter(runs))
     return {
         "baseline": baseline,
@@ -125,12 +125,6 @@ def measure(run: Run, copies: Int[np.ndarray, "draws clips"]) -> dict[str, Float
     gap[np.arange(len(score)), bins] = fake - probability
     result["ece"] = np.abs(copies @ gap).sum(1) / total
     return result
-
-
-def _over_seeds(values: Float[np.ndarray, "seeds draws names"], drawn) -> Float[np.ndarray, "draws names"]:
-    """Means over seeds: of all for the sample itself, of seeds redrawn for each replicate."""
-    replicates = np.arange(len(drawn))[:, None]
-    return np.concatenate([values[:, 0].mean(0)[None], values[drawn, replicates + 1].mean(1)])
 
 
 def _summary(mean: Float[np.ndarray, "draws names"], seeds: Float[np.ndarray, "seeds names"]) -> dict[str, dict]:

@@ -42,6 +42,11 @@ def number(estimate: dict) -> str:
     return f"{text} ({estimate['low']:.3f} to {estimate['high']:.3f})" if estimate["low"] is not None else text
 
 
+def ratio(value: float | None) -> str:
+    """'0.10', or a dash where there is none."""
+    return "-" if value is None else f"{value:.2f}"
+
+
 def points(change: float) -> str:
     """A difference of shares in percentage points, signed."""
     return f"{100 * change:+.1f}"

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dfjax.reporting.figures import FAKE_COLOUR, REAL_COLOUR, SOFT, png
+from dfjax.reporting.markdown import ratio
 from dfjax.runtime import files
 
 BAR = 0.38  # of the distance between two splits
@@ -39,14 +40,10 @@ def _rows(facts: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for split, row in facts["splits"].items():
         groups = f"{row['minority_groups']:,} ({row['minority']})"
         whole = [f"{row[name]:,}" for name in ("real", "fake", "total")]
-        yield (split, "", *whole, _ratio(row["fake_to_real"]), _ratio(row["imbalance"]), groups)
+        yield (split, "", *whole, ratio(row["fake_to_real"]), ratio(row["imbalance"]), groups)
         for method, n in row["methods"].items() if len(row["methods"]) > 1 else ():
-            ratio = _ratio(n / row["real"] if row["real"] else None)
-            yield ("", method, "", f"{n:,}", "", ratio, "", "")
-
-
-def _ratio(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+            of_reals = ratio(n / row["real"] if row["real"] else None)
+            yield ("", method, "", f"{n:,}", "", of_reals, "", "")
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:

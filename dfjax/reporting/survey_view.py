@@ -7,7 +7,7 @@ from typing import Any
 
 from etils import epath
 
-from dfjax.reporting.markdown import aligned_table, duration, escape, size
+from dfjax.reporting.markdown import aligned_table, duration, escape, ratio, size
 from dfjax.reporting.static_page import bar, document, table_of
 from dfjax.runtime import files
 
@@ -20,17 +20,13 @@ def rows(datasets: list[dict[str, Any]]) -> Iterator[list[str]]:
         name = f"{facts['dataset']}/{facts['config']}".rstrip("/")
         for split, of in facts["splits"].items():
             whole = [f"{of[key]:,}" for key in ("real", "fake", "total")]
-            yield [name, split, "", *whole, _ratio(of["fake_to_real"]), _ratio(of["imbalance"]), f"{of['groups']:,}"]
+            yield [name, split, "", *whole, ratio(of["fake_to_real"]), ratio(of["imbalance"]), f"{of['groups']:,}"]
             name = ""
             if split == "all" or len(of["methods"]) < 2:
                 continue
             for method, n in of["methods"].items():
-                ratio = _ratio(n / of["real"] if of["real"] else None)
-                yield ["", "", method, "", f"{n:,}", "", ratio, "", ""]
-
-
-def _ratio(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+                of_reals = ratio(n / of["real"] if of["real"] else None)
+                yield ["", "", method, "", f"{n:,}", "", of_reals, "", ""]
 
 
 def markdown(found: dict[str, Any]) -> str:

@@ -114,7 +114,7 @@ def run(
         header = {"clip_score": recipe.clip_rule(config), "ledger": ledger}
         validation, test = (trained.score(folder, splits[name], header) for name in ("validation", "test"))
         trained.learn_typicality(folder, splits, seed=config.seed)
-        decision = decide(left_out or validation, config.decision.criterion)
+        decision = decide(validation if left_out is None else left_out, config.decision.criterion)
         if process.first_process():
             write_decision(folder / "decision.json", decision)
         seconds = time.perf_counter() - began

@@ -118,7 +118,7 @@ def latest_step(checkpointer: ocp.training.Checkpointer) -> int | None:
 
 
 def best_step(checkpointer: ocp.training.Checkpointer) -> int:
-    """The step with the highest validation average precision; the earliest of equals."""
+    """The step with the highest validation average precision; of equals the newest is kept."""
     return max(checkpointer.checkpoints, key=lambda found: (_metric(found.metrics), -found.step)).step
 
 

@@ -120,24 +120,9 @@ def free_memory() -> int:
     """Bytes that one device can still take; for virtual CPU devices their part of the free main memory."""
     device = jax.local_devices()[0]
     if device.platform == "cpu":
-        try:
-            lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
-            kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable"))
-            return min(1024 * int(kilobytes), _group_limit()) // jax.local_device_count()
-        except (OSError, StopIteration):
-            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 // jax.local_device_count()
+        return workers.free_memory() // jax.local_device_count()
     found = device.memory_stats() or {}
     return found["bytes_limit"] - found["bytes_in_use"] if "bytes_limit" in found else sys.maxsize
-
-
-def _group_limit() -> int:
-    """Bytes that the control group of this process may still use: a container's limit is not in /proc/meminfo."""
-    try:
-        limit = pathlib.Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(pathlib.Path("/sys/fs/cgroup/memory.current").read_text())
-        return sys.maxsize if limit == "max" else max(0, int(limit) - used)
-    except (OSError, ValueError):
-        return sys.maxsize
 
 
 def peak_memory() -> int:

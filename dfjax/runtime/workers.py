@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import multiprocessing.connection
 import os
+import pathlib
 import resource
 import signal
 import subprocess
@@ -29,6 +30,26 @@ class WorkerError(RuntimeError):
 def cores() -> int:
     """The cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_memory() -> int:
+    """Bytes of main memory that this process can still take; half of all where the system does not say."""
+    try:
+        lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
+        kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable"))
+        return min(1024 * int(kilobytes), _group_limit())
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _group_limit() -> int:
+    """Bytes that the control group of this process may still use: a container's limit is not in /proc/meminfo."""
+    try:
+        limit = pathlib.Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = int(pathlib.Path("/sys/fs/cgroup/memory.current").read_text())
+        return sys.maxsize if limit == "max" else max(0, int(limit) - used)
+    except (OSError, ValueError):
+        return sys.maxsize
 
 
 def run(

@@ -24,7 +24,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Shaped
 
 from dfjax.records import InputError
 
@@ -276,3 +276,25 @@ def _focal_of_margin_jvp(gamma, primals, tangents):
     focus = gamma * jnp.where(jnp.isneginf(u), 0.0, p * loss)  # the limit, not 0 * inf
     weight = jnp.exp(-gamma * softplus)
     return weight * loss, -weight * (focus + q) * du
+
+
+def uniformity_alignment(
+    embeddings: Float[Array, "batch dim"], labels: Int[Array, " batch"] | Float[Array, " batch"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Uniformity and alignment of unit embeddings (Wang and Isola, ICML 2020), with classes as in GenD.
+
+    Uniformity is the log of the mean of exp(-2 d^2) over all pairs, alignment the mean of d^2 over pairs of
+    one class, where d is the distance. Both are per batch and to be minimised. A batch with no such pair has
+    alignment 0.
+
+    Returns:
+      (uniformity, alignment).
+    """
+    embeddings = embeddings / jnp.linalg.norm(embeddings, axis=-1, keepdims=True)
+    squared = jax.nn.relu(2 - 2 * embeddings @ embeddings.T)
+    pair: Bool[Array, "batch batch"] = jnp.triu(jnp.ones_like(squared, bool), k=1)
+    same = pair & (labels[:, None] == labels[None, :])
+    n = len(embeddings)
+    log_mean = jax.nn.logsumexp(-2 * squared, where=pair) - np.log(max(n * (n - 1) / 2, 1))
+    alignment = jnp.sum(squared, where=same) / jnp.where(same.any(), same.sum(), 1)
+    return log_mean, alignment

@@ -48,7 +48,7 @@ def make_strata(config: ml_collections.ConfigDict, plan: balance.Plan, split: so
       InputError: see `inputs.strata_rates`, `rates.draws` and `sampling.strata`.
     """
     shares = inputs.strata_rates(config.augment.self_fakes, config.train.batch, plan.rates)
-    weights = config.data.get("datasets") or {}
+    weights = dict(config.data.get("datasets") or {})
     weight_of = {name: sources.weight_of(weights, name) for name in set(split.of.tolist())}
     drawn = rates.draws(
         split.label,
@@ -159,10 +159,9 @@ def make_penalty(config: ml_collections.ConfigDict) -> Callable | None:
     uniformity, alignment = (config.loss.get(name, 0.0) for name in ("uniformity", "alignment"))
     if not uniformity and not alignment:
         return None
-    from dfjax.models.vit import uniformity_alignment  # imported on first use, like the models themselves
 
     def penalty(embeddings, labels):
-        spread, close = uniformity_alignment(embeddings, labels)
+        spread, close = losses.uniformity_alignment(embeddings, labels)
         return uniformity * spread + alignment * close
 
     return penalty

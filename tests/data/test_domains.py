@@ -107,6 +107,12 @@ def test_a_dataset_of_twice_the_weight_gives_twice_as_often():
         rates.draws(labels, none, "balanced", of_class, domains=domains, weights=weights)
 
 
+def test_a_dataset_keeps_its_own_weight_where_another_is_left_out_whole():
+    weights = {"folder_audio/Mine-whole": 2.0, "wavefake": 3.0, "dfd/c23": 4.0, "dfd/c40": 5.0, "celeb_df_v2/x": 6.0}
+    names = ("Mine-whole", "wavefake", "dfd/c23", "dfd/c40", "celeb_df_v2", "demo_speech")
+    assert [sources.weight_of(weights, name) for name in names] == [2, 3, 4, 5, 6, 1]
+
+
 def test_precomputed_statistics_depend_on_the_clip_the_copy_and_the_seed_alone(two):
     import jax
     import jax.numpy as jnp

@@ -132,9 +132,9 @@ def test_tune_report_evaluate_and_predict_judge_by_the_same_rule(few_replicates,
         assert found == row["tuned"]["tp"] == whole["operating"]["test"]["tuned"]["tp"]
 
     score_file.write(tmp_path / "demo.test.csv", make("test", "median"))
-    stored = evaluate._stored(epath.Path(tmp_path / "demo.test.csv"), decisions["median"])
+    stored = evaluate._stored(epath.Path(tmp_path / "demo.test.csv"), decisions["median"], None, None)
     assert stored is not None and score_file.rule_of(stored) == "median"
-    assert evaluate._stored(epath.Path(tmp_path / "demo.test.csv"), decisions["top3"]) is None  # scored again
+    assert evaluate._stored(epath.Path(tmp_path / "demo.test.csv"), decisions["top3"], None, None) is None
 
 
 def test_what_was_written_before_there_were_rules_means_the_mean():

@@ -174,6 +174,9 @@ def test_nan_scores_and_foreign_labels_raise(name):
         metric(np.array([0.0, np.nan, 1.0]), np.array([0, 1, 1]))
     with pytest.raises(ValueError, match="labels must be 1"):
         metric(np.array([0.0, 0.5, 1.0]), np.array([0, 1, -1]))
+    if name != "det_curve":  # one class is no excuse
+        with pytest.raises(ValueError, match="NaN"):
+            metric(np.array([np.nan, 1.0]), np.array([1, 1]))
 
 
 def test_calibration_error_of_perfect_and_of_constant_predictions():

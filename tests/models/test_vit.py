@@ -6,6 +6,7 @@ from flax import nnx
 
 from dfjax.models import vit
 from dfjax.models.streams import Rngs
+from dfjax.training import losses
 from tests.models import parity
 
 
@@ -66,23 +67,23 @@ def test_attention_rows_sum_to_one_and_explain_the_block():
 def test_uniformity_and_alignment_of_known_points():
     labels = jnp.array([0, 0, 1, 1])
     same = jnp.array([[1.0, 0], [1, 0], [-1, 0], [-1, 0]])
-    uniformity, alignment = vit.uniformity_alignment(same, labels)
+    uniformity, alignment = losses.uniformity_alignment(same, labels)
     # two pairs at distance 0, four at squared distance 4
     np.testing.assert_allclose(uniformity, np.log((2 + 4 * np.exp(-8)) / 6), rtol=1e-6)
     assert alignment == 0
-    _, alignment = vit.uniformity_alignment(same, labels[jnp.array([0, 2, 1, 3])])
+    _, alignment = losses.uniformity_alignment(same, labels[jnp.array([0, 2, 1, 3])])
     np.testing.assert_allclose(alignment, 4)
 
 
 def test_uniformity_and_alignment_have_finite_gradients_for_equal_embeddings():
     def total(x):
-        return sum(vit.uniformity_alignment(x, jnp.array([0, 1, 1])))
+        return sum(losses.uniformity_alignment(x, jnp.array([0, 1, 1])))
 
     assert np.isfinite(jax.grad(total)(jnp.ones((3, 4)))).all()
 
 
 def test_a_batch_without_pairs_has_alignment_zero():
-    assert vit.uniformity_alignment(jnp.eye(2), jnp.array([0, 1]))[1] == 0
+    assert losses.uniformity_alignment(jnp.eye(2), jnp.array([0, 1]))[1] == 0
 
 
 @pytest.mark.slow

@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
 
-from dfjax.decide import metrics, operating_points, redrawn
+from dfjax.decide import metrics, operating_points, redrawn, score_file
 from dfjax.decide.decision import decide
 from dfjax.decide.score_file import Scores
 from dfjax.records import InputError
@@ -63,6 +64,9 @@ def test_operating_points_equal_the_metrics_module():
     (side,), _ = operating_points.points(scores, [-1.25], n=20)
     for name in operating_points.NAMES:
         assert side[name]["value"] == pytest.approx(getattr(metrics, name)(scores.score, scores.label, -1.25))
+    real = score_file.select(scores, np.flatnonzero(scores.label == 0))
+    (side,), _ = operating_points.points(real, [-3.0], n=20)
+    assert side["fp"] and np.isnan(side["f1"]["value"]) and math.isnan(metrics.f1(real.score, real.label, -3.0))
 
 
 def test_count_bootstrap_agrees_with_redrawing_clips():

@@ -11,6 +11,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from dfjax.data import sources
 from dfjax.decide import decision, score_file
+from dfjax.records import InputError
 from dfjax.runtime import files, progress, workdir
 from tests import prepared
 
@@ -44,6 +45,23 @@ def bucket(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     yield epath.Path("gs://bucket")
     assert dict(fsspec.registry).keys() >= registered.keys()
+
+
+def test_what_cannot_be_written_is_said_in_one_line_and_nothing_is_left(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    for name, why in (("file/x.json", "file is a file"), ("folder", "Is a directory"), ("x" * 300, "name too long")):
+        with pytest.raises(InputError, match=f"cannot write .*{why}; give another place"):
+            files.write(tmp_path / name, "text")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+    with pytest.raises(InputError, match="cannot write to --workdir"), workdir.lock(epath.Path(tmp_path / "file")):
+        pass
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "no"), BlockingIOError(11, "no"), NotADirectoryError(20, "no")])
+def test_what_goes_wrong_while_the_folder_is_held_is_not_blamed_on_it(tmp_path, error):
+    with pytest.raises(type(error)), workdir.lock(epath.Path(tmp_path / "w")):
+        raise error
 
 
 def scores():

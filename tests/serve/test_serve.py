@@ -1,6 +1,7 @@
 """The service: verdicts for good files, one line for all others, and limits that hold."""
 
 import concurrent.futures
+import errno
 import functools
 import hashlib
 import io
@@ -27,6 +28,7 @@ from dfjax.inference.detector import Detector
 from dfjax.media import audio
 from dfjax.records import Input, InputError
 from dfjax.reporting import file_page
+from dfjax.runtime import workers
 from dfjax.serve import app, command, gate, judging
 from tests.data_builders import fixtures
 from tests.reporting.test_file_page import self_contained
@@ -319,6 +321,26 @@ def test_a_mistake_of_the_detector_is_no_traceback_and_the_next_file_is_judged(s
     answer = upload(client, sound(4))
     assert answer.status_code == 500 and "detail" not in answer.text and set(answer.json()) == {"error"}
     assert upload(client, sound(0)).status_code == 200
+
+
+def test_where_no_process_starts_a_request_is_answered_and_the_next_is_judged(served, monkeypatch):
+    client = served(jobs=1)
+
+    def none(*args, **words):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as full:
+        full.setattr(workers.subprocess, "Popen", none)
+        answer = upload(client, sound())
+        assert answer.status_code == 422 and "no process" in answer.json()["error"]
+    assert upload(client, sound()).status_code == 200 and client.get("/health").json()["status"] == "ok"
+
+
+def test_health_says_when_files_are_no_longer_judged(served, monkeypatch):
+    client = served()
+    monkeypatch.setattr(judging.Judge, "alive", lambda self: False)
+    answer = client.get("/health")
+    assert answer.status_code == 503 and answer.json()["status"] == "broken"
 
 
 def test_a_token_is_asked_for(served):

@@ -17,7 +17,7 @@ from dfjax import models
 from dfjax.inference import trained
 from dfjax.models import vit, wav2vec2
 from dfjax.runtime import checkpoint, devices
-from dfjax.training import optim, recipe, train, train_step
+from dfjax.training import losses, optim, recipe, train, train_step
 from experiments import asvspoof2019_la_xlsr, faceforensics_clip
 from tests import children, job, prepared
 from tests.models.test_wav2vec2 import TINY
@@ -88,7 +88,7 @@ def test_what_is_held_back_stays_to_the_bit_and_has_no_moments():
     more = recipe.make_penalty(config)
     _, both = step(penalty=more)
     model = nnx.merge(graphdef, state.params, state.model_state, copy=True)
-    spread, close = vit.uniformity_alignment(model.embed(x), labels)
+    spread, close = losses.uniformity_alignment(model.embed(x), labels)
     np.testing.assert_allclose(both["loss"] - values["loss"], 0.5 * spread + 0.1 * close, rtol=1e-4)
     config.loss.update({"uniformity": 0.0, "alignment": 0.0})
     assert recipe.make_penalty(config) is None
