@@ -334,7 +334,7 @@ def fit(
     """
     embeddings, domains = np.asarray(embeddings), np.asarray(domains)
     properties = {name: np.asarray(column) for name, column in properties.items()}
-    whole = space(embeddings, domains, seed=seed)
+    of_all = space(embeddings, domains, seed=seed)
     numbers = {name: column for name, column in properties.items() if column.dtype.kind in "fiub"}
     if held_back is not None:
         kept, basis = [(np.ones(len(embeddings), bool), held_back)], "records held back"
@@ -343,7 +343,7 @@ def fit(
         kept, basis = list(_folds(embeddings, numbers, groups, seed)), "records held back in turn"
     distances, outside = [], []
     for rows, (others, columns) in kept:
-        part = whole if rows.all() else space(embeddings[rows], domains[rows], seed=seed)
+        part = of_all if rows.all() else space(embeddings[rows], domains[rows], seed=seed)
         distances.append(part.distances(others))
         parts = [
             _excess(_limits(numbers[name][rows], told(name)), columns[name]) for name in numbers if name in columns
@@ -358,7 +358,7 @@ def fit(
         name: _range(column, np.concatenate([column, np.asarray(known.get(name, column[:0]))]), told(name), margin)
         for name, column in properties.items()
     }
-    return Typicality(whole, held[order].astype(np.float32), np.ones(len(order), np.float32), ranges, basis, alpha)
+    return Typicality(of_all, held[order].astype(np.float32), np.ones(len(order), np.float32), ranges, basis, alpha)
 
 
 def _folds(embeddings, numbers, groups, seed) -> Iterator[tuple[np.ndarray, Records]]:

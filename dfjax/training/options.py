@@ -57,9 +57,11 @@ ENCODERS = ("base", "large", "xlsr_300m", "xlsr_1b", "xlsr_2b")
 
 # Whose an option is
 VITS = ("vit_base", "clip_base", "clip_large")  # which take pictures of one size
-CONVOLUTIONAL = ("cnn_small", "xception", "efficientnet_b0", "efficientnet_b4", "convnext_tiny")
+EFFICIENTNETS = ("efficientnet_b0", "efficientnet_b4")
+CONVOLUTIONAL = ("cnn_small", "xception", *EFFICIENTNETS, "convnext_tiny")
 WAV2VEC = ("wav2vec2", "wav2vec2_frozen")
-STEPWISE = ("texture", "resnet_small", "resnet18_mel", "lcnn")  # which take clips of any length, and learn by gradients
+SPECTRAL = ("texture", "resnet_small", "resnet18_mel")
+STEPWISE = (*SPECTRAL, "lcnn")  # which take clips of any length, and learn by gradients
 ANY_LENGTH = (*STEPWISE, "band_kernel")
 MODALITIES = {
     "audio": (*ANY_LENGTH, "aasist", "rawnet2", *WAV2VEC),
@@ -71,7 +73,8 @@ SOUND, PICTURE = ("audio", "av"), ("image", "av")
 STREAMS = {"model.kwargs.picture_kwargs": "model.kwargs.picture", "model.kwargs.sound_kwargs": "model.kwargs.sound"}
 CLASSES = ("weighted", "class_balanced")
 ADJUSTED = ("logit_adjusted", "balanced_softmax")
-LOSSES = ("binary_cross_entropy", *CLASSES, "focal", *ADJUSTED, "ldam", "am_softmax", "oc_softmax")
+CROSS_ENTROPIES = ("binary_cross_entropy", *CLASSES, "focal")
+LOSSES = (*CROSS_ENTROPIES, *ADJUSTED, "ldam", "am_softmax", "oc_softmax")
 
 OPTIONS = (
     Option("seed", Whole(0, 2**31 - 1), "seed of every draw; the same one gives the same run"),
@@ -97,7 +100,7 @@ OPTIONS = (
         Number(0.1, LONGEST),
         "length of the random cut of a clip",
         ...,
-        (*STEPWISE[:3], "band_kernel", *WAV2VEC),
+        (*SPECTRAL, "band_kernel", *WAV2VEC),
     ),
     Option("data.seconds", Number(0.15, LONGEST), "length of the random cut of a clip", ..., ("lcnn", "aasist")),
     Option("data.seconds", Number(0.21, LONGEST), "length of the random cut of a clip", ..., ("rawnet2",)),
@@ -224,7 +227,7 @@ OPTIONS = (
         Either((NONE, PART)),
         "share of the embedding hidden in training; None as published",
         None,
-        CONVOLUTIONAL[2:4],
+        EFFICIENTNETS,
     ),
     Option(
         "model.kwargs.drop_path",
@@ -257,7 +260,7 @@ OPTIONS = (
         None,
         ("focal",),
     ),
-    Option("loss.kwargs.label_smoothing", PART, "twice the share of wrong labels", 0.0, (*LOSSES[:3], "focal")),
+    Option("loss.kwargs.label_smoothing", PART, "twice the share of wrong labels", 0.0, CROSS_ENTROPIES),
     Option(
         "loss.kwargs.weights",
         CLASS_WEIGHTS,
