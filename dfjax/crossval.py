@@ -45,7 +45,7 @@ def crossval(
     by: str = "domain",
     seeds: int = 1,
     data_dir: epath.PathLike | None = None,
-    source: epath.PathLike | None = None,
+    source: prepare.Source | None = None,
     progress: bool = True,
     whole: bool = True,
 ) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def crossval(
       by: what is left out: 'domain', 'method' or 'dataset'.
       seeds: trainings of each; the first has the experiment's seed.
       data_dir: where prepared datasets lie.
-      source: the user's media.
+      source: the user's media, see `prepare.prepare_data`.
       progress: whether to print and draw progress.
       whole: whether to train on everything in the end.
 

@@ -8,6 +8,7 @@ import contextlib
 import json
 import re
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 import absl.logging
@@ -19,6 +20,8 @@ import data_builders
 from data_builders import configs, indexing, preparing
 from dfjax.records import LABEL_NAMES, InputError
 from dfjax.runtime import cli, process
+
+Source = str | epath.PathLike | Mapping[str, epath.PathLike]  # of the user's media, see `prepare_data`
 
 
 def prepare(
@@ -102,7 +105,7 @@ def prepare(
 
 def prepare_data(
     data: ml_collections.ConfigDict,
-    source: str | epath.PathLike | None = None,
+    source: Source | None = None,
     data_dir: epath.PathLike | None = None,
     *,
     progress: bool = True,
@@ -114,7 +117,7 @@ def prepare_data(
         user's own folders CONFIG is the folder's name, with '-whole' where all of it is to be trained on. A dataset is
         then known by NAME, one of a user's folders by CONFIG, and by both where NAME is there twice.
       source: the user's folder; of several datasets their folders, separated by commas, each found by its name or
-        given as NAME=FOLDER.
+        given as NAME=FOLDER, or name -> folder.
       data_dir: where prepared datasets lie.
       progress: whether to show progress.
 
@@ -122,6 +125,8 @@ def prepare_data(
       InputError: see `prepare`; or a folder fits none of the datasets, or two.
     """
     if not data.get("datasets"):
+        if isinstance(source, Mapping):
+            raise InputError(f"folders by name are of several datasets; {data.dataset} takes one folder")
         words = (data.dataset, source, data_dir, data.config_name or None)
         return {data.dataset: process.in_turn("prepared", lambda: prepare(*words, progress=progress))}
     folders = _by_name(source)
@@ -151,8 +156,10 @@ def prepare_data(
     return found
 
 
-def _by_name(source: str | epath.PathLike | None) -> dict[str, epath.Path]:
+def _by_name(source: Source | None) -> dict[str, epath.Path]:
     """The folders of a list 'A,NAME=B' by name, a folder's own where none is given."""
+    if isinstance(source, Mapping):
+        return {name: epath.Path(folder) for name, folder in source.items()}
     found: dict[str, epath.Path] = {}
     for text in str(source).split(",") if source else ():
         name, separator, folder = text.strip().rpartition("=")

@@ -121,10 +121,12 @@ def of_source(
     audited: int = AUDITED,
     *,
     measured: bool = False,
+    identified: bool = False,
 ) -> dict[str, Any]:
     """What a folder of the user's media holds; reads names, lists and the headers of `audited` clips.
 
-    If `measured`, it also decodes a few for `cost`, what preparation will take (see `planning.costs`).
+    If `measured`, it also decodes a few for `cost`, what preparation will take (see `planning.costs`). If `identified`,
+    `digest` says which files these are, by their names and sizes.
 
     Returns:
       dataset, config, stage (OF_SOURCE), path, variant (the layout found), splits (see `count`), records (None),
@@ -163,7 +165,9 @@ def of_source(
         "warnings": index.warnings,
         "recommendation": _recommend(splits, modality),
         "audit": _audit_headers(items, audited) if audited else None,
-    } | ({"cost": costs.preparation(items, builder.builder_config)} if measured else {})
+        **({"cost": costs.preparation(items, builder.builder_config)} if measured else {}),
+        **({"digest": indexing.source_digest(index)} if identified else {}),
+    }
 
 
 def _modality(config, item: indexing.Item) -> str:

@@ -37,6 +37,7 @@ def prepare_plan(
     changes: Mapping[str, str] | None = None,
     *,
     measured: bool = False,
+    identified: bool = False,
 ) -> tuple[Workshop, list[str], dict[str, dict[str, Any]]]:
     """What takes part, a line for everything that does not, and dataset's key -> what `stats.of_source` counted.
 
@@ -46,6 +47,7 @@ def prepare_plan(
       data_dir: where prepared datasets go; default WORKDIR/prepared.
       changes: options of every experiment, by dotted name, as text.
       measured: whether some files of each are decoded, for `forecast`.
+      identified: whether `same_plan` is to be asked.
 
     Raises:
       InputError: the root is no folder, or holds nothing that can be used.
@@ -58,7 +60,7 @@ def prepare_plan(
         of_configs: dict[str | None, dict[str, Any]] = {}
         for config in plan.configs_of(one):
             try:
-                facts = stats.of_source(one.dataset, one.source, config, 0, measured=measured)
+                facts = stats.of_source(one.dataset, one.source, config, 0, measured=measured, identified=identified)
             except (InputError, OSError) as error:
                 problems.append(f"{one.dataset} in {one.folder}: {finding.reason(error)}")
                 break
@@ -107,7 +109,8 @@ def benchmark(
       InputError: nothing can be used, or an option is wrong.
     """
     check(strategies)
-    shop, problems, facts = prepare_plan(root, workdir, data_dir, changes, measured=timed)
+    shop, problems, facts = prepare_plan(root, workdir, data_dir, changes, measured=timed, identified=True)
+    same_plan(workdir, shop.changes, {key: of["digest"] for key, of in facts.items()})
     board = Board(workdir, plan.jobs_of(list(shop.datasets.values()), strategies, seeds))
     say = _printer(progress)
     told = foretold(shop, board, facts, say) if timed else {}
@@ -120,6 +123,39 @@ def benchmark(
         files.write(workdir / "times.json", json.dumps(rows, indent=1, allow_nan=False) + "\n")
         files.write(workdir / "times.md", forecast.markdown(shop, told, rows, problems))
     return report(shop, board, root, strategies, seeds, problems)
+
+
+def same_plan(workdir: pathlib.Path, changes: Mapping[str, str], data: Mapping[str, str]) -> None:
+    """Keeps in WORKDIR/plan.json what the work is done with: what is done already was done with the same.
+
+    Datasets and strategies may be added later. What was begun before there was such a file is taken as it is.
+
+    Args:
+      workdir: where runs and reports go.
+      changes: options of every experiment, by dotted name.
+      data: dataset's key -> digest of its files.
+
+    Raises:
+      InputError: other options, or other files of a dataset.
+    """
+    path = workdir / "plan.json"
+    before = json.loads(path.read_text()) if path.exists() else {"changes": dict(changes), "data": {}}
+    if before["changes"] != (now := dict(changes)):
+        other = [name for name in sorted(before["changes"] | now) if before["changes"].get(name) != now.get(name)]
+        told = (
+            f"config.{n} {before['changes'].get(n, 'not given')} there, {now.get(n, 'not given')} here" for n in other
+        )
+        raise InputError(
+            f"--workdir {workdir} was begun with other options ({'; '.join(told)}); give another --workdir"
+        )
+    if others := sorted(key for key, digest in data.items() if before["data"].get(key, digest) != digest):
+        raise InputError(
+            f"--workdir {workdir} was begun with other files of {', '.join(others)}; give another --workdir, or the "
+            "files of before"
+        )
+    known = before["data"] | dict(data)
+    if known != before["data"] or not path.exists():
+        files.write(path, json.dumps({"changes": now, "data": known}, indent=1) + "\n")
 
 
 def foretold(shop: Workshop, board: Board, facts: dict[str, dict[str, Any]], say: work.Say) -> dict[str, Any]:

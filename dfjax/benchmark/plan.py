@@ -1,5 +1,6 @@
 """From what was found to the list of jobs: a function of datasets, strategies and seeds alone."""
 
+import collections
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -62,6 +63,9 @@ def datasets_of(
       InputError: a dataset has no builder, or a folder of the user's own is gone.
     """
     result: dict[Dataset, dict[str, Any]] = {}
+    stems = collections.Counter(
+        (one.dataset, configs.folder_stem(epath.Path(one.source))) for one in found if one.dataset.startswith("folder_")
+    )
     for one, of in zip(found, facts, strict=True):
         several = len(configs_of(one)) > 1
         for config, counted in of.items():
@@ -74,8 +78,9 @@ def datasets_of(
             if name.startswith("folder_"):
                 source = epath.Path(one.source)
                 entry = f"{name}/{configs.source_config(builder.BUILDER_CONFIGS[0], source).name}"
-                joint = f"{name}/{configs.folder_stem(source)}"
-                key = (entry if any(d.joint == joint for d in result) else joint).replace("/", "-")
+                stem = configs.folder_stem(source)
+                joint = f"{name}/{stem}" if stems[name, stem] == 1 else entry
+                key = joint.replace("/", "-")
             elif several:
                 key = f"{name}-{modality}"
             strategy = advice.advise(counted)["strategy"] or "plain"

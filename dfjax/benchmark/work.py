@@ -14,7 +14,7 @@ from dfjax.benchmark.jobs import DONE, OPEN, Board
 from dfjax.benchmark.plan import Dataset, Job, folder_of
 from dfjax.data import sources
 from dfjax.planning.advice import FILE
-from dfjax.records import InputError
+from dfjax.records import FAKE, LABEL_NAMES, REAL, SPLITS, InputError
 from dfjax.run import main_job
 from dfjax.training import options
 
@@ -81,6 +81,12 @@ def do(job: Job, shop: Workshop, board: Board) -> None:
         directory = prepare.prepare(d.name, d.source, shop.data_dir, d.config, progress=False)
         if lacking := {"train", "validation", "test"} - set(sources.split_names(directory)):
             raise InputError(f"{d.key} has no {' and no '.join(sorted(lacking))} split; its files are too few")
+        for name in SPLITS:
+            if missing := {REAL, FAKE} - set(sources.open_split(directory, name).label.tolist()):
+                raise InputError(
+                    f"{d.key} has no {LABEL_NAMES[missing.pop()]} files in its {name} split that could be decoded; "
+                    f"{directory / 'preparation.json'} lists what was skipped and why"
+                )
         return
     members, folder = shop.trained_on(job, board), shop.folder(job, board)
     words: dict[str, Any] = {"data_dir": shop.data_dir, "progress": False}
@@ -90,6 +96,8 @@ def do(job: Job, shop: Workshop, board: Board) -> None:
     if not job.dataset and len(members) < 2:
         raise InputError(f"{len(members)} dataset of {job.modality} could be prepared; two are needed")
     config, name = shop.config(job, members), job.id.partition("/")[2].replace("/", ", ")
+    if config.data.get("datasets"):  # own folders may have been prepared with other files before
+        words["source"] = {d.joint: d.source for d in members if d.name.startswith("folder_")}
     if job.kind == "left_out":
         crossval.crossval(config, folder, name=f"all_{job.modality}", by="dataset", whole=False, **words)
     else:

@@ -37,7 +37,7 @@ def run(
     *,
     name: str,
     data_dir: epath.PathLike | None = None,
-    source: epath.PathLike | None = None,
+    source: prepare.Source | None = None,
     progress: bool = True,
     profile: bool = False,
     tensorboard: bool = False,
@@ -51,7 +51,7 @@ def run(
       folder: the workdir.
       name: of the experiment, for the report.
       data_dir: where prepared datasets lie.
-      source: the user's media.
+      source: the user's media, see `prepare.prepare_data`.
       progress: whether to print and draw progress.
       profile: whether to leave a trace of ten training steps in the workdir.
       tensorboard: whether to show training on TensorBoard, from the workdir's folder of that name.
@@ -80,7 +80,12 @@ def run(
         else ""
     )
     say(f"{name} on {dataset}{note}; results in {folder}")
-    if (folder / "report.json").exists():
+    finished = (folder / "report.json").exists()
+    if source is not None or not finished:  # a finished run needs its data only to see whether they are those given
+        directories = prepare.prepare_data(config.data, source, data_dir, progress=progress)
+        facts = dataset_facts(dataset, directories)
+        check_data(folder, facts)
+    if finished:
         say(
             f"finished run; see {folder / 'report.md'}. Re-tune with: python -m dfjax.tune --workdir {folder} "
             "--criterion youden"
@@ -88,13 +93,10 @@ def run(
         return json.loads((folder / "report.json").read_text())
 
     # all that a user can get wrong comes before the workdir is made
-    directories = prepare.prepare_data(config.data, source, data_dir, progress=progress)
     train_split = sources.open_data(config.data, directories, "train")
     plan = recipe.make_plan(config, *recipe.tally(train_split))
     recipe.make_strata(config, plan, train_split)
     devices.make_mesh(recipe.part_size(config))
-    facts = dataset_facts(dataset, directories)
-    check_data(folder, facts)
     with workdir.lock(folder):
         workdir.claim(folder, config)
         workdir.write_json(folder / "environment.json", workdir.environment(facts))

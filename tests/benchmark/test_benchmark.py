@@ -1,10 +1,12 @@
 """The whole command on datasets in small: one report, the same bytes after kills; a broken dataset stops nothing."""
 
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -12,16 +14,17 @@ import time
 import numpy as np
 import pytest
 
-from dfjax import stats
-from dfjax.benchmark import command, forecast, jobs
+from dfjax import prepare, stats
+from dfjax.benchmark import command, forecast, jobs, work
 from dfjax.benchmark import results as results_of
 from dfjax.benchmark.plan import Dataset, Job, jobs_of
 from dfjax.benchmark.work import Workshop
+from dfjax.data import sources
 from dfjax.records import InputError
 from dfjax.reporting import benchmark_view, comparison
 from tests import test_compare
 from tests.benchmark import corpora
-from tests.data_builders import trees
+from tests.data_builders import fixtures, trees
 
 SMALL = {"train.steps": "4", "train.eval_every": "4", "train.batch": "8", "optim.warmup_steps": "1"}
 SPEECH = SMALL | {"data.seconds": "0.5", "model.kwargs.embedding": "8", "model.kwargs.members": "1"}
@@ -121,6 +124,48 @@ def test_again_it_does_nothing_and_writes_the_same_bytes(done, root):
     assert process.returncode == 1, err  # two things were left out
     assert json.loads(out)["problems"] and results(workdir) == before
     assert time.perf_counter() - began < 60
+
+
+def test_a_workdir_takes_no_other_options_and_no_other_files(done, root, tmp_path):
+    workdir, _ = done
+    before = results(workdir)
+    with pytest.raises(InputError, match="other options .config.train.steps 4 there, 8 here.; give another --workdir"):
+        command.benchmark(str(root), workdir, changes=SPEECH | {"train.steps": "8"}, progress=False)
+    more = tmp_path / "more"
+    shutil.copytree(root, more)
+    wave = next((more / "WaveFake").rglob("*.wav"))
+    wave.write_bytes(wave.read_bytes() + b"\0\0")
+    with pytest.raises(InputError, match="other files of wavefake; give another --workdir"):
+        command.benchmark(str(more), workdir, changes=SPEECH, progress=False)
+    assert results(workdir) == before
+
+
+def test_a_dataset_that_loses_a_class_in_decoding_takes_no_part(tmp_path):
+    corpora.make(tmp_path / "user", ("WaveFake",))
+    for path in (tmp_path / "user").rglob("*.wav"):
+        if "LJSpeech" in str(path):
+            path.write_bytes(b"no sound")
+    shop, _, _ = command.prepare_plan(str(tmp_path / "user"), tmp_path / "w")
+    board = jobs.Board(tmp_path / "w", jobs_of(list(shop.datasets.values())))
+    with pytest.raises(InputError, match="wavefake has no real files in its .* split that could be decoded"):
+        work.do(board.jobs[0], shop, board)
+
+
+def test_two_folders_of_one_name_stand_beside_each_other(tmp_path):
+    for place in ("p", "q"):
+        for seed, (split, label, i) in enumerate(itertools.product(("train", "val", "test"), ("real", "fake"), "01")):
+            path = tmp_path / place / "clips" / split / label / f"{place}{i}.wav"
+            fixtures.audio(path, seconds=0.3, seed=seed + 100 * ord(place))
+    shop, problems, _ = command.prepare_plan(str(tmp_path), tmp_path / "w")
+    assert not problems and len(shop.datasets) == 2 and len({d.joint for d in shop.datasets.values()}) == 2
+    config = work.experiment("audio", [d.joint for d in shop.datasets.values()], "plain", 0, {})
+    source = {d.joint: d.source for d in shop.datasets.values()}
+    found = prepare.prepare_data(config.data, source, tmp_path / "data", progress=False)
+    first = {
+        name: {id_.rpartition("/")[2][0] for id_ in sources.open_split(folder, "train").id}
+        for name, folder in found.items()
+    }
+    assert sorted(map(sorted, first.values())) == [["p"], ["q"]]
 
 
 def test_what_a_remedy_is_worth_is_pooled_over_datasets():
