@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 
+from data_builders import splitting
 from data_builders.folders import LABEL_FOLDERS, SPLIT_FOLDERS
 from data_builders.indexing import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, junk
 from dfjax.records import FAKE, REAL
@@ -114,13 +115,14 @@ def _classes(folder: Folder | None) -> bool:
 # ---- Videos of faces --------------------------------------------------------------------------------------
 
 FF_METHODS = ("deepfakes", "face2face", "faceswap", "neuraltextures", "faceshifter")
-LEVELS = {"c23": ("c23", "hq"), "raw": ("raw", "c0"), "c40": ("c40", "lq")}  # compression -> its folder; best first
 
 
 def _level(*folders: Folder | None) -> str | None:
     """The first compression that all of the folders have."""
     there = [folder.inside.keys() for folder in folders if folder is not None]
-    return next((level for level, names in LEVELS.items() if all(set(names) & inside for inside in there)), None)
+    return next(
+        (level for level, names in splitting.COMPRESSIONS.items() if all(set(names) & inside for inside in there)), None
+    )
 
 
 def faceforensics(folder: Folder) -> Match | None:
@@ -146,10 +148,6 @@ def faceforensics(folder: Folder) -> Match | None:
     return Match("faceforensics", "kaggle", takes, None, missing, notes)
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[ _-]", "", name)
-
-
 def dfd(folder: Folder) -> Match | None:
     """Beside FaceForensics++ in the official tree, or the two folders of the Kaggle copy."""
     actors = folder.below("original_sequences", "actors")
@@ -161,7 +159,7 @@ def dfd(folder: Folder) -> Match | None:
         level = _level(actors, fakes)
         missing = missing or ("" if level else "no compression that originals and fakes both have")
         return Match("dfd", "official", takes, f"disjoint-{level or 'c23'}", missing)
-    by_name = {_plain(name): name for name in folder.inside}
+    by_name = {splitting.plain(name): name for name in folder.inside}
     wanted = ("dfdmanipulatedsequences", "dfdoriginalsequences")
     if not set(wanted) & by_name.keys():
         return None

@@ -3,6 +3,7 @@
 import collections
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -11,6 +12,8 @@ from etils import epath
 from data_builders.indexing import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Item, folders, grouped_split, media_files, moved
 from dfjax.records import FAKE, REAL, SPLITS, InputError
 
+# of videos of faces: compression -> names of its folder; the most used first
+COMPRESSIONS = {"c23": ("c23", "hq"), "raw": ("raw", "c0"), "c40": ("c40", "lq")}
 Skipped = list[tuple[str, str]]  # (id, reason)
 WITHOUT_MEDIA = {"": "", "-index": "; paths and metadata only"}  # suffix of a config -> what it says
 
@@ -23,6 +26,11 @@ def check_one_of(what: str, given: str, names: Sequence[str]) -> str:
 
 
 # ---- Files ----------------------------------------------------------------------------------------------
+
+
+def plain(name: str) -> str:
+    """A folder's name in lower case, without spaces, underscores and dashes."""
+    return re.sub(r"[ _-]", "", name.lower())
 
 
 def find_file(name: str, places: Iterable[epath.Path]) -> epath.Path | None:

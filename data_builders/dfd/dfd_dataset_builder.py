@@ -11,7 +11,6 @@ from data_builders.indexing import Index, Item
 from dfjax.records import FAKE, REAL, InputError
 
 PROTOCOLS = ("disjoint",)
-COMPRESSIONS = {"raw": ("raw", "c0"), "c23": ("c23", "hq"), "c40": ("c40", "lq")}  # names of the folder
 PUBLISHED = (363, 3068)  # before fakes across splits are dropped
 METHOD = "DeepFakeDetection"
 ACTORS = {"train": range(1, 20), "validation": range(20, 24), "test": range(24, 29)}
@@ -35,7 +34,7 @@ def index(source: epath.PathLike, *, protocol: str = "disjoint", compression: st
       InputError: no such layout, or no originals.
     """
     splitting.check_one_of("protocol", protocol, PROTOCOLS)
-    splitting.check_one_of("compression", compression, tuple(COMPRESSIONS))
+    splitting.check_one_of("compression", compression, tuple(splitting.COMPRESSIONS))
     root = indexing.find_root(source, lambda inside: _official(inside) or _kaggle(inside))
     if root is None:
         raise InputError(
@@ -69,12 +68,8 @@ def _official(inside) -> bool:
     return {"original_sequences", "manipulated_sequences"} <= set(inside)
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[ _-]", "", name.lower())
-
-
 def _kaggle(inside) -> bool:
-    return any(_plain(name) == "dfdmanipulatedsequences" for name in inside)
+    return any(splitting.plain(name) == "dfdmanipulatedsequences" for name in inside)
 
 
 def _official_places(root, compression: str) -> dict[int, epath.Path | None]:
@@ -85,7 +80,7 @@ def _official_places(root, compression: str) -> dict[int, epath.Path | None]:
     places = {}
     for label, folder in classes.items():
         levels = indexing.folders(folder) if folder is not None else {}
-        places[label] = next((levels[name] for name in COMPRESSIONS[compression] if name in levels), None)
+        places[label] = next((levels[name] for name in splitting.COMPRESSIONS[compression] if name in levels), None)
         if levels and places[label] is None:
             raise InputError(f"{folder} has no {compression}; it has {sorted(levels)}")
     return places
@@ -93,12 +88,12 @@ def _official_places(root, compression: str) -> dict[int, epath.Path | None]:
 
 def _kaggle_places(root, inside) -> dict[int, epath.Path | None]:
     """The two folders, each maybe nested in itself; originals may lie in the root itself."""
-    by_name = {_plain(name): path for name, path in inside.items()}
+    by_name = {splitting.plain(name): path for name, path in inside.items()}
     places = {REAL: by_name.get("dfdoriginalsequences", root), FAKE: by_name["dfdmanipulatedsequences"]}
     for label, folder in places.items():
         if folder != root:
-            again = {_plain(name): path for name, path in indexing.folders(folder).items()}
-            places[label] = again.get(_plain(folder.name), folder)
+            again = {splitting.plain(name): path for name, path in indexing.folders(folder).items()}
+            places[label] = again.get(splitting.plain(folder.name), folder)
     return places
 
 

@@ -14,7 +14,6 @@ from dfjax.records import FAKE, REAL, InputError
 
 METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter")
 METHOD_SETS = {"all": METHODS, "four": METHODS[:4], **{method.lower(): (method,) for method in METHODS}}
-COMPRESSIONS = {"raw": ("raw", "c0"), "c23": ("c23", "hq"), "c40": ("c40", "lq")}  # names of the folder
 PROTOCOLS = ("official", "disjoint")
 
 # file -> (split, pairs). A pair [a, b] owns the originals a and b and the fakes a_b and b_a of every method.
@@ -56,7 +55,7 @@ def index(
       InputError: no such layout, no originals, a contradictory list, an unknown name.
     """
     splitting.check_one_of("protocol", protocol, PROTOCOLS)
-    splitting.check_one_of("compression", compression, tuple(COMPRESSIONS))
+    splitting.check_one_of("compression", compression, tuple(splitting.COMPRESSIONS))
     splitting.check_one_of("methods", methods, tuple(METHOD_SETS))
     source = epath.Path(source)
     root = indexing.find_root(source, _is_root)
@@ -148,7 +147,7 @@ def _classes(root: epath.Path, compression: str, methods: tuple[str, ...]):
         at = {method: splitting.below(root, *names) for method, names in wanted.items()}
         levels = {method: indexing.folders(path) for method, path in at.items() if path is not None}
         found = {
-            method: next((inside[name] for name in COMPRESSIONS[compression] if name in inside), None)
+            method: next((inside[name] for name in splitting.COMPRESSIONS[compression] if name in inside), None)
             for method, inside in levels.items()
         }
         if found.get("") is None:
