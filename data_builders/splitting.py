@@ -16,6 +16,9 @@ from dfjax.records import FAKE, REAL, SPLITS, InputError
 COMPRESSIONS = {"c23": ("c23", "hq"), "raw": ("raw", "c0"), "c40": ("c40", "lq")}
 Skipped = list[tuple[str, str]]  # (id, reason)
 WITHOUT_MEDIA = {"": "", "-index": "; paths and metadata only"}  # suffix of a config -> what it says
+CHOOSE_DISJOINT = (  # ends a warning that a published split leaks
+    "the config 'disjoint' avoids this: --config_name disjoint, or NAME/disjoint in datasets.json of dfjax.benchmark"
+)
 
 
 def check_one_of(what: str, given: str, names: Sequence[str]) -> str:

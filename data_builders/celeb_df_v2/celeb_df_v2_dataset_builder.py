@@ -111,11 +111,12 @@ def _split_officially(root, source, result: Index) -> None:
         result.warnings.append(f"{path} differs from the published list in {different} videos; it is used as it is")
     keys = {item.id: _key(item.id.split("/")[0], _video(item)) for item in result.items}
     absent = sorted(listed - set(keys.values()))
-    result.skipped += [(f"{folder}/{stem}", f"in {TEST_LIST} but not on disk") for folder, stem in absent]
+    where = TEST_LIST if path != published else f"the published {TEST_LIST}"
+    result.skipped += [(f"{folder}/{stem}", f"in {where} but not on disk") for folder, stem in absent]
     items = [indexing.moved(item, "test" if keys[item.id] in listed else "train") for item in result.items]
     result.items = sorted(splitting.carve_validation(items), key=lambda item: item.id)
     result.people = {}  # this protocol promises nothing about people
-    result.warnings.append(_leak(result.items))
+    result.warnings += _leak(result.items)
 
 
 def _video(item: Item) -> str:
@@ -124,7 +125,9 @@ def _video(item: Item) -> str:
     return name.rpartition(".")[0] if item.clip == item.id else name
 
 
-def _leak(items: list[Item]) -> str:
+def _leak(items: list[Item]) -> list[str]:
+    """The warning that test fakes are made from clips of other splits, where they are."""
+
     def target(item: Item) -> str:
         parts = _video(item).split("_")
         return f"{parts[0]}_{parts[-1]}"
@@ -133,7 +136,8 @@ def _leak(items: list[Item]) -> str:
     fakes = [item for item in clips if item.split == "test" and item.label == FAKE]
     real = {_video(item) for item in clips if item.split == "test" and item.label == REAL}
     outside = sum(target(item) not in real for item in fakes)
-    return f"{outside} of {len(fakes)} test fakes are made from a clip outside test; 'disjoint' avoids this"
+    told = f"{outside} of {len(fakes)} test fakes are made from a clip outside test; {splitting.CHOOSE_DISJOINT}"
+    return [told] if outside else []
 
 
 def _split_by_identity(result: Index) -> None:

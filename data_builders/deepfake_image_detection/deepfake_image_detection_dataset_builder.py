@@ -109,7 +109,7 @@ def _index_pictures(root, inside, protocol: str) -> Index:
     else:
         across = len(indexing.straddling(result.items))
         if across:
-            text = f"{across} groups of near-duplicates are in train and in test; 'disjoint' avoids this"
+            text = f"{across} groups of near-duplicates are in train and in test; {splitting.CHOOSE_DISJOINT}"
             result.warnings.append(text)
         result.items = splitting.carve_validation(result.items, share=0.15)
     result.items.sort(key=lambda item: item.id)

@@ -20,11 +20,23 @@ def test_official(tmp_path, videos, youtube):
     assert test == {"00001.mp4": 0, "id0_0000.mp4": 0, "id0_id1_0000.mp4": 1, "id7_id8_0000.mp4": 1, "id7_0001.mp4": 0}
     assert ("celeb-synthesis/id7_id8_0099", "in List_of_testing_videos.txt but not on disk") in index.skipped
     assert any("strange name" in id_ for id_, _ in index.skipped)
-    assert any("1 of 2 test fakes are made from a clip outside test" in line for line in index.warnings)
+    (leak,) = (line for line in index.warnings if "1 of 2 test fakes are made from a clip outside test" in line)
+    assert "--config_name disjoint" in leak
     held_out = [i for i in index.items if i.split == "validation"]
     assert {item.label for item in held_out} == {0, 1}
     assert not {i.group for i in held_out} & {i.group for i in index.items if i.split == "train"}
     assert {item.group for item in index.items if item.label == 1} == {n for c in trees.CIRCLES for n in c}
+
+
+def test_without_a_list_the_published_one_is_named_and_a_leak_of_nothing_is_not(tmp_path):
+    trees.celeb_df(tmp_path)
+    (tmp_path / "List_of_testing_videos.txt").unlink()
+    (tmp_path / "Celeb-synthesis" / "id0_id1_0000.mp4").unlink()  # the one fake that is on the published list
+    index = celeb.index(tmp_path)
+    reasons = {reason for _, reason in index.skipped}
+    assert "in the published List_of_testing_videos.txt but not on disk" in reasons
+    assert not [item for item in index.items if item.split == "test" and item.label == 1]
+    assert not any("made from a clip outside test" in line for line in index.warnings)  # it said "0 of 0"
 
 
 def test_disjoint_deals_out_whole_circles(tmp_path):

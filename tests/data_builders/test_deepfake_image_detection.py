@@ -16,7 +16,7 @@ def test_official_pictures(tmp_path, wrapped):
     name = {item.id.rpartition("/")[2]: item for item in index.items}
     assert name["t1.jpg"].group == name["same as t1.jpg"].group  # another size, another split
     assert name["t1.jpg"].split != "test" and name["same as t1.jpg"].split == "test"
-    assert "1 groups of near-duplicates are in train and in test; 'disjoint' avoids this" in index.warnings
+    assert f"1 groups of near-duplicates are in train and in test; {splitting.CHOOSE_DISJOINT}" in index.warnings
     assert len({item.group for item in index.items}) == len(index.items) - 1  # no others are alike
     dropped = {id_.rpartition("/")[2]: reason for id_, reason in index.dropped}
     assert dropped.keys() == {"both.jpg", "both, smaller.png", "s.jpg"}
