@@ -103,12 +103,17 @@ def _count_one(clips: Mapping, groups: Mapping, splits: set[str]) -> dict[str, A
     }
 
 
-def _recommend(splits: dict[str, Any], modality: str) -> dict[str, Any] | None:
+def _recommend(splits: dict[str, Any], modality: str, dataset: str) -> dict[str, Any] | None:
     """What balance advises for the training split."""
     if "train" not in splits:
         return None
-    train = splits["train"]
-    return balance.recommend(train["real"], train["fake"], train["minority_groups"], modality=modality)
+    train, without = splits["train"], advice.of_no_use(dataset)
+    return balance.recommend(train["real"], train["fake"], train["minority_groups"], modality=modality, without=without)
+
+
+def _kind(files_of: Iterable[str]) -> str:
+    """What media are of which only the names are known: 'video', of which faces are cut out, or 'image'."""
+    return "video" if all(name.lower().endswith(indexing.VIDEO_SUFFIXES) for name in files_of) else "image"
 
 
 # ---- Before preparation ---------------------------------------------------------------------------------
@@ -129,7 +134,8 @@ def of_source(
     `digest` says which files these are, by their names and sizes.
 
     Returns:
-      dataset, config, stage (OF_SOURCE), path, variant (the layout found), splits (see `count`), records (None),
+      dataset, config, modality (see `advice.modality_of`), stage (OF_SOURCE), path, variant (the layout found), splits
+      (see `count`), records (None),
       skipped and dropped (reason -> files), warnings, recommendation (see `balance.recommend`), audit (see
       `audit.audit`; None without one).
 
@@ -151,10 +157,11 @@ def of_source(
     items = index.items
     clips, groups = (all(getattr(item, of) == item.id for item in items) for of in ("clip", "group"))
     splits = count((i.label, i.split, None if groups else i.group, None if clips else i.clip, i.method) for i in items)
-    modality = _modality(builder.builder_config, items[0])
+    modality = advice.modality_of(name, builder.builder_config.name, _kind(item.id for item in items))
     return {
         "dataset": name,
         "config": builder.builder_config.name,
+        "modality": modality,
         "stage": OF_SOURCE,
         "path": str(source),
         "variant": index.variant,
@@ -163,17 +170,11 @@ def of_source(
         "skipped": _reasons(index.skipped),
         "dropped": _reasons(index.dropped),
         "warnings": index.warnings,
-        "recommendation": _recommend(splits, modality),
+        "recommendation": _recommend(splits, modality, name),
         "audit": _audit_headers(items, audited) if audited else None,
         **({"cost": costs.preparation(items, builder.builder_config)} if measured else {}),
         **({"digest": indexing.source_digest(index)} if identified else {}),
     }
-
-
-def _modality(config, item: indexing.Item) -> str:
-    if config.modality in MEDIA:
-        return config.modality
-    return "audio" if item.path.name.lower().endswith(indexing.AUDIO_SUFFIXES) else "image"
 
 
 def _audit_headers(items: list[indexing.Item], audited: int) -> dict[str, Any]:
@@ -230,14 +231,16 @@ def of_prepared(directory: epath.PathLike, audited: int = AUDITED) -> dict[str, 
     if (directory / "preparation.json").exists():
         facts = json.loads((directory / "preparation.json").read_text())
     train = parts.get("train", next(iter(parts.values())))
+    name, config = train.dataset, directory.parent.name
+    modality = advice.modality_of(name, config, _kind(train.clip.tolist()))
     fields_of = set(train.records[0]) if len(train) else set()
-    modality = next((name for name in ("av", *MEDIA) if fields_of >= set(MEDIA[name])), "")
     audited_train = None
-    if audited and modality:
+    if audited and any(fields_of >= set(of) for of in MEDIA.values()):
         audited_train = audit.audit_records(train.records, train.label, train.clip, train.group, sample=audited)
     return {
-        "dataset": next(iter(parts.values())).dataset,
-        "config": directory.parent.name,
+        "dataset": name,
+        "config": config,
+        "modality": modality,
         "stage": PREPARED,
         "path": str(directory),
         "variant": facts.get("variant"),
@@ -246,7 +249,7 @@ def of_prepared(directory: epath.PathLike, audited: int = AUDITED) -> dict[str, 
         "skipped": _reasons(facts.get("skipped", [])),
         "dropped": _reasons(facts.get("dropped", [])),
         "warnings": facts.get("warnings", []),
-        "recommendation": _recommend(splits, modality),
+        "recommendation": _recommend(splits, modality, name),
         "audit": audited_train,
     }
 
@@ -340,15 +343,9 @@ def survey(folder: epath.PathLike, audited: int = AUDITED, *, measured: bool = T
         except InputError as error:
             problems.append(str(error))
     for one in found.usable:
-        try:
-            facts = of_source(one.dataset, one.source, one.config, audited, measured=measured)
-        except (InputError, OSError) as error:
-            problems.append(f"{one.dataset} in {one.folder}: {finding.reason(error)}")
-            continue
-        if not (facts["splits"]["all"]["real"] and facts["splits"]["all"]["fake"]):
-            only = "real" if facts["splits"]["all"]["real"] else "fake"
-            problems.append(f"{one.dataset} in {one.folder}: all clips are {only}; both classes are needed")
-        datasets.append(facts | {"either": list(one.either), "notes": list(one.notes)})
+        of_configs, wrong = of_found(one, audited, measured=measured)
+        problems += wrong
+        datasets += [facts | {"either": list(one.either), "notes": list(one.notes)} for facts in of_configs.values()]
     for facts in datasets:
         facts["advice"] = advice.advise(facts, datasets)
     return {
@@ -357,6 +354,34 @@ def survey(folder: epath.PathLike, audited: int = AUDITED, *, measured: bool = T
         "archives": [dataclasses.asdict(archive) for archive in found.archives],
         "problems": problems,
     }
+
+
+def of_found(one: finding.Found, audited: int, *, measured: bool) -> tuple[dict[str | None, dict[str, Any]], list[str]]:
+    """What a dataset that was found holds, as each of the datasets that it is used as, and what is wrong with any.
+
+    Args:
+      one: a usable one.
+      audited: clips that the shortcut audit reads; 0 leaves it out.
+      measured: whether some of its files are decoded, see `of_source`.
+
+    Returns:
+      Those of `advice.configs_of` that could be counted, each with what `of_source` returns, those of one class too;
+      and a line for each that cannot be used.
+    """
+    found: dict[str | None, dict[str, Any]] = {}
+    problems: list[str] = []
+    for config in advice.configs_of(one):
+        try:
+            facts = of_source(one.dataset, one.source, config, audited, measured=measured)
+        except (InputError, OSError) as error:
+            problems.append(f"{one.dataset} in {one.folder}: {finding.reason(error)}")
+            break
+        found[config], of = facts, facts["splits"]["all"]
+        if not (of["real"] and of["fake"]):
+            name = one.dataset if config == one.config else f"{one.dataset}/{config}"
+            only = "real" if of["real"] else "fake"
+            problems.append(f"{name} in {one.folder}: all clips are {only}; both classes are needed")
+    return found, problems
 
 
 # ---- Command line ---------------------------------------------------------------------------------------
@@ -381,6 +406,8 @@ def parser() -> cli.Parser:
 def main() -> None:
     """Counts and prints."""
     flags = parser().parse_args()
+    if flags.audit < 0:
+        raise InputError(f"--audit {flags.audit} is no number of clips; give 0 for no audit, or more")
     absl.logging.set_verbosity(absl.logging.ERROR)  # TFDS's own lines; ours say what is going on
     folder = epath.Path(flags.what).expanduser()
     one = flags.what in data_builders.DATASETS

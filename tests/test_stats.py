@@ -1,8 +1,10 @@
 """Counts before preparation equal counts after it; ratios, groups and exit codes are what they say."""
 
+import html
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import sys
@@ -260,6 +262,88 @@ def test_an_empty_folder_is_one_line(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == ""
 
 
+def counted(dataset, path="/media", *, groups=50, methods=("a", "b"), modality="audio", config="disjoint"):
+    """Facts of a dataset that advice needs, with so many groups of the smaller class and these methods."""
+    of = {"real": 60, "fake": 60, "minority": "real", "minority_groups": groups, "methods": dict.fromkeys(methods, 9)}
+    splits = dict.fromkeys(("train", "test", "all"), of)
+    facts = {"dataset": dataset, "path": path, "config": config, "modality": modality, "stage": "source"}
+    return facts | {"splits": splits, "recommendation": None}
+
+
+def test_a_dataset_is_not_advised_to_add_itself_nor_what_it_was_made_from():
+    def which(dataset, modality, *others):
+        return advice.advise(counted(dataset, groups=5, modality=modality), others)["which"]
+
+    assert which("celeb_df_v2", "video") == "faceforensics (1,000 real and 5,000 fake videos)"
+    assert which("faceforensics", "video").startswith("celeb_df_v2 (890") and "faceforensics" not in which(
+        "faceforensics", "video"
+    )
+    assert "faceforensics" not in which("dfd", "video")  # its real videos are from there
+    assert which("fakeavceleb", "av") == "clips of other people, places and generators"
+    assert which("wavefake", "audio", counted("fake_or_real", "/b")).startswith("asvspoof2019_la (")  # share LJSpeech
+    assert which("wavefake", "audio", counted("wavefake", "/b")).startswith("asvspoof2019_la (")  # prepared, the same
+
+
+def test_the_users_own_folders_are_other_datasets_for_each_other(tmp_path):
+    for name, count in (("mine", 5), ("yours", 9)):
+        for i in range(count):
+            for label in ("real", "fake"):
+                fixtures.audio(tmp_path / name / "train" / label / f"{i}.wav", 0.3, seed=i)
+    mine, yours = stats.survey(tmp_path, 0, measured=False)["datasets"]
+    assert mine["advice"]["which"] == f"folder_audio in {tmp_path / 'yours'}, which is here"
+    assert yours["advice"]["which"] == f"folder_audio in {tmp_path / 'mine'}, which is here"
+    reasons = "; ".join(mine["advice"]["reasons"])
+    assert "generators of its fakes are not named" in reasons and "one generator" not in reasons
+    again = mine | {"path": "/prepared/elsewhere", "stage": "prepared"}
+    assert "which is here" not in advice.advise(mine, [mine, again])["which"]
+    assert "one generator" in "; ".join(advice.advise(counted("dfd", methods=("x",)))["reasons"])
+    text = survey_view.markdown(stats.survey(tmp_path, 0, measured=False))
+    heads = [line for line in text.splitlines() if line.startswith("## ")]
+    assert heads[:2] == [f"## folder_audio/{of['config']}" for of in (mine, yours)]  # both were "## folder_audio"
+
+
+def test_a_folder_of_videos_alone_is_one_of_faces(tmp_path):
+    fixtures.image(tmp_path / "mixed" / "real" / "a.png")
+    for folder in ("mixed", "videos"):
+        for label in ("real", "fake"):
+            trees.put(tmp_path / folder, *(f"{label}/{i}.mp4" for i in range(8)))
+    found = {pathlib.Path(of["path"]).name: of for of in stats.survey(tmp_path, 0, measured=False)["datasets"]}
+    assert {name: of["modality"] for name, of in found.items()} == {"mixed": "image", "videos": "video"}
+    assert ":video+folder_image+" in found["videos"]["advice"]["command"]
+
+
+def test_fakeavceleb_is_three_datasets_as_in_the_benchmark(tmp_path):
+    trees.fakeavceleb(tmp_path / "any name", 3)
+    found = stats.survey(tmp_path, 0, measured=False)
+    assert [(of["config"], of["modality"]) for of in found["datasets"]] == [
+        ("disjoint-visual", "video"),
+        ("disjoint-audio", "audio"),
+        ("disjoint-av", "av"),
+    ]
+    assert not found["problems"]
+
+
+def test_names_are_shown_as_they_are_and_commands_can_be_copied(folder, tmp_path):
+    root = tmp_path / "a`b <x> & c*d |[q]" / "w\\back"
+    shutil.copytree(folder, root / "clips")
+    found = stats.survey(root, 0, measured=False)
+    text, page = survey_view.markdown(found), html.unescape(survey_view.page(found))
+    whole = f"python -m dfjax.benchmark --root {shlex.quote(str(root))} --workdir runs/benchmark --dry_run"
+    for command in (found["datasets"][0]["advice"]["command"], whole):
+        assert f"`` {command} ``" in text and f"<code>{command}</code>" in page
+    assert f"in {root / 'clips'}" in page and "&amp;lt;" not in survey_view.page(found)
+
+
+def test_what_is_not_told_is_counted():
+    facts = counted("dfd", modality="video") | {"variant": "", "warnings": list("abcde"), "dropped": {}, "audit": None}
+    facts |= {"skipped": {reason: 1 for reason in "vwxyz"}, "advice": advice.advise(counted("dfd", modality="video"))}
+    facts["cost"] = {"seconds": 1.0, "sampled": 52, "files": 52, "unreadable": 4, "disk": 1, "memory": 1}
+    told = [text for text, _ in survey_view.lines(facts)]
+    assert told[1:5] == ["a", "b", "c", "more warnings: 2"]
+    assert "more reasons for which files were skipped: 2" in told
+    assert any("by 52 of 52 files, 4 of them could not be decoded" in line for line in told)
+
+
 @pytest.mark.parametrize("name", data_builders.DATASETS)
 def test_every_dataset_has_a_modality_and_its_experiment_exists(name):
     """The experiment that is advised can be loaded, and takes what the builder makes."""
@@ -284,6 +368,9 @@ def test_command_line(folder, tmp_path):
     for words in (("folder_audio", "--out", "counts"), (str(folder), "--source", str(folder))):
         refused = run(*words)
         assert refused.returncode == 2 and words[1] in refused.stderr and len(refused.stderr.splitlines()) == 1
+    refused = run(str(folder), "--audit", "-5")
+    assert refused.returncode == 2
+    assert refused.stderr == "error: --audit -5 is no number of clips; give 0 for no audit, or more\n"
     wrong = run("folder_audio", "--source", str(folder / "absent"))
     assert wrong.returncode == 2 and wrong.stdout == ""
     assert wrong.stderr.startswith("error: --source") and len(wrong.stderr.splitlines()) == 1

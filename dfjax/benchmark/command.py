@@ -58,7 +58,7 @@ def prepare_plan(
     problems, counted = list(found.problems), []
     for one in found.usable:
         of_configs: dict[str | None, dict[str, Any]] = {}
-        for config in plan.configs_of(one):
+        for config in advice.configs_of(one):
             try:
                 facts = stats.of_source(one.dataset, one.source, config, 0, measured=measured, identified=identified)
             except (InputError, OSError) as error:

@@ -13,7 +13,6 @@ from data_builders import configs, finding
 from dfjax.planning import advice
 
 MODALITIES = ("audio", "image", "video", "av")
-PARTS = {"disjoint-visual": "video", "disjoint-audio": "audio", "disjoint-av": "av"}  # of FakeAVCeleb: all are used
 KINDS = ("prepare", "train", "joint", "evaluate", "left_out")
 
 
@@ -45,11 +44,6 @@ class Job:
     after: tuple[str, ...] = ()  # jobs that must have ended, well or not
 
 
-def configs_of(one: finding.Found) -> list[str | None]:
-    """The configs in which a dataset takes part: FakeAVCeleb once for pictures, once for sound and once for both."""
-    return [one.config] if one.config or one.dataset != "fakeavceleb" else list(PARTS)
-
-
 def datasets_of(
     found: Sequence[finding.Found], facts: Sequence[Mapping[str | None, dict[str, Any]]]
 ) -> dict[Dataset, dict[str, Any]]:
@@ -57,7 +51,7 @@ def datasets_of(
 
     Args:
       found: usable datasets.
-      facts: of each, by those of its `configs_of` that can be used, what `dfjax.stats.of_source` counted.
+      facts: of each, by those of its `advice.configs_of` that can be used, what `dfjax.stats.of_source` counted.
 
     Raises:
       InputError: a dataset has no builder, or a folder of the user's own is gone.
@@ -67,7 +61,7 @@ def datasets_of(
         (one.dataset, configs.folder_stem(epath.Path(one.source))) for one in found if one.dataset.startswith("folder_")
     )
     for one, of in zip(found, facts, strict=True):
-        several = len(configs_of(one)) > 1
+        several = len(advice.configs_of(one)) > 1
         for config, counted in of.items():
             name, modality = one.dataset, advice.modality_of(one.dataset, config)
             builder = data_builders.load(name)

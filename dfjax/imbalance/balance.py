@@ -7,7 +7,7 @@ read as a threshold on the true posterior. More than one of them at once is refu
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -182,12 +182,25 @@ ADVICE = {
     "not on deepfakes). Against it: on features that are good already no balancing raised average precision "
     "beyond the noise between seeds.",
 }
-ADD = {  # which data set to add when the smaller class has too few sources
-    "audio": "asvspoof2019_la (2,580 real and 22,800 fake clips of 20 speakers to train on) or wavefake",
-    "image": "faces_140k (70,000 real, 70,000 fake faces)",
-    "av": "fakeavceleb (500 real and 21,044 fake videos of 500 people)",
-    "": "faces_140k for images, asvspoof2019_la or wavefake for audio",
+ADD = {  # modality -> datasets to add when the smaller class has too few sources, with what they hold
+    "audio": {
+        "asvspoof2019_la": "asvspoof2019_la (2,580 real and 22,800 fake clips of 20 speakers to train on)",
+        "wavefake": "wavefake",
+    },
+    "image": {"faces_140k": "faces_140k (70,000 real, 70,000 fake faces)"},
+    "video": {
+        "faceforensics": "faceforensics (1,000 real and 5,000 fake videos)",
+        "celeb_df_v2": "celeb_df_v2 (890 real and 5,639 fake videos)",
+    },
+    "av": {"fakeavceleb": "fakeavceleb (500 real and 21,044 fake videos of 500 people)"},
+    "": {"": "faces_140k for images, asvspoof2019_la or wavefake for audio"},
 }
+
+
+def worth_adding(modality: str, without: Collection[str] = ()) -> str:
+    """Datasets of a modality to add, in words, without those of these names."""
+    found = [words for name, words in ADD[modality].items() if name not in without]
+    return " or ".join(found) or "clips of other people, places and generators"
 
 
 def tier(n_real: int, n_fake: int) -> str:
@@ -210,6 +223,7 @@ def recommend(
     minority_groups: int | None,
     *,
     modality: str = "",
+    without: Collection[str] = (),
 ) -> dict[str, Any]:
     """One strategy, in words that say what evidence there is for it and what there is not.
 
@@ -217,7 +231,8 @@ def recommend(
       n_real: real training examples.
       n_fake: fake training examples.
       minority_groups: independent sources (speakers, identities, videos) of the smaller class, or None.
-      modality: 'audio', 'image' or 'av', to name data sets worth adding; '' names both.
+      modality: 'audio', 'image', 'video' or 'av', to name datasets worth adding; '' names some of two.
+      without: datasets that are not worth adding, such as the one that is counted.
 
     Returns:
       tier, ratio, strategy (a key of STRATEGIES, what `balance = 'auto'` uses; None without both classes),
@@ -226,7 +241,7 @@ def recommend(
     of = tier(n_real, n_fake)
     if of == "one class":
         missing = "fake" if n_fake == 0 else "real"
-        text = f"There is no {missing} example: nothing can be learnt. Add {ADD[modality]}."
+        text = f"There is no {missing} example: nothing can be learnt. Add {worth_adding(modality, without)}."
         return {"tier": of, "ratio": None, "strategy": None, "add_data": True, "text": text}
     small, large = sorted((n_real, n_fake))
     strategy = auto(n_real, n_fake, minority_groups)
@@ -240,7 +255,7 @@ def recommend(
     ]
     if few:
         words.append(f"Fewer than {FEW_GROUPS} sources: more of them help more than any strategy.")
-        words.append(f"Add {ADD[modality]}.")
+        words.append(f"Add {worth_adding(modality, without)}.")
     elif minority_groups is None:
         words.append("The number of independent sources is unknown; it matters more than the ratio.")
     text = " ".join(words)

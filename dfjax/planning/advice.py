@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import data_builders
-from data_builders import sharing
+from data_builders import finding, sharing
 from dfjax.imbalance import balance
 from dfjax.runtime import cli
 
@@ -14,12 +14,18 @@ FILE = "experiments/benchmark.py"
 STRATEGY = {"natural": "plain", "balanced_sampling": "balanced_sampling"}  # of `balance` -> of the experiment
 SPEECH = ("asvspoof2019_la", "deepfake_audio", "demo_speech", "fake_or_real", "wavefake")
 VIDEOS = ("faceforensics", "celeb_df_v2", "dfd", "fakeavceleb")  # whose faces are cut out
-ADD = balance.ADD | {"video": "faceforensics (1,000 real and 5,000 fake videos) or celeb_df_v2 (890 and 5,639)"}
+PARTS = ("disjoint-visual", "disjoint-audio", "disjoint-av")  # configs of FakeAVCeleb: each is a dataset of its own
+UNNAMED = {"fake"}  # the methods that `stats.count` tells of fakes without any
 
 
 def strategies() -> list[str]:
     """Those that the experiment knows."""
     return list(runpy.run_path(cli.experiment_file(FILE))["STRATEGIES"])
+
+
+def configs_of(one: finding.Found) -> list[str | None]:
+    """The configs in which a dataset takes part: FakeAVCeleb once for pictures, once for sound and once for both."""
+    return [one.config] if one.config or one.dataset != "fakeavceleb" else list(PARTS)
 
 
 def modality_of(dataset: str, config: str | None, kind: str = "") -> str:
@@ -28,7 +34,7 @@ def modality_of(dataset: str, config: str | None, kind: str = "") -> str:
     Args:
       dataset: its name.
       config: of its builder; None for its first.
-      kind: what its media are, 'audio' or 'image', where the name does not tell.
+      kind: what the media of a folder_image are, 'image' or 'video', which its name does not tell.
     """
     if dataset == "fakeavceleb":
         last = (config or "").removesuffix("-index").rpartition("-")[2]
@@ -38,6 +44,11 @@ def modality_of(dataset: str, config: str | None, kind: str = "") -> str:
     if dataset.startswith("folder_"):
         return {"audio": "audio", "av": "av"}.get(dataset.removeprefix("folder_"), kind or "image")
     return "audio" if dataset in SPEECH else "image"
+
+
+def of_no_use(dataset: str) -> list[str]:
+    """The datasets that are no other beside this one: itself, and those made of the same recordings or pictures."""
+    return [name for name in data_builders.DATASETS if name == dataset or sharing.shared(name, dataset)]
 
 
 def advise(facts: dict[str, Any], others: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
@@ -52,14 +63,13 @@ def advise(facts: dict[str, Any], others: Sequence[dict[str, Any]] = ()) -> dict
       strategy (of `experiments/benchmark.py`; None where nothing can be learnt), why; experiment (FILE.py:ARGUMENT) and
       command.
     """
-    dataset, config, splits = facts["dataset"], facts["config"], facts["splits"]
-    modality = modality_of(dataset, config)
+    dataset, modality, splits = facts["dataset"], facts["modality"], facts["splits"]
     reasons = _reasons(splits)
     given = facts["recommendation"] or {}
     strategy = STRATEGY.get(given.get("strategy") or "")
-    beside = [o for o in others if o["dataset"] != dataset and modality_of(o["dataset"], o["config"]) == modality]
-    apart = [o for o in beside if not sharing.shared(o["dataset"], dataset) and "train" in o["splits"]]
+    apart = [o for o in others if o["modality"] == modality and _another(o, facts) and _trainable(o["splits"])]
     best = max(apart, key=lambda o: o["splits"]["train"]["minority_groups"], default=None)
+    which = f"{_called(best)}, which is here" if best else balance.worth_adding(modality, of_no_use(dataset))
     experiment = f"{FILE}:{modality}+{entry(facts)}+{strategy or 'plain'}"
     command = ["python", "-m", "dfjax.run", "--config", experiment]
     command += ["--source", facts["path"]] if facts["stage"] == "source" else []
@@ -67,7 +77,7 @@ def advise(facts: dict[str, Any], others: Sequence[dict[str, Any]] = ()) -> dict
         "modality": modality,
         "another": bool(reasons),
         "reasons": reasons,
-        "which": (f"{best['dataset']}, which is here" if best else ADD[modality]) if reasons else None,
+        "which": which if reasons else None,
         "strategy": strategy,
         "why": given.get("text", "there is no training split").partition(" Add ")[0],
         "experiment": experiment,
@@ -84,10 +94,27 @@ def entry(facts: dict[str, Any]) -> str:
     return f"{dataset}/{config}"
 
 
+def _another(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two are different datasets without recordings in common; the user's own folders have all one name."""
+    if one["dataset"] == other["dataset"] and not one["dataset"].startswith("folder_"):
+        return False
+    same = one["path"] == other["path"] or (one["dataset"], one["config"]) == (other["dataset"], other["config"])
+    return not same and not sharing.shared(one["dataset"], other["dataset"])
+
+
+def _called(facts: dict[str, Any]) -> str:
+    own = facts["dataset"].startswith("folder_")
+    return f"{facts['dataset']} in {facts['path']}" if own else entry(facts)
+
+
+def _trainable(splits: dict[str, Any]) -> bool:
+    return "train" in splits and bool(splits["train"]["real"] and splits["train"]["fake"])
+
+
 def _reasons(splits: dict[str, Any]) -> list[str]:
     """Why this dataset alone is not enough, worst first; empty where it is."""
     train, test = splits.get("train"), splits.get("test")
-    if train is None or not (train["real"] and train["fake"]):
+    if train is None or not _trainable(splits):
         lacking = "no training split" if train is None else f"no {'real' if not train['real'] else 'fake'} to train on"
         return [lacking]
     found = []
@@ -98,6 +125,8 @@ def _reasons(splits: dict[str, Any]) -> list[str]:
             f"the smaller class ({train['minority']}) comes from {train['minority_groups']} independent sources, fewer "
             f"than {balance.FEW_GROUPS}"
         )
-    if len(splits["all"]["methods"]) < 2:
+    if set(splits["all"]["methods"]) == UNNAMED:
+        found.append("the generators of its fakes are not named, and may be one")
+    elif len(splits["all"]["methods"]) < 2:
         found.append("one generator: nothing is known of fakes of another")
     return found

@@ -1,5 +1,6 @@
 """Markdown of all pages: a user's text made harmless, tables, and numbers with their intervals."""
 
+import re
 from collections.abc import Sequence
 
 ESCAPES = str.maketrans({c: f"\\{c}" for c in "\\|*`[]"} | {"<": "&lt;", ">": "&gt;"})
@@ -8,6 +9,13 @@ ESCAPES = str.maketrans({c: f"\\{c}" for c in "\\|*`[]"} | {"<": "&lt;", ">": "&
 def escape(value: object) -> str:
     """A user's text inside Markdown: one line, no table, tag, link or emphasis of its own."""
     return " ".join(str(value).split()).translate(ESCAPES)
+
+
+def code(text: str) -> str:
+    """A command inside Markdown, as it is: between more backticks than it holds."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    space = " " if "`" in text else ""
+    return f"{fence}{space}{text}{space}{fence}"
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

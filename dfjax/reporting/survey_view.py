@@ -2,22 +2,30 @@
 
 import html
 import json
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from etils import epath
 
-from dfjax.reporting.markdown import aligned_table, duration, escape, ratio, size
+from dfjax.reporting.markdown import aligned_table, code, duration, escape, ratio, size
 from dfjax.reporting.static_page import bar, document, table_of
 from dfjax.runtime import files
 
+SHOWN = 3  # warnings, and reasons of one kind, that are told of a dataset
+Line = tuple[str, str]  # text, and a command to copy that ends it; '' for none
 HEADS = ["dataset", "split", "method", "real", "fake", "total", "fake : real", "imbalance", "groups"]
+
+
+def named(facts: dict[str, Any]) -> str:
+    """A dataset as tables and headings call it; a config tells the user's own folders apart, and parts of a dataset."""
+    return f"{facts['dataset']}/{facts['config']}".rstrip("/")
 
 
 def rows(datasets: list[dict[str, Any]]) -> Iterator[list[str]]:
     """A row per dataset, split and method; the dataset stands in its first row alone."""
     for facts in datasets:
-        name = f"{facts['dataset']}/{facts['config']}".rstrip("/")
+        name = named(facts)
         for split, of in facts["splits"].items():
             whole = [f"{of[key]:,}" for key in ("real", "fake", "total")]
             yield [name, split, "", *whole, ratio(of["fake_to_real"]), ratio(of["imbalance"]), f"{of['groups']:,}"]
@@ -35,39 +43,56 @@ def markdown(found: dict[str, Any]) -> str:
     if found["datasets"]:
         cells = [[escape(cell) for cell in row] for row in rows(found["datasets"])]
         parts.append(aligned_table(HEADS, cells))
-    for facts in found["datasets"]:
-        parts.append("\n".join([f"## {escape(facts['dataset'])}", "", *(f"* {line}" for line in lines(facts))]))
-    if found["archives"]:
-        parts.append("## Archives\n\n" + "\n".join(f"* {line}" for line in archives(found)))
-    if found["problems"]:
-        parts.append("## Left out\n\n" + "\n".join(f"* {escape(line)}" for line in found["problems"]))
+    for title, entries in paragraphs(found):
+        parts.append(f"## {escape(title)}\n\n" + "\n".join(f"* {_marked(line)}" for line in entries))
     return "\n\n".join(parts) + "\n"
 
 
-def lines(facts: dict[str, Any]) -> list[str]:
-    """What is to be said of a dataset, a line each, in Markdown."""
+def _marked(line: Line) -> str:
+    text, command = line
+    return f"{escape(text)} {code(command)}" if command else escape(text)
+
+
+def paragraphs(found: dict[str, Any]) -> list[tuple[str, list[Line]]]:
+    """What stands below the table: a title each, and its lines."""
+    parts = [(named(facts), lines(facts)) for facts in found["datasets"]]
+    if any(facts["stage"] == "source" for facts in found["datasets"]):
+        words = ["python", "-m", "dfjax.benchmark", "--root", found["root"], "--workdir", "runs/benchmark", "--dry_run"]
+        parts.append(("All of them", [("what preparing, training and comparing them takes:", shlex.join(words))]))
+    if found["archives"]:
+        parts.append(("Archives", archives(found)))
+    if found["problems"]:
+        parts.append(("Left out", [(line, "") for line in found["problems"]]))
+    return parts
+
+
+def lines(facts: dict[str, Any]) -> list[Line]:
+    """What is to be said of a dataset."""
     advice = facts["advice"]
-    layout = f", layout {escape(facts['variant'])}" if facts["variant"] else ""
-    found = [f"{advice['modality']}, {facts['stage']}, in {escape(facts['path'])}{layout}"]
+    layout = f", layout {facts['variant']}" if facts["variant"] else ""
+    found = [f"{advice['modality']}, {facts['stage']}, in {facts['path']}{layout}"]
     if facts.get("either"):
-        found.append(
-            f"could be {escape(' or '.join(facts['either']))} as well; a datasets.json in the workdir of "
-            "dfjax.benchmark overrules"
-        )
-    found += [escape(text) for text in (*facts.get("notes", ()), *facts["warnings"][:3])]
+        found.append(f"could be {' or '.join(facts['either'])} as well; datasets.json of dfjax.benchmark overrules")
+    found += [*facts.get("notes", ()), *_first(facts["warnings"], "warnings")]
     for kind in ("skipped", "dropped"):
-        found += [f"{kind} {n:,}: {escape(reason)}" for reason, n in list(facts[kind].items())[:3]]
+        reasons = [f"{kind} {n:,}: {reason}" for reason, n in facts[kind].items()]
+        found += _first(reasons, f"reasons for which files were {kind}")
     if advice["another"]:
         found.append(f"another dataset is needed ({'; '.join(advice['reasons'])}): {advice['which']}")
     else:
         found.append("no other dataset is needed to train and test; others show how far it carries")
-    found.append(f"strategy: {advice['strategy'] or 'none'}. {escape(advice['why'])}")
+    found.append(f"strategy: {advice['strategy'] or 'none'}. {advice['why']}")
     found += [_shortcuts(facts["audit"])] if facts["audit"] else []
     if cost := facts.get("cost"):
         found.append(cost_line(cost))
-    if advice["strategy"]:  # else there is no experiment to run
-        found.append(f"experiment: `{advice['command']}`")
-    return found
+    experiment = [("experiment:", advice["command"])] if advice["strategy"] else []  # else there is none to run
+    return [*((text, "") for text in found), *experiment]
+
+
+def _first(texts: Sequence[str], what: str) -> list[str]:
+    """The first few, and how many more there are."""
+    more = len(texts) - SHOWN
+    return [*texts[:SHOWN], *([f"more {what}: {more}"] if more > 0 else [])]
 
 
 def _shortcuts(audit: dict[str, Any]) -> str:
@@ -80,17 +105,17 @@ def cost_line(cost: dict[str, Any]) -> str:
     """What preparation will take, in words."""
     if cost["seconds"] is None:
         return f"preparation: none of {cost['sampled']} files tried could be decoded, so no time can be told"
+    broken = f", {cost['unreadable']:,} of them could not be decoded" if cost["unreadable"] else ""
     return (
         f"preparation: about {duration(cost['seconds'])} on this machine, {size(cost['disk'])} of records and twice "
-        f"that meanwhile, {size(cost['memory'])} of memory (by {cost['sampled']} of {cost['files']:,} files); "
-        "of training: python -m dfjax.benchmark --dry_run"
+        f"that meanwhile, {size(cost['memory'])} of memory (by {cost['sampled']:,} of {cost['files']:,} files{broken})"
     )
 
 
-def archives(found: dict[str, Any]) -> list[str]:
-    """A line per archive that is not unpacked, in Markdown."""
+def archives(found: dict[str, Any]) -> list[Line]:
+    """A line per archive that is not unpacked, with the command that does it."""
     shown = [a for a in found["archives"] if a["state"] != "unpacked"]
-    return [f"{escape(a['path'])} ({a['state']}): `{a['command']}`" for a in shown] or ["all are unpacked"]
+    return [(f"{a['path']} ({a['state']}):", a["command"]) for a in shown] or [("all are unpacked", "")]
 
 
 def page(found: dict[str, Any]) -> str:
@@ -102,23 +127,15 @@ def page(found: dict[str, Any]) -> str:
         number = [int(cell.replace(",", "") or 0) for cell in row[3:5]]
         cells.append([*map(html.escape, row), bar(*number, highest) if not row[2] else ""])
     body.append(table_of([*HEADS, "real and fake"], cells, text=3))
-    for facts in found["datasets"]:
-        items = "".join(f"<li>{_plain(line)}</li>" for line in lines(facts))
-        body.append(f"<h2>{html.escape(facts['dataset'])}</h2><ul>{items}</ul>")
-    for title, entries in (("Archives", archives(found) if found["archives"] else []), ("Left out", found["problems"])):
-        if entries:
-            items = "".join(f"<li>{_plain(line)}</li>" for line in entries)
-            body.append(f"<h2>{title}</h2><ul>{items}</ul>")
+    for title, entries in paragraphs(found):
+        items = "".join(f"<li>{_tagged(line)}</li>" for line in entries)
+        body.append(f"<h2>{html.escape(title)}</h2><ul>{items}</ul>")
     return document("Datasets", "\n".join(body))
 
 
-def _plain(line: str) -> str:
-    """A line of Markdown as HTML: its code, and its escapes undone."""
-    pieces = line.split("`")
-    if len(pieces) % 2 == 0:
-        return html.escape(line)
-    shown = [html.escape(html.unescape(p.replace("\\", ""))) for p in pieces]
-    return "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(shown))
+def _tagged(line: Line) -> str:
+    text, command = map(html.escape, line)
+    return f"{text} <code>{command}</code>" if command else text
 
 
 def write(found: dict[str, Any], folder: epath.PathLike) -> None:

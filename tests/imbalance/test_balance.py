@@ -178,6 +178,7 @@ def test_recommendation_follows_the_sources_not_only_the_ratio():
     unknown = balance.recommend(1413, 160, None)
     assert unknown["strategy"] == "natural" and "unknown" in unknown["text"]
     assert "faces_140k" in balance.recommend(5, 0, 0, modality="image")["text"]
+    assert "wavefake" not in balance.recommend(1413, 160, 12, modality="audio", without=["wavefake"])["text"]
     assert balance.plan((1413, 160), sampling="auto", minority_groups=12).rates[1] < 0.2
     assert balance.plan((1413, 160), sampling="auto", minority_groups=400).rates == (0.5, 0.5)
     for strategy in balance.STRATEGIES.values():
