@@ -1,5 +1,7 @@
 """Which recordings and pictures the published datasets are made of: two that share them do not test each other."""
 
+from collections.abc import Collection
+
 SOURCES = {  # dataset -> the collections that it was made from
     "asvspoof2019_la": ("VCTK",),
     "celeb_df_v2": ("YouTube interviews of celebrities",),
@@ -15,17 +17,16 @@ SOURCES = {  # dataset -> the collections that it was made from
 WORDS = {"VCTK": "vctk", "LJSpeech": "ljspeech", "VoxCeleb2": "voxceleb", "FFHQ": "ffhq", "JSUT": "jsut"}
 
 
-def shared(one: str, other: str, names: dict[str, set[str]] | None = None) -> list[str]:
+def shared(one: str, other: str, told: tuple[Collection[str], Collection[str]] = ((), ())) -> list[str]:
     """The collections that two different datasets have in common.
 
     Args:
       one: name of a dataset.
       other: of another.
-      names: name of a dataset -> what its own files say of where they come from, for the user's folders.
+      told: what the files of each say of where they come from, for the user's folders, which all have one name.
     """
     sets = []
-    for dataset in (one, other):
-        told = {name.lower() for name in (names or {}).get(dataset, ())}
-        found = {title for title, word in WORDS.items() if any(word in name for name in told)}
+    for dataset, names in zip((one, other), told, strict=True):
+        found = {title for title, word in WORDS.items() if any(word in name.lower() for name in names)}
         sets.append(found | set(SOURCES.get(dataset, ())))
     return sorted(sets[0] & sets[1])

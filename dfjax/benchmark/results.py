@@ -8,20 +8,24 @@ from typing import Any
 import numpy as np
 
 from data_builders import sharing
-from dfjax import stats
+from dfjax import evaluate, stats
 from dfjax.benchmark.jobs import DONE, Board
 from dfjax.benchmark.plan import MODALITIES, Dataset, Job
 from dfjax.benchmark.work import Workshop
-from dfjax.decide import random_effects, score_file
+from dfjax.decide import random_effects, score_file, thresholds
+from dfjax.decide.score_file import Scores
 from dfjax.imbalance.ledger import Ledger
 from dfjax.reporting import comparison
 from dfjax.runtime.strict_json import plain
 
 WORTH = ("f1_tuned", "average_precision", "auc")  # metrics by which remedies are compared
 BEFORE = "plain at 0.5"
+ALL_BUT = "all but the one tested on"
 
 
-def collect(shop: Workshop, board: Board, about: Mapping[str, Any], problems: Sequence[str]) -> dict[str, Any]:
+def collect(
+    shop: Workshop, board: Board, about: Mapping[str, Any], problems: Sequence[str], notes: Sequence[str] = ()
+) -> dict[str, Any]:
     """Everything that the report says.
 
     Args:
@@ -29,10 +33,11 @@ def collect(shop: Workshop, board: Board, about: Mapping[str, Any], problems: Se
       board: the jobs.
       about: what is said of the whole, such as root and seeds.
       problems: lines, of what was left out before any job.
+      notes: lines, of what is worth knowing and no problem.
 
     Returns:
-      about, datasets, before_after, remedies, method (how their means were taken), matrices, problems; of plain Python
-      for strict JSON.
+      about, datasets, before_after, remedies, method (how their means were taken), matrices, problems, notes; of plain
+      Python for strict JSON.
     """
     directories = _directories(shop, board)
     sources_of = _sources(directories)
@@ -47,8 +52,9 @@ def collect(shop: Workshop, board: Board, about: Mapping[str, Any], problems: Se
             "before_after": compared,
             "remedies": _remedies(compared),
             "method": random_effects.METHOD,
-            "matrices": {m: found for m in MODALITIES if (found := _matrix(m, shop, board, datasets))},
+            "matrices": {m: found for m in MODALITIES if (found := _matrix(m, shop, board, datasets, directories))},
             "problems": lines,
+            "notes": list(notes),
         }
     )
 
@@ -86,23 +92,31 @@ def _dataset(d: Dataset, directories, shop: Workshop, board: Board, sources_of) 
     """Its counts, what it shares with the others, and how far properties of its files alone would get."""
     about = {"key": d.key, "name": d.name, "config": d.config, "modality": d.modality, "strategy": d.strategy}
     if d.key not in directories:
-        return about | {"splits": None, "shares": {}, "shortcuts": None}
+        return about | {"splits": None, "skipped": {}, "dropped": {}, "shares": {}, "shortcuts": None}
     counted = stats.of_prepared(directories[d.key], audited=0)
     shares = {}
     for other in shop.datasets.values():
         if other.key == d.key:
             continue
-        names = {d.name: sources_of[d.key], other.name: sources_of.get(other.key, set())}
         common = ["all of it"] if other.name == d.name and not d.name.startswith("folder_") else []
-        common = common or sharing.shared(d.name, other.name, names)
+        common = common or sharing.shared(
+            d.name, other.name, (sources_of.get(d.key, ()), sources_of.get(other.key, ()))
+        )
         if common:
             shares[other.key] = common
     report = _report(_job(board, "train", d.key, "plain", 0), shop, board)
     audit = (report or {}).get("audit") or {}
     best = {name: row["auc"] for name, row in list((audit.get("features") or {}).items())[:3]}
-    together = audit["all"]["auc"] if audit.get("all") else None
-    shortcuts = {"together": together, "best": best, "warnings": audit.get("warnings", [])} if audit else None
-    return about | {"splits": counted["splits"], "shares": shares, "shortcuts": shortcuts}
+    shortcuts = {"auc": _shortcut(audit), "best": best, "warnings": audit.get("warnings", [])} if audit else None
+    about |= {part: counted[part] for part in ("splits", "skipped", "dropped")}
+    return about | {"shares": shares, "shortcuts": shortcuts}
+
+
+def _shortcut(audit: Mapping[str, Any]) -> float | None:
+    """The AUC of a file's properties: of all together, or of the best one where groups are too few for that."""
+    if audit.get("all"):
+        return audit["all"]["auc"]
+    return max((row["auc"] for row in (audit.get("features") or {}).values() if row["auc"] is not None), default=None)
 
 
 def _job(board: Board, kind: str, dataset: str, strategy: str, seed: int) -> Job | None:
@@ -180,8 +194,14 @@ def _error(change: Mapping[str, float], fakes: int) -> float:
 # ---- Trained on, tested on --------------------------------------------------------------------------------
 
 
-def _matrix(modality: str, shop: Workshop, board: Board, datasets: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Every detector of a modality on every dataset of it, at its frozen threshold; means over seeds."""
+def _matrix(
+    modality: str,
+    shop: Workshop,
+    board: Board,
+    datasets: list[dict[str, Any]],
+    directories: Mapping[str, pathlib.Path],
+) -> dict[str, Any] | None:
+    """Every detector of a modality on the test clips of every dataset, at its frozen threshold; means over seeds."""
     tested = shop.members(Job("", "", modality), board)
     if not tested:
         return None
@@ -197,15 +217,23 @@ def _matrix(modality: str, shop: Workshop, board: Board, datasets: list[dict[str
     table = []
     for (key, strategy), row in rows.items():
         on = [key] if key else [d.key for d in tested]
-        cells = {d.key: _cell([s[d.key] for s in row["seeds"] if d.key in s]) for d in tested}
-        for tested_key, cell in cells.items():
-            cell["seen"] = tested_key in on
-            cell["shares"] = sorted({s for o in on if o != tested_key for s in shares.get(o, {}).get(tested_key, ())})
+        cells = {}
+        for d in tested:
+            marks = {"seen": d.key in on, "shares": _common(on, d.key, shares)}
+            cells[d.key] = _cell([s[d.key] for s in row["seeds"] if d.key in s]) | marks
         name = key or f"all of {modality}"
         table.append({"trained": name, "strategy": strategy, "cells": cells, "pages": row["pages"]})
-    left_out = _left_out(modality, shop, board, tested)
-    shortcuts = {d["key"]: d["shortcuts"]["together"] for d in datasets if d["shortcuts"]}
+    left_out = _left_out(modality, shop, board, tested, directories)
+    if left_out:
+        for key, cell in left_out["cells"].items():
+            cell |= {"seen": False, "shares": _common([d.key for d in tested], key, shares)}
+    shortcuts = {d["key"]: d["shortcuts"]["auc"] for d in datasets if d["shortcuts"]}
     return {"tested": [d.key for d in tested], "rows": table, "left_out": left_out, "shortcuts": shortcuts}
+
+
+def _common(trained: Sequence[str], tested: str, shares: Mapping[str, Mapping[str, list[str]]]) -> list[str]:
+    """What the other datasets that a detector was trained on share with the one it is tested on."""
+    return sorted({what for key in trained if key != tested for what in shares.get(key, {}).get(tested, ())})
 
 
 def _cell(seeds: list[dict[str, Any]]) -> dict[str, Any]:
@@ -226,12 +254,38 @@ def _cell(seeds: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _left_out(modality: str, shop: Workshop, board: Board, tested: list[Dataset]) -> dict[str, Any] | None:
-    """Key -> AUC of the detector that was trained on all others."""
+def _left_out(
+    modality: str, shop: Workshop, board: Board, tested: list[Dataset], directories: Mapping[str, pathlib.Path]
+) -> dict[str, Any] | None:
+    """A row of the detectors that were trained without one dataset each, on the test clips of that one.
+
+    The threshold is chosen as a run chooses it, on validation clips: those of the other datasets, each scored without
+    it. The stored scores are of all clips, so the splits come from the prepared datasets.
+    """
     job = next((j for j in board.jobs if j.kind == "left_out" and j.modality == modality), None)
     if job is None or board.state(job) != DONE:
         return None
-    found = json.loads((shop.folder(job, board) / "crossval.json").read_text())
-    rows = {row["domain"]: row["auc"] for row in found["rows"]}
+    folder = shop.folder(job, board)
+    scores = score_file.known(score_file.read(folder / "scores" / "left_out.csv"))
+    criterion = shop.config(job, tested).decision.criterion
     names = {d.key: d.joint.partition("/")[2] if d.name.startswith("folder_") else d.name for d in tested}
-    return {key: rows.get(name) for key, name in names.items()}
+    rows = {
+        split: {key: _rows(scores, name, directories[key], split) for key, name in names.items()}
+        for split in ("validation", "test")
+    }
+    cells = {}
+    for key in names:
+        own, others = rows["test"][key], [of for other, of in rows["validation"].items() if other != key]
+        chosen = score_file.by_clip(score_file.select(scores, np.any(others, axis=0)))
+        threshold = thresholds.search(chosen.score, chosen.label, criterion).value
+        part = score_file.select(scores, own)
+        found = [evaluate.row(key, part, {"threshold": threshold}, trained=False)] if own.any() else []
+        cells[key] = _cell([plain(one) for one in found])
+    page = (folder / "crossval.md").relative_to(shop.workdir).as_posix()
+    return {"trained": ALL_BUT, "strategy": "plain", "cells": cells, "pages": [page]}
+
+
+def _rows(scores: Scores, name: str, directory: pathlib.Path, split: str) -> np.ndarray:
+    """Which scores are of a split of one of several datasets, whose records bear its name."""
+    with np.load(directory / f"index.{split}.npz", allow_pickle=False) as index:
+        return np.isin(scores.id, np.char.add(f"{name}/", index["ids"]))

@@ -21,6 +21,7 @@ CHANGES = [
     "shortcuts",
 ]
 WORTH = ["remedy", "metric", "datasets", "mean change", "tau", "I²"]
+REASONS = 5  # of a dataset's files that were not used, each told by itself
 SHARED = "†"  # marks a figure of two datasets that share recordings
 NOTES = (
     "Changes are paired: the same clips, bootstrap draws of groups and seeds; in brackets 95 % intervals. Fake is the "
@@ -35,11 +36,7 @@ NOTES = (
 
 def _shortcut(dataset: dict[str, Any] | None) -> str:
     found = (dataset or {}).get("shortcuts")
-    if not found:
-        return "-"
-    best = [value for value in found["best"].values() if value is not None]
-    value = found["together"] if found["together"] is not None else max(best, default=None)
-    return "-" if value is None else f"{value:.2f}"
+    return "-" if not found or found["auc"] is None else f"{found['auc']:.2f}"
 
 
 def counts(result: dict[str, Any]) -> Iterator[tuple[list[str], tuple[int, int] | None]]:
@@ -108,13 +105,10 @@ def _change(of: dict[str, Any]) -> str:
 
 def matrix(found: dict[str, Any], metric: str) -> Iterator[tuple[list[str], list[float | None], list[str], list[str]]]:
     """A row per detector: its name and strategy, values, marks of each cell, pages. Last what shortcuts reach."""
-    for row in found["rows"]:
+    for row in [*found["rows"], *([found["left_out"]] if found["left_out"] else [])]:
         cells = [row["cells"][key] for key in found["tested"]]
         marks = [("*" if cell["seen"] else "") + (SHARED if cell["shares"] else "") for cell in cells]
         yield [row["trained"], row["strategy"]], [cell[metric] for cell in cells], marks, row["pages"]
-    if metric == "auc" and found["left_out"]:
-        values = [(found["left_out"][key] or {}).get("value") for key in found["tested"]]
-        yield ["all but the one tested on", "plain"], values, [""] * len(values), []
     if metric == "auc":
         values = [found["shortcuts"].get(key) for key in found["tested"]]
         yield ["properties of the files alone", ""], values, [""] * len(values), []
@@ -130,7 +124,41 @@ def shared(result: dict[str, Any]) -> list[str]:
 
 
 MATRICES = {"auc": "AUC", "balanced_accuracy": "Balanced accuracy at the frozen threshold"}
-KEY = f"* the detector was trained on this dataset's training split; {SHARED} the two share recordings or pictures"
+KEY = (
+    f"All are of test clips. * the detector was trained on this dataset's training split; {SHARED} what it was trained "
+    "on shares recordings or pictures with this dataset"
+)
+LEFT_OUT = (
+    "All but the one tested on: a detector for each dataset; its threshold was chosen on validation clips of the other "
+    "datasets, each scored by the detector without it. The page linked is of all clips"
+)
+
+
+def key(found: dict[str, Any]) -> str:
+    """What is to be read under a matrix."""
+    return f"{KEY}. {LEFT_OUT}." if found["left_out"] else f"{KEY}."
+
+
+def not_used(result: dict[str, Any]) -> list[str]:
+    """A line for each reason for which the preparation of a dataset has skipped or dropped files."""
+    lines = []
+    for dataset in result["datasets"]:
+        for part in ("skipped", "dropped"):
+            reasons = list(dataset[part].items())
+            if others := reasons[REASONS:]:
+                reasons[REASONS:] = [(f"for {len(others)} other reasons", sum(n for _, n in others))]
+            lines += [f"{dataset['key']}: {n:,} {part}: {reason}" for reason, n in reasons]
+    return lines
+
+
+def lists(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """The lists at the end, each with its title."""
+    return [
+        ("Shared sources", shared(result)),
+        ("Files not used", not_used(result)),
+        ("Notes", result["notes"]),
+        ("Left out", result["problems"]),
+    ]
 
 
 # ---- Markdown -----------------------------------------------------------------------------------------------
@@ -152,8 +180,8 @@ def markdown(result: dict[str, Any]) -> str:
                 for names, values, marks, _ in matrix(found, metric)
             ]
             heads = ["trained on", "strategy", *found["tested"]]
-            parts += [f"## {title}, {modality}", _table(heads, rows), escape(KEY) + "."]
-    for title, lines in (("Shared sources", shared(result)), ("Left out", result["problems"])):
+            parts += [f"## {title}, {modality}", _table(heads, rows), escape(key(found))]
+    for title, lines in lists(result):
         if lines:
             parts += [f"## {title}", "\n".join(f"* {escape(line)}" for line in lines)]
     return "\n\n".join(parts) + "\n"
@@ -192,8 +220,8 @@ def page(result: dict[str, Any]) -> str:
             ]
             heads = ["trained on", "strategy", *map(text, found["tested"]), "runs"]
             body += [f"<h2>{text(title)}, {modality}</h2>", table_of(heads, lines, text=2)]
-            body.append(f'<p class="note">{text(KEY)}.</p>')
-    for title, entries in (("Shared sources", shared(result)), ("Left out", result["problems"])):
+            body.append(f'<p class="note">{text(key(found))}</p>')
+    for title, entries in lists(result):
         if entries:
             body.append(f"<h2>{title}</h2><ul>{''.join(f'<li>{text(line)}</li>' for line in entries)}</ul>")
     return document("Benchmark", "\n".join(body))

@@ -20,8 +20,9 @@ from dfjax.benchmark import results as results_of
 from dfjax.benchmark.plan import Dataset, Job, jobs_of
 from dfjax.benchmark.work import Workshop
 from dfjax.data import sources
-from dfjax.records import InputError
-from dfjax.reporting import benchmark_view, comparison
+from dfjax.decide import score_file
+from dfjax.records import SPLITS, InputError
+from dfjax.reporting import audit, benchmark_view, comparison
 from tests import test_compare
 from tests.benchmark import corpora
 from tests.data_builders import fixtures, trees
@@ -82,8 +83,37 @@ def test_every_figure_is_there(done, root):
     for row in matrix["rows"]:
         for key, cell in row["cells"].items():
             assert 0 <= cell["auc"] <= 1 and cell["seen"] == (row["trained"] in (key, "all of audio"))
-    assert matrix["left_out"].keys() == {"asvspoof2019_la", "wavefake"}
-    assert all(0 <= value["value"] <= 1 for value in matrix["left_out"].values())
+    alone = matrix["left_out"]
+    assert alone["trained"] == "all but the one tested on" and alone["cells"].keys() == {"asvspoof2019_la", "wavefake"}
+
+
+def test_a_dataset_left_out_is_judged_on_its_test_clips_as_in_the_other_rows(done):
+    """All of its clips were, and there was no figure at a threshold."""
+    workdir, found = done
+    (page,) = found["matrices"]["audio"]["left_out"]["pages"]
+    scores = score_file.read((workdir / page).parent / "scores" / "left_out.csv")
+    clips = score_file.by_clip(scores)
+    for key, cell in found["matrices"]["audio"]["left_out"]["cells"].items():
+        (directory,) = (path.parent for path in workdir.glob(f"prepared/{key}/*/*/dataset_info.json"))
+        names = {split: {f"{key}/{clip}" for clip in sources.open_split(directory, split).clip} for split in SPLITS}
+        own = score_file.select(clips, np.array([clip in names["test"] for clip in clips.clip]))
+        assert 0 < len(own) < sum(clips.domain == key)
+        assert cell["auc"] == pytest.approx(audit.auc(own.score, own.label))
+        assert 0 <= cell["balanced_accuracy"] <= 1 and cell["low"] <= cell["auc"] <= cell["high"]
+        assert cell["seen"] is False and cell["shares"] == []
+
+
+def test_a_dataset_left_out_bears_the_mark_of_what_it_shares_with_the_others():
+    shares = {"a": {"b": ["LJSpeech"]}, "b": {"a": ["LJSpeech"]}, "c": {}}
+    assert [results_of._common(["a", "b", "c"], key, shares) for key in "abc"] == [["LJSpeech"], ["LJSpeech"], []]
+
+
+def test_one_figure_says_what_properties_of_the_files_reach():
+    """Where groups were too few for all of them together, one table had the best of them and another had nothing."""
+    features = {"duration": {"auc": 0.8}, "size": {"auc": None}}
+    assert results_of._shortcut({"all": {"auc": 0.7}, "features": features}) == 0.7
+    assert results_of._shortcut({"all": None, "features": features}) == 0.8
+    assert results_of._shortcut({"all": None, "features": {}}) is None
 
 
 def test_what_is_wrong_is_named_and_the_rest_is_done(done, root):
@@ -103,13 +133,19 @@ def test_the_page_stands_alone_and_its_links_lead_somewhere(done):
     workdir, found = done
     page, text = (workdir / "report.html").read_text(), (workdir / "report.md").read_text()
     links = re.findall(r'href="([^"]+)"', page)
-    assert len(links) == 2 + 2 * 3 and all((workdir / link).exists() for link in links)
+    assert len(links) == 2 + 2 * 4 and all((workdir / link).exists() for link in links)
     assert (
         "://" not in page
         and "<script" not in page
         and "src=" not in page.replace("style-src", "").replace("img-src", "")
     )
-    for word in ("Before and after", "What each remedy was worth", "DerSimonian", "Left out", "AUC, audio"):
+    for word in (
+        "Before and after",
+        "What each remedy was worth",
+        "DerSimonian",
+        "Left out",
+        "AUC, audio",
+    ):
         assert word in page and word in text, word
     assert page.count("background:rgb(") >= 2 * 2 * 3 + 2
     assert json.loads((workdir / "report.json").read_text()) == found
@@ -191,9 +227,20 @@ def test_shared_sources_are_marked():
     assert benchmark_view.shared(shares) == ["a and b share LJSpeech"]
     cell = {"auc": 0.9, "balanced_accuracy": 0.8, "seen": False, "shares": ["LJSpeech"]}
     row = {"trained": "a", "strategy": "plain", "cells": {"b": cell}, "pages": []}
-    found = {"tested": ["b"], "rows": [row], "left_out": None, "shortcuts": {"b": 0.7}}
-    (names, values, marks, _), (_, alone, *_) = benchmark_view.matrix(found, "auc")
+    left_out = row | {"trained": "all but", "pages": ["crossval.md"]}
+    found = {"tested": ["b"], "rows": [row], "left_out": left_out, "shortcuts": {"b": 0.7}}
+    (names, values, marks, _), (other, *_, pages), (_, alone, *_) = benchmark_view.matrix(found, "auc")
     assert (names, values, marks, alone) == (["a", "plain"], [0.9], ["†"], [0.7])
+    assert other == ["all but", "plain"] and pages == ["crossval.md"]
+    assert [row for row, *_ in benchmark_view.matrix(found, "balanced_accuracy")] == [names, other]
+    assert "validation clips of the other" in benchmark_view.key(found)
+
+
+def test_files_that_preparation_did_not_use_are_told():
+    of = {"skipped": {f"reason {i}": 9 - i for i in range(7)}, "dropped": {"twins": 1200}}
+    told = benchmark_view.not_used({"datasets": [{"key": "a", **of}]})
+    assert told[0] == "a: 9 skipped: reason 0" and len(told) == 7
+    assert told[5:] == ["a: 7 skipped: for 2 other reasons", "a: 1,200 dropped: twins"]
 
 
 def test_mistakes(tmp_path):

@@ -232,6 +232,5 @@ def test_memory_does_not_grow_with_the_files_of_a_folder(tmp_path):
 def test_shared_sources():
     assert sharing.shared("dfd", "faceforensics") and sharing.shared("wavefake", "fake_or_real") == ["LJSpeech"]
     assert not sharing.shared("wavefake", "faces_140k")
-    assert sharing.shared("wavefake", "folder_audio", {"folder_audio": {"univnet", "LJSpeech-diffusion"}}) == [
-        "LJSpeech"
-    ]
+    assert sharing.shared("wavefake", "folder_audio", ((), {"univnet", "LJSpeech-diffusion"})) == ["LJSpeech"]
+    assert not sharing.shared("folder_audio", "folder_audio", ({"LJSpeech"}, {"univnet"}))  # two folders, one name
