@@ -117,6 +117,22 @@ def reason(error: InputError | OSError) -> str:
     return f"{error.filename} cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
+def notes_of(found: Finding) -> list[str]:
+    """A line for everything that is no problem and yet worth knowing: what else a dataset could be, packed archives."""
+    lines = []
+    for one in found.usable:
+        of = f"{one.dataset} in {one.folder}"
+        lines += [f"{of}: {note}" for note in one.notes]
+        if one.either:
+            lines.append(f"{of} could be {' or '.join(one.either)} as well; WORKDIR/datasets.json overrules")
+    return lines + [f"{path} is packed; unpack it: {command}" for path, command in packed(found)]
+
+
+def packed(found: Finding) -> list[tuple[str, str]]:
+    """The archives of which nothing is unpacked, each with the command that unpacks it."""
+    return [(archive.path, archive.command) for archive in found.archives if archive.state == "packed"]
+
+
 def _found(folder: Folder, match: layouts.Match) -> Found:
     return Found(
         dataset=match.dataset,
@@ -206,13 +222,15 @@ def overrule(result: Finding, path: epath.PathLike) -> Finding:
     folder is absolute or relative to the root.
 
     Raises:
-      InputError: the file is no such object, a name is unknown, or a folder is none.
+      InputError: the file cannot be read or is no such object, a name or config is unknown, or a folder is none.
     """
     path = epath.Path(path)
     try:
         given: Any = json.loads(path.read_text())
     except ValueError as error:
         raise InputError(f"{path} is no JSON ({error})") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; allow it, or remove the file") from error
     if not isinstance(given, dict):
         raise InputError(f'{path}: expected an object such as {{"dfd": "FOLDER", "wavefake": null}}')
     found, named, dropped = list(result.found), [], set()
@@ -222,6 +240,8 @@ def overrule(result: Finding, path: epath.PathLike) -> Finding:
             raise InputError(f"{path}: unknown dataset {name!r}; expected one of {sorted(data_builders.DATASETS)}")
         if folder is not None and not (isinstance(folder, str) and os.path.isdir(os.path.join(result.root, folder))):
             raise InputError(f"{path}: {key}: {folder!r} is not a folder; give a folder, or null to leave {name} out")
+        if config and config not in (known_configs := data_builders.load(name).builder_configs):
+            raise InputError(f"{path}: unknown config {config!r} of {name}; expected one of {sorted(known_configs)}")
         place = None if folder is None else os.path.normpath(os.path.join(result.root, folder))
         own = name.startswith("folder_")
         gone = [one for one in found if one.dataset == name or (own and one.folder == place)]

@@ -356,13 +356,16 @@ def survey(folder: epath.PathLike, audited: int = AUDITED, *, measured: bool = T
     }
 
 
-def of_found(one: finding.Found, audited: int, *, measured: bool) -> tuple[dict[str | None, dict[str, Any]], list[str]]:
+def of_found(
+    one: finding.Found, audited: int, *, measured: bool, identified: bool = False
+) -> tuple[dict[str | None, dict[str, Any]], list[str]]:
     """What a dataset that was found holds, as each of the datasets that it is used as, and what is wrong with any.
 
     Args:
       one: a usable one.
       audited: clips that the shortcut audit reads; 0 leaves it out.
       measured: whether some of its files are decoded, see `of_source`.
+      identified: whether its digest is taken, see `of_source`.
 
     Returns:
       Those of `advice.configs_of` that could be counted, each with what `of_source` returns, those of one class too;
@@ -372,7 +375,7 @@ def of_found(one: finding.Found, audited: int, *, measured: bool) -> tuple[dict[
     problems: list[str] = []
     for config in advice.configs_of(one):
         try:
-            facts = of_source(one.dataset, one.source, config, audited, measured=measured)
+            facts = of_source(one.dataset, one.source, config, audited, measured=measured, identified=identified)
         except (InputError, OSError) as error:
             problems.append(f"{one.dataset} in {one.folder}: {finding.reason(error)}")
             break

@@ -4,8 +4,9 @@ r"""Every dataset below a folder: found, prepared, trained on, compared; one rep
     python -m dfjax.benchmark --root DATASETS --workdir runs/benchmark --strategies focal,class_weights --seeds 3
 
 Killed, the same command goes on where it was, to the same bits. Several processes or machines that see the same disk
-share the work: give them the same command. WORKDIR/datasets.json overrules what was found: {"NAME": FOLDER or null}.
-The exit code is 1 where anything was left out; the report says what.
+share the work: give them the same command (see "Many machines" in experiments/README.md). WORKDIR/datasets.json
+overrules what was found: {"NAME" or "NAME/CONFIG": FOLDER or null}. The exit code is 1 where anything was left out; the
+report says what.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import absl.logging
 
@@ -29,6 +30,17 @@ from dfjax.reporting import benchmark_view
 from dfjax.runtime import cli, files, process
 from dfjax.training import options
 
+SHOWN = 5  # problems, and archives, that an error names
+
+
+class Planned(NamedTuple):
+    """What takes part, and what is to be said of the rest."""
+
+    shop: Workshop
+    problems: list[str]  # a line for everything that does not take part
+    notes: list[str]  # a line for what may be as the user wants it, see `finding.notes_of`
+    facts: dict[str, dict[str, Any]]  # dataset's key -> what `stats.of_source` counted
+
 
 def prepare_plan(
     root: str,
@@ -38,8 +50,8 @@ def prepare_plan(
     *,
     measured: bool = False,
     identified: bool = False,
-) -> tuple[Workshop, list[str], dict[str, dict[str, Any]]]:
-    """What takes part, a line for everything that does not, and dataset's key -> what `stats.of_source` counted.
+) -> Planned:
+    """Finds and counts what lies below a folder.
 
     Args:
       root: the folder with all datasets.
@@ -50,33 +62,55 @@ def prepare_plan(
       identified: whether `same_plan` is to be asked.
 
     Raises:
-      InputError: the root is no folder, or holds nothing that can be used.
+      InputError: the root is no folder, or holds nothing that can be used; the workdir or datasets.json is wrong.
     """
-    found = finding.find(root)
+    check_folders(workdir, data_dir)
+    before = found = finding.find(root)
     if (workdir / "datasets.json").exists():
         found = finding.overrule(found, workdir / "datasets.json")
+    named: list[str] = []  # what is wrong with datasets that the user named comes first
     problems, counted = list(found.problems), []
     for one in found.usable:
-        of_configs: dict[str | None, dict[str, Any]] = {}
-        for config in advice.configs_of(one):
-            try:
-                facts = stats.of_source(one.dataset, one.source, config, 0, measured=measured, identified=identified)
-            except (InputError, OSError) as error:
-                problems.append(f"{one.dataset} in {one.folder}: {finding.reason(error)}")
-                break
-            both, name = facts["splits"]["all"], one.dataset if config == one.config else f"{one.dataset}/{config}"
-            if both["real"] and both["fake"]:
-                of_configs[config] = facts
-            else:
-                only = "real" if both["real"] else "fake"
-                problems.append(f"{name} in {one.folder}: all clips are {only}; both classes are needed")
-        counted.append(of_configs)
+        of_configs, wrong = stats.of_found(one, 0, measured=measured, identified=identified)
+        (problems if one in before.found else named).extend(wrong)
+        counted.append({config: of for config, of in of_configs.items() if _both(of["splits"]["all"])})
+    problems = named + problems
     if not any(counted):
-        why = f": {'; '.join(problems[:5])}" if problems else ""
+        why = _some("", problems) + _some("unpack first: ", [command for _, command in finding.packed(found)])
         raise InputError(f"{root} holds no dataset that can be used, at most {finding.DEPTH} levels down{why}")
     datasets = plan.datasets_of(found.usable, counted)
     shop = Workshop(workdir, data_dir or workdir / "prepared", list(datasets), changes or {})
-    return shop, problems, {d.key: of for d, of in datasets.items()}
+    return Planned(shop, problems, finding.notes_of(found), {d.key: of for d, of in datasets.items()})
+
+
+def _both(clips: Mapping[str, Any]) -> bool:
+    return bool(clips["real"] and clips["fake"])
+
+
+def _some(title: str, lines: Sequence[str]) -> str:
+    """The first few lines as a part of an error's line."""
+    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return f"; {title}{'; '.join([*lines[:SHOWN], *more])}" if lines else ""
+
+
+def check_folders(workdir: pathlib.Path, data_dir: pathlib.Path | None) -> None:
+    """Whether the folders that everything goes to can be written to, or made.
+
+    Args:
+      workdir: of `--workdir`.
+      data_dir: of `--data_dir`, if it is given.
+
+    Raises:
+      InputError: one is a file or lies below one, or may not be written to.
+    """
+    for option, folder in (("workdir", workdir), ("data_dir", data_dir)):
+        if folder is None:
+            continue
+        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.exists(path))
+        if not there.is_dir():
+            raise InputError(f"--{option} {folder}: {there} is a file; give a folder, or a name that is not taken")
+        if not os.access(there, os.R_OK | os.W_OK | os.X_OK):
+            raise InputError(f"--{option} {folder}: {there} may not be written to; give a folder that may")
 
 
 def benchmark(
@@ -109,20 +143,22 @@ def benchmark(
       InputError: nothing can be used, or an option is wrong.
     """
     check(strategies)
-    shop, problems, facts = prepare_plan(root, workdir, data_dir, changes, measured=timed, identified=True)
-    same_plan(workdir, shop.changes, {key: of["digest"] for key, of in facts.items()})
+    planned = prepare_plan(root, workdir, data_dir, changes, measured=timed, identified=True)
+    shop, say = planned.shop, _say if progress else _say_nothing
+    same_plan(workdir, shop.changes, {key: of["digest"] for key, of in planned.facts.items()})
     board = Board(workdir, plan.jobs_of(list(shop.datasets.values()), strategies, seeds))
-    say = _printer(progress)
-    told = foretold(shop, board, facts, say) if timed else {}
-    for line in problems:
+    told = foretold(shop, board, planned.facts, say) if timed else {}
+    for line in planned.notes:
+        say(f"note: {line}")
+    for line in planned.problems:
         say(f"left out: {line}")
     board.reopen()
     work.work(shop, board, say)
     if timed:
         rows = forecast.times(board, told)
         files.write(workdir / "times.json", json.dumps(rows, indent=1, allow_nan=False) + "\n")
-        files.write(workdir / "times.md", forecast.markdown(shop, told, rows, problems))
-    return report(shop, board, root, strategies, seeds, problems)
+        files.write(workdir / "times.md", forecast.markdown(shop, told, rows, planned.problems, planned.notes))
+    return report(planned, board, root, strategies, seeds)
 
 
 def same_plan(workdir: pathlib.Path, changes: Mapping[str, str], data: Mapping[str, str]) -> None:
@@ -196,40 +232,41 @@ def dry_run(
     strategies: Sequence[str],
     seeds: int,
     changes: dict,
+    timed: bool = True,
 ) -> tuple[str, list[str]]:
     """The plan with times, as Markdown, and a line for everything left out; nothing is prepared or trained.
 
-    It takes what `benchmark` takes.
+    It takes what `benchmark` takes, and says on stderr what is measured.
 
     Raises:
       InputError: see `benchmark`.
     """
     check(strategies)
-    shop, problems, facts = prepare_plan(root, workdir, data_dir, changes, measured=True)
+    planned = prepare_plan(root, workdir, data_dir, changes, measured=timed)
+    shop = planned.shop
     board = Board(workdir, plan.jobs_of(list(shop.datasets.values()), strategies, seeds))
-    told = foretold(shop, board, facts, _printer(False))
-    return forecast.markdown(shop, told, forecast.times(board, told), problems), problems
+    told = foretold(shop, board, planned.facts, _say_aside) if timed else {}
+    rows = forecast.times(board, told)
+    return forecast.markdown(shop, told, rows, planned.problems, planned.notes), planned.problems
 
 
-def report(
-    shop: Workshop, board: Board, root: str, strategies: Sequence[str], seeds: int, problems: Sequence[str]
-) -> dict[str, Any]:
+def report(planned: Planned, board: Board, root: str, strategies: Sequence[str], seeds: int) -> dict[str, Any]:
     """Writes the report of what is done; the same files give the same bytes.
 
     Args:
-      shop: the datasets.
+      planned: the datasets, and what was left out.
       board: the jobs.
       root: the folder with all datasets, for the report.
       strategies: that were asked for.
       seeds: trainings of each.
-      problems: a line for everything left out.
 
     Returns:
       What report.json holds, see `results.collect`.
     """
+    shop = planned.shop
     told = list(dict.fromkeys(("plain", *(d.strategy for d in shop.datasets.values()), *strategies)))
     about = {"root": root, "seeds": seeds, "strategies": told, "changes": shop.changes}
-    result = results.collect(shop, board, about, problems)
+    result = results.collect(shop, board, about, planned.problems, planned.notes)
     files.write(shop.workdir / "report.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
     files.write(shop.workdir / "report.md", benchmark_view.markdown(result))
     files.write(shop.workdir / "report.html", benchmark_view.page(result))
@@ -243,12 +280,17 @@ def check(strategies: Sequence[str]) -> None:
             raise InputError(f"--strategies: unknown {name!r}; expected some of {known}")
 
 
-def _printer(progress: bool) -> work.Say:
-    def say(line: str) -> None:
-        if progress:
-            print(line, flush=True)
+def _say(line: str) -> None:
+    print(line, flush=True)
 
-    return say
+
+def _say_aside(line: str) -> None:
+    """On stderr, beside a plan or report on stdout."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _say_nothing(line: str) -> None:
+    del line
 
 
 def parser() -> cli.Parser:
@@ -283,7 +325,7 @@ def main() -> None:
     absl.logging.set_verbosity(absl.logging.ERROR)
     words_of = {"data_dir": args.data_dir, "strategies": strategies, "seeds": args.seeds, "changes": dict(changes)}
     if args.dry_run:
-        text, problems = dry_run(args.root, args.workdir, **words_of)
+        text, problems = dry_run(args.root, args.workdir, **words_of, timed=not args.untimed)
         print(text, end="")
         sys.exit(1 if problems else 0)
     result = benchmark(args.root, args.workdir, **words_of, progress=not args.json, timed=not args.untimed)
@@ -291,6 +333,8 @@ def main() -> None:
         print(json.dumps(result, allow_nan=False))
     else:
         print(benchmark_view.markdown(result))
+        written = ["report.html", "report.md", "report.json"] + ([] if args.untimed else ["times.md"])
+        print(f"written to {args.workdir}: {', '.join(written)}")
     if result["problems"]:
         sys.exit(1)
 

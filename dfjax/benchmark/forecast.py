@@ -239,14 +239,16 @@ def markdown(
     told: Told,
     rows: Sequence[Mapping[str, Any]],
     problems: Sequence[str],
+    notes: Sequence[str] = (),
 ) -> str:
     """The plan with its times, and what it took as far as it is done, as Markdown.
 
     Args:
       shop: the datasets.
-      told: from `forecast`.
+      told: from `forecast`; empty: nothing was measured.
       rows: from `times`.
       problems: a line for everything left out.
+      notes: a line for what is worth knowing and no problem.
     """
     heads = ["job", "expected", "taken", "factor", "memory", "disk"]
     cells = []
@@ -259,7 +261,9 @@ def markdown(
         )
     total = sum(of["seconds"] or 0 for of in told.values())
     disk = sum(of["disk"] or 0 for of in told.values())
-    whole = f"about {duration(total)} in one process, {size(disk)} of disk"
+    whole = (
+        f"about {duration(total)} in one process, {size(disk)} of disk" if told else "no times, nothing was measured"
+    )
     parts = [
         f"# {len(shop.datasets)} datasets, {len(rows)} jobs: {whole}",
         aligned_table(heads, [[escape(cell) for cell in row] for row in cells]),
@@ -276,6 +280,7 @@ def markdown(
         names = [f"{d.key} ({d.entry} in {d.source})" for d in shop.datasets.values() if d.modality == kind]
         if names:
             parts.append(f"{kind}: {escape(', '.join(names))}.")
-    if problems:
-        parts.append("Left out:\n\n" + "\n".join(f"* {escape(line)}" for line in problems))
+    for title, lines in (("Notes", notes), ("Left out", problems)):
+        if lines:
+            parts.append(f"{title}:\n\n" + "\n".join(f"* {escape(line)}" for line in lines))
     return "\n\n".join(parts) + "\n"

@@ -52,6 +52,7 @@ def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("user")
     corpora.make(folder, TWO)
     trees.put(folder / "celeb", "Celeb-real/id0_0000.mp4")
+    (folder / "more.7z").write_bytes(b"7z")
     trees.put(folder / "clips", *(f"{c}/{i}.wav" for c in ("real", "fake") for i in range(9)))  # no media in them
     return folder
 
@@ -85,6 +86,7 @@ def test_every_figure_is_there(done, root):
             assert 0 <= cell["auc"] <= 1 and cell["seen"] == (row["trained"] in (key, "all of audio"))
     alone = matrix["left_out"]
     assert alone["trained"] == "all but the one tested on" and alone["cells"].keys() == {"asvspoof2019_la", "wavefake"}
+    assert found["notes"] == [f"{root / 'more.7z'} is packed; unpack it: 7z x -aos -o{root} {root / 'more.7z'}"]
 
 
 def test_a_dataset_left_out_is_judged_on_its_test_clips_as_in_the_other_rows(done):
@@ -145,6 +147,7 @@ def test_the_page_stands_alone_and_its_links_lead_somewhere(done):
         "DerSimonian",
         "Left out",
         "AUC, audio",
+        "more.7z is packed",
     ):
         assert word in page and word in text, word
     assert page.count("background:rgb(") >= 2 * 2 * 3 + 2
@@ -181,7 +184,7 @@ def test_a_dataset_that_loses_a_class_in_decoding_takes_no_part(tmp_path):
     for path in (tmp_path / "user").rglob("*.wav"):
         if "LJSpeech" in str(path):
             path.write_bytes(b"no sound")
-    shop, _, _ = command.prepare_plan(str(tmp_path / "user"), tmp_path / "w")
+    shop, *_ = command.prepare_plan(str(tmp_path / "user"), tmp_path / "w")
     board = jobs.Board(tmp_path / "w", jobs_of(list(shop.datasets.values())))
     with pytest.raises(InputError, match="wavefake has no real files in its .* split that could be decoded"):
         work.do(board.jobs[0], shop, board)
@@ -192,7 +195,7 @@ def test_two_folders_of_one_name_stand_beside_each_other(tmp_path):
         for seed, (split, label, i) in enumerate(itertools.product(("train", "val", "test"), ("real", "fake"), "01")):
             path = tmp_path / place / "clips" / split / label / f"{place}{i}.wav"
             fixtures.audio(path, seconds=0.3, seed=seed + 100 * ord(place))
-    shop, problems, _ = command.prepare_plan(str(tmp_path), tmp_path / "w")
+    shop, problems, *_ = command.prepare_plan(str(tmp_path), tmp_path / "w")
     assert not problems and len(shop.datasets) == 2 and len({d.joint for d in shop.datasets.values()}) == 2
     config = work.experiment("audio", [d.joint for d in shop.datasets.values()], "plain", 0, {})
     source = {d.joint: d.source for d in shop.datasets.values()}
@@ -253,6 +256,59 @@ def test_mistakes(tmp_path):
     trees.put(tmp_path / "x", "real/a.wav")
     with pytest.raises(InputError, match="folder_audio in .*x: incomplete, real files only"):
         command.benchmark(str(tmp_path), tmp_path / "w")
+    for name in "abcdefg":
+        (tmp_path / f"{name}.7z").write_bytes(b"7z")
+    with pytest.raises(InputError, match=r"unpack first: 7z x -aos -o\S+ \S+a.7z; .*e.7z; and 2 more$"):
+        command.benchmark(str(tmp_path), tmp_path / "w")
+    assert not (tmp_path / "w").exists()
+
+
+def test_folders_that_cannot_be_written_to_are_told_at_once(tmp_path, monkeypatch):
+    """They ended in NotADirectoryError and PermissionError."""
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match=r"--workdir \S+: \S+file is a file; give a folder"):
+            command.benchmark(str(tmp_path), folder)
+    with pytest.raises(InputError, match=r"--data_dir \S+: \S+file is a file"):
+        command.benchmark(str(tmp_path), tmp_path / "w", data_dir=tmp_path / "file")
+    monkeypatch.setattr(command.os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(InputError, match=r"--workdir \S+: \S+ may not be written to; give a folder that may"):
+        command.benchmark(str(tmp_path), tmp_path / "w")
+
+
+def test_what_is_wrong_with_a_dataset_that_the_user_named_comes_first(tmp_path):
+    trees.put(tmp_path, *(f"{name}/real/a.wav" for name in "abcdef"), "empty/notes.txt")
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "datasets.json").write_text('{"wavefake": "empty"}')
+    with pytest.raises(InputError, match=r"levels down; wavefake in \S+empty: .*; and 2 more$"):
+        command.prepare_plan(str(tmp_path), tmp_path / "w")
+
+
+def test_a_plan_without_times_measures_nothing_and_notes_are_no_problems(tmp_path, monkeypatch, capsys):
+    trees.fakeavceleb(tmp_path / "any name", 3)
+    (tmp_path / "more.7z").write_bytes(b"7z")
+    words = {"data_dir": None, "strategies": [], "seeds": 1, "changes": {}}
+    monkeypatch.setattr(forecast, "measure", None)
+    monkeypatch.setattr(stats.costs, "preparation", None)
+    text, problems = command.dry_run(str(tmp_path), tmp_path / "w", **words, timed=False)
+    assert text.startswith("# 3 datasets, 9 jobs: no times, nothing was measured\n") and not problems
+    assert f"Notes:\n\n* {tmp_path / 'more.7z'} is packed; unpack it: 7z x" in text
+    monkeypatch.setattr(stats.costs, "preparation", lambda *_: {})
+    monkeypatch.setattr(command, "foretold", lambda *of: of[-1]("measuring this machine: audio") or {})
+    command.dry_run(str(tmp_path), tmp_path / "w", **words)
+    said = capsys.readouterr()
+    assert said.err == "measuring this machine: audio\n" and not said.out  # which is the plan's
+
+
+def test_the_end_says_where_the_report_is(done, root, monkeypatch, capsys):
+    workdir, found = done
+    monkeypatch.setattr(command, "benchmark", lambda *_, **__: found)
+    for name in ("check_alone", "use_all_cores", "keep_compilations"):
+        monkeypatch.setattr(command.process, name, lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["dfjax.benchmark", "--root", str(root), "--workdir", str(workdir)])
+    with pytest.raises(SystemExit, match="1"):
+        command.main()
+    assert capsys.readouterr().out.endswith(f"written to {workdir}: report.html, report.md, report.json, times.md\n")
 
 
 PARTS = {"prepare": 1.0, "train": 30.0, "report": 8.0, "evaluate": 3.0, "table": 0.5}  # what is paid once
@@ -355,7 +411,7 @@ def test_each_part_of_a_dataset_is_counted_and_measured_by_itself(tmp_path, monk
     monkeypatch.setattr(
         stats.costs, "preparation", lambda items, config: seen.append(config.name) or sample(items, config)
     )
-    shop, problems, facts = command.prepare_plan(str(tmp_path), tmp_path / "w", measured=True)
+    shop, problems, _, facts = command.prepare_plan(str(tmp_path), tmp_path / "w", measured=True)
     configs = {"audio": "disjoint-audio", "video": "disjoint-visual", "av": "disjoint-av"}
     assert {key: of["config"] for key, of in facts.items()} == {f"fakeavceleb-{k}": name for k, name in configs.items()}
     assert sorted(seen) == sorted(configs.values()) and not problems
@@ -366,7 +422,7 @@ def test_each_part_of_a_dataset_is_counted_and_measured_by_itself(tmp_path, monk
     }
     for path in tmp_path.glob("any name/*Video-FakeAudio/**/*.mp4"):
         path.unlink()
-    shop, problems, _ = command.prepare_plan(str(tmp_path), tmp_path / "w")
+    shop, problems, *_ = command.prepare_plan(str(tmp_path), tmp_path / "w")
     assert list(shop.datasets) == ["fakeavceleb-video", "fakeavceleb-av"]
     assert problems == [
         f"fakeavceleb/disjoint-audio in {tmp_path / 'any name'}: all clips are real; both classes are needed"

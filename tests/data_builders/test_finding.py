@@ -1,5 +1,6 @@
 """Every dataset is found by its layout under any name; what is wrong with one is a line and hides no other."""
 
+import dataclasses
 import json
 import os
 import tarfile
@@ -209,10 +210,32 @@ def test_the_user_overrules(tmp_path):
         ('{"celeb": "a"}', "unknown dataset 'celeb'"),
         ('{"dfd": "absent"}', "'absent' is not a folder"),
         ('{"celeb_df_v2": "a", "celeb_df_v2/disjoint": "b"}', "celeb_df_v2 is named twice"),
+        ('{"celeb_df_v2/physical": "a"}', "unknown config 'physical' of celeb_df_v2; expected one of"),
     ):
         path.write_text(words)
         with pytest.raises(InputError, match=message):
             finding.overrule(finding.find(tmp_path), path)
+
+
+def test_the_users_word_that_cannot_be_read(tmp_path):
+    (tmp_path / "datasets.json").mkdir()
+    with pytest.raises(InputError, match=r"datasets.json cannot be read: .*; allow it, or remove the file"):
+        finding.overrule(finding.find(tmp_path), tmp_path / "datasets.json")
+
+
+def test_what_is_no_problem_is_noted(tmp_path):
+    trees.put(tmp_path / "clips", "train/real/a.mp4", "train/fake/b.mp4")
+    (tmp_path / "packed.7z").write_bytes(b"7z")
+    found = finding.find(tmp_path)
+    assert finding.notes_of(found) == [
+        f"folder_image in {tmp_path / 'clips'} could be folder_av as well; WORKDIR/datasets.json overrules",
+        f"{tmp_path / 'packed.7z'} is packed; unpack it: 7z x -aos -o{tmp_path} {tmp_path / 'packed.7z'}",
+    ]
+    assert not found.problems
+    noted = dataclasses.replace(found.found[0], notes=("looks odd",))
+    assert f"folder_image in {tmp_path / 'clips'}: looks odd" in finding.notes_of(
+        dataclasses.replace(found, found=[noted])
+    )
 
 
 def test_memory_does_not_grow_with_the_files_of_a_folder(tmp_path):
