@@ -174,6 +174,8 @@ def test_text_and_chart(folder, tmp_path):
     facts = stats.of_source("folder_audio", folder)
     text = stats_view.describe(facts)
     assert "train" in text and "3.00" in text and "6 (real)" in text and "Imbalance 3.0:1" in text
+    more = stats_view.describe(facts | {"skipped": dict.fromkeys("abcdefg", 1)})
+    assert "skipped 1: e\n  more reasons for which files were skipped: 2\n" in more
     stats_view.write([facts, facts], tmp_path / "counts.png")
     assert (tmp_path / "counts.png").read_bytes().startswith(b"\x89PNG")
 

@@ -12,6 +12,7 @@ from dfjax.reporting.figures import FAKE_COLOUR, REAL_COLOUR, SOFT, png
 from dfjax.reporting.markdown import ratio
 from dfjax.runtime import files
 
+REASONS = 5  # for which files were skipped, or dropped, that are told
 BAR = 0.38  # of the distance between two splits
 
 
@@ -23,7 +24,10 @@ def describe(facts: dict[str, Any]) -> str:
     head = ("split", "method", "real", "fake", "total", "fake:real", "imbalance", "groups of the minority")
     lines += _table([head, *_rows(facts)])
     for kind in ("skipped", "dropped"):
-        lines += [f"  {kind} {n}: {reason}" for reason, n in list(facts[kind].items())[:5]]
+        reasons = [f"  {kind} {n}: {reason}" for reason, n in facts[kind].items()]
+        lines += reasons[:REASONS]
+        if (more := len(reasons) - REASONS) > 0:
+            lines.append(f"  more reasons for which files were {kind}: {more}")
     lines += [f"  warning: {text}" for text in facts["warnings"]]
     if result := facts["audit"]:
         best = list(result["features"].items())[:3]
