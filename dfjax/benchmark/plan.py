@@ -63,7 +63,7 @@ def datasets_of(
     for one, of in zip(found, facts, strict=True):
         several = len(advice.configs_of(one)) > 1
         for config, counted in of.items():
-            name, modality = one.dataset, advice.modality_of(one.dataset, config)
+            name, modality = one.dataset, counted["modality"]
             builder = data_builders.load(name)
             if config == builder.BUILDER_CONFIGS[0].name and not several:
                 config = None
