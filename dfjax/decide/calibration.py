@@ -52,8 +52,10 @@ def fit(
         was trained without; otherwise they show no difference between domains.
 
     Returns:
-      method, slope, intercept, prior (share of fakes in these data), clips, ledger: plain numbers for JSON. The
-      slope is never negative: scores that rank the wrong way round carry no probability, only the prior. With one
+      method, slope, intercept, prior (share of fakes in these data), prior_clips (how many these are), clips (how
+      many slope and intercept were fitted on; with domains those of domains with both classes, from which the spread
+      comes, too), ledger: plain numbers for JSON. Decisions of earlier versions have no `prior_clips`. The slope is
+      never negative: scores that rank the wrong way round carry no probability, only the prior. With one
       class alone nothing can be fitted: method 'none', slope 1, intercept 0, and a prior of None. With domains
       also `domains`, the number of those with both classes, and `domain_sd`, the standard deviation of u, corrected
       for the degree of freedom that the intercept takes; None where there are fewer than MIN_DOMAINS.
@@ -67,7 +69,7 @@ def fit(
     if np.isnan(scores).any():
         raise ValueError("scores contain NaN; they cannot be calibrated")
     n, positives = len(fake), int(np.count_nonzero(fake))
-    about = {"clips": n, "ledger": dict(ledger) if ledger else None}
+    about = {"prior_clips": n, "clips": n, "ledger": dict(ledger) if ledger else None}
     if positives in (0, n):
         return IDENTITY | {"prior": None} | about
     z = _natural(scores, ledger)

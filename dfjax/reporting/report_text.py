@@ -254,10 +254,7 @@ def _calibration(calibration: dict) -> str:
 def formula(fitted: dict) -> str:
     """What the calibration does to a score, and what it was fitted on."""
     z = "the score with the corrections of the ledger undone" if fitted.get("ledger") else "the score"
-    text = (
-        f"Calibrated logit = {fitted['slope']:.3f} z {fitted['intercept']:+.3f}, z being {z}; "
-        f"fitted on {fitted['clips']:,} clips of which {100 * fitted['prior']:.1f} % are fake."
-    )
+    text = f"Calibrated logit = {fitted['slope']:.3f} z {fitted['intercept']:+.3f}, z being {z}; {_fitted_on(fitted)}."
     if fitted.get("domain_sd"):
         sources, sd = fitted["domains"], fitted["domain_sd"]
         text += (
@@ -265,6 +262,16 @@ def formula(fitted: dict) -> str:
             f"what a score adds to the prior is divided by {spread(sd):.2f}."
         )
     return text
+
+
+def _fitted_on(fitted: dict) -> str:
+    share = f"{100 * fitted['prior']:.1f} %"
+    if fitted.get("domain_sd") is None:
+        return f"fitted on {fitted['clips']:,} clips of which {share} are fake"
+    # decisions of earlier versions do not say how many clips the share is of
+    count = f"{fitted['prior_clips']:,} clips" if "prior_clips" in fitted else "clips, those of other sources too"
+    on = f"the {fitted['clips']:,} clips of the {fitted['domains']} sources with both classes"
+    return f"slope and spread fitted on {on}; share of fakes {share} of all {count}"
 
 
 def _plain(value: float | None) -> str:

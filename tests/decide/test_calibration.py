@@ -139,6 +139,16 @@ def test_the_spread_over_domains_is_recovered(sd):
     assert json.loads(json.dumps(fitted, allow_nan=False)) == fitted
 
 
+def test_both_counts_are_kept_where_domains_of_one_class_take_no_part():
+    x, label, domain, _ = of_domains(5, 1.0)
+    label[domain == 0] = 0
+    fitted = calibration.fit(x, label, domains=domain)
+    assert (fitted["clips"], fitted["prior_clips"], fitted["domains"]) == (1600, 2000, 4)
+    assert fitted["prior"] == label.mean()
+    few = calibration.fit(x, label, domains=np.minimum(domain, 1))
+    assert few["domain_sd"] is None and few["clips"] == few["prior_clips"] == 2000  # fitted without domains
+
+
 def test_the_marginal_likelihood_is_the_integral_over_each_domain():
     x, label, domain, _ = of_domains(4, 1.0, n=7)
     found = calibration._marginal(x, label, domain, 1.3, np.zeros(4))
