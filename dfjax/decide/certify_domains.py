@@ -21,6 +21,7 @@ from dfjax.runtime.strict_json import plain
 Fraction = fractions.Fraction
 
 CONFIDENCE = 0.8  # of a certificate; seven domains can bear it
+USEFUL = 0.5  # bound of a false alarm rate above which a promise promises nothing
 NOISE = Fraction(1, 5)  # of the certificate's risk, at least this share pays for the few clips of each domain
 
 
@@ -122,8 +123,8 @@ def certify(
             for name, real in reals.items()
         ]
         bound = sorted(bounds, reverse=True)[exceeding - 1]
-        if bound >= 1:
-            statement = f"nothing can be promised {tell}"
+        if not useful(bound):
+            statement = useless(bound, confidence, n, about["exceeding"], domains.noun(scores, 1))
         else:
             statement = f"at most {_percent_up(bound)} % false alarms on a new {domains.noun(scores, 1)} {tell}"
         return Certificate(None, bound, statement=statement, **about)
@@ -140,6 +141,30 @@ def certify(
     both = cuts.classes(clips.score, clips.label)
     found = clip_certify.at_value(both, value, "certified_domain_fpr", {"confidence": confidence, "fpr": max_fpr})
     return Certificate(found, float(max_fpr), statement=promise, **about)
+
+
+def useful(bound: float) -> bool:
+    """Whether this bound of a false alarm rate is worth a promise."""
+    return bound <= USEFUL
+
+
+def useless(bound: float, confidence: Number, count: int, exceeding: int, noun: str) -> str:
+    """Why a bound that only describes a threshold promises nothing, in a sentence for people.
+
+    Args:
+      bound: of the false alarm rate on a new domain.
+      confidence: of the statement.
+      count: domains with real clips.
+      exceeding: how many of them may lie above the bound.
+      noun: what a domain is, in the singular.
+    """
+    sure, which = f"{100 * float(confidence):g} % confidence", "the worst"
+    which += f" but {domains.in_words(exceeding)}" if exceeding else ""
+    which += f" of {domains.in_words(count)} {noun}{'s' * (count != 1)}"
+    return (
+        f"nothing useful can be promised of false alarms on a new {noun} with {sure}: {which} may have up to "
+        f"{_percent_up(bound)} %, as far as its clips can tell"
+    )
 
 
 def _percent_up(share):
