@@ -22,6 +22,7 @@ import soundfile
 from jaxtyping import Float, Int16, UInt8
 from matplotlib.figure import Figure
 
+from dfjax.decide import calibration, certify_domains
 from dfjax.inference import heatmap
 from dfjax.inference.detector import UNCERTAIN, Detector, scores_of
 from dfjax.media import MediaError, evidence, exhibit, images
@@ -120,9 +121,15 @@ def numbers(decision: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     fitted, ratio = decision["calibration"], result["log10_likelihood_ratio"]
     side = "at or above" if result["score"] >= np.float32(result["threshold"]) else "below"
     rows: dict[str, object] = {"Probability of a fake": f"{100 * result['probability']:.1f} %"}
-    if ratio is not None:
+    rows["Called fake from"] = _called_fake(decision, result["threshold"])
+    if ratio is not None and fitted["slope"] == 0:
+        rows["Likelihood ratio"] = (
+            "none: on the data of the calibration fakes scored no higher than real media, so the score says nothing"
+        )
+    elif ratio is not None:
         odds, (more, less) = 10 ** min(abs(ratio), 300), ("fake", "real") if ratio >= 0 else ("real", "fake")
-        rows["Likelihood ratio"] = f"such a score is {odds:.3g} times as likely of a {more} file as of a {less} one"
+        times = f"{odds:.3g} times as" if odds >= 1.005 else "as"
+        rows["Likelihood ratio"] = f"such a score is {times} likely of a {more} file as of a {less} one"
         rows["log10 of it, fake over real"] = f"{ratio:+.2f}"
         for prior in PRIORS:
             shifted = 1 / (1 + math.exp(-min(max(ratio * math.log(10) + math.log(prior / (1 - prior)), -700), 700)))
@@ -143,12 +150,30 @@ def numbers(decision: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     return table(rows) + f'<p class="note">{text(_calibrated(decision, fitted))}</p>'
 
 
+def _called_fake(decision: Mapping[str, Any], threshold: float) -> str:
+    """From which probability on a file is called fake; a threshold is chosen for its purpose and need not be 50 %."""
+    fitted, chosen = decision["calibration"], f"threshold {threshold:.3f}, chosen for {_purpose(decision)}"
+    if fitted and fitted["slope"] == 0:
+        return f"a score of {threshold:.3f} on, whatever the probability, which is one and the same ({chosen})"
+    edges = [threshold]
+    if band := decision.get("band"):
+        edges += [float(band["real_below"]), float(band["fake_from"])]
+    at, *open_band = (f"{100 * p:.1f} %" for p in calibration.apply(np.array(edges), fitted))
+    return f"{at} on ({chosen})" + (f"; no verdict from {' to '.join(open_band)}" if open_band else "")
+
+
+def _purpose(decision: Mapping[str, Any]) -> str:
+    """What the threshold was chosen for, with its numbers."""
+    numbers = [f"{name} {value:g}" for name, value in (decision.get("constraint") or {}).items()]
+    return ", ".join([decision["criterion"], *numbers])
+
+
 def _calibrated(decision: Mapping[str, Any], fitted: Mapping[str, Any] | None) -> str:
     if not fitted or fitted.get("prior") is None:
         return "The probability is the sigmoid of the score: there were no data of both classes to calibrate it on."
-    told = f"{report_text.formula(dict(fitted))} The data: {decision.get('dataset')}, {decision.get('split')}."
+    told = f"{report_text.formula(dict(fitted))} The data: {_data(decision)}."
     if quality := decision.get("calibration_quality"):
-        told += f" Expected calibration error on them {100 * quality['after']['ece']:.1f} %."
+        told += f" Expected calibration error on all of these clips {100 * quality['after']['ece']:.1f} %."
     told += " The probability holds where as many files are fake"
     deploy = fitted.get("deploy_prior")
     return f"{told} ({100 * (fitted['prior'] if deploy is None else deploy):.1f} %)."
@@ -296,13 +321,10 @@ def _detector(detector: Detector, overlap: float, when: str) -> str:
     rows: dict[str, object] = {"Model": detector.architecture}
     rows |= {f"SHA-256 of {name}": value for name, value in detector.hashes().items()}
     decision = detector.decision
-    constraint = ", ".join(f"{name} {value:g}" for name, value in (decision.get("constraint") or {}).items())
-    rows["Threshold chosen for"] = decision.get("criterion", "") + (f" ({constraint})" if constraint else "")
+    rows["Threshold chosen for"] = _purpose(decision)
     if decision.get("dataset"):
-        rows["Chosen on"] = f"{decision['dataset']}, {decision.get('split')}: {_clips(decision.get('clips'))}"
-    if worth := decision.get("tuned"):
-        shares = ((name, worth.get(key)) for name, key in (("fakes found", "recall"), ("false alarms", "fpr")))
-        rows["There"] = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares if share is not None)
+        rows["Chosen on"] = _data(decision)
+    rows["On these clips"] = _worth(decision)
     rows["Windows overlap by"] = f"{100 * overlap:g} %" if detector.model.modality == "audio" else None
     rows["Versions"] = ", ".join(
         f"{name} {importlib.metadata.version(name)}" for name in ("dfjax", "jax", "numpy", "av")
@@ -312,8 +334,36 @@ def _detector(detector: Detector, overlap: float, when: str) -> str:
     return table(rows)
 
 
-def _clips(counts: Mapping[str, int] | None) -> str:
-    return " and ".join(f"{value:,} {name}" for name, value in (counts or {}).items()) + " clips"
+def _data(decision: Mapping[str, Any]) -> str:
+    """The clips that threshold and calibration are of."""
+    counts = decision.get("clips")
+    clips = ": " + " and ".join(f"{value:,} {name}" for name, value in counts.items()) + " clips" if counts else ""
+    dataset, domains = f"dataset {decision.get('dataset')}", decision.get("domains")
+    if not domains:
+        return f"{dataset}, split {decision.get('split')}{clips}"
+    noun, count = domains["noun"], domains["count"]
+    return f"{dataset}, {count} {noun}{'s' * (count != 1)}, each scored by networks trained without it{clips}"
+
+
+def _worth(decision: Mapping[str, Any]) -> str | None:
+    """Both shares at the threshold: of left-out sources the means, as the threshold weighs each alike."""
+    if domains := decision.get("domains"):
+        misses, alarms = domains["misses"], domains["false_alarms"]
+        found = None if misses["mean"] is None else 1 - misses["mean"]
+        noun = domains["noun"]
+        shares = {"fakes found": (found, misses["domains"]), "false alarms": (alarms["mean"], alarms["domains"])}
+        rest = f"each {noun} weighing alike"
+    else:
+        noun, worth = "clip", decision.get("tuned") or {}
+        shares = {"fakes found": (worth.get("recall"), None), "false alarms": (worth.get("fpr"), None)}
+        rest = "each clip weighing alike"
+    told = [
+        f"{name} {100 * share:.1f} %" + (f" (mean over {over} {noun}{'s' * (over != 1)})" if over else "")
+        for name, (share, over) in shares.items()
+        if share is not None
+    ]
+    luck = "the threshold was chosen on these very clips, so expect less of others"
+    return f"{', '.join(told)}, {rest}; {luck}" if told else None
 
 
 def limits(decision: Mapping[str, Any], card: str | None) -> str:
@@ -322,8 +372,17 @@ def limits(decision: Mapping[str, Any], card: str | None) -> str:
     if domains := decision.get("domains"):
         told.insert(0, f"On a {domains['noun']} that it has never met: {domains['words']}.")
         if certificate := domains.get("certificate"):
-            told.insert(1, f"Promised: {certificate['statement']}.")
+            told.insert(1, f"{_promised(certificate, decision['criterion'], domains['noun'])}.")
     return items(told) + (f"<h3>Model card</h3><pre>{text(card)}</pre>" if card else "")
+
+
+def _promised(certificate: Mapping[str, Any], criterion: str, noun: str) -> str:
+    """A certificate's sentence; one that only describes a threshold may be an earlier version's, of a useless bound."""
+    bound, statement = certificate["max_fpr"], certificate["statement"]
+    if bound is not None and criterion != "certified_domain_fpr" and not certify_domains.useful(bound):
+        numbers = (certificate[name] for name in ("confidence", "domains", "exceeding"))
+        statement, bound = certify_domains.useless(bound, *numbers, noun), None
+    return statement[0].upper() + statement[1:] if bound is None else f"Promised: {statement}"
 
 
 def timeline_png(result: Mapping[str, Any]) -> bytes:

@@ -111,6 +111,73 @@ def test_the_likelihood_ratio_is_the_probability_without_its_prior(shipped):
     assert calibration.log_likelihood_ratio(scores, {"method": "none", "prior": None}) is None
 
 
+def shown(table):
+    """Words of a part of a page, a row a line."""
+    return "".join(Parser(table.replace("</tr>", "</tr>\n").replace("</th>", "</th>: ")).words)
+
+
+def test_the_shipped_decision_is_told_without_mixing_its_clips_or_its_averages(shipped):
+    decision, result = shipped.decision, shipped(fixtures.samples(2.0)[:, 0])
+    told = shown(file_page.numbers(decision, result))
+    at = 100 * calibration.apply(np.array([decision["threshold"]]), decision["calibration"])[0]
+    assert f"Called fake from: {at:.1f} % on (threshold -0.297, chosen for recall_at_fpr, max_fpr 0.1)\n" in told
+    # 34.5 % of 2,618 clips are fake; slope and spread are of 1,045 of them
+    assert (
+        "slope and spread fitted on the 1,045 clips of the 7 sources with both classes; share of fakes 34.5 %" in told
+    )
+    assert "of all clips, those of other sources too." in told and "of which" not in told
+    assert "902 fake and 1,716 real clips. Expected calibration error on all of these clips 4.9 %" in told
+    both = decision["calibration"] | {"prior_clips": 2618}
+    assert "share of fakes 34.5 % of all 2,618 clips." in shown(
+        file_page.numbers(decision | {"calibration": both}, result)
+    )
+    told = shown(file_page._detector(shipped, 0.0, "today"))
+    assert "dataset sources, 13 sources, each scored by networks trained without it: 902 fake and 1,716 real" in told
+    assert (
+        "On these clips: fakes found 60.3 % (mean over 11 sources), false alarms 9.8 % (mean over 9 sources), each "
+        "source weighing alike; the threshold was chosen on these very clips" in told
+    )
+    told = shown(file_page.limits(decision, None))
+    assert "Promised" not in told and "Nothing useful can be promised" in told and "up to 99.6 %" in told
+
+
+def test_promises_are_told_as_such_where_they_are(shipped):
+    certificate = {"max_fpr": 0.05, "confidence": 0.8, "domains": 9, "exceeding": 0, "statement": "at most 5 %"}
+    assert file_page._promised(certificate, "f1", "source") == "Promised: at most 5 %"
+    high = certificate | {"max_fpr": 0.6, "statement": "at most 60 %"}
+    assert file_page._promised(high, "certified_domain_fpr", "source") == "Promised: at most 60 %"  # was asked for
+    none = certificate | {"max_fpr": None, "statement": "a promise needs more"}
+    assert file_page._promised(none, "f1", "source") == "A promise needs more"
+
+
+def test_a_validation_split_a_band_and_a_score_that_says_nothing_are_told(shipped):
+    x = np.linspace(-3, 3, 200)
+    fitted = calibration.fit(x, np.arange(200) % 2) | {"deploy_prior": None}
+    flat = calibration.fit(-x, (x > 0).astype(int)) | {"deploy_prior": None}
+    decision = {
+        "threshold": 0.5,
+        "criterion": "f1",
+        "dataset": "demo",
+        "split": "validation",
+        "clips": {"fake": 100, "real": 100},
+        "tuned": {"recall": 0.69, "fpr": 0.224},
+        "calibration": fitted,
+    }
+    result = {"probability": 0.5, "log10_likelihood_ratio": 0.0, "score": 0.1, "threshold": 0.5, "spread": None}
+    told = shown(file_page.numbers(decision, result))
+    assert "such a score is as likely of a fake file as of a real one" in told
+    assert "fitted on 200 clips of which 50.0 % are fake" in told and "dataset demo, split validation: 100 fake" in told
+    told = shown(file_page.numbers(decision | {"band": {"real_below": "-Infinity", "fake_from": 0.7}}, result))
+    assert "no verdict from 0.0 % to 5" in told
+    told = shown(file_page.numbers(decision | {"calibration": flat}, result))
+    assert "so the score says nothing" in told and "times as likely" not in told
+    assert "a score of 0.500 on, whatever the probability" in told and "if 10 % of files" not in told
+    assert file_page._worth(decision).startswith(
+        "fakes found 69.0 %, false alarms 22.4 %, each clip weighing alike; the"
+    )
+    assert file_page._worth({}) is None
+
+
 def test_a_picture_shows_the_face_beside_its_heat_map(tmp_path):
     def bright(examples):
         return {"score": np.array([example["image"].mean() / 32 - 4 for example in examples], np.float32)}
