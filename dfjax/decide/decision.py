@@ -50,15 +50,51 @@ def parse(text: str, path: epath.PathLike) -> dict[str, Any]:
     """The decision that a text holds; `path` is where it is from, for the message.
 
     Raises:
-      InputError: not JSON, or no decision.
+      InputError: not strict JSON, no decision, or one whose threshold, constraint or calibration are no numbers.
     """
     try:
-        decision = json.loads(text)
+        decision = json.loads(text, parse_constant=_no_number)
     except ValueError as error:
         raise InputError(f"{path} is not JSON: {error}") from error
     if not isinstance(decision, dict) or not {"threshold", "status", "criterion"} <= decision.keys():
         raise InputError(f"{path} is no decision; expected what dfjax.tune or dfjax.run writes")
+    if wrong := _wrong(decision):
+        raise InputError(f"{path} is no usable decision: {wrong}; choose a threshold again with dfjax.tune")
     return decision
+
+
+def _no_number(word):
+    raise ValueError(f"{word} is no number of JSON")
+
+
+def _wrong(decision):
+    """What is no number where threshold, constraint or calibration need one; '' if nothing."""
+    threshold, fitted = decision["threshold"], decision.get("calibration")
+    if threshold is not None and threshold not in ("Infinity", "-Infinity") and not _finite(threshold):
+        return f"its threshold is {threshold!r}, expected a finite number"
+    constraint = decision.get("constraint") or {}
+    if not isinstance(decision["criterion"], str) or not isinstance(constraint, dict):
+        return f"it was chosen for {decision['criterion']!r} with {constraint!r}, expected a name and numbers"
+    if wrong := [name for name, number in constraint.items() if not _finite(number)]:
+        return f"its constraint has the {wrong[0]} {constraint[wrong[0]]!r}, expected a finite number"
+    if fitted is None:
+        return ""
+    if not isinstance(fitted, dict):
+        return f"its calibration is {fitted!r}, expected slope and intercept"
+    for name in ("slope", "intercept"):
+        if not _finite(fitted.get(name)):
+            return f"its calibration has the {name} {fitted.get(name)!r}, expected a finite number"
+    for name in ("prior", "deploy_prior"):
+        if (share := fitted.get(name)) is not None and not (_finite(share) and 0 < share < 1):
+            return f"its calibration has the {name} {share!r}, expected a share between 0 and 1"
+    for name in ("domain_sd", "domains", "clips", "prior_clips"):
+        if (number := fitted.get(name)) is not None and not (_finite(number) and number >= 0):
+            return f"its calibration has the {name} {number!r}, expected a number from 0 on"
+    return ""
+
+
+def _finite(value):
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def decide(

@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
 
 from dfjax.decide import calibration, certify_domains, domains, metrics, operating_points, score_file, thresholds
-from dfjax.decide.decision import decide, read_decision, write_decision
+from dfjax.decide.decision import decide, parse, read_decision, write_decision
 from dfjax.records import InputError
 
 
@@ -134,3 +135,31 @@ def test_one_domain_and_methods_promise_nothing():
     assert alone["calibration"]["domain_sd"] is None
     methods = decide(make(left_out_by="method"))
     assert methods["domains"]["certificate"] is None and "over seven methods" in methods["domains"]["words"]
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"threshold": math.nan}, "NaN is no number of JSON"),
+        ({"threshold": math.inf}, "Infinity is no number of JSON"),
+        ({"threshold": True}, "its threshold is True, expected a finite number"),
+        ({"threshold": "0.5"}, "its threshold is '0.5'"),
+        ({"criterion": 3}, "chosen for 3"),
+        ({"constraint": {"max_fpr": "0.1"}}, "the max_fpr '0.1'"),
+        ({"calibration": 3}, "its calibration is 3"),
+        ({"calibration": {"slope": "x", "intercept": 0.0}}, "the slope 'x'"),
+        ({"calibration": {"slope": 1.0}}, "the intercept None"),
+        ({"calibration": {"slope": 1.0, "intercept": 0.0, "prior": 1}}, "the prior 1, expected a share"),
+        ({"calibration": {"slope": 1.0, "intercept": 0.0, "domain_sd": -1}}, "the domain_sd -1"),
+    ],
+)
+def test_a_decision_that_is_none_is_refused_in_one_line(change, words):
+    good = {"threshold": 0.5, "status": "ok", "criterion": "f1"}
+    with pytest.raises(InputError, match=words) as error:
+        parse(json.dumps(good | change), "decision.json")
+    assert "\n" not in str(error.value) and "decision.json" in str(error.value)
+    assert parse(json.dumps(good), "") == good  # of earlier versions, without a calibration
+    with pytest.raises(InputError, match="its threshold is inf"):
+        parse(json.dumps(good).replace("0.5", "1e400"), "")
+    for threshold in (None, "Infinity", 1):  # what a search may leave
+        assert parse(json.dumps(good | {"threshold": threshold}), "")["threshold"] == threshold
