@@ -32,6 +32,7 @@ FORMAT, VERSION = "dfjax bundle", 1
 MANIFEST, ABOUT, DECISION, WEIGHTS, CARD = "manifest.json", "detector.json", "decision.json", "weights.npz", "README.md"
 HEAT = "heat.stablehlo"
 AGAIN = "export it again: python -m dfjax.export"
+MOST = 16 << 20  # bytes that typicality may unpack to, several times what it holds
 DATE = (1980, 1, 1, 0, 0, 0)  # of every member: the same detector gives the same bytes
 # calls out of a program that it may hold: what checks its shapes, what says how it is spread. Others could reach Python
 CALLS = ("shape_assertion", "Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape")
@@ -54,7 +55,15 @@ class Bundle:
         return json.loads(self.members[name])
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
-        """The arrays of an .npz member."""
+        """The arrays of an .npz member, which take no more memory than the file.
+
+        Raises:
+          ValueError: they are packed, not stored.
+        """
+        with zipfile.ZipFile(io.BytesIO(self.members[name])) as archive:
+            entries = archive.infolist()
+        if not all(map(_is_stored, entries)) or sum(e.file_size for e in entries) > len(self.members[name]):
+            raise ValueError(f"{name} holds packed arrays")
         with np.load(io.BytesIO(self.members[name]), allow_pickle=False) as stored:
             return dict(stored)
 
@@ -112,11 +121,15 @@ def _members(path: str | pathlib.Path) -> dict[str, bytes]:
     size = pathlib.Path(path).stat().st_size
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
-        stored = all(e.compress_type == zipfile.ZIP_STORED and not e.flag_bits & 1 for e in entries)
+        stored = all(map(_is_stored, entries))
         # no member unpacks to more than the file holds, and none hides another
         if not stored or sum(e.file_size for e in entries) > size or len({e.filename for e in entries}) < len(entries):
             raise InputError(f"{path} is no bundle of dfjax: its members are packed or doubled; {AGAIN}")
         return {entry.filename: archive.read(entry) for entry in entries}
+
+
+def _is_stored(entry: zipfile.ZipInfo) -> bool:
+    return entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & 1
 
 
 def load(path: str | pathlib.Path, face_model: str | None = None) -> Detector:
@@ -132,7 +145,10 @@ def load(path: str | pathlib.Path, face_model: str | None = None) -> Detector:
     """
     found = read(path)
     try:
-        return _detector(found, face_model)
+        detector, kinds = _detector(found, face_model)
+        for kind in kinds:
+            _try(detector, kind)
+        return detector
     except InputError:
         raise
     except Exception as error:  # every member is as it was written, but not by dfjax.export
@@ -143,7 +159,51 @@ def _words(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
-def _detector(found: Bundle, face_model: str | None) -> Detector:
+def _try(detector: Detector, kind: Mapping[str, jax.core.ShapedArray]) -> None:
+    """A verdict on outputs of this kind, all zero: what decision and typicality lack shows here, not at a file.
+
+    Raises:
+      ValueError: it is no verdict of finite numbers; or another error of what the two hold.
+    """
+    sound = detector.model.modality == "audio"
+    parts = [{"start": 0.0, "end": 1.0} if sound else {"frame": 0, "seconds": 0.0}]
+    properties = [dict.fromkeys(detector.typicality.ranges, 1e9)] if detector.typicality else []  # out of any range
+    outputs = {name: np.zeros((1, *value.shape[1:]), value.dtype) for name, value in kind.items()}
+    try:
+        json.dumps(detector.decide(parts, properties, {}, outputs), allow_nan=False)
+    except InputError as error:
+        raise ValueError(error) from error
+
+
+def _own_decision(found: Bundle) -> dict[str, Any]:
+    try:
+        chosen = decision.parse(found.members[DECISION].decode(), DECISION)
+    except InputError as error:  # of a bundle, which nobody tunes: it is exported again
+        raise ValueError(error) from error
+    if not isinstance(chosen["threshold"], int | float):
+        raise ValueError(f"{DECISION} has the threshold {chosen['threshold']!r}, expected a finite number")
+    return chosen
+
+
+def _own_typicality(found: Bundle) -> typicality.Typicality | None:
+    if typicality.TYPICALITY not in found.members:
+        return None
+    content = found.members[typicality.TYPICALITY]
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > MOST:
+            raise ValueError(f"{typicality.TYPICALITY} unpacks to more than {MOST >> 20} MB")
+    return typicality.parse(content, found.path)
+
+
+def _shapes(takes: Input) -> tuple[int | None, ...]:
+    """The shapes that files come in, for each of which a bundle holds a program."""
+    if takes.modality != "audio":
+        return (takes.size,)
+    return (takes.samples,) if takes.samples else scoring.BUCKETS
+
+
+def _detector(found: Bundle, face_model: str | None) -> tuple[Detector, list[Mapping[str, jax.core.ShapedArray]]]:
+    """The detector, and what each of its programs puts out."""
     about = found.json(ABOUT)
     takes = Input(**{name: about["input"][name] for name in ("modality", "size", "samples")})
     prepared = about["sample_rate"], about["window"]
@@ -156,10 +216,11 @@ def _detector(found: Bundle, face_model: str | None) -> Detector:
     media = with_face_model((modality, options), face_model)
     mesh = devices.make_mesh()
     weights = found.arrays(WEIGHTS)
-    programs = {shape: _program(found, program_name(shape), weights) for shape in about["shapes"]}
+    if tuple(about["shapes"]) != _shapes(takes):
+        raise ValueError(f"programs for {about['shapes']}, expected {list(_shapes(takes))}")
+    programs = {shape: _scorer(found, takes, shape, weights) for shape in about["shapes"]}
     parameters, sharding = jax.device_put(weights, devices.replicated(mesh)), devices.split_batch(mesh)
     each = scoring.EACH_OF_FILES if jax.default_backend() == "cpu" else scoring.EACH
-    known = typicality.TYPICALITY in found.members
 
     @functools.cache
     def runner(shape: int):
@@ -169,18 +230,19 @@ def _detector(found: Bundle, face_model: str | None) -> Detector:
         batch = devices.put(scoring.stack(examples, each * mesh.size), sharding)
         return runner(batch["audio" if takes.modality == "audio" else "image"].shape[1])(parameters, batch)
 
-    return Detector(
+    detector = Detector(
         architecture=about["model"],
         outputs=outputs,
-        decision=decision.parse(found.members[DECISION].decode(), found.path),
+        decision=_own_decision(found),
         model=takes,
         heat=_heat(found, weights),
         media=media,
         batch=each * mesh.size,
-        typicality=typicality.parse(found.members[typicality.TYPICALITY], found.path) if known else None,
+        typicality=_own_typicality(found),
         card=found.members[CARD].decode(),
         hashes=functools.partial(_hashes, found, about["weights"]),
     )
+    return detector, [jax.tree.unflatten(each.out_tree, each.out_avals) for each in programs.values()]
 
 
 def _hashes(found: Bundle, weights: str) -> dict[str, str]:
@@ -196,6 +258,18 @@ def _heat(found: Bundle, weights: dict) -> Callable[[Array], Array]:
 
         return nothing
     return functools.partial(jax.jit(_program(found, HEAT, weights).call), weights)
+
+
+def _scorer(found: Bundle, takes: Input, shape: int, weights: dict) -> export.Exported:
+    """The program for examples of this shape, if it takes such."""
+    program = _program(found, program_name(shape), weights)
+    batch = jax.tree.unflatten(program.in_tree, program.in_avals)[0][1]
+    wanted: dict[str, tuple[int, ...]] = {"audio": (shape,), "length": ()}
+    if takes.modality != "audio":
+        wanted = {"image": (shape, shape, 3)} | ({"audio": (SAMPLE_RATE,)} if takes.modality == "av" else {})
+    if {name: x.shape[1:] for name, x in batch.items()} != wanted:
+        raise ValueError(f"{program_name(shape)} takes examples of another shape")
+    return program
 
 
 def _program(found: Bundle, name: str, weights: dict) -> export.Exported:

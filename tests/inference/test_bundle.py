@@ -335,6 +335,58 @@ def test_pickles_are_not_executed(speech, tmp_path, monkeypatch):
     assert not (tmp_path / "executed").exists()
 
 
+def edited(found, name, change, tmp_path):
+    """The bundle with a JSON member in which `change` altered something."""
+    value = json.loads(found[name])
+    change(value)
+    return forged(found, name, json.dumps(value).encode(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name, change, words",
+    [
+        (bundle.DECISION, lambda d: d.update(threshold=float("nan")), "NaN"),
+        (bundle.DECISION, lambda d: d.update(threshold=float("inf")), "Infinity"),
+        (bundle.DECISION, lambda d: d.update(threshold="Infinity"), "the threshold 'Infinity', expected a finite"),
+        (bundle.DECISION, lambda d: d.update(threshold=None), "the threshold None, expected a finite"),
+        (bundle.DECISION, lambda d: d.pop("calibration"), "KeyError"),
+        (bundle.DECISION, lambda d: d["calibration"].update(slope="x"), "slope"),
+        (bundle.DECISION, lambda d: d["calibration"].update(ledger=3), "Error"),
+        (bundle.DECISION, lambda d: d.update(clip_score="most"), "Unknown clip score"),
+        (bundle.DECISION, lambda d: d.update(band={"rate": 0.1}), "KeyError"),
+        (bundle.ABOUT, lambda d: d.update(shapes=[]), "programs for"),
+        (bundle.ABOUT, lambda d: d.update(shapes=d["shapes"][:2]), "programs for"),
+        (bundle.ABOUT, lambda d: d["input"].update(samples=10**12), "programs for"),
+    ],
+)
+def test_what_cannot_judge_is_refused_when_it_is_loaded(speech, tmp_path, name, change, words):
+    (tmp_path / "b.zip").write_bytes(edited(members(speech), name, change, tmp_path))
+    with pytest.raises(InputError, match=rf"was not written by dfjax.export \(.*{words}.*\); export it again") as error:
+        dfjax.load(tmp_path / "b.zip")
+    assert "\n" not in str(error.value)
+
+
+def test_a_program_of_another_shape_than_its_name_is_refused(speech, tmp_path):
+    found = members(speech)
+    short, long = (found[bundle.program_name(shape)] for shape in (16_000, 32_000))
+    assert short != long
+    (tmp_path / "b.zip").write_bytes(forged(found, bundle.program_name(16_000), long, tmp_path))
+    with pytest.raises(InputError, match="takes examples of another shape"):
+        dfjax.load(tmp_path / "b.zip")
+
+
+def test_arrays_that_unpack_to_much_are_refused_before(speech, tmp_path):
+    found = members(speech)
+    for name, words in ((bundle.WEIGHTS, "packed arrays"), ("typicality.npz", "more than 16 MB")):
+        with np.load(io.BytesIO(found[name])) as stored:
+            arrays = dict(stored)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays, bomb=np.zeros(3 << 20))
+        (tmp_path / "b.zip").write_bytes(forged(found, name, buffer.getvalue(), tmp_path))
+        with pytest.raises(InputError, match=words):
+            dfjax.load(tmp_path / "b.zip")
+
+
 def test_a_program_that_calls_back_into_the_host_is_refused(speech, tmp_path):
     found = bundle.read(speech)
     shapes = {k: jax.ShapeDtypeStruct(x.shape, x.dtype) for k, x in found.arrays(bundle.WEIGHTS).items()}
