@@ -4,9 +4,12 @@ Headers and metadata may say anything. Nothing here decodes sound or pictures, a
 """
 
 import hashlib
+import html
 import io
 import os
 import pathlib
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import av
@@ -17,6 +20,33 @@ from dfjax.media import IMAGE_SUFFIXES
 CHUNK = 1 << 20  # bytes read at once
 MOST = 100  # entries of metadata that are kept
 LONGEST = 500  # characters of one that are kept
+XMP_MOST = 1 << 18  # characters of XMP that are looked through
+# properties of XMP that cameras, editors and generators write of how a picture was made, whatever their prefix
+XMP_NAMES = (
+    "DigitalSourceType",
+    "DigitalSourceFileType",
+    "CreatorTool",
+    "softwareAgent",
+    "Software",
+    "AISystemUsed",
+    "AISystemVersionUsed",
+    "AIPromptInformation",
+    "AIPromptWriterName",
+    "Credit",
+    "creator",
+    "description",
+    "parameters",
+    "UserComment",
+)
+# as an attribute, name="value", or as an element around a value; every length is bounded, so that no text takes long
+XMP_PROPERTY = re.compile(
+    rf"[<\s](?:[\w.-]{{1,40}}:)?(?P<name>{'|'.join(XMP_NAMES)})\b\s{{0,9}}(?:"
+    r"=\s{0,9}(?P<quote>[\"'])(?P<attribute>.{0,2000}?)(?P=quote)"
+    r"|(?P<rest>[^<>]{0,2000}?)(?:/>|>(?P<inner>.{0,2000}?)</(?:[\w.-]{1,40}:)?(?P=name)\s{0,9}>))",
+    re.DOTALL,
+)
+RESOURCE = re.compile(r"""resource\s{0,9}=\s{0,9}["']([^"']{0,2000})""")
+POINTERS = {ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.Interop}  # tags that say where other tables lie
 
 
 def of_file(path: str | pathlib.Path) -> dict[str, Any]:
@@ -71,15 +101,65 @@ def _media(path) -> dict[str, Any]:
 def _picture(path) -> dict[str, Any]:
     with open(path, "rb") as file, Image.open(io.BytesIO(file.read())) as image:
         told = {"kind": "picture", "pixels": f"{image.width} x {image.height}", "mode": image.mode}
-        metadata = {
-            str(name): _text(value) for name, value in image.info.items() if isinstance(value, str | int | float)
+        xmp = image.info.get("xmp") or b""
+        metadata = _xmp(xmp)
+        metadata |= {
+            str(name): _text(value)
+            for name, value in image.info.items()
+            if isinstance(value, str | int | float) and name != "XML:com.adobe.xmp" or name == "comment"
         }
-        exif = image.getexif()
-        tags = dict(exif) | dict(exif.get_ifd(ExifTags.IFD.Exif)) | dict(exif.get_ifd(ExifTags.IFD.GPSInfo))
-        metadata |= {f"EXIF {ExifTags.TAGS.get(tag, tag)}": _text(value) for tag, value in tags.items()}
+        metadata |= _exif(image.getexif())
+        metadata |= {"XMP": _text(xmp)} if xmp else {}
         return {"container": image.format, "streams": [told], "metadata": metadata}
+
+
+def _exif(exif: Image.Exif) -> dict[str, str]:
+    """Every table of EXIF by its own names: the same number is another tag in each."""
+    tables: tuple[tuple[str, Mapping[int, str], Mapping[int, Any]], ...] = (
+        ("EXIF", ExifTags.TAGS, exif),
+        ("EXIF", ExifTags.TAGS, exif.get_ifd(ExifTags.IFD.Exif)),
+        ("EXIF GPS", ExifTags.GPSTAGS, exif.get_ifd(ExifTags.IFD.GPSInfo)),
+    )
+    found: dict[str, str] = {}
+    for prefix, names, tags in tables:
+        for tag, value in tags.items():
+            label = f"{prefix} {str(names.get(tag, f'tag {tag}')).removeprefix('GPS')}"
+            if prefix == "EXIF GPS" or tag not in POINTERS:
+                found[f"{label} (second)" if label in found else label] = _text(value)
+    return found
+
+
+def _xmp(packet: bytes | str) -> dict[str, str]:
+    """What XMP says of how a picture was made. Read as text: packets that are no good XML are read, too."""
+    found: dict[str, list[str]] = {}
+    for match in XMP_PROPERTY.finditer(_decoded(packet)[:XMP_MOST]):
+        value = match["attribute"] if match["quote"] else match["inner"]
+        if value is None:
+            resource = RESOURCE.search(match["rest"])
+            value = resource[1] if resource else ""
+        value = html.unescape(" ".join(re.sub("<[^<>]{0,2000}>", " ", value).split()))
+        if value and value not in found.setdefault(match["name"], []):
+            found[match["name"]].append(value)
+    return {f"XMP {name}": _text("; ".join(values)) for name, values in found.items() if values}
+
+
+def _decoded(value: bytes | str) -> str:
+    """Bytes of metadata as text: UTF-8, or UTF-16 as the zeros of plain letters tell, without EXIF's name of a code."""
+    if isinstance(value, str):
+        return value
+    for code in (b"ASCII\0\0\0", b"UNICODE\0", bytes(8)):
+        value = value.removeprefix(code)
+    wide = next(
+        (name for k, name in ((1, "utf-16-le"), (0, "utf-16-be")) if value[k::2].count(0) * 4 > len(value)), None
+    )
+    return value.decode(wide or "utf-8", "replace").strip("\0")
 
 
 def _text(value: object) -> str:
     text = str(value)
+    if isinstance(value, bytes):
+        text = _decoded(value)
+        legible = sum((c.isprintable() or c.isspace()) and c != "\ufffd" for c in text[:LONGEST])
+        if legible < 0.9 * len(text[:LONGEST]):
+            return f"{len(value):,} bytes that are no text"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} ... ({len(text):,} characters)"

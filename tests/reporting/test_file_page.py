@@ -5,11 +5,12 @@ import hashlib
 import html.parser
 import io
 import re
+import time
 
 import numpy as np
 import pytest
 import soundfile
-from PIL import Image
+from PIL import ExifTags, Image, PngImagePlugin
 
 import dfjax
 from dfjax import models
@@ -211,6 +212,63 @@ def test_facts_are_those_of_the_file_and_damage_leaves_what_can_be_read(tmp_path
     for name in ("c.wav", "c.jpg"):
         (tmp_path / name).write_bytes(b"nothing")
         assert facts.of_file(tmp_path / name)["bytes"] == 7
+
+
+def test_exif_is_told_by_the_names_of_its_own_tables(tmp_path):
+    exif = Image.Exif()
+    exif[0x010E], exif[0x000B] = "a cat", "main tag 11"
+    gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
+    gps |= {1: "N", 2: (48.0, 51.0, 29.0), 3: "E", 4: (2.0, 17.0, 40.0), 11: 2.5}
+    exif.get_ifd(ExifTags.IFD.Exif)[0x9286] = b"UNICODE\0" + "a cat, Steps: 20".encode("utf-16-be")
+    exif.get_ifd(ExifTags.IFD.Exif)[0x927C] = bytes(range(256))  # a maker's own, in no known form
+    Image.new("RGB", (20, 30)).save(tmp_path / "a.jpg", exif=exif, comment=b"made by <b>")
+    told = facts.of_file(tmp_path / "a.jpg")["metadata"]
+    assert told["EXIF GPS LatitudeRef"] == "N" and told["EXIF GPS Latitude"] == "(48.0, 51.0, 29.0)"
+    assert told["EXIF GPS Longitude"] == "(2.0, 17.0, 40.0)" and told["EXIF GPS DOP"] == "2.5"
+    assert told["EXIF ImageDescription"] == "a cat" and told["EXIF ProcessingSoftware"] == "main tag 11"
+    assert told["EXIF UserComment"] == "a cat, Steps: 20" and told["EXIF MakerNote"] == "256 bytes that are no text"
+    assert told["comment"] == "made by <b>" and "EXIF GPSInfo" not in told and "EXIF InteropIndex" not in told
+
+
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description xmp:CreatorTool="Some &lt;tool&gt;" {}>'
+    "<dc:creator><rdf:Seq><rdf:li>A</rdf:li> <rdf:li>B</rdf:li></rdf:Seq></dc:creator>"
+    "</rdf:Description></rdf:RDF></x:xmpmeta>"
+)
+GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        XMP.format(f'Iptc4xmpExt:DigitalSourceType="{GENERATED}"'),
+        XMP.replace("{}>", f'><Iptc4xmpExt:DigitalSourceType rdf:resource="{GENERATED}"/>'),
+        XMP.replace("{}>", f"><a:DigitalSourceType>\n{GENERATED} </a:DigitalSourceType>"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+def test_xmp_says_how_a_picture_was_made(tmp_path, packet, name):
+    words = {"xmp": packet.encode()}
+    if name == "a.png":
+        chunks = PngImagePlugin.PngInfo()
+        chunks.add_itxt("XML:com.adobe.xmp", packet)
+        chunks.add_text("parameters", "a cat, Steps: 20")
+        words = {"pnginfo": chunks}
+    Image.new("RGB", (20, 30)).save(tmp_path / name, **words)
+    told = facts.of_file(tmp_path / name)["metadata"]
+    assert told["XMP DigitalSourceType"] == GENERATED and told["XMP CreatorTool"] == "Some <tool>"
+    assert told["XMP creator"] == "A B" and told["XMP"].startswith("<x:xmpmeta")
+    assert told.get("parameters") == ("a cat, Steps: 20" if name == "a.png" else None)
+    page = file_page.file_table(str(tmp_path / name), facts.of_file(tmp_path / name), {})
+    assert "Some &lt;tool&gt;" in page and "<x:" not in page
+
+
+def test_xmp_of_ill_will_is_read_in_bounded_time_and_length():
+    for part in ("<a:CreatorTool>", '<a:CreatorTool ="', "<creator ", "<a:creator></a:creato>", " Software='"):
+        began = time.perf_counter()
+        told = facts._xmp(part * 100_000)
+        assert time.perf_counter() - began < 10 and all(len(text) < 600 for text in told.values())
+    assert facts._xmp(XMP.format("").encode("utf-16-le"))["XMP creator"] == "A B"
 
 
 def test_a_spectrogram_has_the_tone_where_it_is():
