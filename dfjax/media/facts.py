@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import av
+import soundfile
 from PIL import ExifTags, Image
 
 from dfjax.media import IMAGE_SUFFIXES
@@ -46,6 +47,17 @@ XMP_PROPERTY = re.compile(
     re.DOTALL,
 )
 RESOURCE = re.compile(r"""resource\s{0,9}=\s{0,9}["']([^"']{0,2000})""")
+UNREAD = (
+    OSError,
+    ValueError,
+    TypeError,
+    SyntaxError,
+    EOFError,
+    MemoryError,
+    av.FFmpegError,
+    soundfile.SoundFileError,
+    Image.DecompressionBombError,
+)
 POINTERS = {ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.Interop}  # tags that say where other tables lie
 
 
@@ -55,7 +67,7 @@ def of_file(path: str | pathlib.Path) -> dict[str, Any]:
     Returns:
       `sha256`, `bytes`, `container`, `seconds` and `bit_rate` (bit/s; None where unknown), `streams`, a list of dicts
       of what is known of each (kind, codec, sample rate in Hz, channels, width and height in pixels, frame rate), and
-      `metadata`, name -> text as the file has it.
+      `metadata`, name -> text as the file has it; `read`, whether these could be looked for.
 
     Raises:
       OSError: the file cannot be read.
@@ -66,12 +78,14 @@ def of_file(path: str | pathlib.Path) -> dict[str, Any]:
             digest.update(chunk)
             size += len(chunk)
     found: dict[str, Any] = {"sha256": digest.hexdigest(), "bytes": size, "container": None, "seconds": None}
-    found |= {"bit_rate": None, "streams": [], "metadata": {}}
-    read = _picture if os.fspath(path).lower().endswith(IMAGE_SUFFIXES) else _media
-    try:
-        found |= read(path)
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, av.FFmpegError, Image.DecompressionBombError):
-        pass  # what could be decoded may still have a header that nobody else reads
+    found |= {"bit_rate": None, "streams": [], "metadata": {}, "read": False}
+    is_picture = os.fspath(path).lower().endswith(IMAGE_SUFFIXES)
+    for read in (_picture,) if is_picture else (_media, _sound):
+        try:
+            found |= read(path) | {"read": True}
+            break
+        except UNREAD:
+            pass  # what could be decoded may still have a header that nobody else reads
     return found | {"metadata": dict(list(found["metadata"].items())[:MOST])}
 
 
@@ -95,6 +109,19 @@ def _media(path) -> dict[str, Any]:
             "bit_rate": media.bit_rate or None,
             "streams": streams,
             "metadata": metadata,
+        }
+
+
+def _sound(path) -> dict[str, Any]:
+    """Of the few formats that libsndfile reads and FFmpeg does not."""
+    with soundfile.SoundFile(os.path.abspath(path)) as file:
+        told = {"kind": "audio", "codec": file.subtype_info, "sample rate": f"{file.samplerate:,} Hz"}
+        known = 0 < file.samplerate and file.frames <= 2**62  # a header of unknown length says the largest integer
+        return {
+            "container": file.format_info,
+            "seconds": file.frames / file.samplerate if known else None,
+            "streams": [told | {"channels": file.channels}],
+            "metadata": {name: _text(value) for name, value in file.copy_metadata().items()},
         }
 
 

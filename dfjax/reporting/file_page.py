@@ -307,13 +307,14 @@ def player(samples: Int16[np.ndarray, " samples"]) -> str:
 def file_table(path: str, found: Mapping[str, Any], signed: Mapping[str, str]) -> str:
     """What the file says of itself, as `facts.of_file` found it, and what is signed, as `credentials.of_file` did."""
     rows: dict[str, object] = {"Path": path, "SHA-256": found["sha256"], "Size": f"{found['bytes']:,} bytes"}
-    rows["Container"] = found["container"] or "unknown"
+    rows["Container"] = found["container"] or ("unknown" if found["read"] else "could not be read")
     rows["Duration"] = None if found["seconds"] is None else f"{found['seconds']:.3f} s"
     rows["Bit rate"] = None if found["bit_rate"] is None else f"{found['bit_rate'] / 1000:,.0f} kbit/s"
     for k, stream in enumerate(found["streams"]):
         rows[f"Stream {k}"] = ", ".join(f"{name} {value}" for name, value in stream.items())
     rows |= signed
-    metadata = table(found["metadata"]) if found["metadata"] else '<p class="note">none</p>'
+    none = "none" if found["read"] else "not known: streams and metadata could not be read"
+    metadata = table(found["metadata"]) if found["metadata"] else f'<p class="note">{none}</p>'
     return f"{table(rows)}<h3>Metadata, as the file has them</h3>{metadata}"
 
 

@@ -214,6 +214,24 @@ def test_facts_are_those_of_the_file_and_damage_leaves_what_can_be_read(tmp_path
         assert facts.of_file(tmp_path / name)["bytes"] == 7
 
 
+@pytest.mark.parametrize("kind", ["HTK", "MAT4", "MAT5", "MPC2K"])
+def test_sound_that_ffmpeg_cannot_read_has_the_facts_of_libsndfile(tmp_path, kind):
+    path = tmp_path / f"a.{kind.lower()}"
+    soundfile.write(path, fixtures.samples(2.0)[:, 0], SAMPLE_RATE, format=kind, subtype="PCM_16")
+    found = facts.of_file(path)
+    assert found["read"] and found["seconds"] == 2.0 and found["container"]
+    (stream,) = found["streams"]
+    assert (stream["kind"], stream["sample rate"], stream["channels"]) == ("audio", "16,000 Hz", 1)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.jpg"])
+def test_a_file_that_nothing_reads_is_not_said_to_have_no_metadata(tmp_path, name):
+    (tmp_path / name).write_bytes(b"nothing")
+    told = shown(file_page.file_table(name, facts.of_file(tmp_path / name), {}))
+    assert "Container: could not be read" in told and "not known: streams and metadata could not be read" in told
+    assert "none" not in told
+
+
 def test_exif_is_told_by_the_names_of_its_own_tables(tmp_path):
     exif = Image.Exif()
     exif[0x010E], exif[0x000B] = "a cat", "main tag 11"
