@@ -19,7 +19,7 @@ class Exhibit:
 
     facts: dict[str, Any]  # of `facts.of_file`
     credentials: dict[str, str]  # of `credentials.of_file`
-    sound: Int16[np.ndarray, " samples"] | None  # mono at 16 kHz; None where faces were judged
+    sound: Int16[np.ndarray, " samples"] | None  # mono at 16 kHz; None where pictures alone were judged
     seconds: float | None  # of the recording
     faces: list[UInt8[np.ndarray, "size size 3"]]  # as the detector sees them
     frames: list[int]  # of each face
@@ -44,7 +44,8 @@ def of_file(
         return Exhibit(**told, sound=samples, seconds=info.seconds, faces=[], frames=[])
     seen = evidence.of_file(path, modality, options, size=size, longest=longest)
     pictures, frames = [each["image"] for each in seen.examples], [part["frame"] for part in seen.parts]
-    return Exhibit(**told, sound=None, seconds=None, faces=pictures, frames=frames)
+    sound, info = audio.decode(path, longest) if modality == "av" else (None, None)
+    return Exhibit(**told, sound=sound, seconds=info and info.seconds, faces=pictures, frames=frames)
 
 
 def safely(

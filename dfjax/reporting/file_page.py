@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from dfjax.decide import calibration, certify_domains
 from dfjax.inference import heatmap
 from dfjax.inference.detector import UNCERTAIN, Detector, scores_of
-from dfjax.media import MediaError, evidence, exhibit, images
+from dfjax.media import MediaError, audio, evidence, exhibit, images
 from dfjax.media.exhibit import Exhibit
 from dfjax.records import SAMPLE_RATE
 from dfjax.reporting import figures, report_text
@@ -79,7 +79,7 @@ def page(
         "VERDICT": text(VERDICTS[result["verdict"]]),
         "REASONS": items(result["reasons"]),
         "NUMBERS": numbers(detector.decision, result),
-        "WHERE": _heard(result, shown) if shown.sound is not None else _looked_at(detector, result, shown),
+        "WHERE": _heard(result, shown) if "windows" in result else _looked_at(detector, result, shown),
         "FILE": file_table(path, shown.facts, shown.credentials),
         "DETECTOR": _detector(detector, overlap, when),
         "LIMITS": limits(detector.decision, detector.card),
@@ -152,14 +152,16 @@ def numbers(decision: Mapping[str, Any], result: Mapping[str, Any]) -> str:
 
 def _called_fake(decision: Mapping[str, Any], threshold: float) -> str:
     """From which probability on a file is called fake; a threshold is chosen for its purpose and need not be 50 %."""
-    fitted, chosen = decision["calibration"], f"threshold {threshold:.3f}, chosen for {_purpose(decision)}"
+    fitted, purpose = decision["calibration"], f"chosen for {_purpose(decision)}"
     if fitted and fitted["slope"] == 0:
-        return f"a score of {threshold:.3f} on, whatever the probability, which is one and the same ({chosen})"
+        return f"a score of {threshold:.3f} on, {purpose}; the probability is the same for every score"
     edges = [threshold]
     if band := decision.get("band"):
         edges += [float(band["real_below"]), float(band["fake_from"])]
     at, *open_band = (f"{100 * p:.1f} %" for p in calibration.apply(np.array(edges), fitted))
-    return f"{at} on ({chosen})" + (f"; no verdict from {' to '.join(open_band)}" if open_band else "")
+    return f"{at} on (threshold {threshold:.3f}, {purpose})" + (
+        f"; no verdict from {' to '.join(open_band)}" if open_band else ""
+    )
 
 
 def _purpose(decision: Mapping[str, Any]) -> str:
@@ -186,18 +188,25 @@ def _heard(result: Mapping[str, Any], shown: Exhibit) -> str:
     worst = max(result["windows"], key=lambda window: window["score"])
     drawn = picture(figures.png(lambda: sound_figure(samples, result)), "Spectrogram and score over time")
     start, end = (round(worst[edge] * SAMPLE_RATE) for edge in ("start", "end"))
-    players = []
-    if len(samples) <= PLAYED * SAMPLE_RATE:
-        players.append(("The recording, as the detector heard it (mono, 16 kHz)", samples))
+    players = _whole(samples)
     if len(result["windows"]) > 1:
         words = f"The window with the highest score, {worst['start']:.1f} to {worst['end']:.1f} s"
-        players.append((words, samples[start:end]))
-    sound = "".join(f"<p class=note>{text(words)}</p>{player(part)}" for words, part in players)
+        players[words] = samples[start:end]
     rows = {
         f"{window['start']:.1f} to {window['end']:.1f} s": _suspicious(window["score"], result["threshold"])
         for window in sorted(result["windows"], key=lambda window: -window["score"])[:10]
     }
-    return f"{drawn}{sound}<h3>Windows with the highest scores</h3>{table(rows)}"
+    return f"{drawn}{_played(players)}<h3>Windows with the highest scores</h3>{table(rows)}"
+
+
+def _whole(samples: Int16[np.ndarray, " samples"]) -> dict[str, np.ndarray]:
+    """The recording under its title; nothing of a very long one."""
+    short = len(samples) <= PLAYED * SAMPLE_RATE
+    return {"The recording, as the detector heard it (mono, 16 kHz)": samples} if short else {}
+
+
+def _played(players: Mapping[str, np.ndarray]) -> str:
+    return "".join(f"<p class=note>{text(words)}</p>{player(part)}" for words, part in players.items())
 
 
 def _looked_at(detector: Detector, result: Mapping[str, Any], shown: Exhibit) -> str:
@@ -210,7 +219,15 @@ def _looked_at(detector: Detector, result: Mapping[str, Any], shown: Exhibit) ->
             f"<figure>{picture(face_png(detector, shown.faces[k]), 'The face, and where it raised the score')}"
             f"<figcaption>{text(words)}</figcaption></figure>"
         )
-    along = picture(figures.png(lambda: timeline_figure(result)), "Score over time") if len(frames) > 1 else ""
+    along = ""
+    if (samples := shown.sound) is not None:
+        worst = max(frames, key=lambda frame: frame["score"])["seconds"]
+        words = f"The second around the frame with the highest score, at {worst:.2f} s"
+        along = picture(figures.png(lambda: sound_figure(samples, result)), "Spectrogram and score over time")
+        along += _played(_whole(samples) | {words: audio.around(samples, worst)})
+        along += '<p class="note">Of each frame the detector heard the second around it.</p>'
+    elif len(frames) > 1:
+        along = picture(figures.png(lambda: timeline_figure(result)), "Score over time")
     note = '<p class="note">Left as the detector sees it, right what raised the score: bright is much.</p>'
     return f'{along}<div class="faces">{"".join(drawn)}</div>{note}'
 
@@ -250,15 +267,20 @@ def timeline_figure(result: Mapping[str, Any]) -> Figure:
 
 
 def sound_figure(samples: Int16[np.ndarray, " samples"], result: Mapping[str, Any]) -> Figure:
-    """The spectrogram over the scores; windows at or above the threshold are hatched and framed."""
+    """The spectrogram over the scores; of windows those at or above the threshold are hatched and framed."""
     figure = Figure(figsize=(figures.WIDE[0], 5.2), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    seconds = len(samples) / SAMPLE_RATE
-    words = {"origin": "lower", "aspect": "auto", "cmap": "magma", "extent": (0, seconds, 0, SAMPLE_RATE / 2000)}
+    seconds = max(len(samples) / SAMPLE_RATE, *seconds_of(result), 0)
+    words = {
+        "origin": "lower",
+        "aspect": "auto",
+        "cmap": "magma",
+        "extent": (0, len(samples) / SAMPLE_RATE, 0, SAMPLE_RATE / 2000),
+    }
     above.imshow(spectrogram(samples), **words)
     above.set(ylabel="kHz")
     above.grid(False)
-    for window in result["windows"]:
+    for window in result.get("windows", ()):
         if window["score"] >= np.float32(result["threshold"]):
             frame = {"facecolor": "none", "edgecolor": figures.FAKE_COLOUR, "hatch": "//", "linewidth": 1.5}
             below.axvspan(window["start"], window["end"], alpha=0.5, **frame)

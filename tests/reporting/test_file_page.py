@@ -16,7 +16,7 @@ import dfjax
 from dfjax import models
 from dfjax.decide import calibration
 from dfjax.inference import detector
-from dfjax.media import audio, facts
+from dfjax.media import audio, faces, facts
 from dfjax.records import SAMPLE_RATE
 from dfjax.reporting import file_page
 from tests.data_builders import fixtures
@@ -172,7 +172,10 @@ def test_a_validation_split_a_band_and_a_score_that_says_nothing_are_told(shippe
     assert "no verdict from 0.0 % to 5" in told
     told = shown(file_page.numbers(decision | {"calibration": flat}, result))
     assert "so the score says nothing" in told and "times as likely" not in told
-    assert "a score of 0.500 on, whatever the probability" in told and "if 10 % of files" not in told
+    assert (
+        "a score of 0.500 on, chosen for f1; the probability is the same for every score" in told
+        and "if 10 % of files" not in told
+    )
     assert file_page._worth(decision).startswith(
         "fakes found 69.0 %, false alarms 22.4 %, each clip weighing alike; the"
     )
@@ -194,6 +197,32 @@ def test_a_picture_shows_the_face_beside_its_heat_map(tmp_path):
     assert Image.open(io.BytesIO(face)).size == (64, 32)
     words = "".join(parsed.words)
     assert "50 x 70" in words and "no data of both classes" in words and "did not learn what is typical" in words
+
+
+def test_picture_and_sound_together_are_shown_with_the_sound(tmp_path, monkeypatch):
+    def judged(examples):
+        scores = np.array([np.abs(example["audio"] / 32768).mean() for example in examples], np.float32)
+        return {"score": scores, "parts": np.stack([scores, scores], 1)}
+
+    path = fixtures.video(tmp_path / "a.mp4", frames=50, sound=True)
+    monkeypatch.setattr(
+        faces, "find_with", lambda *_: lambda image: [faces.Face(np.array([8, 8, 56, 56], np.float32), 1.0)]
+    )
+    fitted = {"method": "none", "slope": 1.0, "intercept": 0.0, "prior": None, "ledger": None}
+    decision = {"threshold": 0.0, "calibration": fitted, "criterion": "f1"}
+    takes = models.Input("av", 32, None)
+    watching = detector.Detector("two_stream", judged, decision, takes, lambda x: x[..., 0], ("av", {}))
+    result = {"file": str(path), **watching(path)}
+    parsed = self_contained(file_page.page(watching, result))
+    heard, _ = audio.decode(path)
+    whole, worst = (soundfile.read(io.BytesIO(sound), dtype="int16")[0] for sound in stored(parsed, "audio"))
+    np.testing.assert_array_equal(whole, heard)
+    loudest = max(result["frames"], key=lambda frame: frame["score"])
+    np.testing.assert_array_equal(worst, audio.around(heard, loudest["seconds"]))
+    assert np.abs(worst / 32768).mean() == pytest.approx(loudest["score"], rel=1e-5)  # it is what was scored
+    drawn, *crops = stored(parsed, "img")
+    assert min(Image.open(io.BytesIO(drawn)).size) > 500 and Image.open(io.BytesIO(crops[0])).size == (64, 32)
+    assert "Of each frame the detector heard the second around it." in parsed.words
 
 
 def test_facts_are_those_of_the_file_and_damage_leaves_what_can_be_read(tmp_path):
