@@ -152,7 +152,7 @@ def numbers(decision: Mapping[str, Any], result: Mapping[str, Any]) -> str:
 
 def _called_fake(decision: Mapping[str, Any], threshold: float) -> str:
     """From which probability on a file is called fake; a threshold is chosen for its purpose and need not be 50 %."""
-    fitted, purpose = decision["calibration"], f"chosen for {_purpose(decision)}"
+    fitted, purpose = decision["calibration"], f"chosen for {_purpose(decision) or 'nothing that is known'}"
     if fitted and fitted["slope"] == 0:
         return f"a score of {threshold:.3f} on, {purpose}; the probability is the same for every score"
     edges = [threshold]
@@ -167,7 +167,7 @@ def _called_fake(decision: Mapping[str, Any], threshold: float) -> str:
 def _purpose(decision: Mapping[str, Any]) -> str:
     """What the threshold was chosen for, with its numbers."""
     numbers = [f"{name} {value:g}" for name, value in (decision.get("constraint") or {}).items()]
-    return ", ".join([decision["criterion"], *numbers])
+    return ", ".join([*filter(None, [decision.get("criterion")]), *numbers])
 
 
 def _calibrated(decision: Mapping[str, Any], fitted: Mapping[str, Any] | None) -> str:
@@ -344,7 +344,7 @@ def _detector(detector: Detector, overlap: float, when: str) -> str:
     rows: dict[str, object] = {"Model": detector.architecture}
     rows |= {f"SHA-256 of {name}": value for name, value in detector.hashes().items()}
     decision = detector.decision
-    rows["Threshold chosen for"] = _purpose(decision)
+    rows["Threshold chosen for"] = _purpose(decision) or None
     if decision.get("dataset"):
         rows["Chosen on"] = _data(decision)
     rows["On these clips"] = _worth(decision)
@@ -395,11 +395,11 @@ def limits(decision: Mapping[str, Any], card: str | None) -> str:
     if domains := decision.get("domains"):
         told.insert(0, f"On a {domains['noun']} that it has never met: {domains['words']}.")
         if certificate := domains.get("certificate"):
-            told.insert(1, f"{_promised(certificate, decision['criterion'], domains['noun'])}.")
+            told.insert(1, f"{_promised(certificate, decision.get('criterion'), domains['noun'])}.")
     return items(told) + (f"<h3>Model card</h3><pre>{text(card)}</pre>" if card else "")
 
 
-def _promised(certificate: Mapping[str, Any], criterion: str, noun: str) -> str:
+def _promised(certificate: Mapping[str, Any], criterion: str | None, noun: str) -> str:
     """A certificate's sentence; one that only describes a threshold may be an earlier version's, of a useless bound."""
     bound, statement = certificate["max_fpr"], certificate["statement"]
     if bound is not None and criterion != "certified_domain_fpr" and not certify_domains.useful(bound):

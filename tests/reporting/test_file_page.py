@@ -180,6 +180,9 @@ def test_a_validation_split_a_band_and_a_score_that_says_nothing_are_told(shippe
         "fakes found 69.0 %, false alarms 22.4 %, each clip weighing alike; the"
     )
     assert file_page._worth({}) is None
+    bare = {"threshold": 0.5, "calibration": None}  # a decision may tell no more
+    told = shown(file_page.numbers(bare, result | {"log10_likelihood_ratio": None}))
+    assert "Called fake from: 62.2 % on (threshold 0.500, chosen for nothing that is known)" in told
 
 
 def test_a_picture_shows_the_face_beside_its_heat_map(tmp_path):
