@@ -80,8 +80,10 @@ def check(flags: argparse.Namespace, token: str) -> None:
             raise InputError(f"--{name} {value}: expected more than 0")
 
 
-def bound(host: str, port: int) -> socket.socket:
-    """A socket with this address, which does not listen yet.
+def listener(host: str, port: int) -> socket.socket:
+    """A socket that listens at this address; who connects waits until a process is ready.
+
+    It listens at once: where two services only bind the address, both get it.
 
     Raises:
       InputError: it cannot be had.
@@ -90,6 +92,7 @@ def bound(host: str, port: int) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((host, port))
+        made.listen()
     except OSError as error:
         made.close()
         raise InputError(f"--host {host} --port {port} cannot be had: {error.strerror}; give another") from error
@@ -131,5 +134,5 @@ def main() -> None:
     from dfjax.serve import processes
 
     log.start()
-    with bound(flags.host, flags.port) as listening:
+    with listener(flags.host, flags.port) as listening:
         processes.serve(functools.partial(build, flags, token), listening, flags.workers, int(4 * flags.seconds))

@@ -36,7 +36,7 @@ def serve(build: Build, listening: socket.socket, workers: int, seconds: int) ->
 
     Args:
       build: makes the application, in the process that serves it.
-      listening: a bound socket; it listens from when a process is ready.
+      listening: a socket that listens; who connects waits until a process is ready.
       workers: processes that serve; one that dies is replaced.
       seconds: that finishing may take.
 

@@ -391,6 +391,15 @@ def test_the_refusal_is_one_line_and_exit_code_2():
     assert done.returncode == 2 and done.stderr.startswith("error: --host 0.0.0.0") and done.stderr.count("\n") == 1
 
 
+def test_an_address_that_another_service_will_have_is_refused():
+    """The other listens already, though it is not ready to answer: two that only bind would both get the address."""
+    with command.listener("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(InputError, match=f"--host 127.0.0.1 --port {port} cannot be had: Address already in use"):
+            command.listener("127.0.0.1", port)
+    command.listener("127.0.0.1", port).close()
+
+
 def test_loopback_is_what_only_this_machine_reaches():
     assert all(map(command.loopback, ("127.0.0.1", "127.1.2.3", "::1", "localhost")))
     assert not any(map(command.loopback, ("0.0.0.0", "::", "192.168.0.1", "dfjax.example")))
@@ -408,7 +417,7 @@ def test_it_finishes_what_it_took(tmp_path):
             try:
                 assert httpx.get(f"{where}/health").json()["detector"] == "band_kernel"
                 break
-            except httpx.ConnectError:
+            except httpx.TransportError:  # it does not listen yet, or is not ready
                 time.sleep(0.5)
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             files = {"file": ("a.flac", sound(0, 30.0))}
