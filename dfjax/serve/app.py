@@ -19,6 +19,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
+from python_multipart.exceptions import MultipartParseError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -107,10 +108,12 @@ def make(
     )
     text, policy = _page(KINDS[judge.detector.model.modality], largest)
 
+    @app.head("/", include_in_schema=False)
     @app.get("/", include_in_schema=False)
     async def page() -> HTMLResponse:
         return HTMLResponse(text, headers={"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff"})
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health")
     async def health() -> JSONResponse:
         """Whether the service judges files; 503 where it no longer does and should be started anew."""
@@ -140,8 +143,11 @@ def make(
         }.items()
     }
 
-    async def judged(file: UploadFile, drawn: bool) -> tuple[dict[str, Any], str, str]:
-        """(verdict, name, page) of a file; the page is '' where it is not drawn."""
+    async def judged(request: Request, file: UploadFile, drawn: bool) -> tuple[dict[str, Any], str, str]:
+        """(verdict, name, page) of the file of a request; the page is '' where it is not drawn."""
+        given = sum(not isinstance(value, str) for _, value in (await request.form()).multi_items())
+        if given > 1:
+            raise HTTPException(422, f"{given} files in one form; expected one file a request")
         if file.size is not None and file.size > largest:
             raise HTTPException(413, f"the file is too large; expected at most {largest / 1e6:g} MB")
         name = pathlib.PureWindowsPath(file.filename or "").name[:LONGEST_NAME] or "upload"  # of either kind of path
@@ -165,9 +171,9 @@ def make(
     asked: list[Any] = [Depends(HTTPBearer(auto_error=False))] if token else []  # told; it is the gate that asks
 
     @app.post("/judge", responses=problems, response_model=Verdict, dependencies=asked)
-    async def answer(file: UploadFile) -> JSONResponse:
+    async def answer(request: Request, file: UploadFile) -> JSONResponse:
         """The verdict on the file of a form (multipart/form-data, field `file`)."""
-        found, _, _ = await judged(file, drawn=False)
+        found, _, _ = await judged(request, file, drawn=False)
         return JSONResponse(found)
 
     @app.post(
@@ -176,12 +182,12 @@ def make(
         response_class=Response,
         dependencies=asked,
     )
-    async def report(file: UploadFile) -> HTMLResponse:
+    async def report(request: Request, file: UploadFile) -> HTMLResponse:
         """The page about the file of a form: verdict, where, how sure, what the file says of itself, by what detector.
 
         One HTML file that loads nothing and runs no script. A few are made at once, so 429 comes sooner than of /judge.
         """
-        _, name, shown = await judged(file, drawn=True)
+        _, name, shown = await judged(request, file, drawn=True)
         from dfjax.reporting import file_page  # the drawer has it already
 
         named = f'inline; filename="{file_page.file_name(name)}"'
@@ -189,7 +195,8 @@ def make(
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+        why = _damage(error.__context__) or str(error.detail)
+        return JSONResponse({"error": why}, error.status_code, error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, __: RequestValidationError) -> JSONResponse:
@@ -219,6 +226,17 @@ def make(
         return response
 
     return app
+
+
+def _damage(error: BaseException | None) -> str:
+    """Why a form cannot be read, of what its reader met; '' where that says nothing."""
+    while error is not None and not isinstance(error, MultipartParseError):
+        error = error.__context__
+    if error is None:
+        return ""
+    if "header size" in str(error):
+        return "a name in the form is too long; expected a file's name of at most 255 characters"
+    return f"the form is damaged: {error}"
 
 
 def _page(kinds: str, largest: int) -> tuple[str, str]:

@@ -41,8 +41,8 @@ class Gate:
                 scope, receive, send
             )
         if self.token and scope["path"] not in OPEN:
-            given = headers.get(b"authorization", b"")
-            if not hmac.compare_digest(given, b"Bearer " + self.token):
+            scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+            if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self.token):
                 asked = {"WWW-Authenticate": "Bearer"}
                 return await _refuse(401, "give the token as 'Authorization: Bearer TOKEN'", asked)(
                     scope, receive, send

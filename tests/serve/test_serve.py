@@ -186,7 +186,26 @@ def test_files_that_cannot_be_judged_are_told_in_one_line(served):
         "/judge", content=b"--x\r\nno--x--\r\n", headers={"Content-Type": "multipart/form-data; boundary=x"}
     )
     assert damaged.status_code == 400 and set(damaged.json()) == {"error"}
+    assert "the form is damaged: " in damaged.json()["error"]
     assert client.get("/nothing").json() == {"error": "Not Found"} and client.get("/judge").status_code == 405
+
+
+def test_several_files_in_one_form_are_refused_not_dropped(served):
+    client = served()
+    for other in ("file", "other"):
+        files = [(other, ("a.flac", sound(1))), ("file", ("b.flac", sound(2)))]
+        for path in ("/judge", "/report"):
+            answer = client.post(path, files=files)
+            assert answer.status_code == 422
+            assert answer.json() == {"error": "2 files in one form; expected one file a request"}
+    assert upload(client, sound(), data={"note": "of no file"}).status_code == 200
+
+
+def test_a_name_of_any_length_is_judged_or_refused_with_the_reason(served):
+    client = served()
+    assert upload(client, sound(), f"{'a' * 3_000}.flac").status_code == 200
+    answer = upload(client, sound(), f"{'a' * 5_000}.flac")
+    assert answer.status_code == 400 and answer.json()["error"].startswith("a name in the form is too long; ")
 
 
 def fuzzed(seed):
@@ -343,15 +362,25 @@ def test_health_says_when_files_are_no_longer_judged(served, monkeypatch):
     assert answer.status_code == 503 and answer.json()["status"] == "broken"
 
 
+@pytest.mark.parametrize("path", ["/", "/health"])
+def test_what_shows_that_it_lives_answers_head_too(served, path):
+    client = served(token="0123456789abcdef")
+    answer = client.head(path)
+    assert answer.status_code == client.get(path).status_code == 200
+    assert client.head("/judge").status_code == 401
+
+
 def test_a_token_is_asked_for(served):
     token = "0123456789abcdef"
     client = served(token=token)
     assert client.get("/health").status_code == 200 and client.get("/").status_code == 200
-    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": token}):
+    wrong = ("Bearer wrong", token, f"Basic {token}", f"Bearer{token}", "Bearer", f"Bearer {token} {token}")
+    for headers in ({}, *({"Authorization": words} for words in wrong)):
         for answer in (upload(client, sound(), headers=headers), client.get("/metrics", headers=headers)):
             assert answer.status_code == 401 and answer.headers["WWW-Authenticate"] == "Bearer"
-    headers = {"Authorization": f"Bearer {token}"}
-    assert upload(client, sound(), headers=headers).status_code == 200
+    for scheme in ("bearer", "BEARER", "Bearer"):  # upper or lower case: RFC 9110, 11.1
+        headers = {"Authorization": f"{scheme} {token}"}
+        assert upload(client, sound(), headers=headers).status_code == 200
     described = client.get("/openapi.json", headers=headers).json()
     assert [described["paths"][path]["post"]["security"] for path in ("/judge", "/report")] == [
         [{"HTTPBearer": []}]
