@@ -17,6 +17,7 @@ one does both and prints the logits of picture and sound by themselves, too.
 """
 
 import argparse
+import codecs
 import collections
 import json
 import os
@@ -49,7 +50,7 @@ def files_of(paths: Iterable[str], lists: Iterable[str] = ()) -> Iterator[str]:
 
     Args:
       paths: of files and folders; '-' stands for the lines of standard input.
-      lists: text files of paths, one a line.
+      lists: text files of paths, one a line; a byte-order mark at the beginning is none of the first path.
 
     Raises:
       InputError: a path or a list does not exist, or a folder cannot be read. A file that a list names need not exist:
@@ -71,8 +72,8 @@ def files_of(paths: Iterable[str], lists: Iterable[str] = ()) -> Iterator[str]:
 
 
 def _listed(lines: Iterable[bytes]) -> Iterator[str]:
-    for line in lines:
-        name = os.fsdecode(line.rstrip(b"\r\n"))
+    for number, line in enumerate(lines):
+        name = os.fsdecode((line if number else line.removeprefix(codecs.BOM_UTF8)).rstrip(b"\r\n"))
         if "://" in name:  # in a bucket, which decoders read and nobody lists
             yield name
         elif name:
@@ -129,7 +130,13 @@ def parser() -> cli.Parser:
         "earlier runs too.",
     )
     result.add_argument("paths", nargs="*", metavar="PATH", help="media files or folders; '-': read them from stdin")
-    result.add_argument("--files", metavar="LIST", help="text file of paths, one a line, to be judged as well")
+    result.add_argument(
+        "--files",
+        metavar="LIST",
+        action="append",
+        default=[],
+        help="text file of paths, one a line, to be judged as well; may be given several times",
+    )
     result.add_argument(
         "--workdir",
         metavar="RUN",
@@ -162,19 +169,18 @@ def main() -> None:
     process.check_alone("dfjax.predict")
     process.use_all_cores()
     _check(flags)
-    lists = [flags.files] if flags.files else []
     given = "-" in flags.paths  # what comes through a pipe can be read once only
-    total = None if given else sum(1 for _ in files_of(flags.paths, lists))
+    total = None if given else sum(1 for _ in files_of(flags.paths, flags.files))
     detector = load(flags.workdir, flags.face_model)
     if flags.heatmap and detector.model.modality == "audio":
         raise InputError("--heatmap is for detectors of faces; --timeline shows where in a recording the score is high")
     if flags.beam_runner:
-        counts = _told(flags, by_beam(flags, files_of(flags.paths, lists)))
+        counts = _told(flags, by_beam(flags, files_of(flags.paths, flags.files)))
     elif flags.output:
-        counts = _told(flags, write_table(flags, detector, files_of(flags.paths, lists), total))
+        counts = _told(flags, write_table(flags, detector, files_of(flags.paths, flags.files), total))
     else:
         counts = collections.Counter()
-        for result in detector.many(files_of(flags.paths, lists), overlap=flags.overlap, jobs=flags.jobs):
+        for result in detector.many(files_of(flags.paths, flags.files), overlap=flags.overlap, jobs=flags.jobs):
             counts[result.get("verdict", verdicts.SKIPPED)] += 1
             _draw(flags, detector, result)
             if flags.json:

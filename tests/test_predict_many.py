@@ -169,6 +169,9 @@ def test_files_come_from_folders_lists_and_standard_input_in_order(tmp_path, mon
     listed.write_bytes(b"one.wav\r\n\nno\xfftext.wav\n" + os.fsencode(tmp_path / "b") + b"\n")
     below = [str(tmp_path / "b" / name) for name in ("1.wav", "2.wav", "c/x.wav")]
     assert list(predict.files_of([], [str(listed)])) == ["one.wav", "no\udcfftext.wav", *below]
+    marked = tmp_path / "marked.txt"
+    marked.write_text("ö.wav\n\ufefftwo.wav\n", "utf-8-sig")  # as editors for Windows save it; within, it is a name's
+    assert list(predict.files_of([], [str(marked), str(listed)]))[:3] == ["ö.wav", "\ufefftwo.wav", "one.wav"]
     with listed.open() as file:
         monkeypatch.setattr(sys, "stdin", file)
         assert list(predict.files_of(["-", str(tmp_path / "c")])) == [
@@ -214,6 +217,17 @@ def test_the_table_of_a_command_continues_and_its_exit_status_is_of_all_rows(
     assert err.strip().splitlines()[-1].startswith("error: --output") and "with other options" in err
     assert called(monkeypatch) == 2 and "no files given" in capsys.readouterr().err
     assert called(monkeypatch, "--output", tmp_path / "none.jsonl", some[6]) == 2
+
+
+def test_every_list_that_is_given_is_judged(shipped, recordings, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(predict, "load", lambda *_: shipped)
+    words = []
+    for k in range(2):
+        (tmp_path / f"{k}.txt").write_text(f"{recordings[k]}\n")
+        words += ["--files", tmp_path / f"{k}.txt"]
+    called(monkeypatch, *words, "--json", "--jobs", "0", recordings[2])
+    found = [json.loads(line)["file"] for line in capsys.readouterr().out.splitlines()]
+    assert found == [str(recordings[k]) for k in (2, 0, 1)]
 
 
 def test_a_file_that_is_gone_when_its_page_is_drawn_costs_a_line(shipped, tmp_path, monkeypatch, capsys):
