@@ -28,7 +28,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from dfjax.inference import load
-from dfjax.inference.detector import UNCERTAIN, Detector, scores_of
+from dfjax.inference.detector import UNCERTAIN, Detector, check, scores_of
 from dfjax.media import MediaError
 from dfjax.records import InputError
 from dfjax.reporting import verdicts
@@ -254,10 +254,7 @@ def _told(flags: argparse.Namespace, counts: collections.Counter[str]) -> collec
 
 
 def _check(flags: argparse.Namespace) -> None:
-    if not 0 <= flags.overlap <= 0.9:
-        raise InputError(f"--overlap {flags.overlap}: expected a share from 0 to 0.9")
-    if flags.jobs is not None and flags.jobs < 0:
-        raise InputError(f"--jobs {flags.jobs}: expected 0 or more processes")
+    check(flags.overlap, flags.jobs)
     if not flags.paths and not flags.files:
         raise InputError("no files given; expected media files, folders, '-' or --files LIST")
     if flags.beam_runner and (not flags.output or flags.report or flags.heatmap or flags.timeline):

@@ -6,10 +6,13 @@ detector("voicemail.mp3")["verdict"]
 Nothing here knows how it was trained, or needs what training needs: JAX, NumPy and decoders are enough.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
 import json
+import numbers
+import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -26,9 +29,10 @@ from dfjax.media.properties import looks
 from dfjax.records import PARTS, SAMPLE_RATE, Input, InputError
 from dfjax.runtime import workers
 
-Source = str | pathlib.Path | Shaped[np.ndarray, "..."]
+Source = Any  # a path, or what NumPy makes an array of
 
 UNCERTAIN = "uncertain"  # the verdict that is none
+MAX_OVERLAP = 0.9  # more would make a window of every few samples
 FEW = 8  # files; up to so many are decoded before a worker process would have started
 
 
@@ -57,8 +61,8 @@ class Detector:
 
         Args:
           source: a path; or for a detector of voices mono sound at 16 kHz, (samples,) float in [-1, 1] or int16, for
-            one of pictures (height, width, 3) uint8 RGB.
-          overlap: the share that a recording's windows have in common, from 0 to below 1.
+            one of pictures (height, width, 3) uint8 RGB: NumPy's, JAX's, or what else NumPy makes an array of.
+          overlap: the share that a recording's windows have in common, from 0 to MAX_OVERLAP.
 
         Returns:
           `verdict` ('fake', 'real' or 'uncertain'), `reasons` of an uncertain one, in words; `typicality`, `p_value`
@@ -73,8 +77,9 @@ class Detector:
 
         Raises:
           MediaError: the file cannot be judged; the message is the reason.
-          InputError: the array is not of a kind that the detector takes.
+          InputError: the array is not of a kind that the detector takes, or the overlap is none.
         """
+        check(overlap)
         seen = self._look(source, overlap)
         ((_, found),) = scoring.across_groups(self.outputs, [(None, self.examples(seen))], self.batch)
         return self.decide(seen.parts, seen.properties, seen.facts, found)
@@ -96,6 +101,9 @@ class Detector:
           overlap: as a call takes it.
           jobs: processes that decode; a crash or a hang of a decoder there costs one file. 0: this process decodes.
             None: one per core, or none for up to FEW files.
+
+        Raises:
+          InputError: the paths are one path, or something else is among them; overlap or jobs are none.
         """
         known: dict[int, dict[str, Any]] = {}
         wanted = 0
@@ -109,6 +117,9 @@ class Detector:
         self, paths: Iterable[str | pathlib.Path], *, overlap: float = 0.0, jobs: int | None = None
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         """(position, verdict) of every file as `many`, which takes the same, gives it, each as soon as it is known."""
+        check(overlap, jobs)
+        if isinstance(paths, (str, bytes, os.PathLike)):
+            raise InputError(f"{paths!r} is one path; call the detector with it, or give a list of paths")
 
         def groups() -> Iterator[tuple[tuple, list[dict]]]:
             for (position, path), seen, why in self._evidence(paths, overlap, jobs):
@@ -121,24 +132,25 @@ class Detector:
 
     def _evidence(self, paths, overlap: float, jobs: int | None) -> Iterator[tuple[tuple[int, str], Evidence, str]]:
         """((position, path), evidence, reason) of every file, as they are done; evidence or reason."""
-        paths = iter(paths)
+        paths = map(_path, paths)
         if jobs is None:
             first = list(itertools.islice(paths, FEW + 1))
             paths, jobs = itertools.chain(first, paths), workers.cores() if len(first) > FEW else 0
         words = (*self.media, self.model.size, overlap, self.typicality is not None)
-        tasks = (((k, str(p)), (str(p), *words), evidence.patience(str(p))) for k, p in enumerate(paths))
+        tasks = (((k, path), (path, *words), evidence.patience(path)) for k, path in enumerate(paths))
         for key, result, death in workers.run("dfjax.media.evidence:safely", tasks, jobs):
             yield key, *(result or (None, f"{death}"))
 
     def _look(self, source: Source, overlap: float) -> Evidence:
         described = self.typicality is not None
-        if not isinstance(source, np.ndarray):
+        if isinstance(source, (str, os.PathLike)):
             words = {"size": self.model.size, "overlap": overlap, "described": described}
             return evidence.of_file(source, *self.media, **words)
+        values = _array(source)
         if self.model.modality != "audio":
-            with images.as_file(source) as path:
+            with images.as_file(values) as path:
                 return self._look(path, overlap)
-        samples = audio.from_array(source)
+        samples = audio.from_array(values)
         return evidence.of_sound(samples, len(samples) / SAMPLE_RATE, overlap=overlap, described=described)
 
     def examples(self, seen: Evidence) -> list[dict[str, np.ndarray]]:
@@ -176,6 +188,35 @@ class Detector:
         reasons = [*decided["reasons"], *judged["reasons"]]
         changed = {"typicality": {"p_value": judged["p_value"], "reasons": judged["reasons"]}, "reasons": reasons}
         return changed | ({} if judged["typical"] else {"verdict": UNCERTAIN})
+
+
+def check(overlap: float, jobs: int | None = None) -> None:
+    """Raises InputError where a detector takes no such overlap of windows, or no such number of processes."""
+    if not isinstance(overlap, numbers.Real) or not 0 <= overlap <= MAX_OVERLAP:  # nan is not, either
+        raise InputError(f"overlap {overlap!r}: expected a share from 0 to {MAX_OVERLAP}")
+    if jobs is not None and (not isinstance(jobs, numbers.Integral) or jobs < 0):
+        raise InputError(f"jobs {jobs!r}: expected 0 or more processes, or None")
+
+
+def _path(given: Any) -> str:
+    if not isinstance(given, (str, os.PathLike)):
+        kind = type(given).__name__
+        raise InputError(f"{kind} among the paths; expected a str or a Path (an array in memory: call the detector)")
+    return str(given)
+
+
+def _array(source: Any) -> Shaped[np.ndarray, "..."]:
+    """What is in memory as NumPy's array, in the byte order of this machine."""
+    kind = type(source).__name__
+    if not np.ma.isMaskedArray(source):  # what its mask hides would be judged as if it were not
+        with contextlib.suppress(TypeError, ValueError, RuntimeError):  # (samples, rate), another device's tensor
+            array = np.asarray(source)
+            if array.ndim and array.dtype.kind in "biufc":
+                return array.astype(array.dtype.newbyteorder("="), copy=False)
+    raise InputError(
+        f"{kind} given; expected a path, or an array: sound at 16 kHz, (samples,) int16 or float in [-1, 1], or a "
+        "picture, (height, width, 3) uint8"
+    )
 
 
 def with_face_model(media: tuple[str, dict], face_model: str | None) -> tuple[str, dict]:

@@ -1,0 +1,87 @@
+"""What a detector takes from Python: the same verdict on what is the same, one line on what is nothing to judge."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dfjax.inference.detector import MAX_OVERLAP, Detector
+from dfjax.records import Input, InputError
+from tests.data_builders import fixtures
+
+DECISION = {"threshold": 0.1, "calibration": {"method": "none", "slope": 1.0, "intercept": 0.0}}
+SAMPLES = np.random.default_rng(0).integers(-8192, 8192, 150_000).astype(np.int16)
+
+
+def loud(examples):
+    return {"score": np.array([np.abs(example["audio"]).mean() / 8192 for example in examples], np.float32)}
+
+
+def bright(examples):
+    return {"score": np.array([example["image"].mean() / 32 - 4 for example in examples], np.float32)}
+
+
+LISTENING = Detector("loudness", loud, DECISION, Input("audio", None, None), len, ("audio", {}))
+WATCHING = Detector("brightness", bright, DECISION, Input("image", 32, None), len, ("image", {}))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        SAMPLES.astype(">i2"),
+        (SAMPLES / 32768).astype(">f4"),
+        (SAMPLES / 32768).tolist(),
+        jnp.asarray(SAMPLES),
+        jnp.asarray(SAMPLES / np.float32(32768)),
+        memoryview(SAMPLES),
+    ],
+    ids=["big-endian integers", "big-endian floats", "list", "JAX integers", "JAX floats", "buffer"],
+)
+def test_the_same_sound_in_any_array_has_the_same_verdict(given):
+    assert LISTENING(given) == LISTENING(SAMPLES)
+
+
+def test_a_picture_of_jax_is_judged_as_numpys():
+    picture = np.random.default_rng(0).integers(0, 255, (40, 40, 3)).astype(np.uint8)
+    assert WATCHING(jnp.asarray(picture)) == WATCHING(picture)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [(SAMPLES, 16_000), b"bytes", 5, np.ma.masked_less(SAMPLES, 0), SAMPLES.astype(object), np.array(["a"])],
+    ids=["with its rate", "bytes", "number", "masked", "objects", "words"],
+)
+def test_what_is_nothing_to_judge_is_refused_in_a_line_that_says_what_is_expected(given):
+    for judge in (LISTENING, WATCHING):
+        with pytest.raises(InputError, match="given; expected a path, or an array: sound at 16 kHz") as caught:
+            judge(given)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("overlap", [-0.1, 0.91, 1.0, 1.5, float("nan"), 0.99999])
+def test_an_overlap_that_is_none_is_refused_before_anything_is_decoded(overlap):
+    with pytest.raises(InputError, match=r"overlap .*: expected a share from 0 to 0\.9"):
+        LISTENING(SAMPLES, overlap=overlap)
+    with pytest.raises(InputError, match=r"overlap .*: expected a share from 0 to 0\.9"):
+        list(LISTENING.many(["nowhere.wav"], overlap=overlap))
+
+
+def test_the_largest_overlap_is_taken():
+    assert len(LISTENING(SAMPLES, overlap=MAX_OVERLAP)["windows"]) > 10
+
+
+def test_fewer_processes_than_none_would_lose_all_files():
+    with pytest.raises(InputError, match="jobs -1: expected 0 or more processes, or None"):
+        list(LISTENING.many(["a.wav"], jobs=-1))
+
+
+def test_one_path_where_many_are_expected_is_not_read_letter_by_letter(tmp_path):
+    path = fixtures.audio(tmp_path / "a.wav", 1.0)
+    with pytest.raises(InputError, match="is one path; call the detector with it, or give a list of paths"):
+        list(LISTENING.many(str(path)))
+    assert [each["file"] for each in LISTENING.many([str(path), path])] == [str(path)] * 2
+
+
+@pytest.mark.parametrize(("given", "kind"), [(None, "NoneType"), (SAMPLES, "ndarray"), (b"a.wav", "bytes")])
+def test_what_is_no_path_among_many_is_refused(given, kind):
+    with pytest.raises(InputError, match=f"{kind} among the paths; expected a str or a Path"):
+        list(LISTENING.many((each for each in [given]), jobs=0))  # a list's types are checked here
