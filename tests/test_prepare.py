@@ -119,6 +119,13 @@ def test_workers_that_cannot_start_say_so():
         list(workers.run("nowhere:nothing", [("a", (), 1.0)], 1))
 
 
+@pytest.mark.parametrize("jobs", [0, 1])
+def test_a_module_that_is_missing_is_no_fault_of_a_file(jobs):
+    with pytest.raises(ModuleNotFoundError, match="No module named 'nowhere'") as caught:
+        list(workers.run("importlib:import_module", [("a", ("nowhere",), 9.0)], jobs))
+    assert caught.value.name == "nowhere"
+
+
 def killed(source, out, when):
     """Starts a preparation and kills it (SIGKILL) once `when(finished files)`; the files that are left."""
     command = [sys.executable, "-m", "dfjax.prepare", "folder_audio"]

@@ -78,11 +78,16 @@ def compact(record: dict[str, Any], modality: str, size: int) -> dict[str, np.nd
 def safely(
     path: epath.PathLike, modality: str, options: dict[str, Any], decode: Callable[..., Any] | None = None
 ) -> tuple[Any, str]:
-    """(result, '') of `decode_item` or another `decode`, or ({}, reason): no media file may stop the others."""
+    """(result, '') of `decode_item` or another `decode`, or ({}, reason): no media file may stop the others.
+
+    ImportError is raised: the installation is broken, not the file.
+    """
     try:
         return (decode or decode_item)(path, modality, options), ""
     except MediaError as error:
         return {}, str(error)
+    except ImportError:
+        raise
     except MemoryError:
         return {}, "needs too much memory"
     except Exception as error:  # a decoder's own error that nobody has met yet

@@ -67,6 +67,7 @@ def run(
 
     Raises:
       WorkerError: a worker does not start, or died before it was ready.
+      ImportError: of the function; what else it raises ends its process.
     """
     tasks = iter(tasks)
     if jobs == 0:
@@ -136,6 +137,8 @@ class _Worker:
         assert self.task is not None
         try:
             message = self.pipe.recv()
+            if isinstance(message, ImportError):
+                raise message
             if self.ready:
                 return self.task[0], message, ""
             self.ready = True
@@ -178,7 +181,10 @@ def serve(descriptor: int, function: str, memory: int) -> None:
         except EOFError:
             return
         signal.setitimer(signal.ITIMER_REAL, seconds)
-        result = call(*args)
+        try:
+            result = call(*args)
+        except ImportError as error:  # no task will go better
+            result = error
         signal.setitimer(signal.ITIMER_REAL, 0)
         try:
             pipe.send(result)

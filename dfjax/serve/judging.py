@@ -14,6 +14,7 @@ from dfjax.media import MediaError
 from dfjax.media.evidence import Evidence
 from dfjax.records import SAMPLE_RATE
 from dfjax.runtime import workers
+from dfjax.serve import log
 
 DECODER, EXHIBITOR = "dfjax.media.evidence:safely", "dfjax.media.exhibit:safely"  # what worker processes call
 STOP = object()  # in a queue: nothing comes after it
@@ -106,8 +107,9 @@ class Judge:
                     else:
                         yield future, rest, found
                 return
-            except workers.WorkerError:  # the machine has no room for a process: this file's turn is over
-                taken[0].set_exception(MediaError("no process could be started to decode it"))
+            except (workers.WorkerError, ImportError) as error:  # no room for a process, or it lacks a module
+                log.say("error", kind=type(error).__name__, words=str(error))
+                taken[0].set_exception(MediaError("no process could be started to decode it"))  # its turn is over
 
     def _decode(self) -> None:
         detector = self.detector

@@ -85,3 +85,14 @@ def test_one_path_where_many_are_expected_is_not_read_letter_by_letter(tmp_path)
 def test_what_is_no_path_among_many_is_refused(given, kind):
     with pytest.raises(InputError, match=f"{kind} among the paths; expected a str or a Path"):
         list(LISTENING.many((each for each in [given]), jobs=0))  # a list's types are checked here
+
+
+def test_a_decoder_that_is_not_installed_skips_no_file(monkeypatch, tmp_path):
+    path = fixtures.audio(tmp_path / "a.wav", 1.0)
+
+    def missing(*_, **__):
+        raise ModuleNotFoundError("No module named 'soxr'", name="soxr")
+
+    monkeypatch.setattr("dfjax.media.audio.decode", missing)
+    with pytest.raises(ModuleNotFoundError, match="soxr"):
+        list(LISTENING.many([path], jobs=0))

@@ -16,4 +16,6 @@ def decode(path, *words):
         time.sleep(60)
     if content == b"memory":
         return None, str(len(bytearray(4 << 30)))
+    if content == b"import":
+        raise ModuleNotFoundError("No module named 'codec'", name="codec")
     return evidence.safely(path, *words)

@@ -355,6 +355,16 @@ def test_where_no_process_starts_a_request_is_answered_and_the_next_is_judged(se
     assert upload(client, sound()).status_code == 200 and client.get("/health").json()["status"] == "ok"
 
 
+def test_a_decoder_that_lacks_a_module_is_answered_and_logged_and_the_next_file_is_judged(served, caplog):
+    client = served(jobs=1)
+    with caplog.at_level(logging.INFO, "dfjax.serve"):
+        answer = upload(client, b"import", "a.wav")
+    assert answer.status_code == 422 and "no process" in answer.json()["error"]
+    told = [json.loads(record.message) for record in caplog.records if "ModuleNotFoundError" in record.message]
+    assert [line["words"] for line in told] == ["No module named 'codec'"]
+    assert upload(client, sound()).status_code == 200 and client.get("/health").json()["status"] == "ok"
+
+
 def test_health_says_when_files_are_no_longer_judged(served, monkeypatch):
     client = served()
     monkeypatch.setattr(judging.Judge, "alive", lambda self: False)
