@@ -7,7 +7,8 @@ find /archive -name '*.wav' | python -m dfjax.predict --output verdicts.jsonl -
 
 Files are decoded by worker processes and scored in batches that are filled across files; the verdict on a file is
 the same to the last bit whether it is judged alone or among a million. With --output the same command continues a run
-that was killed: no file is judged twice and none is lost. --report writes a page per file. --beam_runner makes the same
+that was killed: no file is judged twice and none is lost; --retry_skipped tries files again that could not be judged,
+as of a disk that was away. --report writes a page per file. --beam_runner makes the same
 rows by an Apache Beam pipeline, on as many machines as its runner has.
 
 A file unlike what the run was trained on is `uncertain`, with the reasons, and the exit status is 3 then.
@@ -156,6 +157,12 @@ def parser() -> cli.Parser:
         metavar="TABLE",
         help="write verdicts to a .jsonl, .csv or .parquet file as they come; after a kill the same command continues",
     )
+    result.add_argument(
+        "--retry_skipped",
+        action="store_true",
+        help="try those files again that the --output holds as skipped, such as of a disk that was away; without it "
+        "they stay skipped, and the same command leaves a finished table as it is",
+    )
     result.add_argument("--beam_runner", help="Apache Beam runner, such as DirectRunner, that makes the --output")
     result.add_argument("--beam_options", default="", help="its options, such as '--project=p --region=r'")
     result.add_argument("--jobs", type=int, help="processes that decode (default one per core, none for a few files)")
@@ -210,7 +217,7 @@ def write_table(
     Raises:
       InputError: the table cannot be written, or is another's; see `verdicts.Table`.
     """
-    with verdicts.Table(flags.output, detector.name(flags.overlap)) as table:
+    with verdicts.Table(flags.output, detector.name(flags.overlap), retry=flags.retry_skipped) as table:
         words = {"hidden": False, "what": "judge", "unit": "file"}
         with progress.progress_bar(total, len(table), **words) as bar:
             new = (path for path in paths if table.take(path))
@@ -259,6 +266,8 @@ def _check(flags: argparse.Namespace) -> None:
         raise InputError("no files given; expected media files, folders, '-' or --files LIST")
     if flags.beam_runner and (not flags.output or flags.report or flags.heatmap or flags.timeline):
         raise InputError("--beam_runner makes a table and draws nothing; give --output NAME.jsonl alone")
+    if flags.retry_skipped and (flags.beam_runner or not flags.output):
+        raise InputError("--retry_skipped is of a table that is continued; give its --output, and no --beam_runner")
     if flags.beam_options and not flags.beam_runner:
         raise InputError("--beam_options are of a --beam_runner; give one, such as DirectRunner")
     if flags.beam_runner and flags.jobs is not None:

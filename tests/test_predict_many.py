@@ -127,6 +127,59 @@ def test_a_table_cut_at_any_byte_loses_no_file_and_has_none_twice(tmp_path, kind
         assert table.counts == {"real": len(HOSTILE), "skipped": 1}
 
 
+@pytest.mark.parametrize("kind", [".jsonl", ".csv"])
+def test_files_that_were_skipped_are_tried_again_where_that_is_asked_for_alone(tmp_path, kind):
+    path, names = tmp_path / f"v{kind}", [*HOSTILE, "last.wav"]
+    with verdicts.Table(path, "x-1", retry=True) as table:
+        for k, name in enumerate(names):
+            table.write({"file": name, "skipped": "No such file"} if k % 3 == 0 else row(name))
+    content = path.read_bytes()
+    with verdicts.Table(path, "x-1") as table:
+        assert not any(map(table.take, names))
+    assert path.read_bytes() == content
+    with verdicts.Table(path, "x-1", retry=True) as table:
+        assert table.counts == {"real": 5} and len(table) == 5
+        with pytest.raises(InputError, match="is being written by another process"):
+            verdicts.Table(path, "x-1")
+        for name in filter(table.take, names):
+            table.write(row(name))
+    assert [each["file"] for each in read(path)] == [
+        *(name for k, name in enumerate(names) if k % 3),
+        *(name for k, name in enumerate(names) if k % 3 == 0),
+    ]
+    assert {each["verdict"] for each in read(path)} == {"real"} and list(tmp_path.iterdir()) == [path]
+    content = path.read_bytes()
+    with verdicts.Table(path, "x-1", retry=True) as table:
+        assert not any(map(table.take, names)) and table.counts == {"real": 8}
+    assert path.read_bytes() == content
+
+
+def test_a_table_that_cannot_be_written_anew_is_left_as_it_is(tmp_path, monkeypatch):
+    path = tmp_path / "v.jsonl"
+    with verdicts.Table(path, "x-1") as table:
+        table.write({"file": "a.wav", "skipped": "No such file"})
+    content = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(verdicts.os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            verdicts.Table(path, "x-1", retry=True)
+    assert path.read_bytes() == content and list(tmp_path.iterdir()) == [path]
+    with pytest.raises(InputError, match="another detector"):
+        verdicts.Table(path, "x-2", retry=True)
+    assert path.read_bytes() == content
+
+
+def test_without_pyarrow_a_parquet_table_is_refused_before_anything_is_judged(tmp_path, monkeypatch):
+    monkeypatch.setattr(verdicts.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match="needs pyarrow: pip install pyarrow"):
+        verdicts.check(tmp_path / "v.parquet")
+    assert verdicts.check(tmp_path / "v.csv") == ".csv"
+
+
 def test_parquet_is_made_of_a_journal_that_goes_on(tmp_path):
     path = tmp_path / "v.parquet"
     for names in (HOSTILE[:3], HOSTILE):
@@ -211,6 +264,10 @@ def test_the_table_of_a_command_continues_and_its_exit_status_is_of_all_rows(
     for each in rows[:2]:
         alone = verdicts.flat(shipped(each["file"]))
         assert float(each["probability"]) == alone["probability"] and each["verdict"] == alone["verdict"]
+    content = table.read_bytes()
+    assert called(monkeypatch, "--output", table, *some) == 3 and table.read_bytes() == content
+    assert called(monkeypatch, "--retry_skipped", "--output", table, *some) == 3
+    assert sorted(table.read_bytes().splitlines()) == sorted(content.splitlines())
     assert called(monkeypatch, "--overlap", "0.5", "--output", table, *some) == 2
     out, err = capsys.readouterr()
     assert "8 files in" in out and "1 skipped" in out and "8/8" in err and "Traceback" not in err
@@ -248,7 +305,8 @@ def test_a_file_that_is_gone_when_its_page_is_drawn_costs_a_line(shipped, tmp_pa
     assert len(list((tmp_path / "pages").iterdir())) == 1 and len(read(tmp_path / "v.jsonl")) == 3
     (tmp_path / "taken").write_bytes(b"")
     assert called(monkeypatch, "--report", tmp_path / "taken", "--jobs", "0", kept) == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: cannot write {tmp_path / 'taken'}/")
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(f"error: cannot write {tmp_path / 'taken'}/") and "taken is a file" in told
 
 
 def test_a_run_that_is_killed_twice_judges_every_file_once(tmp_path):
@@ -295,6 +353,7 @@ def test_a_pipeline_gives_the_same_rows(shipped, recordings, tmp_path):
         (["--beam_runner", "DirectRunner", "--output", "v.jsonl", "--report", "pages"], "draws nothing"),
         (["--beam_runner", "DirectRunner", "--output", "v.csv"], "JSON lines|needs Apache Beam"),
         (["--beam_runner", "DirectRunner", "--output", "v.jsonl", "--jobs", "2"], "--jobs is of this machine"),
+        (["--retry_skipped"], "is of a table that is continued; give its --output"),
         (["--beam_options=--region=r", "--output", "v.jsonl"], "are of a --beam_runner"),
     ],
 )

@@ -2,13 +2,16 @@
 
 A row is in the table when its line is complete; what a killed process left of one is cut off when the table is opened
 again. Of what is done only a number of eight bytes a file is kept in memory. Parquet cannot be appended to, so its rows
-go to a journal of JSON lines beside it, from which the file is made at the end.
+go to a journal of JSON lines beside it, from which the file is made at the end. Files that could not be judged stay
+skipped, unless they are to be tried again: their rows are taken out first.
 """
 
 import collections
+import contextlib
 import csv
 import fcntl
 import hashlib
+import importlib.util
 import io
 import itertools
 import json
@@ -53,12 +56,13 @@ class Table:
       counts: rows by verdict, those before included, and `skipped`.
     """
 
-    def __init__(self, path: str | pathlib.Path, detector: str):
+    def __init__(self, path: str | pathlib.Path, detector: str, *, retry: bool = False):
         """Opens the table, a new one or what is there.
 
         Args:
           path: ends in one of FORMATS.
           detector: what verdicts depend on beside the file, as one word.
+          retry: whether the rows of files that could not be judged are taken out, so that `take` gives them again.
 
         Raises:
           InputError: another ending; the file is no such table, or of another detector, or being written.
@@ -79,8 +83,11 @@ class Table:
         except OSError as error:
             self._file.close()
             raise InputError(f"--output {path} is being written by another process; give another file") from error
+        self._replaced: IO[bytes] | None = None  # stays locked, for those who opened it before it was
         try:
             self._continue()
+            if retry and self.counts[SKIPPED]:
+                self._take_out_skipped()
         except BaseException:
             self._file.close()
             raise
@@ -90,6 +97,8 @@ class Table:
 
     def __exit__(self, *_) -> None:
         self._file.close()
+        if self._replaced is not None:
+            self._replaced.close()
 
     def __len__(self) -> int:
         return len(self._done)
@@ -129,9 +138,8 @@ class Table:
 
     def _continue(self) -> None:
         """Reads what is there, and cuts off a row that a kill left incomplete."""
-        self._file.seek(0)
-        end, read = 0, _json_rows if self.journal.suffix == ".jsonl" else _csv_rows
-        for row, stop in read(self._file, self.journal):
+        end = 0
+        for row, _, stop in self._rows():
             if row["detector"] != self.detector:
                 raise InputError(
                     f"--output {self.path} holds verdicts of another detector or with other options "
@@ -150,12 +158,45 @@ class Table:
             self._file.write(head)
             self._file.flush()
 
+    def _rows(self) -> Iterator[tuple[dict[str, Any], int, int]]:
+        """(row, where it begins, where it ends) of every complete row."""
+        self._file.seek(0)
+        return (_json_rows if self.journal.suffix == ".jsonl" else _csv_rows)(self._file, self.journal)
+
+    def _take_out_skipped(self) -> None:
+        """Puts the rows that hold a verdict in the place of all, whole or not at all."""
+        partial = self.journal.with_name(f".{self.journal.name}.partial")
+        with contextlib.ExitStack() as opened:  # closed where it fails
+            opened.callback(partial.unlink, missing_ok=True)
+            try:
+                old, new = opened.enter_context(self.journal.open("rb")), opened.enter_context(partial.open("wb+"))
+            except OSError as error:
+                raise InputError(f"--output {self.path} cannot be written anew: {error.strerror}") from error
+            fcntl.flock(new, fcntl.LOCK_EX)
+            if self.journal.suffix == ".csv":
+                new.write(_csv(name for name, _ in COLUMNS))
+            for row, start, end in self._rows():
+                if row["verdict"]:
+                    old.seek(start)
+                    new.write(old.read(end - start))
+                else:
+                    self._done.discard(_number(row["file"]))
+            new.flush()
+            os.fsync(new.fileno())
+            os.replace(partial, self.journal)
+            opened.pop_all()
+        old.close()
+        self._replaced, self._file = self._file, new
+        del self.counts[SKIPPED]
+
 
 def check(path: str | pathlib.Path) -> str:
-    """The ending of a table's name, one of FORMATS; raises InputError for another."""
+    """The ending of a table's name, one of FORMATS; raises InputError for another, or where pyarrow is missing."""
     kind = pathlib.Path(path).suffix.lower()
     if kind not in FORMATS:
         raise InputError(f"--output {path}: expected a name that ends in .jsonl, .csv or .parquet")
+    if kind == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise InputError(f"--output {path} needs pyarrow: pip install pyarrow; or give a name that ends in .jsonl")
     return kind
 
 
@@ -173,22 +214,21 @@ def _csv(values) -> bytes:
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 
-def _json_rows(file: IO[bytes], path: pathlib.Path) -> Iterator[tuple[dict[str, Any], int]]:
-    """(row, where it ends) of every complete row."""
+def _json_rows(file: IO[bytes], path: pathlib.Path) -> Iterator[tuple[dict[str, Any], int, int]]:
     end = 0
     for line in file:
         if not line.endswith(b"\n"):
             return
-        end += len(line)
+        start, end = end, end + len(line)
         try:
             row = json.loads(line)
-            yield {"file": row["file"], "detector": row["detector"], "verdict": row.get("verdict")}, end
+            yield {"file": row["file"], "detector": row["detector"], "verdict": row.get("verdict")}, start, end
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _stranger(path) from error
 
 
-def _csv_rows(file: IO[bytes], path: pathlib.Path) -> Iterator[tuple[dict[str, Any], int]]:
-    """The same of CSV; a row goes on to the next line while a quotation mark is open."""
+def _csv_rows(file: IO[bytes], path: pathlib.Path) -> Iterator[tuple[dict[str, Any], int, int]]:
+    """A row goes on to the next line while a quotation mark is open."""
     end, pending, names = 0, b"", [name for name, _ in COLUMNS]
     for line in file:
         pending += line
@@ -196,11 +236,11 @@ def _csv_rows(file: IO[bytes], path: pathlib.Path) -> Iterator[tuple[dict[str, A
             continue
         text = pending.decode("utf-8", "surrogateescape")
         (cells,) = csv.reader(io.StringIO(text, newline=""))
-        end, first, pending = end + len(pending), end == 0, b""
+        start, end, first, pending = end, end + len(pending), end == 0, b""
         if len(cells) != len(names) or (first and cells != names):
             raise _stranger(path)
         if not first:
-            yield dict(zip(names, cells, strict=True)), end
+            yield dict(zip(names, cells, strict=True)), start, end
 
 
 def _stranger(path: pathlib.Path) -> InputError:
