@@ -242,7 +242,7 @@ FOLDER = ["dfjax.run", "--config", "experiments/audio_focal.py:folder_audio"]
         ([*FOCAL, "--config.train.stepz=3"], "config.train.stepz is no option; did you mean config.train.steps?"),
         (FOLDER, "needs --source"),
         ([*FOLDER, "--source", "/nowhere/at/all"], "/nowhere/at/all is not a folder"),
-        (["dfjax.predict", "--workdir", "/nowhere/at/all", "pyproject.toml"], "holds no run"),
+        (["dfjax.predict", "--workdir", "/nowhere/at/all", "pyproject.toml"], "/nowhere/at/all does not exist; give"),
         (["dfjax.tune", "--scores", "/nowhere.csv", "--criterion", "f1"], "/nowhere.csv"),
         (["dfjax.prepare", "no_such_dataset"], "Unknown dataset 'no_such_dataset'"),
     ],
