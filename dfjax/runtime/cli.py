@@ -15,7 +15,9 @@ from dfjax.records import InputError
 
 
 def main(command: Callable[[], None]) -> None:
-    """Runs `command`; an InputError or a full disk ends in one line and exit code 2, Ctrl-C in exit code 130.
+    """Runs `command`; a user's mistake ends in one line and exit code 2, Ctrl-C in exit code 130.
+
+    Such a mistake is an InputError, a full disk, or a module that is not installed and not dfjax's own.
 
     Where nobody reads the output any more, as after `| head`, it ends without a word and with exit code 141.
     """
@@ -31,6 +33,12 @@ def main(command: Callable[[], None]) -> None:
         sys.exit(128 + signal.SIGPIPE)
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except ImportError as error:
+        if not error.name or error.name.partition(".")[0] == "dfjax":
+            raise
+        text = " ".join(str(error).split())
+        print(f"error: {text}; install what this needs: pip install dfjax", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         from dfjax.runtime.files import FULL  # and with it etils, which takes a moment
