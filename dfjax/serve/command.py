@@ -5,8 +5,10 @@ python -m dfjax.serve --bundle detector.zip --port 8080
 curl -F file=@voicemail.mp3 http://127.0.0.1:8000/judge
 
 It listens on this machine alone. Elsewhere it asks for a token, DFJAX_TOKEN in its environment, which requests give as
-`Authorization: Bearer TOKEN`; put TLS in front of it there. Files are decoded in processes with limits of memory and
-time, scored in batches that are filled across requests, and removed after the answer. Recordings may last an hour.
+`Authorization: Bearer TOKEN`; put TLS in front of it there, and limit there how many connections a client may hold: the
+service ends one only where a request's line and headers take longer than 20 s. Files are decoded in processes with
+limits of memory and time, scored in batches that are filled across requests, and removed after the answer. Recordings
+may last an hour.
 POST /report answers with a page instead of the verdict alone. SIGTERM and Ctrl-C finish what was taken.
 
 --workers 2 serves by two processes, each with a detector, a queue and limits of its own. They share the address and

@@ -1,5 +1,6 @@
 """The processes of a service: one, or several that share its socket and what they count, watched by another."""
 
+import asyncio
 import contextlib
 import fcntl
 import functools
@@ -17,6 +18,7 @@ from typing import Any
 
 import prometheus_client.multiprocess
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.supervisors import Multiprocess
 
 from dfjax.records import InputError
@@ -26,6 +28,7 @@ PREFIX = "dfjax-serve-"  # of a service's folder
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # of prometheus_client: where several processes count together
 FAILED = 3  # exit code after which uvicorn does not start a process again
 REASON = "why it does not start"  # file of a process that failed
+HEAD = 20  # seconds in which a request's line and headers must come
 PATIENCE = 60  # seconds in which a process must say that it lives
 
 Build = Callable[[str], Any]  # (folder for the files of requests) -> ASGI application; can be pickled
@@ -44,6 +47,7 @@ def serve(build: Build, listening: socket.socket, workers: int, seconds: int) ->
       InputError: of `build`.
     """
     words = {"log_config": None, "access_log": False, "server_header": False, "timeout_graceful_shutdown": seconds}
+    words["http"] = Connection
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the folder goes, too
     with own_folder() as folder:
         if workers == 1:
@@ -94,6 +98,36 @@ def hold(folder: str | pathlib.Path, how: int) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+class Connection(H11Protocol):
+    """uvicorn's, which ends where the head of a request does not come in time; else it would be held for ever."""
+
+    late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """The head of the first request is waited for."""
+        super().connection_made(transport)
+        self._time()
+
+    def data_received(self, data: bytes) -> None:
+        """A part of a head gives no more time, a whole one ends the waiting."""
+        super().data_received(data)
+        self._time()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is waited for."""
+        super().connection_lost(exc)
+        if self.late is not None:
+            self.late.cancel()
+
+    def _time(self) -> None:
+        waiting = self.cycle is None or self.cycle.response_complete
+        if waiting and self.late is None:
+            self.late = self.loop.call_later(HEAD, self.transport.close)
+        elif not waiting and self.late is not None:
+            self.late.cancel()
+            self.late = None
 
 
 class Watch(Multiprocess):

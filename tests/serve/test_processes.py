@@ -1,5 +1,6 @@
 """The service as it is started: several processes behind one address, their sums, their end; its page in a browser."""
 
+import asyncio
 import concurrent.futures
 import contextlib
 import json
@@ -11,12 +12,14 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import httpx2 as httpx
 import numpy as np
 import pytest
 import soundfile
+import uvicorn
 
 from dfjax.serve import processes
 from tests.serve import loudness
@@ -178,6 +181,53 @@ def test_the_page_works_in_a_browser(service, browser, tmp_path):
     assert browser.execute_script(colour) == "3px"  # its style is allowed
     urls, complaints = asked_for(browser)
     assert not [each for each in urls if not each.startswith((url, "data:", f"blob:{url}"))] and complaints == []
+
+
+# connections
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """The port of a server that answers after a second, and waits half of one for the head of a request."""
+    monkeypatch.setattr(processes, "HEAD", 0.5)
+
+    async def app(scope, receive, send):
+        await asyncio.sleep(1.0)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    server = uvicorn.Server(uvicorn.Config(app, http=processes.Connection, lifespan="off", log_config=None))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        yield listening.getsockname()[1]
+        server.should_exit = True
+        thread.join()
+
+
+def ends(connection, part):
+    """Seconds until a connection is closed on which a part comes again and again."""
+    start = time.monotonic()
+    connection.settimeout(0.1)
+    while time.monotonic() - start < 20:
+        with contextlib.suppress(TimeoutError):
+            connection.sendall(part)
+            if not connection.recv(1_000):
+                break
+    return time.monotonic() - start
+
+
+@pytest.mark.parametrize("part", [b"", b"X: y\r\n"], ids=["silence", "header after header"])
+def test_a_connection_ends_where_the_head_of_a_request_does_not_come(patient, part):
+    with socket.create_connection(("127.0.0.1", patient)) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n")
+        assert ends(connection, part) < 10
+    with socket.create_connection(("127.0.0.1", patient)) as connection:
+        for _ in range(2):  # whose answers take longer than their heads may
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+            assert connection.recv(1_000).startswith(b"HTTP/1.1 204")
+        connection.sendall(b"GET / HTTP/1.1\r\n")
+        assert ends(connection, part) < 10
 
 
 # its end: nothing of the fixtures is left for tests below
