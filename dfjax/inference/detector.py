@@ -116,7 +116,11 @@ class Detector:
     def unordered(
         self, paths: Iterable[str | pathlib.Path], *, overlap: float = 0.0, jobs: int | None = None
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(position, verdict) of every file as `many`, which takes the same, gives it, each as soon as it is known."""
+        """(position, verdict) of every file as `many`, which takes the same, gives it, each as soon as it is known.
+
+        Raises:
+          InputError: as of `many`.
+        """
         check(overlap, jobs)
         if isinstance(paths, (str, bytes, os.PathLike)):
             raise InputError(f"{paths!r} is one path; call the detector with it, or give a list of paths")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import pathlib
 import re
@@ -45,6 +46,7 @@ class Verdict(BaseModel):
     score: float = Field(description="logit; higher is more likely fake")
     threshold: float = Field(description="score from which on a file is called fake")
     reasons: list[str] = Field(description="of an uncertain verdict, in words")
+    sha256: str = Field(description="of the file that was judged")
 
 
 class Problem(BaseModel):
@@ -156,6 +158,7 @@ def make(
         with tempfile.NamedTemporaryFile(prefix=prefix, suffix=suffix, dir=folder) as copy:
             await run_in_threadpool(shutil.copyfileobj, file.file, copy)
             copy.flush()
+            digest = await run_in_threadpool(_sha256, copy.name)
             try:
                 async with asyncio.timeout(PATIENCE * seconds):
                     found, shown = await asyncio.wrap_future(judge.submit(copy.name)), ""
@@ -166,7 +169,7 @@ def make(
             except TimeoutError as error:
                 raise HTTPException(504, "the service is too busy to answer in time; try again") from error
         verdicts.labels(found["verdict"]).inc()
-        return found, name, shown
+        return {**found, "sha256": digest}, name, shown
 
     asked: list[Any] = [Depends(HTTPBearer(auto_error=False))] if token else []  # told; it is the gate that asks
 
@@ -226,6 +229,11 @@ def make(
         return response
 
     return app
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _damage(error: BaseException | None) -> str:

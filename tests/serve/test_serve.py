@@ -92,7 +92,8 @@ def test_a_good_file_gets_its_verdict_and_is_removed(served, tmp_path, caplog):
         answer = upload(client, sound(), "secret name.flac")
     assert answer.status_code == 200, answer.text
     (tmp_path / "x.flac").write_bytes(sound())
-    assert answer.json() == json.loads(json.dumps(listening()(tmp_path / "x.flac")))
+    expected = {**listening()(tmp_path / "x.flac"), "sha256": hashlib.sha256(sound()).hexdigest()}
+    assert answer.json() == json.loads(json.dumps(expected))
     assert [path.name for path in tmp_path.iterdir()] == ["x.flac"]
     lines = [json.loads(record.message) for record in caplog.records if record.name == "dfjax.serve"]
     assert lines[-1]["status"] == 200 and lines[-1]["route"] == "/judge"
