@@ -305,8 +305,7 @@ def test_a_file_that_is_gone_when_its_page_is_drawn_costs_a_line(shipped, tmp_pa
     assert len(list((tmp_path / "pages").iterdir())) == 1 and len(read(tmp_path / "v.jsonl")) == 3
     (tmp_path / "taken").write_bytes(b"")
     assert called(monkeypatch, "--report", tmp_path / "taken", "--jobs", "0", kept) == 2
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert told.startswith(f"error: cannot write {tmp_path / 'taken'}/") and "taken is a file" in told
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: cannot write {tmp_path / 'taken'}/")
 
 
 def test_a_run_that_is_killed_twice_judges_every_file_once(tmp_path):
