@@ -124,8 +124,8 @@ def board(workdir: epath.Path, step: int, *, wanted: bool) -> Iterator[Show]:
 class Journal:
     """What the loop tells of itself: metrics.jsonl, TensorBoard, the bar, and how long it waited for data."""
 
-    def __init__(self, bar: tqdm.tqdm, log: IO[str], show: Show, schedule: Callable[[int], Any]):
-        self._bar, self._log, self._show, self._schedule = bar, log, show, schedule
+    def __init__(self, bar: tqdm.tqdm, log: IO[str], show: Show):
+        self._bar, self._log, self._show = bar, log, show
         self._pending: list[tuple[int, Mapping[str, Any]]] = []
         self._began, self._loss = time.perf_counter(), math.nan
         self.waited = 0.0  # seconds
@@ -166,7 +166,7 @@ class Journal:
                     raise FloatingPointError(
                         f"training diverged at step {step}: {row}; lower config.optim.learning_rate"
                     )
-                row["learning_rate"] = float(self._schedule(start + offset))
+                row["learning_rate"] = row.pop("learning_rate")  # last
                 print(json.dumps({"step": step, **row}), file=self._log)
                 self._show(step, {f"train/{name}": value for name, value in row.items()})
                 losses.append(row["loss"])
@@ -186,14 +186,11 @@ class Journal:
 
 
 @contextlib.contextmanager
-def journal(
-    folder: epath.Path, schedule: Callable[[int], Any], *, first: int, total: int, hidden: bool, tensorboard: bool
-) -> Iterator[Journal]:
+def journal(folder: epath.Path, *, first: int, total: int, hidden: bool, tensorboard: bool) -> Iterator[Journal]:
     """The journal of a run that continues after step `first`; what was written of later steps is cut off.
 
     Args:
       folder: the workdir.
-      schedule: step -> learning rate.
       first: the last step of which all is kept.
       total: steps of the run.
       hidden: whether there is no bar.
@@ -204,4 +201,4 @@ def journal(
         board(folder, first, wanted=tensorboard) as show,
         progress_bar(total, first, hidden=hidden) as bar,
     ):
-        yield Journal(bar, log, show, schedule)
+        yield Journal(bar, log, show)

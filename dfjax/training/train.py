@@ -124,10 +124,13 @@ def train(
 
         @devices.shared_by(mesh)
         def one_step(state, data, key):
+            # noted by the step itself: by the host it takes a third of a second of little programs
+            rate = {"learning_rate": schedule(state.step)}
             if newton:
-                return train_step.newton(state, data, graphdef=graphdef, loss=loss)
+                state, values = train_step.newton(state, data, graphdef=graphdef, loss=loss)
+                return state, values | rate
             x, labels, key_model = batch_of(data, key)
-            return train_step.update(
+            state, values = train_step.update(
                 state,
                 x,
                 labels,
@@ -140,6 +143,7 @@ def train(
                 seen=seen,
                 penalty=penalty,
             )
+            return state, values | rate
 
         programs: dict[int, Callable] = {}  # updates per dispatch -> compiled step
         per_dispatch = 1 if jax.default_backend() == "cpu" or feed.kind == "streaming" else SCAN
@@ -149,7 +153,7 @@ def train(
         judged: list[float] = []  # seconds of each judgement
         hidden = not (progress and process.first_process())
         told = {"first": first, "total": total, "hidden": hidden, "tensorboard": tensorboard}
-        with journal(workdir, schedule, **told) as notes:
+        with journal(workdir, **told) as notes:
             while step < total and not stopped:
                 # never past an evaluation or the end, and the remainder in single steps
                 left = min(total, step + interval - step % interval) - step
