@@ -18,6 +18,7 @@ from etils import epath
 
 import data_builders
 from data_builders import configs, indexing, preparing
+from dfjax.data import sources
 from dfjax.records import LABEL_NAMES, InputError
 from dfjax.runtime import cli, process
 
@@ -114,8 +115,8 @@ def prepare_data(
 
     Args:
       data: `config.data`: `dataset` and `config_name`; or `datasets`, whose names are NAME or NAME/CONFIG. For a
-        user's own folders CONFIG is the folder's name, with '-whole' where all of it is to be trained on. A dataset is
-        then known by NAME, one of a user's folders by CONFIG, and by both where NAME is there twice.
+        user's own folders CONFIG is the folder's name, with '-whole' where all of it is to be trained on. What
+        each is known by: see `sources.names_of`.
       source: the user's folder; of several datasets their folders, separated by commas, each found by its name or
         given as NAME=FOLDER, or name -> folder.
       data_dir: where prepared datasets lie.
@@ -131,8 +132,7 @@ def prepare_data(
         return {data.dataset: process.in_turn("prepared", lambda: prepare(*words, progress=progress))}
     folders = _by_name(source)
     found: dict[str, epath.Path] = {}
-    several = collections.Counter(entry.partition("/")[0] for entry in data.datasets)
-    for entry in data.datasets:
+    for entry, known in sources.names_of(data.datasets).items():
         dataset, _, wanted = entry.partition("/")
         per_source = getattr(data_builders.load(dataset), "CONFIG_PER_SOURCE", False)
         names = [entry, wanted, configs.stem(wanted.removesuffix("-whole")) if per_source and wanted else "", dataset]
@@ -144,7 +144,6 @@ def prepare_data(
         else:
             config_name = wanted or None
         words = (dataset, folder, data_dir, config_name)
-        known = wanted if per_source else dataset if several[dataset] == 1 else entry
         if known in found:
             raise InputError(f"two of the datasets {list(data.datasets)} are called {known}; rename a folder")
         found[known] = process.in_turn("prepared", lambda words=words: prepare(*words, progress=progress))

@@ -4,9 +4,10 @@ A prepared dataset is a TFDS folder of ArrayRecord files with `index.<split>.npz
 clips, methods in record order), written by `dfjax.prepare`.
 """
 
+import collections
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ml_collections
@@ -233,9 +234,17 @@ def open_data(data: ml_collections.ConfigDict, directory: Directory, name: str) 
     return split
 
 
-def weight_of(weights: Mapping[str, float], name: str) -> float:
-    """The weight of a dataset by its `name`: a key NAME/CONFIG, or one half of one; 1 where there is none."""
-    return next((weight for key, weight in weights.items() if name in (key, *key.split("/"))), 1.0)
+def names_of(entries: Iterable[str]) -> dict[str, str]:
+    """NAME or NAME/CONFIG of several datasets -> what each is known by where they are trained on together.
+
+    That is NAME, of a user's folder CONFIG, and both where NAME is there twice.
+    """
+    parts = {entry: entry.partition("/")[::2] for entry in entries}
+    times = collections.Counter(name for name, _ in parts.values())
+    return {
+        entry: config if config and name.startswith("folder_") else name if times[name] == 1 else entry
+        for entry, (name, config) in parts.items()
+    }
 
 
 def open_splits(directories: Mapping[str, epath.PathLike], name: str, together: str) -> Split:

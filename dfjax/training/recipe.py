@@ -48,15 +48,15 @@ def make_strata(config: ml_collections.ConfigDict, plan: balance.Plan, split: so
       InputError: see `inputs.strata_rates`, `rates.draws` and `sampling.strata`.
     """
     shares = inputs.strata_rates(config.augment.self_fakes, config.train.batch, plan.rates)
-    weights = dict(config.data.get("datasets") or {})
-    weight_of = {name: sources.weight_of(weights, name) for name in set(split.of.tolist())}
+    weights = config.data.get("datasets") or {}
+    weight_of = {name: weights[entry] for entry, name in sources.names_of(weights).items()}
     drawn = rates.draws(
         split.label,
         split.method,
         plan.sampling,
         shares,
         domains=split.domain,
-        weights=np.array([weight_of[name] for name in split.of.tolist()]),
+        weights=np.array([weight_of.get(name, 1.0) for name in split.of.tolist()]),
         seed=config.seed,
     )
     return sampling.strata(*drawn)

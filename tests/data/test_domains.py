@@ -1,5 +1,7 @@
 """Domains of records: several datasets as one, what is left out, and how often each domain is drawn."""
 
+import dataclasses
+
 import ml_collections
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from dfjax.data import feeds, precomputed, resident, sampling, sources
 from dfjax.imbalance import rates
 from dfjax.records import FAKE, REAL, InputError
 from dfjax.runtime import devices
+from dfjax.training import recipe
+from experiments import audio_sources
 from tests import prepared
 
 
@@ -107,10 +111,29 @@ def test_a_dataset_of_twice_the_weight_gives_twice_as_often():
         rates.draws(labels, none, "balanced", of_class, domains=domains, weights=weights)
 
 
-def test_a_dataset_keeps_its_own_weight_where_another_is_left_out_whole():
-    weights = {"folder_audio/Mine-whole": 2.0, "wavefake": 3.0, "dfd/c23": 4.0, "dfd/c40": 5.0, "celeb_df_v2/x": 6.0}
-    names = ("Mine-whole", "wavefake", "dfd/c23", "dfd/c40", "celeb_df_v2", "demo_speech")
-    assert [sources.weight_of(weights, name) for name in names] == [2, 3, 4, 5, 6, 1]
+def test_several_datasets_are_known_by_names_that_tell_them_apart():
+    entries = ("folder_audio/Mine-whole", "wavefake", "faceforensics/c23", "faceforensics/c40", "dfd/c23")
+    assert list(sources.names_of(entries).values()) == [
+        "Mine-whole",
+        "wavefake",
+        "faceforensics/c23",
+        "faceforensics/c40",
+        "dfd",
+    ]
+    assert sources.names_of(["dfd/c23", "folder_image/c23"]) == {"dfd/c23": "dfd", "folder_image/c23": "c23"}
+
+
+def test_a_dataset_keeps_its_own_weight_where_another_is_left_out_whole(two):
+    config = audio_sources.get_config("a=5,b=2,c=1")
+    config.augment.self_fakes = 0.0
+    whole = sources.open_data(data(), two | {"c": two["a"]}, "train")
+    whole = dataclasses.replace(whole, domain=whole.of)
+    plan = recipe.make_plan(config, *recipe.tally(whole))
+    for kept in (("a", "b", "c"), ("b", "c")):
+        split = sources.select(whole, np.isin(whole.of, kept))
+        rate = sampling.row_rates(recipe.make_strata(config, plan, split), len(split))
+        drawn = {name: rate[(split.of == name) & (split.label == REAL)].sum() for name in kept}
+        assert drawn["b"] / drawn["c"] == pytest.approx(2), kept
 
 
 def test_precomputed_statistics_depend_on_the_clip_the_copy_and_the_seed_alone(two):
