@@ -12,6 +12,7 @@ from dfjax import evaluate, stats
 from dfjax.benchmark.jobs import DONE, Board
 from dfjax.benchmark.plan import MODALITIES, Dataset, Job
 from dfjax.benchmark.work import Workshop
+from dfjax.data import sources
 from dfjax.decide import random_effects, score_file, thresholds
 from dfjax.decide.score_file import Scores
 from dfjax.imbalance.ledger import Ledger
@@ -268,7 +269,8 @@ def _left_out(
     folder = shop.folder(job, board)
     scores = score_file.known(score_file.read(folder / "scores" / "left_out.csv"))
     criterion = shop.config(job, tested).decision.criterion
-    names = {d.key: d.joint.partition("/")[2] if d.name.startswith("folder_") else d.name for d in tested}
+    known_by = sources.names_of(d.joint for d in tested)
+    names = {d.key: known_by[d.joint] for d in tested}
     rows = {
         split: {key: _rows(scores, name, directories[key], split) for key, name in names.items()}
         for split in ("validation", "test")
