@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from dfjax.models import heads, published
 from dfjax.models.convolution import Conv
 from dfjax.models.depthwise import Depthwise
+from dfjax.models.gelu import gelu
 from dfjax.models.streams import Rngs
 
 SOURCE = "https://huggingface.co/timm/convnext_tiny.in12k_ft_in1k (model.safetensors)"
@@ -31,7 +32,7 @@ class Block(nnx.Module):
 
     def __call__(self, x, *, rngs=None):
         y = self.norm(self.conv_dw(x))
-        y = self.fc2(nnx.gelu(self.fc1(y), approximate=False))
+        y = self.fc2(gelu(self.fc1(y)))
         return x + self.drop_path(y * self.gamma[None, None, None].astype(y.dtype), rngs=rngs)
 
 

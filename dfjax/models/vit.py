@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from dfjax.models import heads, published
 from dfjax.models.convolution import Conv
+from dfjax.models.gelu import gelu
 from dfjax.models.streams import Rngs
 
 SOURCE = "https://huggingface.co/{} (model.safetensors)"
@@ -71,7 +72,7 @@ class ViTBase(nnx.Module):
     size = 224
     width, depth, n_heads, patch = 768, 12, 12, 16
     mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-    activation = staticmethod(functools.partial(nnx.gelu, approximate=False))
+    activation = staticmethod(gelu)
     epsilon = 1e-12  # of the LayerNorms
     pre_norm = False  # a LayerNorm before the first block, and patches without bias
     tuned = False  # whether only what `trainable` names is trained

@@ -19,6 +19,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dfjax.models import graph_attention, heads, normalisation, pooling, published, weights
+from dfjax.models.gelu import gelu
 from dfjax.models.streams import Rngs
 from dfjax.records import MAX_SAMPLES, InputError
 
@@ -65,7 +66,7 @@ class FeatureLayer(nnx.Module):
 
     def __call__(self, x: Float[Array, "b t inputs"]) -> Float[Array, "b frames dim"]:
         x = self.conv(x)
-        return jax.nn.gelu(x if self.layer_norm is None else self.layer_norm(x), approximate=False)
+        return gelu(x if self.layer_norm is None else self.layer_norm(x))
 
 
 class Positions(nnx.Module):
@@ -87,7 +88,7 @@ class Positions(nnx.Module):
         layout = {"dimension_numbers": ("NWC", "WIO", "NWC"), "feature_group_count": self.groups}
         x, kernel, padding = x.astype(self.dtype), kernel.astype(self.dtype), [(half, half - even)]
         y = jax.lax.conv_general_dilated(x, kernel, (1,), padding, **layout)
-        return jax.nn.gelu(y + self.bias[...].astype(self.dtype)[None, None], approximate=False)
+        return gelu(y + self.bias[...].astype(self.dtype)[None, None])
 
 
 class SelfAttention(nnx.Module):
@@ -125,7 +126,7 @@ class Layer(nnx.Module):
         return self.final_layer_norm(x + self._feed_forward(x, rngs))
 
     def _feed_forward(self, x, rngs):
-        hidden = jax.nn.gelu(self.intermediate_dense(x), approximate=False)
+        hidden = gelu(self.intermediate_dense(x))
         return self.dropout(self.output_dense(hidden), rngs=rngs)
 
 
