@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxlib import version
 
 from dfjax.features import spectrum, turns
 from dfjax.runtime import devices
@@ -37,8 +38,9 @@ def test_a_shared_batch_gives_what_a_whole_one_gives_and_so_do_its_gradients(mes
 
 @pytest.mark.parametrize("mark", [devices.shared_by, lambda mesh: lambda function: devices.each_alone(function, mesh)])
 def test_no_device_transforms_what_another_has(mesh, mark):
-    """The compiler alone gathers the frames of all on each: the second program shows that this is still so."""
+    """Left alone the compiler of jaxlib 0.10 gathers the frames of all on each; that of 0.12 no longer does."""
     x = jax.device_put(jnp.ones((8, 1600)), devices.split_batch(mesh))
     text = jax.jit(mark(mesh)(through)).lower(x).compile().as_text()
     assert not re.search(r"all-gather|all-to-all|collective-permute", text) and "fft" in text
-    assert "all-gather" in jax.jit(through).lower(x).compile().as_text()
+    if version.__version_info__ < (0, 11):
+        assert "all-gather" in jax.jit(through).lower(x).compile().as_text()

@@ -35,8 +35,8 @@ def test_shifts_are_the_convolution_and_so_are_their_gradients(side, k, stride):
 def test_each_platform_gets_its_own_form():
     x, kernel = draw(8, 3)
     function = jax.jit(functools.partial(depthwise.depthwise, stride=1))
-    assert "convolution" not in export.export(function, platforms=["cpu"])(x, kernel).mlir_module()
-    assert "convolution" in export.export(function, platforms=["cuda"])(x, kernel).mlir_module()
+    assert "stablehlo.convolution" not in export.export(function, platforms=["cpu"])(x, kernel).mlir_module()
+    assert "stablehlo.convolution" in export.export(function, platforms=["cuda"])(x, kernel).mlir_module()
 
 
 def test_a_channel_does_not_see_the_others():
