@@ -82,7 +82,8 @@ def prepare(
             there = sorted(
                 path.parent.parent.name for path in _root(data_dir, cls).glob(f"*/{cls.VERSION}/preparation.json")
             )
-            known = f" Prepared already, for --config_name: {there}." if there else ""
+            ways = f"in an experiment --config.data.config_name, among --datasets {name}/{(there or [''])[0]}"
+            known = f" Prepared already, for --config_name: {there} ({ways})." if there else ""
             raise InputError(f"{name} needs --source. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}{known}")
         config = _config(cls, config_name)
         if config.modality in ("image", "video", "av"):

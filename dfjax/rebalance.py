@@ -194,6 +194,7 @@ def parser() -> cli.Parser:
     parser.add_argument("--method", choices=smote.METHODS, required=True, help="how to resample the embeddings")
     parser.add_argument("--out", type=cli.local_folder, help="workdir of the result (default WORKDIR-METHOD)")
     parser.add_argument("--data_dir", help="where prepared datasets lie")
+    parser.add_argument("--source", help="folder with your media, as the run was given it")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON line and nothing else")
     return parser
 
@@ -211,7 +212,8 @@ def main() -> None:
     with config.unlocked():
         config.balance.head = args.method
     out = args.out or args.workdir.with_name(f"{args.workdir.name}-{args.method}")
-    result = finish(config, out, name=out.name, backbone=args.workdir, data_dir=args.data_dir, progress=not args.json)
+    words = {"data_dir": args.data_dir, "source": args.source, "progress": not args.json}
+    result = finish(config, out, name=out.name, backbone=args.workdir, **words)
     if process.first_process():
         print(json.dumps(result, allow_nan=False) if args.json else f"report in {out / 'report.html'}")
 

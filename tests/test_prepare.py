@@ -81,7 +81,8 @@ def test_a_prepared_dataset_is_reused_and_a_changed_folder_is_not(source, tmp_pa
         assert prepare.prepare("folder_audio", source, tmp_path / "out", jobs=0, progress=False) == first
         name = first.parent.name
         assert prepare.prepare("folder_audio", None, tmp_path / "out", name) == first
-        with pytest.raises(InputError, match=f"for --config_name: .'{name}'"):
+        ways = f"for --config_name: .'{name}'. .in an experiment --config.data.config_name, among .*folder_audio/{name}"
+        with pytest.raises(InputError, match=ways):
             prepare.prepare("folder_audio", None, tmp_path / "out")
     fixtures.audio(source / "train/real/new.wav", seed=99)
     second = prepare.prepare("folder_audio", source, tmp_path / "out", jobs=0, progress=False)

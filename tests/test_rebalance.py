@@ -137,6 +137,18 @@ def test_what_is_no_experiment_is_one_line(specs, message):
         compare.experiments(specs)
 
 
+def test_a_run_on_ones_own_folder_is_given_that_folder_again(tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(rebalance, "finish", lambda config, folder, **words: seen.update(words, folder=folder) or {})
+    for name in ("use_all_cores", "connect"):  # of a process that has not used jax
+        monkeypatch.setattr(rebalance.process, name, lambda: None)
+    (tmp_path / "config.json").write_text(experiment("plain").to_json())
+    words = ["--workdir", str(tmp_path), "--method", "smote", "--source", "RECORDINGS", "--data_dir", "prepared"]
+    monkeypatch.setattr(sys, "argv", ["rebalance", *words, "--json"])
+    rebalance.main()
+    assert (seen["source"], seen["data_dir"], seen["backbone"]) == ("RECORDINGS", "prepared", tmp_path)
+
+
 def test_an_unknown_head_is_refused_before_anything_is_written(tmp_path):
     config = experiment("smote_head")
     config.balance.head = "smot"
