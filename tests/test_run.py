@@ -130,7 +130,7 @@ def test_a_finished_run_says_so_and_changes_nothing(finished, data_dir, recordin
     assert before == {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
 
 
-def test_an_interrupted_run_ends_bit_identical(finished, recordings, data_dir, tmp_path, monkeypatch):
+def test_an_interrupted_run_ends_bit_identical(finished, recordings, data_dir, tmp_path, monkeypatch, capsys):
     whole, _ = finished
     folder = tmp_path / "cut"
     save = checkpoint.save
@@ -144,7 +144,10 @@ def test_an_interrupted_run_ends_bit_identical(finished, recordings, data_dir, t
     with pytest.raises(KeyboardInterrupt):
         main_job.run(experiment(), folder, name="small", data_dir=data_dir, source=recordings, progress=False)
     monkeypatch.setattr(checkpoint, "save", save)
-    main_job.run(experiment(), folder, name="small", data_dir=data_dir, source=recordings, progress=False)
+    report = main_job.run(experiment(), folder, name="small", data_dir=data_dir, source=recordings)
+    assert "12 steps, 8 of them now, 64 examples in" in capsys.readouterr().out
+    took = json.loads((folder / "timing.json").read_text())["training"]  # the time of a stopped call counts
+    assert took["seconds_before"] > 0 and report["run"]["seconds"] > took["seconds_before"] + took["seconds"] - 0.1
     for name in (
         "scores/folder_audio.validation.csv",
         "scores/folder_audio.test.csv",

@@ -119,7 +119,7 @@ def run(
         decision = decide(validation if left_out is None else left_out, config.decision.criterion)
         if process.first_process():
             write_decision(folder / "decision.json", decision)
-        seconds = time.perf_counter() - began
+        seconds = summary["seconds_before"] + time.perf_counter() - began
         shown, about = splits["test"], {"name": name, "dataset": dataset, "synthetic": dataset in SYNTHETIC}
         hardware = f"{jax.device_count()} x {jax.devices()[0].device_kind}, {os.cpu_count()} cores"
         result = report.build(
@@ -139,8 +139,9 @@ def run(
         took = {"seconds": round(time.perf_counter() - began, 2), "training": summary, "records": records}
         workdir.write_json(folder / "timing.json", took)
         say(report.markdown(result))
+        here = f", {max(summary['steps'] - first, 0)} of them now" if (first := summary["resumed_from"]) else ""
         say(
-            f"{summary['steps']} steps, {summary['examples']} examples in {summary['seconds']:.0f} s "
+            f"{summary['steps']} steps{here}, {summary['examples']} examples in {summary['seconds']:.0f} s "
             f"({summary['examples_per_second']:.0f} per second, {100 * summary['waiting']:.1f} % of the time waiting "
             f"for data), {summary['peak_memory'] / 2**30:.2f} GiB at most; report in {folder / 'report.html'}"
         )

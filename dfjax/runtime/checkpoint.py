@@ -105,7 +105,7 @@ def save(checkpointer: ocp.training.Checkpointer, state: State, metrics: dict[st
     """Writes the state under its step; complete or absent, never half.
 
     The feed has no state of its own: the step says which batch comes next. `metrics` are those of validation, of which
-    `average_precision` says which checkpoint is the best.
+    `average_precision` says which checkpoint is the best, and `seconds`, see `seconds_spent`.
     """
     # orbax takes no empty part
     parts = {name: getattr(state, name) for name in PARTS if jax.tree.leaves(getattr(state, name))}
@@ -115,6 +115,12 @@ def save(checkpointer: ocp.training.Checkpointer, state: State, metrics: dict[st
 def latest_step(checkpointer: ocp.training.Checkpointer) -> int | None:
     """The newest complete step, or None."""
     return checkpointer.latest.step if checkpointer.latest else None
+
+
+def seconds_spent(checkpointer: ocp.training.Checkpointer) -> float:
+    """How long all calls together trained until the newest step; 0 without one."""
+    newest = checkpointer.latest
+    return float(((newest and newest.metrics) or {}).get("seconds") or 0.0)
 
 
 def best_step(checkpointer: ocp.training.Checkpointer) -> int:

@@ -52,8 +52,9 @@ def train(
 
     Returns:
       A summary: steps, examples, seconds, examples_per_second, waiting (share of the time, for data), peak_memory
-      (bytes), feed, first_step_seconds, judged (seconds of each validation), best_step, resumed_from, parameters (their
-      number).
+      (bytes), feed, first_step_seconds, judged (seconds of each validation), best_step, resumed_from, seconds_before
+      (that earlier calls took until there), parameters (their number). Examples, seconds and what depends on them are
+      of this call alone.
 
     Raises:
       InputError: the data or the experiment cannot be trained on.
@@ -86,7 +87,7 @@ def train(
 
     with checkpoint.manager(workdir) as checkpoints, process.termination() as asked_to_stop:
         # state
-        first = checkpoint.latest_step(checkpoints) or 0
+        first, before = checkpoint.latest_step(checkpoints) or 0, checkpoint.seconds_spent(checkpoints)
         build = recipe.make_builder(config, plan.initial_bias, training=True)
         words = {"ema": ema > 0, "swa": swa, "sharding": place, "shapes_only": first > 0}
         graphdef, state = train_step.create(build, tx, root, **words)
@@ -174,14 +175,15 @@ def train(
                     notes.write_steps()
                 if at_interval:
                     began_judging = time.perf_counter()
-                    state = judge(state, step, validate, checkpoints, notes, snapshot=swa)
+                    state = judge(state, step, validate, checkpoints, notes, snapshot=swa, clock=began - before)
                     judged.append(round(time.perf_counter() - began_judging, 3))
                 elif stopped:
-                    checkpoint.save(checkpoints, state, {"average_precision": None})
+                    spent = time.perf_counter() - began + before
+                    checkpoint.save(checkpoints, state, {"average_precision": None, "seconds": spent})
             if swa and step == total and not stopped and state.snapshots["count"]:
                 more = ((feed.take(n), jax.random.fold_in(root, n)) for n in range(total, total + interval))
                 state = snapshots.finish(state, graphdef, more, lambda *of: batch_of(*of)[::2], everywhere)
-                state = judge(state, total + 1, validate, checkpoints, notes, snapshot=False)
+                state = judge(state, total + 1, validate, checkpoints, notes, snapshot=False, clock=began - before)
         if tracing:
             trace(workdir / "profile", start=False, wait=state)
         best = checkpoint.best_step(checkpoints)
@@ -194,6 +196,7 @@ def train(
     return {
         "steps": total,
         "resumed_from": first,
+        "seconds_before": round(before, 2),
         "examples": examples,
         "seconds": round(seconds, 2),
         "examples_per_second": round(examples / seconds, 1),
@@ -215,8 +218,11 @@ def judge(
     notes: Journal,
     *,
     snapshot: bool,
+    clock: float,
 ) -> checkpoint.State:
     """Evaluates the state after `step`, notes and saves it; if `snapshot`, one as good as the best joins their mean.
+
+    `clock` is when training began, by `time.perf_counter`, had no call of it been stopped.
 
     Raises:
       FloatingPointError: a score is not finite; the message names the step.
@@ -231,7 +237,7 @@ def judge(
         longer = snapshots.add(state.snapshots, state.params, scored["average_precision"])
         state = dataclasses.replace(state, snapshots=longer)
     notes.write_validation(step, scored)
-    checkpoint.save(checkpoints, state, scored)
+    checkpoint.save(checkpoints, state, {**scored, "seconds": time.perf_counter() - clock})
     return state
 
 

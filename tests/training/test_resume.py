@@ -70,9 +70,12 @@ def test_sigterm_saves_ends_with_zero_and_the_rest_is_the_same_to_the_bit(
     with checkpoint.manager(update) as checkpoints:
         assert checkpoint.latest_step(checkpoints) == 7
         assert checkpoint.best_step(checkpoints) == 4  # step 7 was saved but not evaluated
+        spent = checkpoint.seconds_spent(checkpoints)
     monkeypatch.setattr(train.feeds, "make", take)
     summary = job.job(update, directory, **settings)
-    assert summary["resumed_from"] == 7
+    assert summary["resumed_from"] == 7 and summary["seconds_before"] == round(spent, 2) > 0
+    with checkpoint.manager(update) as checkpoints:  # the end knows of both
+        assert checkpoint.seconds_spent(checkpoints) > spent
     assert job.results(update) == expected
 
 
