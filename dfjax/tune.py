@@ -61,6 +61,8 @@ def table(decision: Mapping[str, Any], test: Scores | None = None) -> str:
             f"{decision['corrected_value']:.4f} [{low:.4f}, {high:.4f}] (optimism removed, 95 %, "
             f"over {decision['bootstrap']['unit']})"
         )
+        if held := decision.get("constrained"):  # decisions of earlier versions have none
+            lines.append(f"{held['name']} {held['value']:.4f} here; on {new} expect {held['corrected']:.4f}")
     if found := decision.get("domains"):
         lines += [f"at this threshold: {found['words']}", *_by_domain(found)]
         if (certificate := found["certificate"]) and certificate["statement"] != decision["message"]:

@@ -22,6 +22,7 @@ Fraction = fractions.Fraction
 
 CONFIDENCE = 0.8  # of a certificate; seven domains can bear it
 USEFUL = 0.5  # bound of a false alarm rate above which a promise promises nothing
+SHOWN = 3  # domains that are named where a promise lacks clips of many
 NOISE = Fraction(1, 5)  # of the certificate's risk, at least this share pays for the few clips of each domain
 
 
@@ -133,10 +134,7 @@ def certify(
     value = np.sort(np.array(values, clips.score.dtype))[n - exceeding]
     promise = f"at most {100 * float(max_fpr):g} % false alarms on a new {domains.noun(scores, 1)} {tell}"
     if not np.isfinite(value):
-        least = math.ceil(math.log(level) / math.log1p(-float(max_fpr)))
-        statement = (
-            f"{promise} cannot be promised: that takes about {least} real clips from each, none of them infinite"
-        )
+        statement = f"{promise} cannot be promised: {_lacking(reals, float(max_fpr), level)}"
         return Certificate(None, None, statement=statement, **about)
     both = cuts.classes(clips.score, clips.label)
     found = clip_certify.at_value(both, value, "certified_domain_fpr", {"confidence": confidence, "fpr": max_fpr})
@@ -170,6 +168,20 @@ def useless(bound: float, confidence: Number, count: int, exceeding: int, noun: 
 def _percent_up(share):
     """Per cent with a digit after the point, never less than the share: it stands in a promise."""
     return f"{math.ceil(1000 * share - 1e-9) / 10:g}"
+
+
+def _lacking(reals, max_fpr, level):
+    """Why the real clips of the domains, name -> scores, do not bear a promise: what it takes, and where it lacks."""
+    short = []
+    for name, real in reals.items():
+        count = len(np.unique(real.group))
+        grouped = count < len(real)
+        least = math.ceil(math.log(level / math.e if grouped else level) / math.log1p(-max_fpr))
+        if count < least:
+            things = f"{count:,} group{'s' * (count != 1)} of real clips" if grouped else f"{count:,} real clips"
+            short.append(f"{name or '(unnamed)'} has {things}, it takes {least:,}")
+    more = [f"{len(short) - SHOWN} more lack some"] if len(short) > SHOWN else []
+    return "; ".join(short[:SHOWN] + more) or "too many of them have an infinite score"
 
 
 def _safe(reals, max_fpr, level):

@@ -152,6 +152,8 @@ def check(criterion: str, constraint: Mapping[str, Any]) -> None:
         low, high = bounds[name]
         if not (low <= value <= high and value < math.inf):
             raise InputError(f"{name} must be a number from {low} to {high}, got {value}")
+    if criterion == "cost" and not any(constraint.values()):
+        raise InputError("c_fp and c_fn are both 0, so every threshold costs the same; expected one of them above 0")
 
 
 def decimal(number) -> Fraction:
@@ -239,6 +241,25 @@ def _argmax(objective, candidates, rows, p, n, ties, constraint):
         if difference > 0 or (difference == 0 and tied):
             best = i
     return rows[near[best]]
+
+
+def held(name: str, tp: cuts.Number, fp: cuts.Number, p: cuts.Number, n: cuts.Number) -> float:
+    """What a constrained criterion's constraint is about, at one cut: precision, recall or specificity; else NaN.
+
+    It is 1 where the cut calls nothing fake: there is no false positive then.
+
+    Args:
+      name: a key of CRITERIA.
+      tp: fakes called fake.
+      fp: reals called fake.
+      p: all fakes.
+      n: all reals.
+    """
+    of = CRITERIA[name].nearest
+    if of is None:
+        return math.nan
+    part, whole = of(tp, fp, p, n)
+    return float(part / whole) if whole else 1.0
 
 
 def value_of(name: str, tp: int, fp: int, p: int, n: int, constraint: dict, unit: Fraction | int = 1) -> float:

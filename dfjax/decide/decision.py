@@ -11,6 +11,7 @@ from dfjax.decide import (
     calibration,
     certify,
     certify_domains,
+    criteria,
     domains,
     metrics,
     operating_points,
@@ -182,6 +183,7 @@ def decide(
         "tuned": metrics.at_threshold(x, y, chosen.value) if chosen and chosen.value is not None else None,
         "corrected_value": worth and worth.corrected,
         "confidence_interval": worth and worth.interval,
+        "constrained": worth and _constrained(chosen, worth, constraint),
         "threshold_confidence_interval": worth.threshold_interval if isinstance(worth, optimism.Optimism) else None,
         "bootstrap": worth and {"replicates": worth.replicates, "unit": unit, "seed": seed},
         "calibration": fitted | {"deploy_prior": deploy_prior},
@@ -259,6 +261,16 @@ def _message(chosen):
             f"at recall {chosen.score:.4g}"
         )
     return None
+
+
+def _constrained(chosen, worth, constraint):
+    """What the constraint is about, here and on new data, where it is met more narrowly; None without a constraint."""
+    if worth.constrained_corrected is None:
+        return None
+    name = next(iter(constraint)).partition("_")[2].replace("fpr", "FPR")  # or precision, recall
+    here = criteria.held(chosen.criterion, chosen.tp, chosen.fp, chosen.tp + chosen.fn, chosen.fp + chosen.tn)
+    pair = {"value": here, "corrected": worth.constrained_corrected}
+    return {"name": name} | ({key: 1 - value for key, value in pair.items()} if name == "FPR" else pair)
 
 
 def _ratio(part, whole):

@@ -165,6 +165,8 @@ class Travel:
       interval: 95 %, of a bootstrap of domains and, in each, of groups of clips; the thresholds stay.
       replicates: those that were defined.
       unit: what was redrawn, in words.
+      constrained_corrected: as `corrected`, of the quantity under a constraint (precision, recall or specificity); None
+        without one.
     """
 
     thresholds: dict[str, float | None]
@@ -172,6 +174,7 @@ class Travel:
     interval: tuple[float, float]
     replicates: int
     unit: str
+    constrained_corrected: float | None
 
 
 def travel(
@@ -218,19 +221,32 @@ def travel(
     if not len(values):
         return None
     low, high = np.quantile(values, (0.025, 0.975))
-    unit = f"{count} {noun(scores, count)} and, in each, {_unit(scores)}"
-    return Travel(found, corrected, (float(low), float(high)), len(values), unit)
+    unit = f"{count} {noun(scores, count)} and, within them, {_unit(scores)}"
+    _, (recalls, alarms) = _rates(np.array(tables)[None])
+    held = criteria.held(criterion, float(recalls[0]), float(alarms[0]), 1.0, 1.0)
+    held = None if math.isnan(held) else held
+    return Travel(found, corrected, (float(low), float(high)), len(values), unit, held)
 
 
-def _weighed(counts, clips, criterion, constraint):
-    """The criterion of draws of domains (draws, domains, 4: tp, fp, fn, tn) with `equal_weights`; NaN if undefined."""
+def _rates(counts):
+    """Of draws of domains (draws, domains, 4: tp, fp, fn, tn): which have both classes, and their mean rates.
+
+    Returns:
+      (draws,) mask; recall and false positive rate of those, each the mean over the domains that have one.
+    """
     tp, fp, fn, tn = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
     with np.errstate(invalid="ignore"):
         recall, alarm = tp / (tp + fn), fp / (fp + tn)
     has = np.isfinite(recall), np.isfinite(alarm)
     both = has[0].any(1) & has[1].any(1)
     means = [np.where(h, r, 0)[both].sum(1) / h[both].sum(1) for h, r in zip(has, (recall, alarm), strict=True)]
-    values = np.full(len(tp), np.nan)
+    return both, means
+
+
+def _weighed(counts, clips, criterion, constraint):
+    """The criterion of draws of domains, as `_rates` takes them, with `equal_weights`; NaN if undefined."""
+    both, means = _rates(counts)
+    values = np.full(len(both), np.nan)
     whole, unit = 1 << 40, Fraction(clips, 2 << 40)  # rates to 1e-12
     values[both] = [
         criteria.value_of(criterion, round(whole * t), round(whole * f), whole, whole, constraint, unit)
@@ -241,11 +257,18 @@ def _weighed(counts, clips, criterion, constraint):
 
 def _unit(scores):
     """What a bootstrap within domains redraws, in words."""
-    named = [operating_points.units(own)[0] for _, own in each(scores)]
-    if all(groups is None for groups in named):
-        return f"{len(scores):,} clips"
-    groups = sum(len(own) if g is None else len(np.unique(g)) for g, (_, own) in zip(named, each(scores), strict=True))
-    return f"{groups:,} groups of clips"
+    several, drawn, few = False, 0, 0
+    for _, own in each(scores):
+        groups, count = operating_points.units(own)[0], len(np.unique(own.group))
+        if groups is None and count < len(own):  # too few groups: their clips are redrawn instead
+            few += len(own)
+        else:
+            several, drawn = several or groups is not None, drawn + count
+    narrow = f"{few:,} clips whose groups are too few to redraw (there the spread is understated)"
+    if not drawn:
+        return narrow
+    whole = f"{drawn:,} {'groups of ' * several}clips"
+    return f"{whole} and {narrow}" if few else whole
 
 
 def summary(runs: Sequence[Scores], *, seed: int = 0) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def bootstrap(
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     low, high = np.quantile(own, tails)
     lowest, highest = np.quantile(threshold, tails, method="nearest")
-    held = search.held(search.chosen.tp, search.chosen.fp, *search.totals)
+    held = criteria.held(criterion, search.chosen.tp, search.chosen.fp, *search.totals)
     return Optimism(
         apparent=apparent,
         corrected=apparent - optimism,
@@ -149,7 +149,7 @@ class _Search:
         original += self.totals
         own = int(tp[row]), int(fp[row]), p, n
         values = [criteria.value_of(self.criterion, *c, self.constraint) for c in (own, original)]
-        return threshold, *values, self.held(*own), self.held(*original)
+        return threshold, *values, *(criteria.held(self.criterion, *c) for c in (own, original))
 
     def middle(self, predicted, reals, row):
         """The threshold a search of the replicate would return, to the resolution of the cells."""
@@ -161,14 +161,6 @@ class _Search:
         side = self.both.real if reals[after] else self.both.fake
         i = np.searchsorted(side, side.dtype.type(above))
         return thresholds.midpoint(float(side[i - 1]) if i else None, at, self.scores.dtype)
-
-    def held(self, tp, fp, p, n):
-        """The quantity under the criterion's constraint, NaN without one."""
-        held = criteria.CRITERIA[self.criterion].nearest
-        if held is None:
-            return math.nan
-        part, whole = held(tp, fp, p, n)
-        return part / whole if whole else 1.0  # nothing called fake: no false positive
 
 
 def _multinomial(rng, sizes):

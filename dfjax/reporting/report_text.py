@@ -81,9 +81,11 @@ def _luck(decision: dict, split: str) -> list[str]:
         return []
     low, high = (float(bound) for bound in decision["confidence_interval"])
     reached, corrected = float(decision["value"]), float(decision["corrected_value"])
+    held = decision.get("constrained")  # decisions of earlier versions have none
+    words = f" Its {held['name']} there, {held['value']:.3f}, becomes {held['corrected']:.3f}." if held else ""
     return [
         f"On {split} the chosen threshold reached {decision['criterion']} {reached:.3f}; "
-        f"without the luck of having been chosen there, {corrected:.3f} ({low:.3f} to {high:.3f})."
+        f"without the luck of having been chosen there, {corrected:.3f} ({low:.3f} to {high:.3f}).{words}"
     ]
 
 

@@ -159,7 +159,17 @@ def test_a_certified_threshold_is_the_highest_that_one_domain_certifies():
     loose = certify_domains.certify(scores, max_fpr=0.1, confidence=0.5)  # three of eight may exceed it
     assert loose.exceeding == 2 and loose.threshold.value < found.threshold.value
     few = certify_domains.certify(make(7, 20), max_fpr=0.01)
-    assert few.threshold is None and few.max_fpr is None and "cannot be promised" in few.statement
+    assert few.threshold is None and few.max_fpr is None
+    assert "cannot be promised: source_0 has 10 real clips, it takes 452; source_1" in few.statement
+    assert few.statement.endswith("; 4 more lack some")
+    speaker = np.full(400, "one")  # of one source: its 200 real clips are no 200 answers
+    scores = dataclasses.replace(scores, group=np.concatenate([speaker, scores.group[400:]]))
+    alone = certify_domains.certify(scores, max_fpr=0.1)
+    assert alone.threshold is None and alone.statement.endswith(
+        "cannot be promised: source_0 has 1 group of real clips, it takes 53"
+    )
+    silent = dataclasses.replace(scores, score=np.where(scores.label == 0, np.inf, 0.0), group=scores.clip)
+    assert certify_domains.certify(silent, max_fpr=0.1).statement.endswith("too many of them have an infinite score")
 
 
 def test_the_promise_is_kept_as_often_as_it_says():
@@ -211,7 +221,8 @@ def test_travel_judges_each_domain_at_the_threshold_of_the_others():
         at = metrics.at_threshold(scores.score[own], scores.label[own], best.value)
         rates.append((at["recall"] + at["specificity"]) / 2)
     assert found.corrected == pytest.approx(np.mean(rates))
-    assert found.interval[0] < found.corrected < found.interval[1] and found.unit == "5 sources and, in each, 400 clips"
+    assert found.interval[0] < found.corrected < found.interval[1]
+    assert found.unit == "5 sources and, within them, 400 clips"
     apparent = thresholds.search(
         scores.score, scores.label, "balanced_accuracy", weights=domains.equal_weights(scores)
     ).score
@@ -249,6 +260,17 @@ def test_summary_is_the_mean_over_domains_and_seeds():
     assert found["worst_domain"] == min(found["rows"], key=lambda row: row["auc"]["value"])["domain"]
     assert found["seeds"] == 3 and found["unit"] == "240 clips within 4 sources"
     assert "on the mean over four sources" in found["words"]
+
+
+def test_what_is_redrawn_is_said_where_a_domain_has_too_few_groups():
+    """Clips of a source with one speaker were counted among the groups, as if each were a speaker of its own."""
+    scores = make(3, 60, groups=2)
+    assert domains.summary([scores])["unit"] == "90 groups of clips within 3 sources"
+    scores.group[:60] = "one speaker"
+    narrow = "60 clips whose groups are too few to redraw (there the spread is understated)"
+    assert domains.summary([scores])["unit"] == f"60 groups of clips and {narrow} within 3 sources"
+    scores.group[:] = "one speaker"
+    assert domains.summary([scores])["unit"].startswith("180 clips whose groups are too few to redraw")
 
 
 def test_summary_covers_the_seeds_and_counts_domains_of_one_class():

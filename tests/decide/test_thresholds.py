@@ -148,6 +148,8 @@ def random_case(rng):
         name: {key: rate() * (1 if high == 1 else 3) for key, (_, high) in rule.parameters.items()}
         for name, rule in thresholds.CRITERIA.items()
     }
+    if not any(criteria["cost"].values()):  # refused
+        criteria["cost"]["c_fn"] = 1.0
     return scores, labels, weights, criteria
 
 
@@ -327,6 +329,7 @@ def test_infeasible_names_the_nearest_point():
         ("recall_at_fpr", {"max_fpr": 1.5}, "from 0 to 1, got 1.5"),
         ("recall_at_fpr", {"max_fpr": math.nan}, "from 0 to 1, got nan"),
         ("cost", {"c_fp": -1, "c_fn": 1}, "c_fp must be a number"),
+        ("cost", {"c_fp": 0, "c_fn": 0.0}, "both 0, so every threshold costs the same"),
     ],
 )
 def test_wrong_questions_are_input_errors(name, constraint, message):

@@ -179,6 +179,13 @@ def test_decisions_of_tune_are_understood(criterion):
     assert report.markdown(made)
 
 
+def test_a_constraint_is_told_as_new_data_will_meet_it():
+    decision = decide(make_scores("validation", seed=1), "recall_at_precision", min_precision=0.5)
+    held = decision["constrained"]
+    line = f"Its precision there, {held['value']:.3f}, becomes {held['corrected']:.3f}."
+    assert held["value"] >= 0.5 and held["corrected"] < held["value"] and line in " ".join(build(decision=decision)["verdict"])
+
+
 def test_no_tuned_threshold_is_said():
     made = build(decision=decided(None, status="undefined", message="f1 is undefined"))
     assert made["operating"]["test"]["tuned"] is None
