@@ -222,8 +222,8 @@ def by_method(scores: Scores, tuned: float | None, train_methods: Collection[str
       train_methods: generators seen in training; none where that is not known.
 
     Returns:
-      A row per generator: method, unseen, clips, eer (against all real clips), recall_half and recall (at the tuned
-      threshold), each {value, low, high}; recall is None without one.
+      A row per generator: method ('' where none is named), unseen (False there), clips, eer (against all real clips),
+      recall_half and recall (at the tuned threshold), each {value, low, high}; recall is None without one.
     """
     real = scores.label == REAL
     rows: list[dict[str, Any]] = []
@@ -231,7 +231,7 @@ def by_method(scores: Scores, tuned: float | None, train_methods: Collection[str
         own = ~real & (scores.method == method)
         half, recall = (None if t is None else _share(scores, own, t) for t in (HALF, tuned))
         eer = metrics.eer(scores.score[real | own], scores.label[real | own])[0]
-        unseen = bool(train_methods) and method not in train_methods
+        unseen = bool(train_methods) and bool(method) and method not in train_methods
         rows.append({"method": method, "unseen": unseen, "clips": int(own.sum()), "eer": eer})
         rows[-1] |= {"recall_half": half, "recall": recall}
     return sorted(rows, key=lambda row: ((row["recall"] or row["recall_half"])["value"], row["method"]))

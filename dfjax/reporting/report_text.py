@@ -90,7 +90,8 @@ def _luck(decision: dict, split: str) -> list[str]:
 
 
 def _unseen(methods: list[dict]) -> list[str]:
-    unseen, seen = ([m for m in methods if m["unseen"] is flag] for flag in (True, False))
+    named = [m for m in methods if m["method"]]  # of the others nobody knows
+    unseen, seen = ([m for m in named if m["unseen"] is flag] for flag in (True, False))
     if not unseen:
         return []
     text = f"Generators that training never saw ({len(unseen)}): {_pooled(unseen)} of their clips are found"

@@ -212,6 +212,16 @@ def test_verdict_warns_of_shortcuts_and_unseen_generators():
     assert "AUC 0.83" in words and "never saw (1)" in words
 
 
+def test_fakes_of_no_named_generator_are_neither_seen_nor_unseen():
+    scores = make_scores(methods=("", "new", "old"))
+    rows = {row["method"]: row for row in report.by_method(scores, -1.5, {"old"})}
+    assert [rows[name]["unseen"] for name in ("", "new", "old")] == [False, True, False]
+    line = next(text for text in build(test=scores, train_methods={"old"})["verdict"] if "never saw" in text)
+    found = {name: f"{100 * rows[name]['recall']['value']:.1f} %" for name in ("new", "old")}
+    expected = f"(1): {found['new']} of their clips are found; of those it saw, {found['old']}."
+    assert line.endswith(expected)
+
+
 def test_markdown_of_a_synthetic_corpus_says_so():
     made = build(run={"name": "trial", "synthetic": True})
     assert "prove nothing about real deepfakes" in report.markdown(made)
