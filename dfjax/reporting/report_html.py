@@ -61,11 +61,19 @@ def page(report: dict, validation: Scores, test: Scores, subgroups: Subgroups | 
         "SCRIPT": script,
         "SCRIPT_HASH": csp_hash(script),
         "DATA": embed(payload),
+        "CLIP_SCORE": html.escape(clip_score(report["clip_score"])),
         "LEFT_OUT": (PAGE / "left_out.html").read_text(encoding="utf-8") if left_out else "",
     }
     # one pass, so that a part which happens to contain '@DATA@' is left alone
     template = (PAGE / "page.html").read_text(encoding="utf-8")
     return re.sub("@([A-Z_]+)@", lambda match: parts[match[1]], template)
+
+
+def clip_score(rule: str) -> str:
+    """What the score of a clip is, in words; `rule` is 'mean', 'median' or 'top3' (or another number)."""
+    if rule.startswith("top"):
+        return f"the mean of the {rule.removeprefix('top')} highest of its windows or frames"
+    return f"the {rule} over its windows or frames"
 
 
 def embed(value: dict) -> str:

@@ -72,7 +72,8 @@ def _never_heard(found: dict | None) -> list[str]:
     line = f"On a {found['noun']} that it has never heard: "
     if found["mean"]["auc"] is not None:
         line += f"AUC {found['mean']['auc']:.3f} on the mean, {found['worst']['auc']:.3f} on the worst; "
-    return [f"{line}{found['words']}." + (f" Promise: {found['certificate']}." if found["certificate"] else "")]
+    promise = found["certificate"]  # or why there is none
+    return [f"{line}{found['words']}." + (f" {promise[0].upper()}{promise[1:]}." if promise else "")]
 
 
 def _luck(decision: dict, split: str) -> list[str]:

@@ -88,6 +88,24 @@ def test_page_asks_for_nothing_and_allows_its_own_script_only(page):
     assert not re.search(r"@[A-Z_]+@", text)
 
 
+@pytest.mark.parametrize(
+    "rule, words",
+    [
+        ("mean", "the mean over its windows or frames"),
+        ("median", "the median over its windows or frames"),
+        ("top3", "the mean of the 3 highest of its windows or frames"),
+    ],
+)
+def test_the_page_says_how_the_score_of_a_clip_is_made(rule, words):
+    scores = [make_scores(split, 110, seed) for seed, split in enumerate(("test", "validation"))]
+    for each in scores:
+        each.header["clip_score"] = rule
+    decision = {"threshold": -1.5, "status": "ok", "criterion": "f1", "split": "validation"}
+    words_of = {"test": scores[0], "validation": scores[1], "decision": decision, "run": {"name": "trial"}}
+    made = report.build(**words_of, train_counts={"real": 5, "fake": 5})
+    assert f"A logit for each clip, {words}. Higher" in report_html.page(made, scores[1], scores[0])
+
+
 def test_scores_survive_exactly(page):
     text, test = page
     data = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])
