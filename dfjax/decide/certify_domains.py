@@ -96,13 +96,18 @@ def certify(
       confidence: of the whole statement.
 
     Raises:
-      InputError: not exactly one of the two, a number outside (0, 1), no domains.
+      InputError: not exactly one of the two, a number outside (0, 1), no domains, or methods, which share real clips.
     """
     if (max_fpr is None) == (threshold is None):
         raise InputError(f"certify takes one of max_fpr and threshold, got {max_fpr} and {threshold}")
     if not 0 < confidence < 1 or (max_fpr is not None and not 0 < max_fpr < 1):
         raise InputError(f"max_fpr and confidence must lie between 0 and 1, got {max_fpr} and {confidence}")
     clips = domains.known_clips(scores)
+    if domains.noun(clips, 1) == "method":
+        raise InputError(
+            "left-out methods share their real clips, so nothing can be promised of false alarms on a new one; certify "
+            "without by_domain, or leave out domains"
+        )
     reals = {name: real for name, own in domains.each(clips) if len(real := score_file.select(own, own.label == REAL))}
     if isinstance(threshold, Mapping):
         reals = {name: real for name, real in reals.items() if threshold.get(name) is not None}

@@ -208,7 +208,8 @@ def travel(
             continue
         table = operating_points.confusion(own, chosen)
         tables.append(table.sum(0))
-        drawn.append(operating_points.draws(table, operating_points.units(own)[0], n=n, seed=seed + k))
+        if not _is_method(scores):
+            drawn.append(operating_points.draws(table, operating_points.units(own)[0], n=n, seed=seed + k))
     if len(tables) < 2:
         return None
     corrected = _weighed(np.array(tables)[None], len(scores), criterion, constraint)[0]
@@ -216,16 +217,32 @@ def travel(
         return None
     rng, count = np.random.default_rng(seed), len(tables)
     who, which = rng.integers(0, count, (n, count)), rng.integers(0, n, (n, count))
+    if _is_method(scores):  # a draw of their real clips is the same for all
+        drawn, which = _drawn_together(scores, found, n, rng), np.arange(n)[:, None]
     values = _weighed(np.array(drawn)[who, which], len(scores), criterion, constraint)
     values = values[np.isfinite(values)]
     if not len(values):
         return None
     low, high = np.quantile(values, (0.025, 0.975))
     unit = f"{count} {noun(scores, count)} and, within them, {_unit(scores)}"
+    if _is_method(scores):
+        unit = f"{count} {noun(scores, count)} and {_shared(scores)[2]}"
     _, (recalls, alarms) = _rates(np.array(tables)[None])
     held = criteria.held(criterion, float(recalls[0]), float(alarms[0]), 1.0, 1.0)
     held = None if math.isnan(held) else held
     return Travel(found, corrected, (float(low), float(high)), len(values), unit, held)
+
+
+def _drawn_together(scores, chosen, n, rng):
+    """Counts (domains, n, 4) of tp, fp, fn and tn of each domain with a threshold in `chosen`, in the same draws."""
+    units, strata, _ = _shared(scores)
+    parts = [(np.flatnonzero(scores.domain == name), at) for name, at in chosen.items() if at is not None]
+    tables = [operating_points.confusion(score_file.select(scores, rows), at) for rows, at in parts]
+    found = np.empty((len(parts), n + 1, 4), np.int64)
+    for draws, copies in redrawn.draws(len(scores), units, n, rng, strata):
+        for k, ((rows, _), table) in enumerate(zip(parts, tables, strict=True)):
+            found[k, draws] = copies[:, rows] @ table
+    return found[:, 1:]
 
 
 def _rates(counts):
@@ -274,7 +291,8 @@ def _unit(scores):
 def summary(runs: Sequence[Scores], *, seed: int = 0) -> dict[str, Any]:
     """Left-out scores of several seeds: mean, worst, and every domain, with intervals over clips and seeds.
 
-    The bootstrap draws groups of clips within each domain, and seeds. The domains stay the same: what another choice
+    The bootstrap draws groups of clips within each domain, and seeds; real clips that stand beside every method are
+    drawn once for all. The domains stay the same: what another choice
     of domains would change, the spread between them shows. The worst domain's interval is that of its own figure.
 
     Args:
@@ -304,7 +322,10 @@ def summary(runs: Sequence[Scores], *, seed: int = 0) -> dict[str, Any]:
     parts = [np.flatnonzero(index == k) for k in range(count)] + [np.arange(len(first))]  # domains, and all together
     values = np.full((count + 1, len(runs), replicates + 1, 2), np.nan)  # AUC and EER
     fake = first.label == FAKE
-    for rows, copies in redrawn.draws(len(first), _groups(first), replicates, rng, index):
+    units, strata, unit = _groups(first), index, f"{_unit(first)} within {count} {noun(first, count)}"
+    if _is_method(first):
+        units, strata, unit = _shared(first)
+    for rows, copies in redrawn.draws(len(first), units, replicates, rng, strata):
         for s, one in enumerate(clips):
             for part, of in enumerate(parts):
                 if len(np.unique(fake[of])) == 2:
@@ -330,7 +351,7 @@ def summary(runs: Sequence[Scores], *, seed: int = 0) -> dict[str, Any]:
         "fake": int(fake.sum()),
         "domains": count,
         "noun": noun(first, 1),
-        "unit": f"{_unit(first)} within {count} {noun(first, count)}",
+        "unit": unit,
         "replicates": replicates,
         "mean_auc": operating_points.interval(over[:, 0]),
         "worst_auc": of_worst["auc"],
@@ -390,6 +411,38 @@ def _numbered(scores: Scores) -> tuple[list[str], np.ndarray]:
     """Names of the domains, and the number of each row's."""
     names, index = np.unique(np.asarray(scores.domain), return_inverse=True)
     return names.tolist(), index
+
+
+def _is_method(scores):
+    """Whether methods were left out, beside each of which the same real clips are judged."""
+    return noun(scores, 1) == "method"
+
+
+def _shared(scores):
+    """What is redrawn where methods were left out: the real clips once for all, the fakes within each method.
+
+    Returns:
+      (n,) units, (n,) strata, and what is redrawn in words. Units are groups, or clips where groups are too few.
+    """
+    names, index = _numbered(scores)
+    fake = scores.label == FAKE
+    strata = np.where(fake, index, -1)
+    # crossval puts the method before the name of a clip
+    own = np.array(
+        [c.removeprefix(f"{d}: ") for c, d in zip(scores.clip.tolist(), scores.domain.tolist(), strict=True)]
+    )
+    units = np.empty(len(scores), np.int64)
+    counts, few = {True: 0, False: 0}, 0
+    for stratum in np.unique(strata):
+        rows = strata == stratum
+        clips, groups = (np.unique(column[rows], return_inverse=True)[1] for column in (own, scores.group))
+        enough = groups.max() + 1 >= operating_points.MIN_GROUPS or groups.max() == clips.max()
+        units[rows] = groups if enough else clips
+        counts[bool(stratum >= 0)] += int(units[rows].max()) + 1
+        few += 0 if enough else int(clips.max()) + 1
+    words = f"{counts[False]:,} groups of real clips, the same beside each method, and {counts[True]:,} of fakes"
+    narrow = f" ({few:,} of all these are clips whose groups are too few to redraw: the spread is understated)"
+    return units, strata, f"{words} within {len(names)} {noun(scores, len(names))}{narrow if few else ''}"
 
 
 def _groups(scores):

@@ -68,6 +68,8 @@ def markdown(summary: dict[str, Any]) -> str:
         f"{seeds} seed{'s' * (seeds > 1)}; in brackets 95 % intervals of {summary['replicates']:,} bootstrap draws of "
         f"{summary['unit']}" + (" and of seeds." if seeds > 1 else "."),
     ]
+    if noun == "method":
+        parts.append("The same real clips stand beside each method; all together counts them once for each.")
     return "\n\n".join(parts) + "\n"
 
 

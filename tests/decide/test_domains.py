@@ -273,6 +273,56 @@ def test_what_is_redrawn_is_said_where_a_domain_has_too_few_groups():
     assert domains.summary([scores])["unit"].startswith("180 clips whose groups are too few to redraw")
 
 
+def shared(methods=5, reals=40, fakes=30, seed=3):
+    """Scores as crossval leaves them of methods left out: the same real clips beside each, other fakes."""
+    rng = np.random.default_rng(seed)
+    of = np.repeat([f"m{k}" for k in range(methods)], reals + fakes)
+    label = np.tile(np.repeat([0, 1], [reals, fakes]), methods).astype(np.int32)
+    hard = np.concatenate([rng.normal(size=reals), np.zeros(fakes)])  # what a real clip is to every network
+    score = np.tile(hard, methods) + 1.5 * label + 0.2 * rng.normal(size=len(of)) * (1 + 4 * label)
+    number = np.arange(len(of)) % (reals + fakes)
+    names = [f"{m if y else 'real'} {i}" for i, y, m in zip(number, label, of, strict=True)]
+    clip = np.char.add(np.char.add(of, ": "), names)
+    header = {"split": "left_out", "dataset": "demo", "left_out_by": "method"}
+    return score_file.Scores(clip, clip, np.array(names), label, np.where(label, of, ""), score, header, of)
+
+
+def test_real_clips_that_methods_share_are_drawn_once_for_all():
+    """Each method drew them anew, as if they were others: the interval of the mean was too narrow."""
+    scores = shared()
+    found = domains.summary([scores])
+    rng, values = np.random.default_rng(0), []
+    real, fake = (scores.score[scores.label == y].reshape(5, -1) for y in (0, 1))
+    for _ in range(600):
+        drawn = rng.integers(0, 40, 40)
+        aucs = []
+        for k in range(5):
+            x = np.concatenate([real[k, drawn], fake[k, rng.integers(0, 30, 30)]])
+            aucs.append(metrics.roc_auc(x, np.repeat([0, 1], [40, 30])))
+        values.append(np.mean(aucs))
+    low, high = np.quantile(values, (0.025, 0.975))
+    mean = found["mean_auc"]
+    assert (mean["low"], mean["high"]) == (pytest.approx(low, abs=0.012), pytest.approx(high, abs=0.012))
+    apart = domains.summary([dataclasses.replace(scores, header={"split": "left_out"})])["mean_auc"]
+    assert mean["high"] - mean["low"] > 1.4 * (apart["high"] - apart["low"])
+    words = "40 groups of real clips, the same beside each method, and 150 of fakes within 5 methods"
+    assert found["unit"] == words and domains.travel(scores, "f1", n=50).unit == f"5 methods and {words}"
+
+
+def test_a_threshold_of_left_out_methods_travels_on_shared_draws_and_is_no_promise_of_false_alarms():
+    scores = shared()
+    found = domains.travel(scores, "balanced_accuracy", n=200)
+    rates = []
+    for name, threshold in found.thresholds.items():
+        own = scores.domain == name
+        rates.append(metrics.balanced_accuracy(scores.score[own], scores.label[own], threshold))
+    assert found.corrected == pytest.approx(np.mean(rates))
+    assert found.interval[0] < found.corrected < found.interval[1]
+    for words in ({"max_fpr": 0.5}, {"threshold": 0.0}):
+        with pytest.raises(InputError, match="methods share their real clips, so nothing can be promised"):
+            certify_domains.certify(scores, **words)
+
+
 def test_summary_covers_the_seeds_and_counts_domains_of_one_class():
     scores = make(4, 200, sd=0, gap=2.0)
     worse = dataclasses.replace(scores, score=scores.score + 3 * np.random.default_rng(1).normal(size=800))
