@@ -229,8 +229,8 @@ def travel(
         unit = f"{count} {noun(scores, count)} and {_shared(scores)[2]}"
     _, (recalls, alarms) = _rates(np.array(tables)[None])
     held = criteria.held(criterion, float(recalls[0]), float(alarms[0]), 1.0, 1.0)
-    held = None if math.isnan(held) else held
-    return Travel(found, corrected, (float(low), float(high)), len(values), unit, held)
+    interval = float(low), float(high)
+    return Travel(found, corrected, interval, len(values), unit, None if math.isnan(held) else held)
 
 
 def _drawn_together(scores, chosen, n, rng):
