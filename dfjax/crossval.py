@@ -82,6 +82,8 @@ def crossval(
         )
     facts = main_job.dataset_facts(config.data.dataset, directories)
     main_job.check_data(folder, facts)
+    if whole:
+        main_job.check_splits(config.data, directories)
     plan = recipe.make_plan(config, *recipe.tally(held_back["train"]))
     header = {"clip_score": recipe.clip_rule(config), "ledger": plan.ledger.to_json(), "left_out_by": by}
     each = []

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from dfjax import predict
+from dfjax import crossval, predict
 from dfjax.data import sources
 from dfjax.decide import score_file
 from dfjax.decide.decision import read_decision
@@ -280,6 +280,36 @@ def test_a_source_that_cannot_be_trained_on_leaves_nothing(tree, expected, recor
     assert result.returncode == 2 and "Traceback" not in result.stderr
     assert expected in result.stderr
     assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize(
+    ("gone", "expected"),
+    [
+        ("test", "folder_audio has no test split; a run needs real and fake clips in its test split; add some, or put"),
+        ("test/fake", "folder_audio has 8 real and 0 fake test clips; a run needs"),
+        ("val/real", "folder_audio has 0 real and 4 fake validation clips; a run needs"),
+    ],
+)
+def test_a_split_that_cannot_be_judged_is_refused_before_training(gone, expected, recordings, data_dir, tmp_path):
+    """All of it was trained first, and then the report failed, or advised to prepare the dataset again."""
+    source, folder = tmp_path / "source", tmp_path / "w"
+    shutil.copytree(recordings, source)
+    shutil.rmtree(source / gone)
+    with pytest.raises(InputError, match=expected):
+        main_job.run(experiment(), folder, name="small", data_dir=data_dir, source=source, progress=False)
+    assert not folder.exists()
+    with pytest.raises(InputError, match=expected):
+        words = {"name": "x", "by": "domain", "data_dir": data_dir, "source": with_domains(source), "progress": False}
+        crossval.crossval(experiment(), folder, **words)
+    assert not folder.exists()
+
+
+def with_domains(source):
+    """The folder, its files of two domains by turns."""
+    files = sorted(path.relative_to(source).as_posix() for path in source.rglob("*.wav"))
+    rows = [f"{name},{'ab'[i % 2]}" for i, name in enumerate(files)]
+    (source / "metadata.csv").write_text("\n".join(["file,domain", *rows]) + "\n")
+    return source
 
 
 @pytest.mark.slow

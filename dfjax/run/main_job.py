@@ -93,6 +93,7 @@ def run(
         return json.loads((folder / "report.json").read_text())
 
     # all that a user can get wrong comes before the workdir is made
+    check_splits(config.data, directories)
     train_split = sources.open_data(config.data, directories, "train")
     plan = recipe.make_plan(config, *recipe.tally(train_split))
     recipe.make_strata(config, plan, train_split)
@@ -180,6 +181,28 @@ def dataset_facts(name: str, directories: Mapping[str, epath.Path]) -> dict[str,
     return (
         {"dataset": first} if len(each) == 1 else {"dataset": first | {"name": name}, "datasets": list(each.values())}
     )
+
+
+def check_splits(data: ml_collections.ConfigDict, directories: Mapping[str, epath.Path]) -> None:
+    """Makes sure that there are clips to choose the threshold on and others to report, before any training.
+
+    Args:
+      data: `config.data` of the experiment.
+      directories: name -> folder of each prepared dataset.
+
+    Raises:
+      InputError: the validation or the test split is missing, or one of its classes is.
+    """
+    there = {split for directory in directories.values() for split in sources.split_names(directory)}
+    for name in ("validation", "test"):
+        wanted = f"a run needs real and fake clips in its {name} split"
+        if data.dataset.startswith("folder_"):
+            wanted += "; add some, or put all files into real/ and fake/ alone, which are then split"
+        if name not in there:
+            raise InputError(f"{data.dataset} has no {name} split; {wanted}")
+        found = sources.clip_counts(sources.open_data(data, directories, name))
+        if not (found["real"] and found["fake"]):
+            raise InputError(f"{data.dataset} has {found['real']} real and {found['fake']} fake {name} clips; {wanted}")
 
 
 def check_data(folder: epath.PathLike, facts: dict[str, Any]) -> None:
