@@ -109,7 +109,8 @@ def search(scores: Column, labels: Column, criterion: str, *, weights: Column | 
 
     Returns:
       The threshold. Among tied cuts the one that predicts the fewest fakes, except: precision_at_recall
-      takes the most (more recall at the same precision), break_even the one with the most true positives.
+      takes the most (more recall at the same precision), break_even the one with the most true positives;
+      f_beta with beta 0, which is precision, takes all fakes down to the next real.
 
     Raises:
       InputError: an unknown criterion, a number missing, unknown or out of its bounds.

@@ -337,6 +337,11 @@ def test_wrong_questions_are_input_errors(name, constraint, message):
         thresholds.search(np.zeros(2), np.array([0, 1]), name, **constraint)
 
 
+def test_precision_alone_takes_all_fakes_down_to_the_next_real():
+    found = thresholds.search(np.array([-1.0, -2.0, 0.0]), np.array([1, 0, 1]), "f_beta", beta=0)
+    assert (found.tp, found.fp, found.score, found.value) == (2, 0, 1.0, -1.5)
+
+
 @pytest.mark.parametrize("weights", [[1.0, -1.0], [1.0, math.nan], [1.0, math.inf], [Fraction(-1), Fraction(1)]])
 def test_bad_weights_raise(weights):
     with pytest.raises(ValueError, match="weights must be finite and not negative"):
