@@ -10,6 +10,7 @@ Names are imported on first use, so `import dfjax` costs nothing: `load` and `De
 """
 
 import importlib
+import sys
 
 __version__ = "0.1.0"
 
@@ -36,3 +37,9 @@ def __getattr__(name: str):
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_MODULES, *_OBJECTS})
+
+
+if sys.argv[:1] == ["-m"]:  # so it is while `python -m dfjax.COMMAND` looks for the command, whose imports come next
+    from dfjax.runtime import cli
+
+    cli.end_without_modules()

@@ -35,11 +35,8 @@ def main(command: Callable[[], None]) -> None:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except ImportError as error:
-        if not error.name or error.name.partition(".")[0] == "dfjax":
-            raise
-        text = " ".join(str(error).split())
-        print(f"error: {text}; install what this needs: pip install dfjax", file=sys.stderr)
-        sys.exit(2)
+        _end_without(error)
+        raise
     except OSError as error:
         from dfjax.runtime.files import FULL  # and with it etils, which takes a moment
 
@@ -51,6 +48,26 @@ def main(command: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         sys.exit(130)
+
+
+def end_without_modules() -> None:
+    """Makes a module that is not installed end as `main` says where a command's own file imports it, before `main`."""
+    otherwise = sys.excepthook
+
+    def hook(kind, error, traceback) -> None:
+        if isinstance(error, ImportError):
+            _end_without(error)
+        otherwise(kind, error, traceback)
+
+    sys.excepthook = hook
+
+
+def _end_without(error: ImportError) -> None:
+    """Ends where a module is not installed; returns where it is dfjax's own, which nobody can install."""
+    if error.name and error.name.partition(".")[0] != "dfjax":
+        text = " ".join(str(error).split())
+        print(f"error: {text}; install what this needs: pip install dfjax", file=sys.stderr)
+        sys.exit(2)
 
 
 class Parser(argparse.ArgumentParser):

@@ -1,13 +1,17 @@
 """How every command ends."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from dfjax.__main__ import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[2]
+TRAINS = ["absl", "flax", "matplotlib", "ml_collections", "optax", "orbax", "safetensors", "tensorflow_datasets"]
 
 
 @pytest.mark.parametrize("words", ["print('a line')", "print('a line\\n' * 100_000)", "raise SystemExit(print('a'))"])
@@ -42,16 +46,25 @@ def test_a_module_that_dfjax_itself_lacks_is_a_mistake_of_dfjax():
     assert result.returncode == 1 and "Traceback" in result.stderr
 
 
-@pytest.mark.parametrize("words", [("predict", "README.md"), ("export", "--out", "d.zip")])
-def test_where_only_what_judging_needs_is_installed_a_command_names_what_it_lacks(words, tmp_path):
-    """As with dfjax/inference/requirements.txt alone."""
-    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['ml_collections'] = None\n")
+@pytest.mark.parametrize("start", [*([f"dfjax.{name}"] for name in COMMANDS), ["dfjax", "export"]], ids=" ".join)
+def test_where_only_what_judging_needs_is_installed_a_command_names_what_it_lacks(start, tmp_path):
+    """As with dfjax/inference/requirements.txt alone; a command's file may import it before its `main` runs."""
+    (tmp_path / "sitecustomize.py").write_text(f"import sys; sys.modules |= dict.fromkeys({TRAINS})\n")
+    name = start[-1].removeprefix("dfjax.")
+    words = {"predict": ["README.md"], "export": ["--out", "d.zip"], "serve": ["--port", "1"]}.get(name, [])
     result = subprocess.run(
-        [sys.executable, "-m", "dfjax", *words],
+        [sys.executable, "-m", *start, *words],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
         text=True,
         capture_output=True,
     )
     assert result.returncode == 2 and result.stderr.count("\n") == 1, result.stderr
-    assert "ml_collections" in result.stderr and "pip install dfjax" in result.stderr
+    if name != "tune":  # which works without them
+        assert re.search(f"{'|'.join(TRAINS)}.* pip install '?dfjax", result.stderr), result.stderr
+
+
+def test_an_error_of_another_kind_while_a_command_is_imported_is_told_whole():
+    code = "from dfjax.runtime import cli; cli.end_without_modules(); import dfjax.nowhere"
+    result = ended(code)
+    assert result.returncode == 1 and "Traceback" in result.stderr
