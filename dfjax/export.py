@@ -18,7 +18,7 @@ from etils import epath
 
 import dfjax
 from dfjax.decide import typicality
-from dfjax.inference import bundle, lowering, trained, weights
+from dfjax.inference import bundle, lowering, scoring, trained, weights
 from dfjax.records import MAX_SAMPLES, SAMPLE_RATE, InputError
 from dfjax.reporting import model_card
 from dfjax.runtime import cli, process
@@ -55,7 +55,7 @@ def export(folder: str | pathlib.Path, path: str | pathlib.Path) -> tuple[str, i
         "weights": weights.digest(network.params, network.model_state),
         "parameters": sum(x.size for x in jax.tree.leaves(network.params)),
         "input": {"modality": network.takes.modality, "size": network.takes.size, "samples": network.takes.samples},
-        "shapes": lowering.shapes(network.takes),
+        "shapes": scoring.shapes(network.takes),
         "media": run.media,
         "sample_rate": SAMPLE_RATE,
         "window": MAX_SAMPLES,

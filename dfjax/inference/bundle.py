@@ -24,7 +24,7 @@ from jaxtyping import Array
 
 from dfjax.decide import decision, typicality
 from dfjax.inference import scoring
-from dfjax.inference.detector import Detector, with_face_model
+from dfjax.inference.detector import Detector, digest, with_face_model
 from dfjax.records import MAX_SAMPLES, MEDIA, SAMPLE_RATE, Input, InputError
 from dfjax.runtime import devices, files
 
@@ -195,13 +195,6 @@ def _own_typicality(found: Bundle) -> typicality.Typicality | None:
     return typicality.parse(content, found.path)
 
 
-def _shapes(takes: Input) -> tuple[int | None, ...]:
-    """The shapes that files come in, for each of which a bundle holds a program."""
-    if takes.modality != "audio":
-        return (takes.size,)
-    return (takes.samples,) if takes.samples else scoring.BUCKETS
-
-
 def _detector(found: Bundle, face_model: str | None) -> tuple[Detector, list[Mapping[str, jax.core.ShapedArray]]]:
     """The detector, and what each of its programs puts out."""
     about = found.json(ABOUT)
@@ -216,8 +209,10 @@ def _detector(found: Bundle, face_model: str | None) -> tuple[Detector, list[Map
     media = with_face_model((modality, options), face_model)
     mesh = devices.make_mesh()
     weights = found.arrays(WEIGHTS)
-    if tuple(about["shapes"]) != _shapes(takes):
-        raise ValueError(f"programs for {about['shapes']}, expected {list(_shapes(takes))}")
+    if tuple(about["shapes"]) != scoring.shapes(takes):
+        raise ValueError(f"programs for {about['shapes']}, expected {list(scoring.shapes(takes))}")
+    if digest(weights) != about["weights"]:
+        raise ValueError(f"{WEIGHTS} holds other weights than {ABOUT} names")
     programs = {shape: _scorer(found, takes, shape, weights) for shape in about["shapes"]}
     parameters, sharding = jax.device_put(weights, devices.replicated(mesh)), devices.split_batch(mesh)
     each = scoring.EACH_OF_FILES if jax.default_backend() == "cpu" else scoring.EACH

@@ -194,6 +194,20 @@ class Detector:
         return changed | ({} if judged["typical"] else {"verdict": UNCERTAIN})
 
 
+def digest(arrays: Mapping[str, Any]) -> str:
+    """SHA-256 of a detector's weights with their names, types and shapes: the same wherever they lie.
+
+    Args:
+      arrays: name -> array, as `weights.flatten` names them.
+    """
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        leaf = np.asarray(arrays[name])
+        found.update(f"{name} {leaf.dtype} {leaf.shape}\n".encode())
+        found.update(np.ascontiguousarray(leaf).tobytes())
+    return found.hexdigest()
+
+
 def check(overlap: float, jobs: int | None = None) -> None:
     """Raises InputError where a detector takes no such overlap of windows, or no such number of processes."""
     if not isinstance(overlap, numbers.Real) or not 0 <= overlap <= MAX_OVERLAP:  # nan is not, either

@@ -54,9 +54,8 @@ def programs(
 
     arrays = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, (_, x) in named.items()}
     (batch,) = export.symbolic_shape(BATCH)
-    found = {
-        bundle.program_name(shape): _lower(score, arrays, _example(takes, batch, shape)) for shape in shapes(takes)
-    }
+    shapes = scoring.shapes(takes)
+    found = {bundle.program_name(shape): _lower(score, arrays, _example(takes, batch, shape)) for shape in shapes}
     if takes.size is not None:
         picture = jax.ShapeDtypeStruct((1, takes.size, takes.size, 3), jnp.float32)
         try:
@@ -64,13 +63,6 @@ def programs(
         except InputError:  # of a detector that has none
             pass
     return found
-
-
-def shapes(takes: Input) -> tuple[int, ...]:
-    """The shapes that programs are made for: samples of the clips, or pixels of a side of the pictures."""
-    if takes.modality != "audio":
-        return (takes.size,)
-    return (takes.samples,) if takes.samples else scoring.BUCKETS
 
 
 def _example(takes: Input, batch: Any, shape: int) -> dict[str, jax.ShapeDtypeStruct]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dfjax.media.decoding import compact
-from dfjax.records import MAX_SAMPLES, SAMPLE_RATE
+from dfjax.records import MAX_SAMPLES, SAMPLE_RATE, Input
 from dfjax.runtime import devices
 
 BUCKETS = (SAMPLE_RATE, 2 * SAMPLE_RATE, 3 * SAMPLE_RATE, MAX_SAMPLES)  # samples
@@ -47,6 +47,13 @@ def score_examples(scorer, params, model_state, examples: Iterable[dict], *, bat
     ordered = np.empty_like(stacked)
     ordered[np.concatenate(rows)] = stacked
     return ordered
+
+
+def shapes(takes: Input) -> tuple[int, ...]:
+    """The lengths in samples that clips are scored at, or the sides in pixels of pictures: what is compiled."""
+    if takes.modality != "audio":
+        return (takes.size,)
+    return (takes.samples,) if takes.samples else BUCKETS
 
 
 def example(record: dict, model: Any) -> dict[str, np.ndarray]:

@@ -1,6 +1,5 @@
 """Weights of a detector in a file of plain arrays, without checkpoint or optimiser: what comes with the package."""
 
-import hashlib
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +11,7 @@ import safetensors.numpy
 from flax import nnx, traverse_util
 from jaxtyping import PyTree
 
+from dfjax.inference import detector
 from dfjax.models import functional
 from dfjax.records import InputError
 from dfjax.runtime import devices
@@ -33,14 +33,8 @@ def save(folder: pathlib.Path, params: PyTree, model_state: PyTree) -> None:
 
 
 def digest(params: PyTree, model_state: PyTree) -> str:
-    """SHA-256 of all arrays with their names, types and shapes: the same wherever the weights lie."""
-    flat = {name: leaf for name, (_, leaf) in flatten(params, model_state).items()}
-    found = hashlib.sha256()
-    for name in sorted(flat):
-        leaf = np.asarray(flat[name])
-        found.update(f"{name} {leaf.dtype} {leaf.shape}\n".encode())
-        found.update(np.ascontiguousarray(leaf).tobytes())
-    return found.hexdigest()
+    """`detector.digest` of all arrays."""
+    return detector.digest({name: leaf for name, (_, leaf) in flatten(params, model_state).items()})
 
 
 def restore(build: Callable[[nnx.Rngs], nnx.Module], folder: pathlib.Path) -> tuple[PyTree, PyTree]:

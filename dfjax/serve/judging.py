@@ -162,7 +162,7 @@ def shapes(detector: Detector) -> Iterator[dict[str, np.ndarray]]:
     """An example of every shape that a file can have."""
     takes = detector.model
     if takes.modality == "audio":
-        for size in (takes.samples,) if takes.samples else scoring.BUCKETS:
+        for size in scoring.shapes(takes):
             yield scoring.audio_example(np.ones(size, np.int16), takes.samples)
         return
     picture = {"image": np.zeros((takes.size, takes.size, 3), np.uint8)}

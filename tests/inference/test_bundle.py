@@ -354,6 +354,7 @@ def edited(found, name, change, tmp_path):
         (bundle.DECISION, lambda d: d["calibration"].update(ledger=3), "Error"),
         (bundle.DECISION, lambda d: d.update(clip_score="most"), "Unknown clip score"),
         (bundle.DECISION, lambda d: d.update(band={"rate": 0.1}), "KeyError"),
+        (bundle.ABOUT, lambda d: d.update(weights="0" * 64), "other weights than"),
         (bundle.ABOUT, lambda d: d.update(shapes=[]), "programs for"),
         (bundle.ABOUT, lambda d: d.update(shapes=d["shapes"][:2]), "programs for"),
         (bundle.ABOUT, lambda d: d["input"].update(samples=10**12), "programs for"),
@@ -362,6 +363,19 @@ def edited(found, name, change, tmp_path):
 def test_what_cannot_judge_is_refused_when_it_is_loaded(speech, tmp_path, name, change, words):
     (tmp_path / "b.zip").write_bytes(edited(members(speech), name, change, tmp_path))
     with pytest.raises(InputError, match=rf"was not written by dfjax.export \(.*{words}.*\); export it again") as error:
+        dfjax.load(tmp_path / "b.zip")
+    assert "\n" not in str(error.value)
+
+
+def test_weights_that_are_not_those_it_names_are_refused(speech, tmp_path):
+    """Their hash stands on every report and in every table: who read it there must be able to rely on it."""
+    found = members(speech)
+    with np.load(io.BytesIO(found[bundle.WEIGHTS])) as stored:
+        arrays = dict(stored)
+    name = max(arrays, key=lambda name: arrays[name].size)
+    content = bundle.pack(arrays | {name: np.nextafter(arrays[name], np.inf, dtype=arrays[name].dtype)})
+    (tmp_path / "b.zip").write_bytes(forged(found, bundle.WEIGHTS, content, tmp_path))
+    with pytest.raises(InputError, match="other weights than detector.json names") as error:
         dfjax.load(tmp_path / "b.zip")
     assert "\n" not in str(error.value)
 
