@@ -22,7 +22,8 @@ CHUNK = 1 << 20  # bytes read at once
 MOST = 100  # entries of metadata that are kept
 LONGEST = 500  # characters of one that are kept
 XMP_MOST = 1 << 18  # characters of XMP that are looked through
-# properties of XMP that cameras, editors and generators write of how a picture was made, whatever their prefix
+XMP_BEGIN, XMP_END = b"<x:xmpmeta", b"</x:xmpmeta>"  # of a packet
+# properties of XMP that cameras, editors and generators write of how something was made, whatever their prefix
 XMP_NAMES = (
     "DigitalSourceType",
     "DigitalSourceFileType",
@@ -72,12 +73,8 @@ def of_file(path: str | pathlib.Path) -> dict[str, Any]:
     Raises:
       OSError: the file cannot be read.
     """
-    digest, size = hashlib.sha256(), 0
-    with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    found: dict[str, Any] = {"sha256": digest.hexdigest(), "bytes": size, "container": None, "seconds": None}
+    digest, size, packet = _through(path)
+    found: dict[str, Any] = {"sha256": digest, "bytes": size, "container": None, "seconds": None}
     found |= {"bit_rate": None, "streams": [], "metadata": {}, "read": False}
     is_picture = os.fspath(path).lower().endswith(IMAGE_SUFFIXES)
     for read in (_picture,) if is_picture else (_media, _sound):
@@ -86,7 +83,25 @@ def of_file(path: str | pathlib.Path) -> dict[str, Any]:
             break
         except UNREAD:
             pass  # what could be decoded may still have a header that nobody else reads
+    if "XMP" not in found["metadata"]:
+        found["metadata"] = _xmp(packet) | found["metadata"]
     return found | {"metadata": dict(list(found["metadata"].items())[:MOST])}
+
+
+def _through(path: str | pathlib.Path) -> tuple[str, int, bytes]:
+    """SHA-256, size in bytes, and the first packet of XMP, which lies in one piece wherever a format puts it, or b''."""
+    digest, size, last, begin = hashlib.sha256(), 0, b"", None
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            if begin is None and (at := (last + chunk).find(XMP_BEGIN)) >= 0:
+                begin = size - len(last) + at
+            size, last = size + len(chunk), (last + chunk)[1 - len(XMP_BEGIN) :]
+        if begin is None:
+            return digest.hexdigest(), size, b""
+        file.seek(begin)
+        packet, end, _ = file.read(XMP_MOST).partition(XMP_END)
+        return digest.hexdigest(), size, packet + end
 
 
 def _media(path) -> dict[str, Any]:
@@ -136,7 +151,6 @@ def _picture(path) -> dict[str, Any]:
             if isinstance(value, str | int | float) and name != "XML:com.adobe.xmp" or name == "comment"
         }
         metadata |= _exif(image.getexif())
-        metadata |= {"XMP": _text(xmp)} if xmp else {}
         return {"container": image.format, "streams": [told], "metadata": metadata}
 
 
@@ -157,7 +171,10 @@ def _exif(exif: Image.Exif) -> dict[str, str]:
 
 
 def _xmp(packet: bytes | str) -> dict[str, str]:
-    """What XMP says of how a picture was made. Read as text: packets that are no good XML are read, too."""
+    """What XMP says of how media were made, and under `XMP` its text; nothing of an empty packet.
+
+    Read as text: packets that are no good XML are read, too.
+    """
     found: dict[str, list[str]] = {}
     for match in XMP_PROPERTY.finditer(_decoded(packet)[:XMP_MOST]):
         value = match["attribute"] if match["quote"] else match["inner"]
@@ -167,7 +184,8 @@ def _xmp(packet: bytes | str) -> dict[str, str]:
         value = html.unescape(" ".join(re.sub("<[^<>]{0,2000}>", " ", value).split()))
         if value and value not in found.setdefault(match["name"], []):
             found[match["name"]].append(value)
-    return {f"XMP {name}": _text("; ".join(values)) for name, values in found.items() if values}
+    told = {f"XMP {name}": _text("; ".join(values)) for name, values in found.items() if values}
+    return told | ({"XMP": _text(packet)} if packet else {})
 
 
 def _decoded(value: bytes | str) -> str:

@@ -313,6 +313,33 @@ def test_xmp_says_how_a_picture_was_made(tmp_path, packet, name):
     assert "Some &lt;tool&gt;" in page and "<x:" not in page
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.wav", "a.gif", "a.jpg"])
+@pytest.mark.parametrize("chunk", [facts.CHUNK, 7])
+def test_xmp_of_any_container_is_told(tmp_path, monkeypatch, name, chunk):
+    """In videos, recordings and animations, and in a picture that cannot be opened; wherever the file is read apart."""
+    monkeypatch.setattr(facts, "CHUNK", chunk)
+    packet, path = XMP.format(f'a:DigitalSourceType="{GENERATED}"').encode(), tmp_path / name
+    if name == "a.mp4":
+        fixtures.video(path)
+        box = b"uuid" + bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + packet
+        path.write_bytes(path.read_bytes() + (4 + len(box)).to_bytes(4, "big") + box)
+    elif name == "a.wav":
+        soundfile.write(path, fixtures.samples(0.5), SAMPLE_RATE)
+        path.write_bytes(path.read_bytes() + b"_PMX" + len(packet).to_bytes(4, "little") + packet + bytes(200))
+    elif name == "a.gif":
+        Image.new("RGB", (20, 30)).save(path)
+        path.write_bytes(
+            path.read_bytes()[:-1] + b"!\xff\x0bXMP DataXMP" + packet + bytes([1, *range(255, -1, -1), 0, 59])
+        )
+    else:
+        path.write_bytes(b"\xff\xd8nothing else" + packet)
+    found = facts.of_file(path)
+    told = found["metadata"]
+    assert told["XMP DigitalSourceType"] == GENERATED and told["XMP CreatorTool"] == "Some <tool>"
+    assert told["XMP"].startswith("<x:xmpmeta") and found["read"] == (name != "a.jpg")
+    assert found["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest() and found["bytes"] == path.stat().st_size
+
+
 def test_xmp_of_ill_will_is_read_in_bounded_time_and_length():
     for part in ("<a:CreatorTool>", '<a:CreatorTool ="', "<creator ", "<a:creator></a:creato>", " Software='"):
         began = time.perf_counter()
