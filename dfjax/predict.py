@@ -45,7 +45,7 @@ WANTED = {
 
 
 def files_of(paths: Iterable[str], lists: Iterable[str] = ()) -> Iterator[str]:
-    """The files named or listed, and all below the folders among them, sorted, without hidden ones.
+    """The files named or listed, and all below the folders among them, sorted, without hidden files and folders.
 
     Nothing is kept but the names in one folder and in those above it.
 
@@ -89,15 +89,24 @@ def _below(path: str) -> Iterator[str]:
         return
     try:
         with os.scandir(path) as entries:
-            found = sorted((e.name, e.is_dir(follow_symlinks=False)) for e in entries)
+            seen = (entry for entry in entries if not entry.name.startswith("."))
+            found = sorted((entry.name, entry.is_dir(follow_symlinks=False), _is_file(entry)) for entry in seen)
     except OSError as error:
         raise InputError(f"{path} cannot be listed: {error.strerror}; give its files, or permission") from error
-    for name, is_folder in found:
+    for name, is_folder, is_file in found:
         inner = os.path.join(path, name)
         if is_folder:
             yield from _below(inner)
-        elif not name.startswith(".") and os.path.isfile(inner):
+        elif is_file:
             yield inner
+
+
+def _is_file(entry: os.DirEntry) -> bool:
+    """Whether it is a file, or a link to one: the folder knows that of all but links, so no file is asked."""
+    try:
+        return entry.is_file()
+    except OSError:  # links in a circle
+        return False
 
 
 def shown(text: object) -> str:

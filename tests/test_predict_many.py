@@ -213,10 +213,13 @@ def test_what_is_no_table_of_this_detector_is_refused_and_left_alone(tmp_path):
 
 
 def test_files_come_from_folders_lists_and_standard_input_in_order(tmp_path, monkeypatch):
-    for name in ("b/2.wav", "b/1.wav", "a.wav", "b.wav", "b/.hidden", "b/c/x.wav", "c"):
+    for name in ("b/2.wav", "b/1.wav", "a.wav", "b.wav", "b/c/x.wav", "c", "b/.hidden", "b/.trash/y.wav"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    expected = sorted(p for p in tmp_path.rglob("*") if p.is_file() and not p.name.startswith("."))
+    expected = sorted(p for p in tmp_path.rglob("*") if p.is_file() and "/." not in str(p))
+    for name, target in (("loop", "loop"), ("above", tmp_path), ("nothing", "nowhere"), ("link.wav", "a.wav")):
+        (tmp_path / name).symlink_to(target)  # links to files are followed, those to folders could go round for ever
+    expected.append(tmp_path / "link.wav")
     assert list(predict.files_of([str(tmp_path)])) == [str(path) for path in expected]
     listed = tmp_path / "list.txt"
     listed.write_bytes(b"one.wav\r\n\nno\xfftext.wav\n" + os.fsencode(tmp_path / "b") + b"\n")
