@@ -205,6 +205,10 @@ def main() -> None:
                 print(f"{shown(result['file'])}: skipped, {shown(result['skipped'])}", file=sys.stderr)
             else:
                 print(line(result), flush=True)
+    if not counts.total():
+        raise InputError(
+            "the folders and lists given name no files; those that are hidden, or behind a linked folder, do not count"
+        )
     if not counts.total() - counts[verdicts.SKIPPED]:
         wanted = WANTED[detector.model.modality]
         raise InputError(f"none of {counts.total()} files could be judged; expected {wanted}")

@@ -276,6 +276,9 @@ def test_the_table_of_a_command_continues_and_its_exit_status_is_of_all_rows(
     assert "8 files in" in out and "1 skipped" in out and "8/8" in err and "Traceback" not in err
     assert err.strip().splitlines()[-1].startswith("error: --output") and "with other options" in err
     assert called(monkeypatch) == 2 and "no files given" in capsys.readouterr().err
+    (tmp_path / "none" / ".hidden").mkdir(parents=True)
+    assert called(monkeypatch, tmp_path / "none") == 2
+    assert capsys.readouterr().err.startswith("error: the folders and lists given name no files")
     assert called(monkeypatch, "--output", tmp_path / "none.jsonl", some[6]) == 2
 
 

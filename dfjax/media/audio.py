@@ -84,7 +84,7 @@ def _decode(source: str | IO[bytes], longest: float) -> tuple[Int16[np.ndarray, 
     if stream:
         pieces.append(_int16(stream.resample_chunk(np.zeros(0, np.float32), last=True)))
     _check(length > 0, "empty")
-    samples = _usable(np.concatenate(pieces), peak)
+    samples = _usable(np.concatenate(pieces), peak, info.channels)
     return samples, dataclasses.replace(info, seconds=length / info.rate)
 
 
@@ -111,9 +111,10 @@ def from_array(samples: Num[np.ndarray, "..."]) -> Int16[np.ndarray, " samples"]
     return _usable(_int16(samples.astype(np.float32)), peak)
 
 
-def _usable(samples: Int16[np.ndarray, " samples"], peak: float) -> Int16[np.ndarray, " samples"]:
+def _usable(samples: Int16[np.ndarray, " samples"], peak: float, channels: int = 1) -> Int16[np.ndarray, " samples"]:
     _check(len(samples) >= MIN_SECONDS * SAMPLE_RATE, f"shorter than {MIN_SECONDS} s")
-    _check(peak * 32768 >= SILENT_PEAK, "silent")
+    silent = "silent" if channels == 1 else f"silent: its {channels} channels hold nothing, or cancel each other out"
+    _check(peak * 32768 >= SILENT_PEAK, silent)
     return samples
 
 

@@ -6,17 +6,19 @@ nothing here imports JAX.
 
 import dataclasses
 import os
+import stat
 from typing import Any
 
 import numpy as np
 from etils import epath
 from jaxtyping import Int16
 
-from dfjax.media import audio, decoding, properties
+from dfjax.media import MediaError, audio, decoding, properties
 from dfjax.records import SAMPLE_RATE
 
 SECONDS = 60.0  # a file may take this long to decode ...
 BYTES_PER_SECOND = 1e6  # ... and its size over this on top
+BUCKETS = ("gs", "s3", "az")  # the kinds that epath reads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +55,7 @@ def of_file(
     Raises:
       MediaError: the file is unusable; the message is the reason.
     """
+    _check(path)
     if modality == "audio":
         samples, info = audio.decode(path, longest)
         return of_sound(samples, info.seconds, overlap=overlap, described=described)
@@ -67,6 +70,27 @@ def of_file(
         properties=_described(records) if described else [],
         facts={"frames_without_face": found.get("faceless", 0)},
     )
+
+
+def _check(path: epath.PathLike) -> None:
+    """Raises MediaError where no decoder can read, or a pipe would be waited for; decoders say less or nothing then."""
+    scheme, inside, _ = os.fspath(path).partition("://")
+    if inside:
+        if scheme not in BUCKETS:
+            raise MediaError(
+                f"{scheme}:// cannot be read; expected a file on a disk, or in a bucket: {', '.join(BUCKETS)}"
+            )
+        return
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise MediaError(f"unreadable: {getattr(error, 'strerror', None) or error}") from error
+    if stat.S_ISDIR(found.st_mode):
+        raise MediaError("a folder")
+    if not stat.S_ISREG(found.st_mode):
+        raise MediaError("a pipe or a device, which can be read once only; write it to a file first")
+    if not found.st_size:
+        raise MediaError("empty file")
 
 
 def of_sound(

@@ -89,7 +89,7 @@ def of_file(path: str | pathlib.Path) -> dict[str, Any]:
 
 
 def _through(path: str | pathlib.Path) -> tuple[str, int, bytes]:
-    """SHA-256, size in bytes, and the first packet of XMP, which lies in one piece wherever a format puts it, or b''."""
+    """SHA-256, size in bytes, and the first packet of XMP or b'': it lies in one piece wherever a format puts it."""
     digest, size, last, begin = hashlib.sha256(), 0, b"", None
     with open(path, "rb") as file:
         while chunk := file.read(CHUNK):

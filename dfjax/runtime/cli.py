@@ -64,10 +64,14 @@ def end_without_modules() -> None:
 
 def _end_without(error: ImportError) -> None:
     """Ends where a module is not installed; returns where it is dfjax's own, which nobody can install."""
-    if error.name and error.name.partition(".")[0] != "dfjax":
-        text = " ".join(str(error).split())
-        print(f"error: {text}; install what this needs: pip install dfjax", file=sys.stderr)
-        sys.exit(2)
+    if error.name and error.name.partition(".")[0] == "dfjax":
+        return
+    text = " ".join(str(error).split())
+    how = (
+        "; install what this needs: pip install dfjax" if error.name else ""
+    )  # else a library says it in its own words
+    print(f"error: {text}{how}", file=sys.stderr)
+    sys.exit(2)
 
 
 class Parser(argparse.ArgumentParser):

@@ -1,5 +1,6 @@
 """Decoding: what comes out of a file, and that a bad file gives a reason."""
 
+import os
 import pathlib
 
 import cv2
@@ -8,7 +9,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from dfjax.media import MediaError, audio, faces, images, video
+from dfjax.media import MediaError, audio, evidence, faces, images, video
 from dfjax.records import MAX_SAMPLES, SAMPLE_RATE
 from tests.data_builders import fixtures
 
@@ -114,6 +115,8 @@ def test_unusable_sound_gives_a_reason(tmp_path):
 
     assert reason("silent.wav", np.zeros(16_000)) == "silent"
     assert reason("dither.wav", np.full(16_000, 9 / 32768)) == "silent"
+    cancelled = np.stack([sine(440, SAMPLE_RATE, 1), -sine(440, SAMPLE_RATE, 1)], 1)
+    assert reason("cancelled.wav", cancelled).startswith("silent: its 2 channels hold nothing, or cancel")
     assert reason("short.wav", sine(440, SAMPLE_RATE, 0.09)) == "shorter than 0.1 s"
     assert reason("none.wav", np.zeros(0)) == "empty"
     assert reason("nan.wav", np.full(16_000, np.nan), subtype="FLOAT") == "samples that are not finite"
@@ -128,6 +131,25 @@ def test_unusable_sound_gives_a_reason(tmp_path):
     assert reason("mute.mp4") == "no audio stream"
     fixtures.image(tmp_path / "picture.png")
     assert reason("picture.png") == "no audio stream"
+
+
+@pytest.mark.parametrize("modality", ["audio", "image", "video", "av"])
+def test_what_is_no_file_is_told_before_a_decoder_waits_for_it_or_says_less(tmp_path, modality):
+    def reason(path):
+        with pytest.raises(MediaError) as error:
+            evidence.of_file(path, modality, {})
+        return str(error.value)
+
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "loop.wav").symlink_to("loop.wav")
+    assert reason(tmp_path / "pipe.wav") == reason("/dev/null")
+    assert "a pipe or a device" in reason(tmp_path / "pipe.wav") and reason(tmp_path) == "a folder"
+    assert reason(str(tmp_path / "empty.wav")) == "empty file"
+    assert reason(tmp_path / "nowhere.wav") == "unreadable: No such file or directory"
+    assert reason(tmp_path / "loop.wav") == "unreadable: Too many levels of symbolic links"
+    assert reason("nul\0.wav").startswith("unreadable: ")
+    assert reason("https://localhost/a.wav").startswith("https:// cannot be read; expected a file on a disk, or in a")
 
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p"])

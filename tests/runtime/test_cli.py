@@ -41,6 +41,13 @@ def test_a_package_that_is_not_installed_is_named_in_one_line():
     assert result.stderr == "error: No module named 'nowhere'; install what this needs: pip install dfjax\n"
 
 
+def test_what_a_library_says_of_a_package_that_it_wants_is_one_line():
+    """As fsspec of a bucket whose reader is not installed."""
+    needing = "def needing(): raise ImportError('Install s3fs\\nto access S3')"
+    result = ended(f"from dfjax.runtime import cli\n{needing}\ncli.main(needing)")
+    assert result.returncode == 2 and result.stderr == "error: Install s3fs to access S3\n"
+
+
 def test_a_module_that_dfjax_itself_lacks_is_a_mistake_of_dfjax():
     result = ended("from dfjax.runtime import cli\ndef needing(): import dfjax.nowhere\ncli.main(needing)")
     assert result.returncode == 1 and "Traceback" in result.stderr
