@@ -54,12 +54,14 @@ def files_of(paths: Iterable[str], lists: Iterable[str] = ()) -> Iterator[str]:
       lists: text files of paths, one a line; a byte-order mark at the beginning is none of the first path.
 
     Raises:
-      InputError: a path or a list does not exist, or a folder cannot be read. A file that a list names need not exist:
-        it comes out as one that cannot be judged.
+      InputError: a path or a list does not exist or cannot be read, or a list is none. What a list names need not
+        exist or be readable, nor need a folder within another: it comes out as one that cannot be judged.
     """
     for text in paths:
         if text == "-":
-            yield from _listed(sys.stdin.buffer)
+            yield from _listed(sys.stdin.buffer, "standard input")
+        elif os.path.isdir(text) and not os.access(text, os.R_OK):
+            raise InputError(f"{text} cannot be listed: no permission; give its files, or permission")
         elif os.path.exists(text):
             yield from _below(text)
         else:
@@ -67,13 +69,15 @@ def files_of(paths: Iterable[str], lists: Iterable[str] = ()) -> Iterator[str]:
     for name in lists:
         try:
             with open(name, "rb") as file:
-                yield from _listed(file)
+                yield from _listed(file, f"--files {name}")
         except OSError as error:
             raise InputError(f"--files {name} cannot be read: {error.strerror}; give a text file of paths") from error
 
 
-def _listed(lines: Iterable[bytes]) -> Iterator[str]:
+def _listed(lines: Iterable[bytes], what: str) -> Iterator[str]:
     for number, line in enumerate(lines):
+        if b"\0" in line:
+            raise InputError(f"{what} is no list of paths, it holds a zero byte; give text, one path a line")
         name = os.fsdecode((line if number else line.removeprefix(codecs.BOM_UTF8)).rstrip(b"\r\n"))
         if "://" in name:  # in a bucket, which decoders read and nobody lists
             yield name
@@ -82,7 +86,7 @@ def _listed(lines: Iterable[bytes]) -> Iterator[str]:
 
 
 def _below(path: str) -> Iterator[str]:
-    """A file itself; the files of a folder, depth first, each folder in the order of its names."""
+    """A file itself, or a folder that cannot be listed; else its files, depth first, each folder by its names."""
     path = str(pathlib.Path(path))
     if not os.path.isdir(path):
         yield path
@@ -91,8 +95,9 @@ def _below(path: str) -> Iterator[str]:
         with os.scandir(path) as entries:
             seen = (entry for entry in entries if not entry.name.startswith("."))
             found = sorted((entry.name, entry.is_dir(follow_symlinks=False), _is_file(entry)) for entry in seen)
-    except OSError as error:
-        raise InputError(f"{path} cannot be listed: {error.strerror}; give its files, or permission") from error
+    except OSError:
+        yield path  # one that cannot be judged
+        return
     for name, is_folder, is_file in found:
         inner = os.path.join(path, name)
         if is_folder:
@@ -231,6 +236,8 @@ def write_table(
       InputError: the table cannot be written, or is another's; see `verdicts.Table`.
     """
     with verdicts.Table(flags.output, detector.name(flags.overlap), retry=flags.retry_skipped) as table:
+        if len(table) and (flags.report or flags.heatmap or flags.timeline):
+            print(f"{len(table):,} files in {flags.output} are judged already and not drawn again", file=sys.stderr)
         words = {"hidden": False, "what": "judge", "unit": "file"}
         with progress.progress_bar(total, len(table), **words) as bar:
             new = (path for path in paths if table.take(path))

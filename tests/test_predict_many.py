@@ -243,6 +243,35 @@ def test_files_come_from_folders_lists_and_standard_input_in_order(tmp_path, mon
     assert predict.shown("a\x1b[2Jb\nc\udcff.wav") == "a?[2Jb?c?.wav"
 
 
+def test_a_folder_that_cannot_be_listed_costs_itself_alone_unless_it_was_asked_for(tmp_path, monkeypatch):
+    for name in ("a.wav", "b/shut/x.wav", "c.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    shut, scan = str(tmp_path / "b" / "shut"), os.scandir
+
+    def refused(path):
+        if path == shut:
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    monkeypatch.setattr(os, "access", lambda path, _: path != shut)
+    assert list(predict.files_of([str(tmp_path)])) == [str(tmp_path / "a.wav"), shut, str(tmp_path / "c.wav")]
+    with pytest.raises(InputError, match="shut cannot be listed: no permission"):
+        list(predict.files_of([shut]))
+
+
+def test_what_is_no_list_of_paths_is_refused_before_its_bytes_are_taken_for_names(tmp_path, monkeypatch):
+    recording = fixtures.audio(tmp_path / "a.wav", 0.5)
+    with pytest.raises(InputError, match="--files .*a.wav is no list of paths"):
+        list(predict.files_of([], [str(recording)]))
+    (tmp_path / "print0").write_bytes(b"a.wav\0b.wav\0")
+    with (tmp_path / "print0").open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        with pytest.raises(InputError, match="standard input is no list of paths, it holds a zero byte"):
+            list(predict.files_of(["-"]))
+
+
 def called(monkeypatch, *words):
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
     monkeypatch.setattr(sys, "argv", ["predict", *map(str, words)])
@@ -271,8 +300,11 @@ def test_the_table_of_a_command_continues_and_its_exit_status_is_of_all_rows(
     assert called(monkeypatch, "--output", table, *some) == 3 and table.read_bytes() == content
     assert called(monkeypatch, "--retry_skipped", "--output", table, *some) == 3
     assert sorted(table.read_bytes().splitlines()) == sorted(content.splitlines())
+    assert called(monkeypatch, "--timeline", tmp_path / "plots", "--output", table, *some) == 3
+    assert not (tmp_path / "plots").exists()
     assert called(monkeypatch, "--overlap", "0.5", "--output", table, *some) == 2
     out, err = capsys.readouterr()
+    assert f"8 files in {table} are judged already and not drawn again\n" in err
     assert "8 files in" in out and "1 skipped" in out and "8/8" in err and "Traceback" not in err
     assert err.strip().splitlines()[-1].startswith("error: --output") and "with other options" in err
     assert called(monkeypatch) == 2 and "no files given" in capsys.readouterr().err

@@ -104,6 +104,8 @@ def read(path: str | pathlib.Path) -> Bundle:
         hashes = dict(manifest["sha256"])
     except InputError:
         raise
+    except PermissionError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except Exception as error:  # a damaged ZIP makes zipfile raise half a dozen kinds of error
         raise InputError(f"{path} is no bundle, or a damaged one ({_words(error)}); {AGAIN}") from error
     if not known or manifest["version"] != VERSION:

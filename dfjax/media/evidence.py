@@ -86,7 +86,7 @@ def _check(path: epath.PathLike) -> None:
     except (OSError, ValueError) as error:
         raise MediaError(f"unreadable: {getattr(error, 'strerror', None) or error}") from error
     if stat.S_ISDIR(found.st_mode):
-        raise MediaError("a folder")
+        raise MediaError("a folder; give its files, or permission to list them")
     if not stat.S_ISREG(found.st_mode):
         raise MediaError("a pipe or a device, which can be read once only; write it to a file first")
     if not found.st_size:

@@ -307,6 +307,16 @@ def test_the_command_says_so_and_ends_with_2(speech, tmp_path):
     assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
+def test_one_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    def refused(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(bundle, "_members", refused)
+    (tmp_path / "b.zip").write_bytes(b"")
+    with pytest.raises(InputError, match="b.zip cannot be read: Permission denied$"):
+        dfjax.load(tmp_path / "b.zip")
+
+
 @pytest.mark.parametrize("out", [".", "no\0name.zip"])
 def test_it_is_not_written_where_it_cannot_be(out, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

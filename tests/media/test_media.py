@@ -144,7 +144,7 @@ def test_what_is_no_file_is_told_before_a_decoder_waits_for_it_or_says_less(tmp_
     (tmp_path / "empty.wav").write_bytes(b"")
     (tmp_path / "loop.wav").symlink_to("loop.wav")
     assert reason(tmp_path / "pipe.wav") == reason("/dev/null")
-    assert "a pipe or a device" in reason(tmp_path / "pipe.wav") and reason(tmp_path) == "a folder"
+    assert "a pipe or a device" in reason(tmp_path / "pipe.wav") and reason(tmp_path).startswith("a folder; ")
     assert reason(str(tmp_path / "empty.wav")) == "empty file"
     assert reason(tmp_path / "nowhere.wav") == "unreadable: No such file or directory"
     assert reason(tmp_path / "loop.wav") == "unreadable: Too many levels of symbolic links"
