@@ -6,7 +6,8 @@ python -m dfjax.predict --workdir detector.zip voicemail.mp3
 In Python `dfjax.load("detector.zip")`. Without --workdir it is the detector of speech that comes with dfjax. The file
 holds StableHLO programs for CPU, CUDA and TPU, weights, decision, calibration, what is typical, a model card and the
 SHA-256 of each; it is refused if one of them does not match. Compare the SHA-256 of the file, which is printed, where
-it comes from somebody else. JAX reads such programs for half a year of its versions at least; then export again.
+it comes from somebody else. JAX reads such programs for half a year of its versions at least; then export again. An
+older JAX than the one that exported them need not read them: export with the oldest that is to judge.
 """
 
 import json

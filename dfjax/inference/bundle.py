@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax import export
+from jaxlib.mlir.dialects import stablehlo
 from jaxtyping import Array
 
 from dfjax.decide import decision, typicality
@@ -272,6 +273,12 @@ def _scorer(found: Bundle, takes: Input, shape: int, weights: dict) -> export.Ex
 def _program(found: Bundle, name: str, weights: dict) -> export.Exported:
     """A program of the bundle, if it calls nothing outside of XLA and takes these weights."""
     program = export.deserialize(bytearray(found.members[name]))
+    if _newer(program):
+        theirs = found.json(ABOUT)["jax"]
+        raise InputError(
+            f"{found.path} was exported with jax {theirs}, whose programs jax {jax.__version__} cannot read; install "
+            f"jax {theirs}, or export it with jax {jax.__version__}"
+        )
     if strange := outside_calls(program):
         raise InputError(f"{found.path} holds a program that calls {strange}; it was not written by dfjax.export")
     wanted = jax.tree.unflatten(program.in_tree, program.in_avals)[0][0]
@@ -283,6 +290,13 @@ def _program(found: Bundle, name: str, weights: dict) -> export.Exported:
             f"{found.path} runs on {', '.join(program.platforms)}, and jax has {platform} here; set JAX_PLATFORMS=cpu"
         )
     return program
+
+
+def _newer(program: export.Exported) -> bool:
+    """Whether a program is in a version of StableHLO that this JAX does not know; reading it prints lines of C++."""
+    version = re.search(rb"StableHLO_v(\d+)\.(\d+)\.(\d+)", program.mlir_module_serialized[:64])
+    known = tuple(map(int, stablehlo.get_current_version().split(".")))
+    return version is not None and tuple(map(int, version.groups())) > known
 
 
 def outside_calls(program: export.Exported) -> list[str]:

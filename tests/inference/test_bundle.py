@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -438,6 +439,18 @@ def test_other_versions_are_named(speech, tmp_path):
         (tmp_path / "b.zip").write_bytes(packed(new.items()))
         with pytest.raises(InputError, match="reads a 'dfjax bundle' of version 1"):
             dfjax.load(tmp_path / "b.zip")
+
+
+def test_programs_of_a_newer_jax_are_told_as_such_and_nothing_else_is_printed(speech, tmp_path, capfd):
+    found, name = members(speech), bundle.program_name(16_000)
+    newer = re.sub(rb"(StableHLO_v)\d", rb"\g<1>9", found[name], count=1)
+    about = json.dumps(json.loads(found[bundle.ABOUT]) | {"jax": "9.1.2"}).encode()
+    (tmp_path / "b.zip").write_bytes(forged(found | {name: newer}, bundle.ABOUT, about, tmp_path))
+    with pytest.raises(
+        InputError, match="was exported with jax 9.1.2, whose programs jax .* cannot read; install jax 9"
+    ):
+        dfjax.load(tmp_path / "b.zip")
+    assert capfd.readouterr().err == ""
 
 
 def test_other_preparation_is_refused(speech, tmp_path):
