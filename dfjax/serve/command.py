@@ -19,6 +19,7 @@ import argparse
 import functools
 import importlib.util
 import ipaddress
+import math
 import os
 import socket
 from typing import Any
@@ -78,8 +79,8 @@ def check(flags: argparse.Namespace, token: str) -> None:
     if not 0 < flags.port < 65_536:
         raise InputError(f"--port {flags.port}: expected a number from 1 to 65535")
     for name in ("queue", "max_mb", "seconds", "memory_mb", "jobs", "workers"):
-        if (value := getattr(flags, name)) is not None and value <= 0:
-            raise InputError(f"--{name} {value}: expected more than 0")
+        if (value := getattr(flags, name)) is not None and not 0 < value < math.inf:  # nan is not, either
+            raise InputError(f"--{name} {value}: expected a number, more than 0")
 
 
 def listener(host: str, port: int) -> socket.socket:

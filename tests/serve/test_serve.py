@@ -418,6 +418,8 @@ def test_a_page_that_calls_it_by_another_name_is_refused(served):
         (["--port", "0"], "", "from 1 to 65535"),
         (["--queue", "0"], "", "more than 0"),
         (["--workers", "0"], "", "more than 0"),
+        (["--max_mb", "nan"], "", "more than 0"),
+        (["--seconds", "inf"], "", "more than 0"),
     ],
 )
 def test_it_does_not_listen_as_it_should_not(words, token, message):
