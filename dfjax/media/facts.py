@@ -5,7 +5,6 @@ Headers and metadata may say anything. Nothing here decodes sound or pictures, a
 
 import hashlib
 import html
-import io
 import os
 import pathlib
 import re
@@ -16,7 +15,7 @@ import av
 import soundfile
 from PIL import ExifTags, Image
 
-from dfjax.media import IMAGE_SUFFIXES
+from dfjax.media import IMAGE_SUFFIXES, images
 
 CHUNK = 1 << 20  # bytes read at once
 MOST = 100  # entries of metadata that are kept
@@ -57,7 +56,6 @@ UNREAD = (
     MemoryError,
     av.FFmpegError,
     soundfile.SoundFileError,
-    Image.DecompressionBombError,
 )
 POINTERS = {ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.Interop}  # tags that say where other tables lie
 
@@ -141,7 +139,7 @@ def _sound(path) -> dict[str, Any]:
 
 
 def _picture(path) -> dict[str, Any]:
-    with open(path, "rb") as file, Image.open(io.BytesIO(file.read())) as image:
+    with open(path, "rb") as file, images.opened(file.read()) as image:
         told = {"kind": "picture", "pixels": f"{image.width} x {image.height}", "mode": image.mode}
         xmp = image.info.get("xmp") or b""
         metadata = _xmp(xmp)

@@ -4,6 +4,7 @@ import contextlib
 import io
 import pathlib
 import tempfile
+import threading
 from collections.abc import Iterator
 
 import cv2
@@ -18,7 +19,24 @@ from dfjax.records import InputError
 MAX_PIXELS = 1 << 28  # 16384 x 16384: larger is a damaged header
 MIN_SIDE = 16  # pixels
 KEPT = ("JPEG", "PNG")  # formats whose bytes are kept; others become PNG
+OPENING = threading.Lock()  # held while Pillow's limit is another
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+
+
+@contextlib.contextmanager
+def opened(data: bytes) -> Iterator[Image.Image]:
+    """A picture in memory, its header read, its pixels not; raises as Pillow's open, but at no number of pixels.
+
+    Pillow warns from 89 megapixels on and refuses 179, and phones take pictures of 200.
+    """
+    with OPENING:
+        usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            image = Image.open(io.BytesIO(data))
+        finally:
+            Image.MAX_IMAGE_PIXELS = usual
+    with image:
+        yield image
 
 
 def read(path: epath.PathLike) -> tuple[bytes, tuple[int, int]]:
@@ -32,7 +50,7 @@ def read(path: epath.PathLike) -> tuple[bytes, tuple[int, int]]:
     """
     data = epath.Path(path).read_bytes()
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with opened(data) as image:
             if min(image.size) < MIN_SIDE or image.width * image.height > MAX_PIXELS:
                 raise MediaError(f"a picture of {image.width} x {image.height} pixels")
             image.load()
@@ -41,8 +59,8 @@ def read(path: epath.PathLike) -> tuple[bytes, tuple[int, int]]:
                 data = encode(np.asarray(upright.convert("RGB")), "png")
             return data, (upright.height, upright.width)
     except UnidentifiedImageError as error:
-        raise MediaError("not a picture") from error
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, MemoryError) as error:
+        raise MediaError("not a picture, nor named as a video, such as .mp4") from error
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
         raise MediaError(f"corrupt: {error}") from error
 
 

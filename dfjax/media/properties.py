@@ -6,7 +6,6 @@ say how a recording or a picture was made, for `decide.typicality`: they see wha
 NumPy, OpenCV's decoder and header readers only.
 """
 
-import io
 import os
 import pathlib
 from collections.abc import Mapping
@@ -16,8 +15,9 @@ import av
 import cv2
 import numpy as np
 from jaxtyping import Float, Int, Num, UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
+from dfjax.media import images
 from dfjax.records import SAMPLE_RATE, InputError
 
 FRAME = SAMPLE_RATE // 100  # 10 ms
@@ -128,13 +128,13 @@ def image_features(encoded: bytes) -> dict[str, float | str]:
     nothing = {"file_size": float(len(encoded)), "codec": "", "mode": ""}
     numbers = ("width", "height", "bits_per_pixel", "quantization")
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
+        with images.opened(encoded) as image:
             width, height = image.size
             table = getattr(image, "quantization", None) or {}
             bits, coarse = 8.0 * len(encoded) / max(1, width * height), np.mean(table[0]) if table else np.nan
             found = dict(zip(numbers, map(float, (width, height, bits, coarse)), strict=True))
             return {"file_size": nothing["file_size"], **found, "codec": image.format or "", "mode": image.mode}
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         return nothing | dict.fromkeys(numbers, float("nan"))
 
 

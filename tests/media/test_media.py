@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from dfjax.media import MediaError, audio, evidence, faces, images, video
+from dfjax.media import MediaError, audio, evidence, faces, facts, images, properties, video
 from dfjax.records import MAX_SAMPLES, SAMPLE_RATE
 from tests.data_builders import fixtures
 
@@ -231,6 +231,19 @@ def test_unusable_pictures_give_a_reason(tmp_path):
         images.read(tmp_path / "text.png")
     with pytest.raises(MediaError, match="8 x 8"):
         images.read(fixtures.image(tmp_path / "small.png", (8, 8)))
+
+
+def test_a_picture_of_a_large_camera_is_read_without_a_word_and_one_of_no_camera_is_refused(tmp_path):
+    """Between Pillow's limit and ours, and beyond ours."""
+    usual = Image.MAX_IMAGE_PIXELS
+    for side in (13_500, 17_000):
+        Image.new("1", (side, side)).save(tmp_path / f"{side}.png")
+    data, size = images.read(tmp_path / "13500.png")
+    assert size == (13_500, 13_500) and properties.image_features(data)["width"] == 13_500
+    assert facts.of_file(tmp_path / "13500.png")["streams"][0]["pixels"] == "13500 x 13500"
+    with pytest.raises(MediaError, match="^a picture of 17000 x 17000 pixels$"):
+        images.read(tmp_path / "17000.png")
+    assert Image.MAX_IMAGE_PIXELS == usual
 
 
 def test_a_crop_is_the_square_around_the_face_with_a_margin():
