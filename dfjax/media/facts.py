@@ -75,7 +75,8 @@ def of_file(path: str | pathlib.Path) -> dict[str, Any]:
     found: dict[str, Any] = {"sha256": digest, "bytes": size, "container": None, "seconds": None}
     found |= {"bit_rate": None, "streams": [], "metadata": {}, "read": False}
     is_picture = os.fspath(path).lower().endswith(IMAGE_SUFFIXES)
-    for read in (_picture,) if is_picture else (_media, _sound):
+    # FFmpeg takes anything that is named as a picture for one; libsndfile looks inside
+    for read in (_picture if is_picture else _media, _sound):
         try:
             found |= read(path) | {"read": True}
             break
@@ -126,7 +127,7 @@ def _media(path) -> dict[str, Any]:
 
 
 def _sound(path) -> dict[str, Any]:
-    """Of the few formats that libsndfile reads and FFmpeg does not."""
+    """Of the few formats that libsndfile reads and FFmpeg does not, and of sound that is named as a picture."""
     with soundfile.SoundFile(os.path.abspath(path)) as file:
         told = {"kind": "audio", "codec": file.subtype_info, "sample rate": f"{file.samplerate:,} Hz"}
         known = 0 < file.samplerate and file.frames <= 2**62  # a header of unknown length says the largest integer

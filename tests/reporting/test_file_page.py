@@ -256,6 +256,12 @@ def test_sound_that_ffmpeg_cannot_read_has_the_facts_of_libsndfile(tmp_path, kin
     assert (stream["kind"], stream["sample rate"], stream["channels"]) == ("audio", "16,000 Hz", 1)
 
 
+def test_a_recording_named_as_a_picture_has_its_facts_all_the_same(tmp_path):
+    path = fixtures.audio(tmp_path / "a.wav", 1.0).rename(tmp_path / "a.jpg")
+    found = facts.of_file(path)
+    assert found["read"] and found["seconds"] == 1.0 and found["streams"][0]["kind"] == "audio"
+
+
 @pytest.mark.parametrize("name", ["a.wav", "a.jpg"])
 def test_a_file_that_nothing_reads_is_not_said_to_have_no_metadata(tmp_path, name):
     (tmp_path / name).write_bytes(b"nothing")
