@@ -64,7 +64,9 @@ def test_the_score_of_a_video_is_the_mean_over_its_frames(tmp_path, monkeypatch)
 
     monkeypatch.setattr("dfjax.media.faces.crop_records", records)
     judge = watching("video", frames=4, face_model=None)
-    result = judge(pathlib.Path("a.mp4"))
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"a video")
+    result = judge(path)
     np.testing.assert_allclose([frame["score"] for frame in result["frames"]], [-2.75, 1.0, 2.875])
     np.testing.assert_allclose(result["score"], 0.375)
     np.testing.assert_allclose(result["spread"], np.std([-2.75, 1.0, 2.875], ddof=1), rtol=1e-6)
@@ -72,9 +74,7 @@ def test_the_score_of_a_video_is_the_mean_over_its_frames(tmp_path, monkeypatch)
     assert result["verdict"] == "real" and result["frames_without_face"] == 1
     assert [frame["seconds"] for frame in result["frames"]] == [0.0, 0.2, 0.4]
 
-    pair = cv2.imdecode(
-        np.frombuffer(file_page.heat_png(judge, pathlib.Path("a.mp4"), result), np.uint8), cv2.IMREAD_COLOR
-    )
+    pair = cv2.imdecode(np.frombuffer(file_page.heat_png(judge, path, result), np.uint8), cv2.IMREAD_COLOR)
     assert pair.shape == (SIZE, 2 * SIZE, 3)
     assert (pair[:, :SIZE] == 220).all(), "the most suspicious frame is shown"
     plot = cv2.imdecode(np.frombuffer(file_page.timeline_png(result), np.uint8), cv2.IMREAD_COLOR)
