@@ -10,6 +10,7 @@ from jax import export
 from dfjax.decide.decision import write_decision
 from dfjax.import_weights import untuned
 from dfjax.inference import bundle, lowering
+from dfjax.inference.detector import digest
 from dfjax.records import MAX_SAMPLES, SAMPLE_RATE
 
 
@@ -25,9 +26,9 @@ def write(folder):
     sound = {"audio": ((batch, SAMPLE_RATE), jnp.int16), "length": ((batch,), jnp.int32)}
     example = {name: jax.ShapeDtypeStruct(*words) for name, words in sound.items()}
     program = export.export(jax.jit(score), platforms=lowering.PLATFORMS)(shapes, example)
-    about = {"dfjax": "0", "model": "loudness", "weights": "none", "shapes": [SAMPLE_RATE], "media": ["audio", {}]}
+    about = {"dfjax": "0", "model": "loudness", "shapes": [SAMPLE_RATE], "media": ["audio", {}]}
     about |= {"input": {"modality": "audio", "size": None, "samples": SAMPLE_RATE}}
-    about |= {"sample_rate": SAMPLE_RATE, "window": MAX_SAMPLES}
+    about |= {"sample_rate": SAMPLE_RATE, "window": MAX_SAMPLES, "weights": digest(arrays)}
     write_decision(folder / bundle.DECISION, untuned())
     members = {
         bundle.ABOUT: json.dumps(about).encode(),
