@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import functools
+import logging
 import multiprocessing
 import os
 import pathlib
@@ -56,12 +57,28 @@ def serve(build: Build, listening: socket.socket, workers: int, seconds: int) ->
         os.environ[FOLDER] = folder  # before the others start
         made = functools.partial(_one_of_several, build, folder)
         words |= {"workers": workers, "timeout_worker_healthcheck": PATIENCE}
-        watch = Watch(uvicorn.Config(made, factory=True, **words), [listening])
-        watch.run()
-        if (reason := pathlib.Path(folder, REASON)).exists():
+        watch, reason = Watch(uvicorn.Config(made, factory=True, **words), [listening]), pathlib.Path(folder, REASON)
+        with quiet_after(reason):
+            watch.run()
+        if reason.exists():
             raise InputError(reason.read_text())
         if any(process.exitcode == FAILED for process in watch.processes):
             sys.exit(FAILED)
+
+
+@contextlib.contextmanager
+def quiet_after(reason: pathlib.Path) -> Iterator[None]:
+    """Once this file is there, uvicorn says nothing of the process that ended: the user is told why, in one line."""
+    said = logging.getLogger("uvicorn.error")
+
+    def wanted(_: logging.LogRecord) -> bool:
+        return not reason.exists()
+
+    said.addFilter(wanted)
+    try:
+        yield
+    finally:
+        said.removeFilter(wanted)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -276,6 +277,17 @@ def test_a_watch_that_is_killed_takes_all_others_along_and_the_next_start_remove
     with processes.own_folder() as new:
         assert not left.exists() and pathlib.Path(new).is_dir()
     assert not list(temporary.iterdir())
+
+
+def test_of_a_process_that_a_mistake_ended_the_server_says_nothing(tmp_path, caplog):
+    """Where the watch meets its end before the word that it left: it hung on which came first."""
+    said, reason = logging.getLogger("uvicorn.error"), tmp_path / processes.REASON
+    with processes.quiet_after(reason):
+        said.error("before")
+        reason.write_text("no bundle")
+        said.error("Child process failed to start")
+    said.error("afterwards")
+    assert caplog.messages == ["before", "afterwards"]
 
 
 def test_a_mistake_is_one_line_from_several_too(tmp_path):
