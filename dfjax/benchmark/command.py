@@ -20,11 +20,10 @@ from typing import Any, NamedTuple
 import absl.logging
 
 from data_builders import finding
-from dfjax import stats
 from dfjax.benchmark import forecast, plan, results, work
 from dfjax.benchmark.jobs import Board
 from dfjax.benchmark.work import Workshop
-from dfjax.planning import advice
+from dfjax.planning import advice, counting
 from dfjax.records import InputError
 from dfjax.reporting import benchmark_view
 from dfjax.runtime import cli, files, process
@@ -39,7 +38,7 @@ class Planned(NamedTuple):
     shop: Workshop
     problems: list[str]  # a line for everything that does not take part
     notes: list[str]  # a line for what may be as the user wants it, see `finding.notes_of`
-    facts: dict[str, dict[str, Any]]  # dataset's key -> what `stats.of_source` counted
+    facts: dict[str, dict[str, Any]]  # dataset's key -> what `counting.of_source` counted
 
 
 def prepare_plan(
@@ -71,7 +70,7 @@ def prepare_plan(
     named: list[str] = []  # what is wrong with datasets that the user named comes first
     problems, counted = list(found.problems), []
     for one in found.usable:
-        of_configs, wrong = stats.of_found(one, 0, measured=measured, identified=identified)
+        of_configs, wrong = counting.of_found(one, 0, measured=measured, identified=identified)
         (problems if one in before.found else named).extend(wrong)
         counted.append({config: of for config, of in of_configs.items() if _both(of["splits"]["all"])})
     problems = named + problems

@@ -114,7 +114,7 @@ def forecast(
     Args:
       shop: the datasets.
       jobs: all of them.
-      facts: dataset's key -> what `stats.of_source` says of it, with `cost`.
+      facts: dataset's key -> what `counting.of_source` says of it, with `cost`.
       machine: modality -> what `measure` returned.
     """
     records = {d.key: _records(facts[d.key], _one_length(d, shop.changes)) for d in shop.datasets.values()}

@@ -51,7 +51,7 @@ def datasets_of(
 
     Args:
       found: usable datasets.
-      facts: of each, by those of its `advice.configs_of` that can be used, what `dfjax.stats.of_source` counted.
+      facts: of each, by those of its `advice.configs_of` that can be used, what `counting.of_source` counted.
 
     Raises:
       InputError: a dataset has no builder, or a folder of the user's own is gone.

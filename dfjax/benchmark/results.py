@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from data_builders import sharing
-from dfjax import evaluate, stats
+from dfjax import evaluate
 from dfjax.benchmark.jobs import DONE, Board
 from dfjax.benchmark.plan import MODALITIES, Dataset, Job
 from dfjax.benchmark.work import Workshop
@@ -16,6 +16,7 @@ from dfjax.data import sources
 from dfjax.decide import random_effects, score_file, thresholds
 from dfjax.decide.score_file import Scores
 from dfjax.imbalance.ledger import Ledger
+from dfjax.planning import counting
 from dfjax.reporting import comparison
 from dfjax.runtime.strict_json import plain
 
@@ -94,7 +95,7 @@ def _dataset(d: Dataset, directories, shop: Workshop, board: Board, sources_of) 
     about = {"key": d.key, "name": d.name, "config": d.config, "modality": d.modality, "strategy": d.strategy}
     if d.key not in directories:
         return about | {"splits": None, "skipped": {}, "dropped": {}, "shares": {}, "shortcuts": None}
-    counted = stats.of_prepared(directories[d.key], audited=0)
+    counted = counting.of_prepared(directories[d.key], audited=0)
     shares = {}
     for other in shop.datasets.values():
         if other.key == d.key:

@@ -15,7 +15,7 @@ STRATEGY = {"natural": "plain", "balanced_sampling": "balanced_sampling"}  # of 
 SPEECH = ("asvspoof2019_la", "deepfake_audio", "demo_speech", "fake_or_real", "wavefake")
 VIDEOS = ("faceforensics", "celeb_df_v2", "dfd", "fakeavceleb")  # whose faces are cut out
 PARTS = ("disjoint-visual", "disjoint-audio", "disjoint-av")  # configs of FakeAVCeleb: each is a dataset of its own
-UNNAMED = {"fake"}  # the methods that `stats.count` tells of fakes without any
+UNNAMED = {"fake"}  # the methods that `counting.count` tells of fakes without any
 
 
 def strategies() -> list[str]:
@@ -55,7 +55,7 @@ def advise(facts: dict[str, Any], others: Sequence[dict[str, Any]] = ()) -> dict
     """What `dfjax.stats` says of a dataset beyond its counts.
 
     Args:
-      facts: of one dataset, as `dfjax.stats` counts it.
+      facts: of one dataset, as `counting.of_source` counts it.
       others: of the datasets found beside it.
 
     Returns:

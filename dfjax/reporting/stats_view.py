@@ -59,7 +59,7 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def bar_chart(found: list[dict[str, Any]]) -> Figure:
-    """One panel per dataset of `stats.collect`, each with a count axis of its own.
+    """One panel per dataset of `survey.collect`, each with a count axis of its own.
 
     Args:
       found: at least one dataset's statistics.

@@ -14,13 +14,14 @@ import time
 import numpy as np
 import pytest
 
-from dfjax import prepare, stats
+from dfjax import prepare
 from dfjax.benchmark import command, forecast, jobs, work
 from dfjax.benchmark import results as results_of
 from dfjax.benchmark.plan import Dataset, Job, jobs_of
 from dfjax.benchmark.work import Workshop
 from dfjax.data import sources
 from dfjax.decide import score_file
+from dfjax.planning import costs
 from dfjax.records import SPLITS, InputError
 from dfjax.reporting import audit, benchmark_view, comparison
 from tests import test_compare
@@ -289,11 +290,11 @@ def test_a_plan_without_times_measures_nothing_and_notes_are_no_problems(tmp_pat
     (tmp_path / "more.7z").write_bytes(b"7z")
     words = {"data_dir": None, "strategies": [], "seeds": 1, "changes": {}}
     monkeypatch.setattr(forecast, "measure", None)
-    monkeypatch.setattr(stats.costs, "preparation", None)
+    monkeypatch.setattr(costs, "preparation", None)
     text, problems = command.dry_run(str(tmp_path), tmp_path / "w", **words, timed=False)
     assert text.startswith("# 3 datasets, 9 jobs: no times, nothing was measured\n") and not problems
     assert f"Notes:\n\n* {tmp_path / 'more.7z'} is packed; unpack it: 7z x" in text
-    monkeypatch.setattr(stats.costs, "preparation", lambda *_: {})
+    monkeypatch.setattr(costs, "preparation", lambda *_: {})
     monkeypatch.setattr(command, "foretold", lambda *of: of[-1]("measuring this machine: audio") or {})
     command.dry_run(str(tmp_path), tmp_path / "w", **words)
     said = capsys.readouterr()
@@ -407,10 +408,8 @@ def test_videos_are_prepared_in_miniature_too(tmp_path, monkeypatch):
 def test_each_part_of_a_dataset_is_counted_and_measured_by_itself(tmp_path, monkeypatch):
     """FakeAVCeleb's sound was foretold, and its strategy chosen, by what its pictures are."""
     trees.fakeavceleb(tmp_path / "any name", 3)
-    seen, sample = [], stats.costs.preparation
-    monkeypatch.setattr(
-        stats.costs, "preparation", lambda items, config: seen.append(config.name) or sample(items, config)
-    )
+    seen, sample = [], costs.preparation
+    monkeypatch.setattr(costs, "preparation", lambda items, config: seen.append(config.name) or sample(items, config))
     shop, problems, _, facts = command.prepare_plan(str(tmp_path), tmp_path / "w", measured=True)
     configs = {"audio": "disjoint-audio", "video": "disjoint-visual", "av": "disjoint-av"}
     assert {key: of["config"] for key, of in facts.items()} == {f"fakeavceleb-{k}": name for k, name in configs.items()}

@@ -14,10 +14,10 @@ from tests.benchmarks import indexing
 
 MEASURE = """
 import json, resource, sys, time
-from dfjax import stats
+from dfjax.planning import survey
 peak = lambda: round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 before, start, cpu = peak(), time.perf_counter(), time.process_time()
-found = stats.survey(sys.argv[1], int(sys.argv[2]))
+found = survey.of_folder(sys.argv[1], int(sys.argv[2]))
 wall, used = time.perf_counter() - start, time.process_time() - cpu
 clips = sum(facts["splits"]["all"]["total"] for facts in found["datasets"])
 names = [facts["dataset"] for facts in found["datasets"]]

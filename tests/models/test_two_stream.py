@@ -14,12 +14,13 @@ import pytest
 from etils import epath
 from flax import nnx
 
-from dfjax import evaluate, models, stats
+from dfjax import evaluate, models
 from dfjax.data import feeds, resident, sampling, sources, streaming
 from dfjax.decide import score_file
 from dfjax.inference import trained
 from dfjax.models import heads
 from dfjax.models.streams import Rngs
+from dfjax.planning import counting
 from dfjax.records import PARTS, UNKNOWN, InputError
 from dfjax.reporting import file_page
 from dfjax.run import main_job
@@ -273,7 +274,7 @@ def test_real_clips_from_preparation_to_prediction(shared, tmp_path):
         writer.writeheader()
         writer.writerows(kept)
 
-    found = stats.of_source("folder_av", media)
+    found = counting.of_source("folder_av", media)
     assert found["splits"]["train"]["real"] == found["splits"]["train"]["fake"] == 3
     config = small(fakeavceleb_av.get_config("folder_av"), steps=10)
     folder, data = tmp_path / "run", tmp_path / "data"

@@ -1,0 +1,136 @@
+"""Counts before preparation equal counts after it; memory is little; ratios and groups are what they say."""
+
+import tracemalloc
+
+import cv2
+import numpy as np
+import pytest
+
+from dfjax import prepare
+from dfjax.planning import costs, counting, survey
+from dfjax.reporting import audit
+from tests.benchmarks import indexing as benchmark_trees
+from tests.data_builders import trees
+from tests.planning import recordings
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return recordings.make(tmp_path_factory.mktemp("recordings"))
+
+
+@pytest.fixture(scope="module")
+def prepared(folder, tmp_path_factory):
+    data_dir = tmp_path_factory.mktemp("data")
+    prepare.prepare("folder_audio", folder, data_dir, progress=False, jobs=0)
+    return data_dir
+
+
+def test_count_by_hand():
+    facts = counting.count(
+        [
+            (0, "train", "a", "1", ""),
+            (0, "train", "b", "2", ""),
+            (1, "train", "a", "3", "x"),
+            (1, "train", "a", "3", "x"),  # another window of clip 3
+            (1, "train", "c", "4", "y"),
+            (-1, "train", "d", "5", ""),
+            (1, "test", "e", "6", "x"),
+        ]
+    )
+    assert list(facts) == ["train", "test", "all"]
+    train = facts["train"]
+    assert (train["real"], train["fake"], train["total"]) == (2, 2, 4)
+    assert train["fake_to_real"] == train["imbalance"] == 1
+    assert (train["minority"], train["minority_groups"], train["groups"]) == ("fake", 2, 3)
+    assert train["methods"] == {"x": 1, "y": 1}
+    assert facts["test"]["fake_to_real"] is None and facts["test"]["imbalance"] is None
+    assert facts["all"]["total"] == 5
+
+
+def test_counting_takes_less_than_the_rows():
+    """Columns of text of one width took 637 bytes a row here, as much as an index."""
+    rows = [(i % 2, "train", f"speaker {i}", f"generated/audio/clip {i:06d}.wav", "x" * (i % 2)) for i in range(20_000)]
+    tracemalloc.start()
+    facts = counting.count(row for row in rows)
+    taken = tracemalloc.get_traced_memory()[1] / len(rows)
+    tracemalloc.stop()
+    assert facts["all"]["total"] == facts["all"]["groups"] == len(rows)
+    assert taken < 400  # bytes; what is kept is two sets of texts that are there already
+
+
+def test_rows_of_which_nothing_is_kept_count_the_same():
+    """A clip or group that has no other row may be None."""
+    rows = [(i % 2, ("train", "test")[i % 3 > 1], f"group {i}", f"clip {i}", "x" * (i % 2)) for i in range(30_000)]
+    rows += [(1, "train", None, "clip 1", "x"), (0, "test", "group 0", None, "")]  # not another clip, not another group
+    expected = counting.count((*row[:2], row[2] or "group 1", row[3] or "clip 30000", row[4]) for row in rows)
+    assert counting.count(rows) == expected
+    tracemalloc.start()
+    alone = counting.count((label, split, None, None, method) for label, split, _, _, method in rows[:30_000])
+    taken = tracemalloc.get_traced_memory()[1] / 30_000
+    tracemalloc.stop()
+    assert alone == counting.count(rows[:30_000]) and taken < 20  # bytes
+
+
+@pytest.mark.parametrize("name", ["faces_140k", "asvspoof2019_la", "wavefake"])
+def test_a_file_takes_little_memory(name, tmp_path, monkeypatch):
+    """A path of its own in each item, and clips and groups noted where they are its id, took 620 to 870 bytes."""
+    peaks = []
+    for files in (2000, 8000):
+        monkeypatch.setattr(benchmark_trees, "FILES", files)
+        benchmark_trees.TREES[name](tmp_path / str(files))
+        tracemalloc.start()
+        counting.of_source(name, tmp_path / str(files), audited=0)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert (peaks[1] - peaks[0]) / 6000 < 400
+
+
+def test_before_and_after_preparation_agree(folder, prepared):
+    before = counting.of_source("folder_audio", folder)
+    (after,) = survey.collect("folder_audio", data_dir=prepared)
+    assert before["splits"] == after["splits"]
+    assert before["splits"]["train"]["imbalance"] == 3
+    assert (before["stage"], after["stage"]) == ("source", "prepared")
+    assert after["records"] == {"train": 24, "validation": 8, "test": 8}
+    assert before["recommendation"]["ratio"] == pytest.approx(3)
+    # the planted shortcut, from headers and from waveforms
+    assert before["audit"]["features"]["duration"]["auc"] == 1
+    assert after["audit"]["features"]["duration"]["auc"] == 1
+    assert before["audit"]["features"]["codec"]["auc"] == 1  # wav against flac shows in headers only
+    assert any("duration alone" in text for text in after["audit"]["warnings"])
+
+
+def test_the_sample_is_decoded_as_workers_do(folder, monkeypatch):
+    """Each of them has one core; OpenCV's threads in this process made videos look faster than they are."""
+    threads, seen, decode = cv2.getNumThreads(), [], costs.safely
+    monkeypatch.setattr(costs, "safely", lambda *of: seen.append(cv2.getNumThreads()) or decode(*of))
+    cv2.setNumThreads(3)
+    try:
+        cost = counting.of_source("folder_audio", folder, audited=0, measured=True)["cost"]
+        assert set(seen) == {1} and cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(threads)
+    assert cost["lengths"] == {"test": {"1": 8}, "train": {"1": 24}, "validation": {"1": 8}}  # seconds, rounded up
+    slow = iter(range(0, 10_000, 4))  # seconds
+    monkeypatch.setattr(costs.time, "perf_counter", lambda: float(next(slow)))
+    cost = counting.of_source("folder_audio", folder, audited=0, measured=True)["cost"]
+    assert cost["sampled"] == 1 and cost["each"] == 4
+
+
+def test_audio_is_told_from_pictures_by_an_index_only_config(tmp_path):
+    trees.wavefake(tmp_path)
+    facts = counting.of_source("wavefake", tmp_path, "disjoint-index")
+    assert "faces" not in facts["recommendation"]["text"]
+
+
+def test_one_record_per_clip_is_audited():
+    """Ten windows of each clip: the records of one clip count once."""
+    rng = np.random.default_rng(0)
+    records = [{"audio": rng.integers(-99, 99, 1600).astype(np.int16), "duration": i // 10} for i in range(400)]
+    labels, clips = np.arange(400) // 10 % 2, np.array([f"c{i // 10}" for i in range(400)])
+    result = audit.audit_records(records, labels, clips, clips)
+    assert result["clips"] == result["used"] == result["groups"] == 40
+    few = audit.audit_records(records, labels, clips, clips, sample=20)
+    assert (few["used"], few["real"], few["fake"]) == (20, 10, 10)
+    assert few["notes"][0] == "20 of 40 clips were drawn at random"
