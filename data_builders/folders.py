@@ -1,14 +1,15 @@
 """The user's own folders: `{train,val,test}/{real,fake}` or `{real,fake}`, with an optional metadata.csv."""
 
 import csv
-import dataclasses
 import io
+import itertools
 import pathlib
+from collections.abc import Iterable
 
 from etils import epath
 
 from data_builders import indexing
-from data_builders.indexing import Index, Item
+from data_builders.indexing import Index, Item, Items
 from dfjax.records import FAKE, LABEL_NAMES, PARTS, REAL, SUBGROUPS, InputError
 
 SPLIT_FOLDERS = {
@@ -56,17 +57,17 @@ def index(root: epath.Path, dataset: str, suffixes: tuple[str, ...], *, whole: b
     inside = indexing.folders(root)
     split_folders = _match(inside, SPLIT_FOLDERS, root)
     parts = split_folders or {"": root}
-    items = []
+    items = Items()
     for split, folder in parts.items():
         for label, label_folder in _match(indexing.folders(folder), LABEL_FOLDERS, folder).items():
             for id_ in indexing.media_files(label_folder, root, suffixes, skipped):
                 items.append(Item(root, id_, label, split, group=id_, clip=id_))
-    items = [_with_parts(item) for item in _with_metadata(root, items, warnings)]
+    items = Items(_with_parts(item) for item in _with_metadata(root, items, warnings))
     used = {path.name for path in parts.values()} if split_folders else set()
     if ignored := sorted(path.name for key, path in inside.items() if split_folders and path.name not in used):
         warnings.append(f"folders that are no split were left out: {', '.join(ignored)}")
     if not split_folders and whole:
-        items = [indexing.moved(item, "train") for item in items]
+        items = Items(indexing.moved(item, "train") for item in items)
     elif not split_folders:
         items = indexing.grouped_split(items, FRACTIONS, SEED)
         warnings.append(f"no split folders: a grouped, stratified split was made ({FRACTIONS}, seed {SEED})")
@@ -102,14 +103,14 @@ def _match(inside: dict[str, epath.Path], table: dict, parent: epath.Path) -> di
     return found
 
 
-def _with_validation(items: list[Item]) -> list[Item]:
-    train = [item for item in items if item.split == "train"]
-    rest = [item for item in items if item.split != "train"]
+def _with_validation(items: Items) -> Items:
+    train = Items(item for item in items if item.split == "train")
     share = FRACTIONS["validation"]
-    return indexing.grouped_split(train, {"train": 1 - share, "validation": share}, SEED) + rest
+    parts = indexing.grouped_split(train, {"train": 1 - share, "validation": share}, SEED)
+    return Items(itertools.chain(parts, (item for item in items if item.split != "train")))
 
 
-def _with_metadata(root: epath.Path, items: list[Item], warnings: list[str]) -> list[Item]:
+def _with_metadata(root: epath.Path, items: Items, warnings: list[str]) -> Iterable[Item]:
     """The items with group, method and subgroups from `metadata.csv`; its `file` is relative to the root."""
     path = root / "metadata.csv"
     if not path.exists():
@@ -131,14 +132,13 @@ def _with_metadata(root: epath.Path, items: list[Item], warnings: list[str]) -> 
         warnings.append(f"metadata.csv: {len(absent)} rows name files that are not used, first {absent[0]!r}")
     if unknown := sum(item.id not in by_file for item in items):
         warnings.append(f"metadata.csv: {unknown} files have no row")
-    return [_described(item, by_file.get(item.id, {})) for item in items]
+    return (_described(item, by_file.get(item.id, {})) for item in items)
 
 
 def _described(item: Item, fields: dict[str, str]) -> Item:
     group = next((fields[name] for name in GROUP_COLUMNS if fields.get(name)), item.group)
     method = next((fields[name] for name in METHOD_COLUMNS if fields.get(name)), "")
-    return dataclasses.replace(
-        item,
+    return item._replace(
         group=group,
         method=method if item.label == FAKE else "",
         domain=next((fields[name] for name in DOMAIN_COLUMNS if fields.get(name)), ""),
@@ -157,4 +157,4 @@ def _with_parts(item: Item) -> Item:
     if len(named) > 1:  # 'face driven by audio' does not say that the sound is fake
         named = {}
     open_parts = dict.fromkeys(PARTS, "real") if item.label == REAL else named
-    return dataclasses.replace(item, **{p: v for p, v in open_parts.items() if not getattr(item, p)})
+    return item._replace(**{p: v for p, v in open_parts.items() if not getattr(item, p)})

@@ -8,38 +8,19 @@ import collections
 import dataclasses
 import hashlib
 import os
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from etils import epath
 
+from data_builders.items import Item as Item
+from data_builders.items import Items as Items
 from dfjax.media import AUDIO_SUFFIXES as AUDIO_SUFFIXES
 from dfjax.media import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from dfjax.media import VIDEO_SUFFIXES as VIDEO_SUFFIXES
 from dfjax.records import FAKE, LABEL_NAMES, REAL, SPLITS, InputError
 from dfjax.runtime import files
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Item:
-    """One media file of the user, before decoding."""
-
-    root: epath.Path  # a folder that many items share: a path of its own would be half of what each item takes
-    id: str  # relative to the root, '/' separated, unique in the dataset
-    label: int  # 1 fake, 0 real
-    split: str  # train, validation, test
-    group: str  # never straddles splits under a disjoint protocol
-    clip: str  # scores are averaged over it
-    method: str = ""  # generator or manipulation; empty for real
-    subgroups: tuple[tuple[str, str], ...] = ()  # (("gender", "women"), ...)
-    picture: str = ""  # what the picture is by itself: 'real', 'fake', or '' where that is not known
-    sound: str = ""
-    domain: str = ""  # where it was recorded or published; '' for the dataset as a whole
-
-    @property
-    def path(self) -> epath.Path:
-        """Where the media lie."""
-        return self.root / self.id
 
 
 @dataclasses.dataclass(slots=True)
@@ -48,7 +29,7 @@ class Index:
 
     dataset: str
     variant: str  # the on-disk layout that was found
-    items: list[Item]
+    items: Items = dataclasses.field(default_factory=Items)
     skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)  # (id, reason): unusable files
     dropped: list[tuple[str, str]] = dataclasses.field(default_factory=list)  # (id, reason): by the protocol
     warnings: list[str] = dataclasses.field(default_factory=list)  # counts unlike the published ones, ...
@@ -212,7 +193,7 @@ def listing_digest(files: Iterable[tuple[str, epath.Path]]) -> str:
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=4).hexdigest()
 
 
-def grouped_split(items: Sequence[Item], fractions: Mapping[str, float], seed: int = 0) -> list[Item]:
+def grouped_split(items: Sequence[Item], fractions: Mapping[str, float], seed: int = 0) -> Items:
     """The items with `split` set: no group in two splits, each split its share of every label and method.
 
     Groups are taken largest first (equal sizes in an order drawn from `seed`), each to the split where it
@@ -225,19 +206,19 @@ def grouped_split(items: Sequence[Item], fractions: Mapping[str, float], seed: i
       seed: of the order among equal groups.
     """
     names, shares = list(fractions), np.array(list(fractions.values()))
-    groups = sorted({item.group for item in items})
-    row = {group: i for i, group in enumerate(groups)}
-    strata = {(item.label, item.method) for item in items} | {(item.label, "") for item in items}
-    column = {stratum: i for i, stratum in enumerate(sorted(strata))}  # (label, '') is the whole label
-    counts = np.zeros((len(groups), len(strata)))
-    for item in items:
+    items = items if isinstance(items, Items) else Items(items)
+    row, n = _group_rows(items)
+    methods = {(item.label, item.method) for item in items}
+    column = {stratum: i for i, stratum in enumerate(sorted(methods | {(label, "") for label, _ in methods}))}
+    counts = np.zeros((n, len(column)))  # (label, '') is the whole label
+    for i, item in zip(row, items, strict=True):
         for name in {"", item.method}:
-            counts[row[item.group], column[item.label, name]] += 1
+            counts[i, column[item.label, name]] += 1
 
     part = counts / counts.sum(axis=0)  # each label and each method weighs the same, however rare
-    tie = np.random.default_rng(seed).permutation(len(groups))
-    have = np.zeros((len(names), len(strata)))
-    split = np.zeros(len(groups), int)
+    tie = np.random.default_rng(seed).permutation(n)
+    have = np.zeros((len(names), len(column)))
+    split = np.zeros(n, np.int8)
     for i in np.lexsort((tie, -part.sum(axis=1))):
         gap = have - shares[:, None]
         best = int(np.argmin((part[i] * (2 * gap + part[i])).sum(axis=1)))  # growth of the squared gap
@@ -249,20 +230,27 @@ def grouped_split(items: Sequence[Item], fractions: Mapping[str, float], seed: i
             giving = np.flatnonzero((split == 0) & (size > 0))
             if (size[split == wanting] == 0).all() and len(giving) > 1:
                 split[giving[np.argmin(counts[giving].sum(axis=1))]] = wanting
-    return [moved(item, names[split[row[item.group]]]) for item in items]
+    return items.moved(names[split[i]] for i in row)
+
+
+def _group_rows(items: Items) -> tuple[array, int]:
+    """The place of each item's group among all in the order of their names, and how many they are."""
+    if all(item.group == item.id for item in items):  # no text of each is needed
+        return array("I", np.argsort(items.order()).astype(np.uint32).tobytes()), len(items)
+    place = {group: i for i, group in enumerate(sorted({item.group for item in items}))}
+    return array("I", (place[item.group] for item in items)), len(place)
 
 
 def moved(item: Item, split: str) -> Item:
-    """The item in a split; itself where it is there already, which takes no memory."""
-    return item if item.split == split else dataclasses.replace(item, split=split)
+    """The item in a split."""
+    return item if item.split == split else item._replace(split=split)
 
 
 def straddling(items: Sequence[Item]) -> list[str]:
     """The groups that are in more than one split, sorted: empty under a disjoint protocol."""
-    splits: dict[str, set[str]] = collections.defaultdict(set)
-    for item in items:
-        splits[item.group].add(item.split)
-    return sorted(group for group, names in splits.items() if len(names) > 1)
+    shared = {item.group for item in items if item.group != item.id}  # an item alone in its group cannot straddle
+    first: dict[str, str] = {}
+    return sorted({i.group for i in items if i.group in shared and first.setdefault(i.group, i.split) != i.split})
 
 
 def check_disjoint(index: Index) -> None:
@@ -315,7 +303,7 @@ def _drop_conflicts(index: Index) -> None:
     doubtful = {item.id: group for group in label_conflicts(index.items) for item in group}
     if not doubtful:
         return
-    index.items = [item for item in index.items if item.id not in doubtful]
+    index.items = Items(item for item in index.items if item.id not in doubtful)
     for id_, group in sorted(doubtful.items()):
         twin = next(item for item in group if item.id != id_)
         index.dropped.append((id_, f"same content as {twin.id}; both labels are given"))

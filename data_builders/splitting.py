@@ -2,6 +2,7 @@
 
 import collections
 import io
+import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from etils import epath
 
-from data_builders.indexing import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Item, folders, grouped_split, media_files, moved
+from data_builders.indexing import IMAGE_SUFFIXES, VIDEO_SUFFIXES, folders, grouped_split, media_files, moved
+from data_builders.items import Item, Items
 from dfjax.records import FAKE, REAL, SPLITS, InputError
 
 # of videos of faces: compression -> names of its folder; the most used first
@@ -150,11 +152,11 @@ def components(links: Iterable[Sequence[str]]) -> dict[str, str]:
     return {name: find(name) for name in list(parent)}
 
 
-def carve_validation(items: Sequence[Item], share: float = 0.1, seed: int = 0) -> list[Item]:
+def carve_validation(items: Sequence[Item], share: float = 0.1, seed: int = 0) -> Items:
     """The items, with whole groups of train moved to validation until it holds about `share` of them."""
-    rest = [item for item in items if item.split != "train"]
-    train = [item for item in items if item.split == "train"]
-    return rest + (grouped_split(train, {"train": 1 - share, "validation": share}, seed) if train else [])
+    train = Items(item for item in items if item.split == "train")
+    parts = grouped_split(train, {"train": 1 - share, "validation": share}, seed) if train else train
+    return Items(itertools.chain((item for item in items if item.split != "train"), parts))
 
 
 def assign(names: Iterable[str], shares: Mapping[str, float], seed: int = 0) -> dict[str, str]:
@@ -172,9 +174,7 @@ def assign(names: Iterable[str], shares: Mapping[str, float], seed: int = 0) -> 
     }
 
 
-def place(
-    items: Sequence[Item], people: Mapping[str, Sequence[str]], home: Mapping[str, str]
-) -> tuple[list[Item], Skipped]:
+def place(items: Sequence[Item], people: Mapping[str, Sequence[str]], home: Mapping[str, str]) -> tuple[Items, Skipped]:
     """Puts every item where all its people live; drops those whose people live apart.
 
     Args:
@@ -185,7 +185,7 @@ def place(
     Returns:
       The items with their split, and (id, reason) of the dropped ones.
     """
-    kept, dropped = [], []
+    kept, dropped = Items(), []
     for item in items:
         splits = sorted({home[person] for person in people[item.id]}, key=SPLITS.index)
         if len(splits) == 1:
@@ -200,9 +200,16 @@ def place(
 
 def tally(items: Iterable[Item]) -> dict[tuple[str, int], int]:
     """(split, label) -> clips, and ('all', label) -> clips; the frames of one video count once."""
-    clips = {item.clip: (item.split, item.label) for item in items}
-    counts = collections.Counter(clips.values())
-    counts.update(("all", label) for _, label in clips.values())
+    counts: collections.Counter[tuple[str, int]] = collections.Counter()
+    clips: dict[str, tuple[str, int]] = {}  # of several files
+    for item in items:
+        if item.clip == item.id:
+            counts[item.split, item.label] += 1
+        else:
+            clips[item.clip] = (item.split, item.label)
+    counts.update(clips.values())
+    for (_, label), n in list(counts.items()):
+        counts["all", label] += n
     return dict(counts)
 
 

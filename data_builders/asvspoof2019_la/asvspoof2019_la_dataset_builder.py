@@ -1,10 +1,12 @@
 """ASVspoof 2019 logical access: VCTK speakers, 19 speech synthesis and voice conversion systems."""
 
+import bisect
+
 import tensorflow_datasets as tfds
 from etils import epath
 
 from data_builders import configs, indexing, preparing, splitting
-from data_builders.indexing import Index, Item
+from data_builders.indexing import Index, Item, Items
 from dfjax.records import FAKE, REAL, InputError
 
 PROTOCOLS = ("official", "disjoint")
@@ -39,7 +41,7 @@ def index(source: epath.PathLike, *, protocol: str = "official") -> Index:
     if root is None:
         raise InputError(f"no ASVspoof 2019 LA in {source}: expected ASVspoof2019_LA_train/ and its siblings")
     inside = indexing.folders(root)
-    result = Index("asvspoof2019_la", "protocols", [])
+    result = Index("asvspoof2019_la", "protocols")
     for split, (folder, file, prefix) in PARTS.items():
         lists = [inside[PROTOCOL_FOLDER.lower()]] if PROTOCOL_FOLDER.lower() in inside else []
         path = splitting.find_file(file, [*lists, root])
@@ -53,7 +55,7 @@ def index(source: epath.PathLike, *, protocol: str = "official") -> Index:
         _drop_shared_speakers(result)
     if "validation" not in {item.split for item in result.items}:
         result.items = splitting.carve_validation(result.items)
-    result.items.sort(key=lambda item: item.id)
+    result.items.sort()
     result.warnings += splitting.compare_counts(result.items, PUBLISHED)
     return result
 
@@ -61,9 +63,9 @@ def index(source: epath.PathLike, *, protocol: str = "official") -> Index:
 def _add_split(split: str, folder, path, prefix: str, root, result: Index) -> None:
     audio = indexing.folders(folder).get("flac", folder)
     files = indexing.media_files(audio, root, indexing.AUDIO_SUFFIXES, result.skipped, recursive=False)
-    on_disk: dict[str, str | None] = {id_.rpartition("/")[2].rpartition(".")[0]: id_ for id_ in files}
+    place = f"{audio.relative_to(root).as_posix()}/"
+    taken = bytearray(len(files))  # 1 where a file is listed
     absent, listed = set(), 0
-    same: dict[str, str] = {}  # one text for all that are equal
     for line in splitting.read_lines(path):
         fields = line.split()
         if len(fields) != 5 or fields[4] not in KEYS or not fields[1].startswith(prefix):
@@ -72,21 +74,21 @@ def _add_split(split: str, folder, path, prefix: str, root, result: Index) -> No
                 f"another ASVspoof has files of the same name; use {LISTS_FROM}"
             )
         speaker, name, _, system, key = fields  # the system is the fourth field, not the third
-        id_ = on_disk.get(name, "")
-        if id_ is None or name in absent:
+        row = bisect.bisect_left(files, f"{place}{name}.")
+        there = row < len(files) and files[row].rpartition(".")[0] == place + name
+        if (there and taken[row]) or name in absent:
             raise InputError(f"{path}: {name} is listed twice; use {LISTS_FROM}")
         listed += 1
-        if not id_:
+        if not there:
             absent.add(name)
             result.skipped.append((f"{folder.name}/flac/{name}.flac", f"in {path.name} but not on disk"))
             continue
-        on_disk[name] = None
-        label = KEYS[key]
-        speaker, system = same.setdefault(speaker, speaker), same.setdefault(system, system)
+        taken[row] = True
+        id_, label = files[row], KEYS[key]
         result.items.append(Item(root, id_, label, split, speaker, id_, system if label == FAKE else ""))
     if absent:
         result.warnings.append(f"{split}: {len(absent)} of {listed} listed utterances are not on disk")
-    extra = sorted(id_ for id_ in on_disk.values() if id_)
+    extra = (id_ for id_, used in zip(files, taken, strict=True) if not used)
     result.dropped += [(id_, "in no countermeasure protocol (speaker enrolment)") for id_ in extra]
 
 
@@ -94,9 +96,9 @@ def _drop_shared_speakers(result: Index) -> None:
     later: dict[str, str] = {}  # speaker -> last split it is in
     for split in PARTS:
         later |= {item.group: split for item in result.items if item.split == split}
-    shared = [item for item in result.items if later[item.group] != item.split]
+    shared = (item for item in result.items if later[item.group] != item.split)
     result.dropped += [(item.id, f"its speaker is in {later[item.group]}") for item in shared]
-    result.items = [item for item in result.items if later[item.group] == item.split]
+    result.items = Items(item for item in result.items if later[item.group] == item.split)
 
 
 class Builder(preparing.MediaBuilder):

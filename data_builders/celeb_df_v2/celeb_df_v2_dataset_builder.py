@@ -1,13 +1,13 @@
 """Celeb-DF v2: face swaps between 59 celebrities, and YouTube clips of other people."""
 
-import dataclasses
 import re
+from collections.abc import Iterable
 
 import tensorflow_datasets as tfds
 from etils import epath
 
 from data_builders import configs, indexing, preparing, splitting
-from data_builders.indexing import Index, Item
+from data_builders.indexing import Index, Item, Items
 from dfjax.records import FAKE, REAL, InputError
 
 PROTOCOLS = ("official", "disjoint")
@@ -39,7 +39,7 @@ def index(source: epath.PathLike, *, protocol: str = "official") -> Index:
     root = indexing.find_root(source, lambda inside: {"celeb-real", "celeb-synthesis"} <= set(inside))
     if root is None:
         raise InputError(f"no Celeb-DF v2 in {source}: expected Celeb-real/ and Celeb-synthesis/, 3 down at most")
-    result = Index("celeb_df_v2", "videos", [])
+    result = Index("celeb_df_v2", "videos")
     inside = indexing.folders(root)
     if "youtube-real" not in inside:
         result.warnings.append("no YouTube-real/: its 300 real clips are left out")
@@ -51,7 +51,7 @@ def index(source: epath.PathLike, *, protocol: str = "official") -> Index:
                 kinds[name] = kind
             _add_class(files, root, kind, name, label, result)
     result.variant = splitting.one_kind(kinds)
-    result.items.sort(key=lambda item: item.id)
+    result.items.sort()
     if protocol == "official":
         _split_officially(root, epath.Path(source), result)
     else:
@@ -113,8 +113,9 @@ def _split_officially(root, source, result: Index) -> None:
     absent = sorted(listed - set(keys.values()))
     where = TEST_LIST if path != published else f"the published {TEST_LIST}"
     result.skipped += [(f"{folder}/{stem}", f"in {where} but not on disk") for folder, stem in absent]
-    items = [indexing.moved(item, "test" if keys[item.id] in listed else "train") for item in result.items]
-    result.items = sorted(splitting.carve_validation(items), key=lambda item: item.id)
+    items = Items(indexing.moved(item, "test" if keys[item.id] in listed else "train") for item in result.items)
+    result.items = splitting.carve_validation(items)
+    result.items.sort()
     result.people = {}  # this protocol promises nothing about people
     result.warnings += _leak(result.items)
 
@@ -125,7 +126,7 @@ def _video(item: Item) -> str:
     return name.rpartition(".")[0] if item.clip == item.id else name
 
 
-def _leak(items: list[Item]) -> list[str]:
+def _leak(items: Iterable[Item]) -> list[str]:
     """The warning that test fakes are made from clips of other splits, where they are."""
 
     def target(item: Item) -> str:
@@ -143,11 +144,11 @@ def _leak(items: list[Item]) -> list[str]:
 def _split_by_identity(result: Index) -> None:
     """Whole circles of people to each split; where that starves a split, people, dropping fakes across."""
     circle = splitting.components(result.people.values())
-    by_circle = [dataclasses.replace(item, group=circle[item.group]) for item in result.items]
+    by_circle = Items(item._replace(group=circle[item.group]) for item in result.items)
     placed = {item.id: item.split for item in indexing.grouped_split(by_circle, SHARES)}
     fakes = [placed[item.id] for item in result.items if item.label == FAKE]
     if all(fakes.count(split) >= 0.02 * len(fakes) for split in SHARES):
-        result.items = [dataclasses.replace(item, split=placed[item.id]) for item in result.items]
+        result.items = Items(indexing.moved(item, placed[item.id]) for item in result.items)
         return
     swapped = {person for item in result.items if item.label == FAKE for person in result.people[item.id]}
     # Fakes survive with the square of the share, so the smaller splits get more people than 0.1.

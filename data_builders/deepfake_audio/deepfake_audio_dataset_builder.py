@@ -6,7 +6,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from data_builders import indexing, preparing, splitting
-from data_builders.indexing import AUDIO_SUFFIXES, Index, Item
+from data_builders.indexing import AUDIO_SUFFIXES, Index, Item, Items
 from dfjax.records import FAKE, REAL, InputError
 
 REAL_NAME = re.compile(r"(.+)-original\.\w+", re.IGNORECASE)
@@ -30,8 +30,8 @@ def index(root: epath.Path, config: preparing.MediaConfig) -> Index:
         audio = inside[name] if name in inside and _is_root(indexing.folders(inside[name])) else audio
     folders = indexing.folders(audio)
     variant = "/".join([*audio.relative_to(found).parts, "{label}"])
-    result = Index("deepfake_audio", variant, [])
-    items = []
+    result = Index("deepfake_audio", variant)
+    items = Items()
     for label, name in ((REAL, "real"), (FAKE, "fake")):
         for id_ in indexing.media_files(folders[name], audio, AUDIO_SUFFIXES, result.skipped):
             match = (REAL_NAME, FAKE_NAME)[label].fullmatch(id_.rpartition("/")[2])

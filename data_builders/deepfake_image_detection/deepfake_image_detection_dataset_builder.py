@@ -1,7 +1,6 @@
 """Two Kaggle sets of this name: general pictures (saurabhbagchi), and face crops (manjilkarki)."""
 
 import collections
-import dataclasses
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -9,7 +8,7 @@ from etils import epath
 from PIL import Image, UnidentifiedImageError
 
 from data_builders import configs, indexing, preparing, splitting
-from data_builders.indexing import Index, Item
+from data_builders.indexing import Index, Item, Items
 from dfjax.records import FAKE, REAL, InputError
 
 PROTOCOLS = ("official", "disjoint")
@@ -75,16 +74,16 @@ def _add_classes(folder: epath.Path, split: str, root, result: Index) -> None:
 
 
 def _index_faces(root, inside) -> Index:
-    result = Index("deepfake_image_detection", "faces", [])
+    result = Index("deepfake_image_detection", "faces")
     for name, split in FACES.items():
         _add_classes(inside[name], split, root, result)
-    result.items.sort(key=lambda item: item.id)
+    result.items.sort()
     result.warnings += splitting.compare_counts(result.items, PUBLISHED["faces"])
     return result
 
 
 def _index_pictures(root, inside, protocol: str) -> Index:
-    result = Index("deepfake_image_detection", "pictures", [])
+    result = Index("deepfake_image_detection", "pictures")
     for split in ("train", "test"):
         parts = [path for name, path in inside.items() if name.startswith(split + "-")]  # names of a Drive export
         parts = [splitting.below(path, split) for path in parts] + [inside.get(split)]
@@ -103,7 +102,7 @@ def _index_pictures(root, inside, protocol: str) -> Index:
     both = {group for group, found in labels.items() if len(found) > 1}
     reason = "near-duplicates of {} have both labels"
     result.dropped += [(i.id, reason.format(i.group)) for i in result.items if i.group in both]
-    result.items = [item for item in result.items if item.group not in both]
+    result.items = Items(item for item in result.items if item.group not in both)
     if protocol == "disjoint":
         result.items = indexing.grouped_split(result.items, SHARES)
     else:
@@ -112,7 +111,7 @@ def _index_pictures(root, inside, protocol: str) -> Index:
             text = f"{across} groups of near-duplicates are in train and in test; {splitting.CHOOSE_DISJOINT}"
             result.warnings.append(text)
         result.items = splitting.carve_validation(result.items, share=0.15)
-    result.items.sort(key=lambda item: item.id)
+    result.items.sort()
     return result
 
 
@@ -141,8 +140,9 @@ def near_duplicates(hashes: np.ndarray, aspects: np.ndarray) -> list[tuple[int, 
 
 
 def _group_near_duplicates(result: Index) -> None:
-    kept, hashes, aspects = [], [], []
-    for item in sorted(result.items, key=lambda item: item.id):
+    kept, hashes, aspects = Items(), [], []
+    result.items.sort()
+    for item in result.items:
         try:
             value, aspect = difference_hash(item.path)
         except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
@@ -153,7 +153,7 @@ def _group_near_duplicates(result: Index) -> None:
         aspects.append(aspect)
     pairs = near_duplicates(np.array(hashes, np.uint64), np.array(aspects))
     group = splitting.components((kept[i].id, kept[j].id) for i, j in pairs)
-    result.items = [dataclasses.replace(item, group=group.get(item.id, item.id)) for item in kept]
+    result.items = Items(item._replace(group=group.get(item.id, item.id)) for item in kept)
 
 
 class Builder(preparing.MediaBuilder):

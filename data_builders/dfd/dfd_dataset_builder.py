@@ -46,7 +46,7 @@ def index(source: epath.PathLike, *, protocol: str = "disjoint", compression: st
         variant, places = "official", _official_places(root, compression)
     else:
         variant, places = "kaggle", _kaggle_places(root, inside)
-    result = Index("dfd", variant, [])
+    result = Index("dfd", variant)
     kinds: dict[str, str] = {}
     for label, place in places.items():
         if place is not None:
@@ -57,7 +57,7 @@ def index(source: epath.PathLike, *, protocol: str = "disjoint", compression: st
     result.variant += {"videos": "", "frames": "-frames"}[splitting.one_kind(kinds)]
     if not any(item.label == REAL for item in result.items):
         raise InputError(f"{root} holds no originals (like 01__exit_phone_room.mp4); get them with the fakes")
-    result.items.sort(key=lambda item: item.id)
+    result.items.sort()
     result.warnings += splitting.compare_counts(result.items, {"all": PUBLISHED})
     result.items, dropped = splitting.place(result.items, result.people, HOME)
     result.dropped += dropped

@@ -67,7 +67,7 @@ def index(
     places = [source, root, *(root / name for name in ("splits", "dataset/splits", "csv"))]
     split_of, told = read_lists(places)
     variant, classes, found = _classes(root, compression, METHOD_SETS[methods])
-    result = Index("faceforensics", variant, [], warnings=[*told, *found])
+    result = Index("faceforensics", variant, warnings=[*told, *found])
     groups = _groups(split_of, protocol)
     kinds: dict[str, str] = {}
     for method, folder in classes.items():
@@ -79,11 +79,11 @@ def index(
             item = _item(stem, id_, root, method, split_of, groups, protocol, result)
             if item is not None:
                 clip = splitting.clip_of(id_, kind, clips)
-                result.items.append(dataclasses.replace(item, clip=clip))
+                result.items.append(item._replace(clip=clip))
     result.variant += {"videos": "", "frames": "-frames"}[splitting.one_kind(kinds)]
     if not any(item.label == REAL for item in result.items):
         raise InputError(f"{root} holds no original of FaceForensics++ at {compression}")
-    result.items.sort(key=lambda item: item.id)
+    result.items.sort()
     fakes = sum(method != "" for method in classes)
     published = {split: (real, fake * fakes) for split, (real, fake) in PUBLISHED[protocol].items()}
     result.warnings += splitting.compare_counts(result.items, published)

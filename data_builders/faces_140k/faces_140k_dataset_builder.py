@@ -35,7 +35,7 @@ def index(source: epath.PathLike, *, protocol: str = "official") -> Index:
     root = indexing.find_root(source, lambda inside: {"train", "valid", "test"} <= set(inside))
     if root is None:
         raise InputError(f"no 140k faces in {source}: expected train/, valid/ and test/ with real/ and fake/")
-    result = Index("faces_140k", "folders", [])
+    result = Index("faces_140k", "folders")
     inside = indexing.folders(root)
     for name, split in SPLIT_FOLDERS.items():
         classes = indexing.folders(inside[name])
@@ -48,7 +48,7 @@ def index(source: epath.PathLike, *, protocol: str = "official") -> Index:
             ):
                 method = METHOD if label == FAKE else ""
                 result.items.append(Item(root, id_, label, split, group=id_, clip=id_, method=method))
-    result.items.sort(key=lambda item: item.id)
+    result.items.sort()
     for name in SPLIT_FOLDERS:
         path = splitting.find_file(f"{name}.csv", [root, root.parent, root.parent.parent, source])
         if path is not None:
@@ -59,19 +59,22 @@ def index(source: epath.PathLike, *, protocol: str = "official") -> Index:
 
 def _compare(path, folder: str, result: Index) -> None:
     """Notes where a CSV and the folders disagree."""
-    here = {item.id: item for item in result.items if item.id.lower().startswith(folder + "/")}
-    wrong: dict[str, bool] = {}  # id -> says the CSV otherwise than its folder
+    here = sum(item.id.lower().startswith(f"{folder}/") for item in result.items)
+    listed, wrong = bytearray(len(result.items)), bytearray(len(result.items))  # 1 where it is so of an item
     absent = set()
     with io.TextIOWrapper(path.open("rb"), "utf-8-sig", errors="replace", newline="") as file:
         for row in csv.DictReader(file):
-            if item := here.get(row.get("path")):
-                wrong[item.id] = (row["label"] == CSV_REAL) != (item.label == REAL)
-            elif row.get("path"):
-                absent.add(row["path"])
+            id_ = row.get("path") or ""
+            found = result.items.find(id_) if id_.lower().startswith(f"{folder}/") else None
+            if found is not None:
+                listed[found] = True
+                wrong[found] = (row["label"] == CSV_REAL) != (result.items[found].label == REAL)
+            elif id_:
+                absent.add(id_)
     result.skipped += [(id_, f"in {path.name} but not on disk") for id_ in sorted(absent)]
-    if unlisted := len(here) - len(wrong):
+    if unlisted := here - sum(listed):
         result.warnings.append(f"{unlisted} pictures of {folder}/ are not in {path.name}")
-    if contradicted := sum(wrong.values()):
+    if contradicted := sum(wrong):
         result.warnings.append(f"{path.name}: {contradicted} labels contradict the folder (1 is real); folders hold")
 
 

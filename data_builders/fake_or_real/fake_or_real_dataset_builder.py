@@ -47,7 +47,7 @@ def index(source: epath.PathLike, *, protocol: str = "official", version: str = 
     root = _root(epath.Path(source), version)
     inside = indexing.folders(root)
     split_here = bool(set(SPLIT_FOLDERS) & set(inside))
-    result = Index("fake_or_real", "splits" if split_here else "no splits", [])
+    result = Index("fake_or_real", "splits" if split_here else "no splits")
     parts = {split: inside.get(name) for name, split in SPLIT_FOLDERS.items()} if split_here else {"train": root}
     for split, part in parts.items():
         classes = indexing.folders(part) if part is not None else {}
@@ -64,7 +64,7 @@ def index(source: epath.PathLike, *, protocol: str = "official", version: str = 
         result.items = indexing.grouped_split(result.items, SHARES)
     elif not any(item.split == "validation" for item in result.items):
         result.items = splitting.carve_validation(result.items)
-    result.items.sort(key=lambda item: item.id)
+    result.items.sort()
     if split_here:
         result.warnings += splitting.compare_counts(result.items, PUBLISHED.get(version, {}))
     return result

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from data_builders import indexing, preparing, splitting
-from data_builders.indexing import Index, Item
+from data_builders.indexing import Index, Item, Items
 from dfjax.records import FAKE, LABEL_NAMES, REAL, InputError
 
 PROTOCOLS = ("disjoint", "people", "cells")
@@ -54,7 +54,7 @@ def index(source: epath.PathLike, *, protocol: str = "disjoint", label: str = "a
     root = indexing.find_root(source, lambda inside: "realvideo-realaudio" in inside)
     if root is None:
         raise InputError(f"no FakeAVCeleb in {source}: expected RealVideo-RealAudio/ and its three siblings")
-    result = Index("fakeavceleb", "v1.2", [])
+    result = Index("fakeavceleb", "v1.2")
     inside = indexing.folders(root)
     result.warnings += [f"no folder {name}: left out" for name in CATEGORIES if name not in inside]
     rows = _metadata(root, epath.Path(source), result)
@@ -71,7 +71,7 @@ def index(source: epath.PathLike, *, protocol: str = "disjoint", label: str = "a
             parts = LABEL_NAMES[visual], LABEL_NAMES[audio]
             _add(id_, root, FAKE if fake else REAL, parts, name, rows.get(key), result)
     result.skipped += [(rows[key].id, f"in {METADATA} but not on disk") for key in sorted(set(rows) - seen)]
-    result.items.sort(key=lambda item: item.id)
+    result.items.sort()
     _split(protocol, rows, result)
     if protocol != "people":
         result.warnings += splitting.compare_counts(result.items, {"all": PUBLISHED[label]})
@@ -142,7 +142,7 @@ def _split(protocol: str, rows: dict, result: Index) -> None:
     if protocol == "people":
         unnamed = {item.id for item in result.items if _donor_unknown(item, rows)}
         result.dropped += [(id_, "the donor of its face is not named") for id_ in sorted(unnamed)]
-        result.items = [item for item in result.items if item.id not in unnamed]
+        result.items = Items(item for item in result.items if item.id not in unnamed)
     if protocol == "disjoint":
         result.people = {}  # donors may be anywhere
     # A donor whose own scenes are not on disk is nobody's neighbour.

@@ -51,21 +51,21 @@ def index(source: epath.PathLike, *, protocol: str = "disjoint") -> Index:
     inside = indexing.folders(root)
     variant = "generated_audio" if "generated_audio" in inside else "plain"
     generated = splitting.below(root, "generated_audio", "generated_audio") or inside.get("generated_audio", root)
-    result = Index("wavefake", variant, [])
-    groups: dict[str, str] = {}  # one text for the utterance of eight files
+    result = Index("wavefake", variant)
     for name, folder in indexing.folders(generated).items():
         if name in GENERATED:
-            _add_generated(name, folder, root, groups, result)
+            _add_generated(name, folder, root, result)
     places = dict.fromkeys([root, source])  # an ordered set
     for start, (chain, count, language) in REAL_CORPORA.items():
-        _add_real(start, chain, count, language, places, root, groups, result)
+        _add_real(start, chain, count, language, places, root, result)
     if not any(item.label == REAL for item in result.items):
         raise InputError(
             f"{root} holds fakes only, as the archive does; put LJSpeech-1.1/ beside generated_audio/ "
             "(from keithito.com/LJ-Speech-Dataset)"
         )
     _warn_of_lone_fakes(result)
-    result.items = sorted(indexing.grouped_split(result.items, SHARES), key=lambda item: item.id)
+    result.items = indexing.grouped_split(result.items, SHARES)
+    result.items.sort()
     return result
 
 
@@ -73,7 +73,7 @@ def _vocoders(inside) -> bool:
     return len(set(inside) & set(GENERATED)) > 0
 
 
-def _add_generated(name: str, folder, root, groups: dict[str, str], result: Index) -> None:
+def _add_generated(name: str, folder, root, result: Index) -> None:
     """The files of one generator. Not of the folders below: one holds a second copy of all its files."""
     again = [inner.name for inner in indexing.folders(folder).values()]
     if again:
@@ -85,10 +85,10 @@ def _add_generated(name: str, folder, root, groups: dict[str, str], result: Inde
     for id_ in files:
         utterance = SUFFIX.sub("", splitting.name_of(id_))
         group = f"tts/{utterance}" if name.startswith("common_voices") else utterance  # has no real clip
-        result.items.append(Item(root, id_, FAKE, "train", groups.setdefault(group, group), id_, name, subgroups))
+        result.items.append(Item(root, id_, FAKE, "train", group, id_, name, subgroups))
 
 
-def _add_real(start: str, chain, count: int, language: str, places, root, groups, result: Index) -> None:
+def _add_real(start: str, chain, count: int, language: str, places, root, result: Index) -> None:
     for place in places:
         for name, folder in indexing.folders(place).items():
             if not name.startswith(start) or name in GENERATED:
@@ -102,15 +102,13 @@ def _add_real(start: str, chain, count: int, language: str, places, root, groups
                 result.warnings.append(f"{folder.name}: found {len(files)} files, published {count}")
             subgroups = (("language", language),)
             for id_ in files:
-                group = splitting.name_of(id_)
-                group = groups.setdefault(group, group)
-                result.items.append(Item(base, id_, REAL, "train", group, id_, "", subgroups))
+                result.items.append(Item(base, id_, REAL, "train", splitting.name_of(id_), id_, "", subgroups))
             return
 
 
 def _warn_of_lone_fakes(result: Index) -> None:
-    languages = {label: {i.subgroups[0][1] for i in result.items if i.label == label} for label in (REAL, FAKE)}
-    for language in sorted(languages[FAKE] - languages[REAL]):
+    found = {(item.label, item.subgroups[0][1]) for item in result.items}
+    for language in sorted(language for label, language in found if label == FAKE and (REAL, language) not in found):
         result.warnings.append(f"no real speech in language {language!r}: there the language gives the label away")
 
 

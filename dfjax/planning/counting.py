@@ -164,12 +164,14 @@ def of_source(
     }
 
 
-def _audit_headers(items: list[indexing.Item], audited: int) -> dict[str, Any]:
-    first = items[::-1]
-    if any(item.clip != item.id for item in items):
-        first = list({item.clip: item for item in first}.values())  # one file stands for a clip
-    labels = np.array([item.label for item in first])
-    drawn = [first[i] for i in audit.sample_rows(labels, audited)]
+def _audit_headers(items: indexing.Items, audited: int) -> dict[str, Any]:
+    labels = np.fromiter((item.label for item in items), np.int64, len(items))
+    first = np.arange(len(items))[::-1]
+    if any(item.clip != item.id for item in items):  # one file stands for a clip
+        clips = [item.clip for item in items]
+        first = np.array(list({clips[i]: i for i in first}.values()))
+    labels = labels[first]
+    drawn = [items[first[i]] for i in audit.sample_rows(labels, audited)]
     rows = []
     for item in drawn:
         if item.id.lower().endswith(indexing.IMAGE_SUFFIXES):

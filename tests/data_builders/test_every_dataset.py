@@ -39,7 +39,7 @@ def test_no_group_in_two_splits_and_a_planted_leak_is_caught(name, tmp_path):
     indexing.check_disjoint(index)
     assert indexing.straddling(index.items) == []
     victim = next(item for item in index.items if item.split == "train")
-    leak = dataclasses.replace(victim, id=victim.id + "x", split="test")
+    leak = victim._replace(id=victim.id + "x", split="test")
     leaking = dataclasses.replace(index, items=[*index.items, leak])
     with pytest.raises(ValueError, match=f"group {victim.group!r} is in"):
         indexing.check_disjoint(leaking)
