@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import re
+from collections.abc import Iterator
 
 import tensorflow_datasets as tfds
 from etils import epath
@@ -64,14 +65,21 @@ def source_config(config: MediaConfig, source: epath.Path) -> MediaConfig:
     """
     if not source.is_dir():
         raise InputError(f"--source {source} is not a folder; give the folder that holds the media")
-    files = [
-        (epath.Path(parent, name).relative_to(source).as_posix(), epath.Path(parent, name))
-        for parent, _, names in source.walk()
-        for name in names
-        if not indexing.junk(name)
-    ]
-    tables = [path.read_bytes() for _, path in sorted(files) if path.name == "metadata.csv"]
-    digest = hashlib.blake2b(b"".join([indexing.listing_digest(files).encode(), *tables]), digest_size=4)
+    tables: dict[str, bytes] = {}
+
+    def sizes() -> Iterator[tuple[str, int]]:
+        for parent, _, names in source.walk():
+            relative = parent.relative_to(source)
+            below = "" if parent == source else f"{relative.as_posix()}/"
+            for name in names:
+                if indexing.junk(name):
+                    continue
+                if name == "metadata.csv":
+                    tables[below + name] = (parent / name).read_bytes()
+                yield below + name, indexing.size(parent, name)
+
+    listed = indexing.listing_digest(sizes()).encode()
+    digest = hashlib.blake2b(b"".join([listed, *(tables[name] for name in sorted(tables))]), digest_size=4)
     name = folder_stem(source)
     suffix = config.name.removeprefix("folder")
     return dataclasses.replace(config, name=f"{name}-{digest.hexdigest()}{suffix}")
