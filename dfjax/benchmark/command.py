@@ -21,7 +21,7 @@ import absl.logging
 
 from data_builders import finding
 from dfjax.benchmark import forecast, plan, results, work
-from dfjax.benchmark.jobs import Board
+from dfjax.benchmark.jobs import DONE, Board
 from dfjax.benchmark.work import Workshop
 from dfjax.planning import advice, counting
 from dfjax.records import InputError
@@ -74,12 +74,28 @@ def prepare_plan(
         (problems if one in before.found else named).extend(wrong)
         counted.append({config: of for config, of in of_configs.items() if _both(of["splits"]["all"])})
     problems = named + problems
+    prepared = _prepared(found, data_dir or workdir / "prepared")
     if not any(counted):
         why = _some("", problems) + _some("unpack first: ", [command for _, command in finding.packed(found)])
+        why += _some("", prepared)
         raise InputError(f"{root} holds no dataset that can be used, at most {finding.DEPTH} levels down{why}")
     datasets = plan.datasets_of(found.usable, counted)
     shop = Workshop(workdir, data_dir or workdir / "prepared", list(datasets), changes or {})
-    return Planned(shop, problems, finding.notes_of(found), {d.key: of for d, of in datasets.items()})
+    return Planned(shop, problems, finding.notes_of(found) + prepared, {d.key: of for d, of in datasets.items()})
+
+
+def _prepared(found: finding.Finding, data_dir: pathlib.Path) -> list[str]:
+    """A line for the prepared datasets below the root, if there are any but those that this command makes itself."""
+    own = os.path.realpath(data_dir)
+    folders = [path for path in found.prepared if not pathlib.Path(os.path.realpath(path)).is_relative_to(own)]
+    if not folders:
+        return []
+    more = f" and {len(folders) - SHOWN} more" if len(folders) > SHOWN else ""
+    return [
+        f"prepared datasets take no part, as all begins with media: {', '.join(folders[:SHOWN])}{more}; put "
+        "their media below --root, or judge a run on them: "
+        "python -m dfjax.evaluate --workdir RUN --datasets NAME --data_dir DIR"
+    ]
 
 
 def _both(clips: Mapping[str, Any]) -> bool:
@@ -144,8 +160,8 @@ def benchmark(
     check(strategies)
     planned = prepare_plan(root, workdir, data_dir, changes, measured=timed, identified=True)
     shop, say = planned.shop, _say if progress else _say_nothing
-    same_plan(workdir, shop.changes, {key: of["digest"] for key, of in planned.facts.items()})
     board = Board(workdir, plan.jobs_of(list(shop.datasets.values()), strategies, seeds))
+    same_plan(shop, board, {key: of["digest"] for key, of in planned.facts.items()})
     told = foretold(shop, board, planned.facts, say) if timed else {}
     for line in planned.notes:
         say(f"note: {line}")
@@ -160,22 +176,24 @@ def benchmark(
     return report(planned, board, root, strategies, seeds)
 
 
-def same_plan(workdir: pathlib.Path, changes: Mapping[str, str], data: Mapping[str, str]) -> None:
+def same_plan(shop: Workshop, board: Board, data: Mapping[str, str]) -> None:
     """Keeps in WORKDIR/plan.json what the work is done with: what is done already was done with the same.
 
-    Datasets and strategies may be added later. What was begun before there was such a file is taken as it is.
+    Datasets and strategies may be added later, and a dataset that is not prepared yet may change. What was begun before
+    there was such a file is taken as it is.
 
     Args:
-      workdir: where runs and reports go.
-      changes: options of every experiment, by dotted name.
+      shop: the datasets, with the options of every experiment.
+      board: the jobs.
       data: dataset's key -> digest of its files.
 
     Raises:
-      InputError: other options, or other files of a dataset.
+      InputError: other options, or other files of a dataset that is prepared.
     """
+    workdir, now = shop.workdir, shop.changes
     path = workdir / "plan.json"
-    before = json.loads(path.read_text()) if path.exists() else {"changes": dict(changes), "data": {}}
-    if before["changes"] != (now := dict(changes)):
+    before = json.loads(path.read_text()) if path.exists() else {"changes": now, "data": {}}
+    if before["changes"] != now:
         other = [name for name in sorted(before["changes"] | now) if before["changes"].get(name) != now.get(name)]
         told = (
             f"config.{n} {before['changes'].get(n, 'not given')} there, {now.get(n, 'not given')} here" for n in other
@@ -183,10 +201,14 @@ def same_plan(workdir: pathlib.Path, changes: Mapping[str, str], data: Mapping[s
         raise InputError(
             f"--workdir {workdir} was begun with other options ({'; '.join(told)}); give another --workdir"
         )
-    if others := sorted(key for key, digest in data.items() if before["data"].get(key, digest) != digest):
+    changed = sorted(key for key, digest in data.items() if before["data"].get(key, digest) != digest)
+    if others := [key for key in changed if board.state(f"prepare/{key}") == DONE]:
+        names = (shop.datasets[key].name for key in others)
+        gone = dict.fromkeys(str(shop.data_dir / name) for name in names if not name.startswith("folder_"))
+        first = f" after deleting {', '.join(gone)}" if gone else ""
         raise InputError(
-            f"--workdir {workdir} was begun with other files of {', '.join(others)}; give another --workdir, or the "
-            "files of before"
+            f"--workdir {workdir} was begun with other files of {', '.join(others)}; give another --workdir, which has "
+            f"to prepare only these again with --data_dir {shop.data_dir}{first}; or the files of before"
         )
     known = before["data"] | dict(data)
     if known != before["data"] or not path.exists():

@@ -180,6 +180,32 @@ def test_a_workdir_takes_no_other_options_and_no_other_files(done, root, tmp_pat
     assert results(workdir) == before
 
 
+def test_only_a_dataset_that_is_prepared_must_stay_as_it_was(tmp_path):
+    """One that could not be prepared, and was then mended, asked for another workdir."""
+    datasets = [
+        Dataset("wavefake", "wavefake", None, "wavefake", "wavefake", "audio", "/media", "plain"),
+        Dataset("folder_audio-a", "folder_audio", None, "folder_audio/a-1", "folder_audio/a", "audio", "/a", "plain"),
+    ]
+    shop = Workshop(tmp_path / "w", tmp_path / "data", datasets, {})
+    board = jobs.Board(tmp_path / "w", jobs_of(datasets))
+    command.same_plan(shop, board, {"wavefake": "1", "folder_audio-a": "1"})
+    board.end(board.jobs[0], {}, "no usable media")
+    command.same_plan(shop, board, {"wavefake": "2", "folder_audio-a": "2"})
+    board.end(board.jobs[0], {})
+    command.same_plan(shop, board, {"wavefake": "2", "folder_audio-a": "3"})
+    expected = (
+        f"other files of wavefake; give another --workdir, which has to prepare only these again with --data_dir "
+        f"{tmp_path / 'data'} after deleting {tmp_path / 'data' / 'wavefake'}; or the files of before"
+    )
+    with pytest.raises(InputError, match=f"{re.escape(expected)}$"):
+        command.same_plan(shop, board, {"wavefake": "3", "folder_audio-a": "3"})
+    kept = json.loads((tmp_path / "w" / "plan.json").read_text())
+    assert kept == {"changes": {}, "data": {"wavefake": "2", "folder_audio-a": "3"}}
+    board.end(board.jobs[1], {})
+    with pytest.raises(InputError, match=rf"again with --data_dir {tmp_path / 'data'}; or the files of before$"):
+        command.same_plan(shop, board, {"wavefake": "2", "folder_audio-a": "4"})
+
+
 def test_a_dataset_that_loses_a_class_in_decoding_takes_no_part(tmp_path):
     corpora.make(tmp_path / "user", ("WaveFake",))
     for path in (tmp_path / "user").rglob("*.wav"):
@@ -262,6 +288,24 @@ def test_mistakes(tmp_path):
     with pytest.raises(InputError, match=r"unpack first: 7z x -aos -o\S+ \S+a.7z; .*e.7z; and 2 more$"):
         command.benchmark(str(tmp_path), tmp_path / "w")
     assert not (tmp_path / "w").exists()
+
+
+def test_prepared_datasets_are_named_but_its_own_are_not(tmp_path):
+    """They were passed over without a word."""
+    trees.put(tmp_path / "user", *(f"mine/{c}/{i}.wav" for c in ("real", "fake") for i in range(4)))
+    workdir = tmp_path / "user" / "w"
+    theirs, own = tmp_path / "user/tfds/wavefake/disjoint/1.0.0", workdir / "prepared/folder_audio/mine/1.0.0"
+    for folder in (theirs, own):
+        trees.put(folder, "dataset_info.json", data=b"{}")
+    (note,) = command.prepare_plan(str(tmp_path / "user"), workdir).notes
+    assert note.startswith(f"prepared datasets take no part, as all begins with media: {theirs}; put their media below")
+    assert "python -m dfjax.evaluate --workdir RUN --datasets NAME --data_dir DIR" in note
+    shutil.rmtree(tmp_path / "user" / "mine")
+    with pytest.raises(InputError, match="no dataset that can be used.*; prepared datasets take no part"):
+        command.prepare_plan(str(tmp_path / "user"), workdir)
+    shutil.rmtree(theirs)
+    with pytest.raises(InputError, match="at most 4 levels down$"):
+        command.prepare_plan(str(tmp_path / "user"), workdir)
 
 
 def test_folders_that_cannot_be_written_to_are_told_at_once(tmp_path, monkeypatch):
