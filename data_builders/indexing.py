@@ -117,7 +117,7 @@ def media_files(
       folder: where to look.
       root: ids are relative to it.
       suffixes: the wanted endings, lower-case, with their dot.
-      skipped: receives (id, reason) of leftovers, empty files and unknown endings.
+      skipped: receives (id, reason) of leftovers, empty files, unknown endings and names that are no text.
       recursive: whether to look into the folders below.
     """
     found: list[str] = []
@@ -129,12 +129,14 @@ def media_files(
         for name, is_folder, length in _entries(parent):
             if junk(name):
                 left.append((name, "/" if is_folder else "", "operating system leftover"))
+            elif not _is_text(name):  # records hold text
+                left.append((name, "/" if is_folder else "", "name is not UTF-8; rename it"))
             elif is_folder:
                 inside.append(name)
             elif not name.lower().endswith(suffixes):
                 left.append((name, "", "unknown ending"))
             elif length == 0:
-                left.append((name, "", "empty file"))
+                left.append((name, "", "empty file" if os.path.exists(parent / name) else "link to nothing"))
             else:
                 found.append(prefix + name)
         skipped += [(f"{prefix}{name}{end}", reason) for name, end, reason in sorted(left)]
@@ -143,6 +145,14 @@ def media_files(
                 todo.append((parent / name, f"{prefix}{name}/"))
     found.sort()
     return found
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def content_hash(path: epath.PathLike) -> str:

@@ -235,7 +235,18 @@ def of_prepared(directory: epath.PathLike, audited: int = AUDITED) -> dict[str, 
     Raises:
       InputError: the folder is no complete prepared dataset.
     """
-    directory = epath.Path(directory)
+    try:
+        return _of_prepared(epath.Path(directory), audited)
+    except InputError:
+        raise
+    except Exception as error:  # whatever TFDS, protobuf and NumPy say of a damaged file
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(
+            f"{directory} is a prepared dataset that cannot be read ({what[:200]}); remove it and prepare it again"
+        ) from error
+
+
+def _of_prepared(directory: epath.Path, audited: int) -> dict[str, Any]:
     parts = {name: sources.open_split(directory, name) for name in SPLITS if name in sources.split_names(directory)}
     if not parts:
         raise InputError(f"{directory} has none of the splits {list(SPLITS)}; prepare it again")

@@ -19,8 +19,11 @@ def main(command: Callable[[], None]) -> None:
 
     Such a mistake is an InputError, a full disk, or a module that is not installed and not dfjax's own.
 
-    Where nobody reads the output any more, as after `| head`, it ends without a word and with exit code 141.
+    Where nobody reads the output any more, as after `| head`, it ends without a word and with exit code 141. What the
+    terminal's encoding lacks, as of a file's name that is no UTF-8, is printed as an escape.
     """
+    if getattr(sys.stdout, "errors", "") == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             command()

@@ -23,11 +23,13 @@ def remote(path: epath.PathLike) -> bool:
 def write(path: epath.PathLike, content: str | bytes) -> None:
     """Replaces a file as a whole: a reader sees the old one or the new one. Missing folders are made.
 
+    Text is written as UTF-8; what a file's name holds that is none, as an escape of it.
+
     Raises:
       InputError: the place cannot be written to.
     """
     path = epath.Path(path)
-    content = content.encode() if isinstance(content, str) else content
+    content = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if remote(path):  # an object appears when it is complete

@@ -1,6 +1,7 @@
 """Folders of the user: what is understood, what is left out, what stops."""
 
 import collections
+import os
 
 import pytest
 from etils import epath
@@ -145,3 +146,25 @@ def test_the_config_changes_with_the_folder(tmp_path):
     third = name()
     fixtures.text(root / "metadata.csv", "file,speaker\nreal/a.wav,bob\n")
     assert len({first, second, third, name()}) == 4
+
+
+def test_links_to_nothing_and_names_that_are_no_text_are_files_left_out(tmp_path):
+    """One such link, or one such name once it came to writing records, cost the whole dataset."""
+    for label in ("real", "fake"):
+        fixtures.audio(tmp_path / label / "a.wav", seconds=0.2, seed=len(label))
+    (tmp_path / "real" / "gone.wav").symlink_to(tmp_path / "absent.wav")
+    (tmp_path / "real" / "nothing.wav").touch()
+    for name in (b"caf\xe9.wav", b"d\xe9/b.wav"):
+        path = os.path.join(os.fsencode(tmp_path / "real"), name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(b"x")
+    found = index(tmp_path)
+    assert {item.id for item in found.items} == {"real/a.wav", "fake/a.wav"}
+    assert sorted(found.skipped) == [
+        ("real/caf\udce9.wav", "name is not UTF-8; rename it"),
+        ("real/d\udce9/", "name is not UTF-8; rename it"),
+        ("real/gone.wav", "link to nothing"),
+        ("real/nothing.wav", "empty file"),
+    ]
+    assert configs.source_config(configs.MediaConfig(name="folder"), epath.Path(tmp_path)).name.rpartition("-")[2]

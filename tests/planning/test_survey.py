@@ -149,3 +149,19 @@ def test_what_is_not_told_is_counted():
     assert told[1:5] == ["a", "b", "c", "more warnings: 2"]
     assert "more reasons for which files were skipped: 2" in told
     assert any("by 52 of 52 files, 4 of them could not be decoded" in line for line in told)
+
+
+def test_a_damaged_prepared_dataset_and_names_that_are_no_text_are_lines(tmp_path):
+    """Both ended in tracebacks."""
+    prepared = tmp_path / "user/tfds/wavefake/disjoint/1.0.0"
+    trees.put(prepared, "dataset_info.json", data=b"{}")
+    for label in ("real", "fake"):
+        fixtures.audio(tmp_path / "user/mine" / label / "a.wav", 0.3, seed=len(label))
+    os.rename(tmp_path / "user/mine", os.fsencode(tmp_path / "user") + b"/caf\xe9")
+    found = survey.of_folder(tmp_path / "user", 0, measured=False)
+    survey_view.write(found, tmp_path / "out")
+    assert all(r"caf\udce9" in (tmp_path / "out" / f"stats.{end}").read_text() for end in ("json", "md", "html"))
+    assert [of["dataset"] for of in found["datasets"]] == ["folder_audio"]
+    (line,) = found["problems"]
+    assert line.startswith(f"{prepared} is a prepared dataset that cannot be read (ValueError: Invalid version")
+    assert line.endswith("); remove it and prepare it again")

@@ -75,3 +75,11 @@ def test_an_error_of_another_kind_while_a_command_is_imported_is_told_whole():
     code = "from dfjax.runtime import cli; cli.end_without_modules(); import dfjax.nowhere"
     result = ended(code)
     assert result.returncode == 1 and "Traceback" in result.stderr
+
+
+def test_a_name_that_the_terminal_cannot_show_is_an_escape():
+    code = "from dfjax.runtime import cli\ncli.main(lambda: print('caf\\udce9'))"
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    words = {"text": True, "capture_output": True, "env": environment}
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, **words)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "caf\\udce9\n", "")
