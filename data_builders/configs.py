@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ from etils import epath
 
 from data_builders import indexing, splitting
 from dfjax.records import InputError
+from dfjax.runtime import files
 
 
 @dataclasses.dataclass(eq=False)
@@ -68,15 +70,16 @@ def source_config(config: MediaConfig, source: epath.Path) -> MediaConfig:
     tables: dict[str, bytes] = {}
 
     def sizes() -> Iterator[tuple[str, int]]:
-        for parent, _, names in source.walk():
-            relative = parent.relative_to(source)
-            below = "" if parent == source else f"{relative.as_posix()}/"
+        # not by walk of a path, which takes a link to a folder for a file from Python 3.12 on
+        for parent, _, names in source.walk() if files.remote(source) else os.walk(source):
+            folder = epath.Path(parent)
+            below = "" if folder == source else f"{folder.relative_to(source).as_posix()}/"
             for name in names:
                 if indexing.junk(name):
                     continue
                 if name == "metadata.csv":
-                    tables[below + name] = (parent / name).read_bytes()
-                yield below + name, indexing.size(parent, name)
+                    tables[below + name] = (folder / name).read_bytes()
+                yield below + name, indexing.size(folder, name)
 
     listed = indexing.listing_digest(sizes()).encode()
     digest = hashlib.blake2b(b"".join([listed, *(tables[name] for name in sorted(tables))]), digest_size=4)
