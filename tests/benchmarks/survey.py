@@ -2,7 +2,7 @@
 
 A folder with the names of eight datasets, the files shared among them; memory is the peak resident set of the process. The files
 hold no media, so nothing is decoded. Expected on 2 cores: 300,000 files in under 30 s; memory grows with the largest dataset, by
-.3 KiB for each of its files, not with the folder.
+.1 KiB for each of its files, not with the folder.
 """
 
 import pathlib
