@@ -1,7 +1,7 @@
 """Time and memory of indexing 100,000 files: python -m tests.benchmarks.indexing [dataset ...].
 
 Every dataset runs in a process of its own; memory is the growth of its peak resident set over the imports.
-Expected: 1 to 3 s of CPU time and 25 to 40 MB for each, whatever the layout; wall time is the disk's.
+Expected: 1 to 3 s of CPU time and 8 to 16 MiB for each, whatever the layout; wall time is the disk's.
 """
 
 import json
