@@ -113,7 +113,8 @@ def finish(
     directory = prepare.prepare_data(config.data, source, data_dir, progress=progress)
     with workdir.lock(folder):
         workdir.claim(folder, config)
-        before = main_job.run(plain, backbone, name=name, data_dir=data_dir, source=source, progress=progress)
+        words = {"name": name, "data_dir": data_dir, "source": source}
+        before = main_job.run(plain, backbone, **words, progress=progress and not (backbone / "report.json").exists())
         began = time.perf_counter()
         workdir.write_json(folder / "environment.json", workdir.environment(main_job.dataset_facts(dataset, directory)))
         resampled = rebalance(config, folder, backbone, directory)

@@ -69,7 +69,8 @@ def build_schedule(
       InputError: a warm-up that is no part of the run, or `final` above the learning rate or below 0.
     """
     if not 0 <= warmup_steps < total_steps:
-        raise InputError(f"warmup_steps must be in [0, total_steps), got {warmup_steps} of {total_steps}")
+        told = "config.optim.warmup_steps must be in [0, config.train.steps)"
+        raise InputError(f"{told}, got {warmup_steps} of {total_steps}")
     if not 0 <= final <= learning_rate:
         raise InputError(f"need 0 <= final <= learning_rate, got {final} and {learning_rate}")
 
