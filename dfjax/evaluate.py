@@ -14,7 +14,7 @@ import argparse
 import functools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,7 @@ def evaluate(
     own = _trained_on(folder, config)
     network, rows = None, []
     for name in tqdm.tqdm(datasets, unit="dataset", desc="evaluate", disable=not progress):
-        data = _content_hash(name, data_dir)
+        data = _content_hash(name, data_dir, own)
         stem = name.replace("/", "-")
         if data and own.get(name, data) != data:  # the run's own scores of a dataset of this name are of other data
             stem += f"-{data}"
@@ -193,7 +193,7 @@ def robustness(
     with tqdm.tqdm(total=len(datasets) * len(every), unit="case", desc="evaluate", disable=not progress) as bar:
         for name in datasets:
             cells: dict[str, dict[str, Any]] = {}
-            data = _content_hash(name, data_dir)
+            data = _content_hash(name, data_dir, own)
             scored = grid.score(
                 folder,
                 name,
@@ -261,12 +261,14 @@ def _directory(name: str, data_dir: epath.PathLike | None) -> epath.Path:
     return epath.Path(process.in_turn("prepared", lambda: prepare.prepare(*words)))
 
 
-def _content_hash(name: str, data_dir: epath.PathLike | None) -> str | None:
-    """Of a prepared dataset; None where it is not there."""
+def _content_hash(name: str, data_dir: epath.PathLike | None, own: Mapping[str, str]) -> str | None:
+    """Of a prepared dataset, in the way that the run has noted `own`, name -> hash; None where it is not there."""
     try:
-        return sources.content_hash(_directory(name, data_dir))
+        directory = _directory(name, data_dir)
     except InputError:
         return None
+    found, before = (sources.content_hash(directory, sized=sized) for sized in (False, True))
+    return before if before in own.values() else found
 
 
 def _open(modality: str, name: str, split_name: str, data_dir: epath.PathLike | None) -> sources.Split:

@@ -113,6 +113,21 @@ def test_another_dataset_is_scored_and_the_table_written(finished):
 
 
 @pytest.mark.slow
+def test_a_run_that_noted_its_data_by_the_sizes_of_files_still_knows_them(finished, tmp_path):
+    folder, data_dir, other = finished
+    old = pathlib.Path(shutil.copytree(folder, tmp_path / "old"))
+    facts = json.loads((old / "environment.json").read_text())
+    noted = facts["datasets"][0] if "datasets" in facts else facts["dataset"]
+    (own,) = {path.name for path in (data_dir / "folder_audio").iterdir() if path.name.startswith("own-")}
+    (directory,) = (data_dir / "folder_audio" / own).iterdir()
+    assert noted["hash"] == sources.content_hash(directory)
+    noted["hash"] = sources.content_hash(directory, sized=True)
+    (old / "environment.json").write_text(json.dumps(facts))
+    rows = evaluate.evaluate(old, [f"folder_audio/{own}", other], data_dir=data_dir, progress=False)
+    assert [row["trained"] for row in rows] == [True, False]
+
+
+@pytest.mark.slow
 def test_scores_of_other_data_of_the_same_name_are_not_read_back(finished, tmp_path):
     folder, data_dir, other = finished
     (before,) = evaluate.evaluate(folder, [other], data_dir=data_dir, progress=False)

@@ -310,12 +310,19 @@ def split_names(directory: epath.PathLike) -> list[str]:
     return sorted(tfds.builder_from_directory(epath.Path(directory)).info.splits)
 
 
-def content_hash(directory: epath.PathLike) -> str:
-    """16 hex digits that change with a prepared dataset: with its indexes, and the names and sizes of its files."""
+def content_hash(directory: epath.PathLike, *, sized: bool = False) -> str:
+    """16 hex digits that change with a prepared dataset: with what its files are called, its indexes and its summary.
+
+    They are the same for the same media prepared again, whose files of records have other paddings and so other sizes.
+
+    Args:
+      directory: of the prepared dataset.
+      sized: whether the sizes of files count instead of the summary, as in runs of before 28 November 2026.
+    """
     digest = hashlib.blake2b(digest_size=8)
     for path in sorted(epath.Path(directory).iterdir()):
-        digest.update(f"{path.name}\t{path.stat().length}\n".encode())
-        if path.name.startswith("index."):
+        digest.update(f"{path.name}\t{path.stat().length if sized else ''}\n".encode())
+        if path.name.startswith("index.") or (path.name == "preparation.json" and not sized):
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
