@@ -146,10 +146,7 @@ def test_a_run_continues_on_another_number_of_devices(single, directory, tmp_pat
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_detector_has_the_same_loss_and_gradient_on_two_devices(name):
-    """Of one update, as far as rounding lets tell: no farther apart than the last bits of the input move them.
-
-    Through many updates a deep network with rectifiers and Adam lets rounding grow without bound.
-    """
+    """Of one update. Through many, a deep network with rectifiers and Adam lets rounding grow without bound."""
     takes = models.input_of(name, {})
     shapes = {"audio": (8, takes.samples or 16_000), "image": (8, takes.size, takes.size, 3)}
     keys = dict(zip(shapes, jax.random.split(jax.random.key(0)), strict=True))
@@ -172,16 +169,10 @@ def test_every_detector_has_the_same_loss_and_gradient_on_two_devices(name):
         one_step = devices.shared_by(mesh)(lambda *of: train_step.update(*of, **words)[1])
         step, split = jax.jit(one_step), devices.split_batch(mesh)
         key = jax.device_put(jax.random.key(1), everywhere)
-        nudged = [x]  # and, on one device, with the last bit of each number moved up or down
-        for k in range(3 if count == 1 else 0):
-            up = jax.tree.map(lambda x, k=k: 1 + 2.0**-23 * jax.random.rademacher(jax.random.key(k), x.shape, float), x)
-            nudged.append(jax.tree.map(jax.numpy.multiply, x, up))
-        rest = jax.device_put(labels, split), key
-        found += [step(state, jax.device_put(each, split), *rest) for each in nudged]
-    one, *moved, two = found
-    for what, bound in (("loss", 1e-6), ("grad_norm", 1e-4)):
-        rounding = max(abs(float(each[what] - one[what])) for each in moved)
-        np.testing.assert_allclose(two[what], one[what], rtol=bound, atol=2 * rounding, err_msg=what)
+        found.append(step(state, jax.device_put(x, split), jax.device_put(labels, split), key))
+    (one, two) = found
+    np.testing.assert_allclose(two["loss"], one["loss"], rtol=1e-6)
+    np.testing.assert_allclose(two["grad_norm"], one["grad_norm"], rtol=1e-4)
 
 
 def test_virtual_devices_are_left_out_until_they_share_the_batch():
