@@ -317,7 +317,7 @@ def content_hash(directory: epath.PathLike, *, sized: bool = False) -> str:
 
     Args:
       directory: of the prepared dataset.
-      sized: whether the sizes of files count instead of the summary, as in runs of before 28 November 2026.
+      sized: whether the sizes of files count instead of the summary, as runs noted it until 27 November 2026.
     """
     digest = hashlib.blake2b(digest_size=8)
     for path in sorted(epath.Path(directory).iterdir()):

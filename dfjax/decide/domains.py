@@ -292,8 +292,8 @@ def summary(runs: Sequence[Scores], *, seed: int = 0) -> dict[str, Any]:
     """Left-out scores of several seeds: mean, worst, and every domain, with intervals over clips and seeds.
 
     The bootstrap draws groups of clips within each domain, and seeds; real clips that stand beside every method are
-    drawn once for all. The domains stay the same: what another choice
-    of domains would change, the spread between them shows. The worst domain's interval is that of its own figure.
+    drawn once for all. The domains stay the same: what another choice of domains would change, the spread between them
+    shows. The worst domain's interval is that of its own figure.
 
     Args:
       runs: one per seed, by record or by clip, of the same clips, with domains; unknown labels are left out.
