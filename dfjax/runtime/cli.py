@@ -70,9 +70,7 @@ def _end_without(error: ImportError) -> None:
     if error.name and error.name.partition(".")[0] == "dfjax":
         return
     text = " ".join(str(error).split())
-    how = (
-        "; install what this needs: pip install dfjax" if error.name else ""
-    )  # else a library says it in its own words
+    how = "; install what this needs: pip install dfjax" if error.name else ""  # without a name the text says it
     print(f"error: {text}{how}", file=sys.stderr)
     sys.exit(2)
 
