@@ -1,11 +1,13 @@
 """What holds on a GPU or TPU too; skipped where there is none: python -m pytest -m gpu"""
 
+import functools
 import json
 import os
 import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -13,6 +15,7 @@ from flax import nnx
 import dfjax
 from dfjax import export, models
 from dfjax.inference import weights
+from dfjax.models import depthwise
 from tests import job, prepared
 
 pytestmark = [
@@ -39,6 +42,22 @@ def test_a_network_has_the_logits_that_it_has_on_a_cpu(name):
         with jax.default_matmul_precision("highest"):
             found.append(jax.jit(lambda state, x: nnx.merge(graphdef, state)(x))(*jax.device_put((state, x), device)))
     np.testing.assert_allclose(*found, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("side", "channels", "k"), [(28, 96, 7), (19, 728, 3), (7, 768, 7)])
+def test_depthwise_kernels_are_the_convolution_and_so_are_their_gradients(side, channels, k):
+    keys = jax.random.split(jax.random.key(0), 3)
+    x, dy = (jax.random.normal(key, (16, side, side, channels), jnp.bfloat16) for key in keys[:2])
+    taps = jax.random.normal(keys[2], (k, k, 1, channels), jnp.bfloat16)
+
+    def all_of(function, x, taps, dy):
+        y, back = jax.vjp(function, x, taps)
+        return y, *back(dy)
+
+    plain = functools.partial(depthwise._convolution, stride=1)
+    found = [jax.jit(functools.partial(all_of, function))(x, taps, dy) for function in (depthwise.depthwise, plain)]
+    for ours, theirs in zip(*(jax.tree.map(lambda y: np.asarray(y, np.float32), y) for y in found), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2**-8 * np.abs(theirs).max())
 
 
 def test_the_shipped_detector_says_what_it_says_on_a_cpu():

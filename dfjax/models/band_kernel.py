@@ -122,13 +122,13 @@ class BandKernel(nnx.Module):
           weights: how much each clip counts; they sum to 1.
           key: draws the landmarks, by weight.
         """
-        mean = weights @ statistics
-        deviation = jnp.sqrt(weights @ (statistics - mean[None]) ** 2) + 1e-6
+        mean = _product(weights, statistics)
+        deviation = jnp.sqrt(_product(weights, (statistics - mean[None]) ** 2)) + 1e-6
         inputs = _inputs(statistics, mean, deviation)
         count = self.landmarks.shape[0]
         replace = count > len(weights)
         landmarks = inputs[jax.random.choice(key, len(weights), (count,), replace=replace, p=weights)]
-        slope = self.width / (2 * (weights @ (inputs**2).sum(axis=1)))
+        slope = self.width / (2 * _product(weights, (inputs**2).sum(axis=1)))
         values, vectors = jnp.linalg.eigh(_kernel(landmarks, landmarks, slope))
         whitening = vectors * jax.lax.rsqrt(jnp.where(values > JITTER, values, JITTER))[None]
         found = {"mean": mean, "deviation": deviation, "landmarks": landmarks, "slope": slope, "whitening": whitening}
@@ -178,7 +178,7 @@ class BandKernel(nnx.Module):
 
     def _step(self, theta: Array, design: Array, labels: Array, weights: Array, loss: Callable) -> tuple:
         """One logit's parameters after a step, the objective and the norm of its gradient before it."""
-        logits = design[:, :-1] @ theta[:-1] + theta[-1]
+        logits = _product(design[:, :-1], theta[:-1]) + theta[-1]
 
         def one(logit, label):
             return loss(logit[None], label[None])[0]
@@ -189,7 +189,7 @@ class BandKernel(nnx.Module):
         penalty = self.ridge * jnp.append(jnp.ones(len(theta) - 1), 1e-3)
         gradient = _product(design.T, slopes) + penalty * theta
         hessian = _product(design.T * curvatures[None], design) + jnp.diag(penalty)
-        objective = weights @ loss(logits, labels) + 0.5 * (penalty * theta**2).sum()
+        objective = _product(weights, loss(logits, labels)) + 0.5 * (penalty * theta**2).sum()
         step = jax.scipy.linalg.solve(hessian, gradient, assume_a="pos")
         return theta - step, objective, jnp.linalg.norm(gradient)
 

@@ -1,4 +1,8 @@
-"""Heads: from an embedding (batch, dim) to one logit (batch,)."""
+"""Heads: from an embedding (batch, dim) to one logit (batch,).
+
+Their products are float32 to the last bit on every device. A GPU or TPU left to itself would round what goes in to 10
+or 7 bits, and a kernel machine's logit is a small difference of large terms.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +11,7 @@ from jaxtyping import Array, Float
 
 from dfjax.records import FAKE, REAL, InputError
 
+EXACT = jax.lax.Precision.HIGHEST
 COSINE = {"oc_softmax": 1, "am_softmax": 2}  # losses that are defined on cosines -> class directions
 
 
@@ -14,7 +19,7 @@ class Linear(nnx.Module):
     """An affine map to one logit; its bias may start at the log-odds of the training prior, see `start_at`."""
 
     def __init__(self, dim: int, *, rngs: nnx.Rngs):
-        self.out = nnx.Linear(dim, 1, rngs=rngs)
+        self.out = nnx.Linear(dim, 1, precision=EXACT, rngs=rngs)
 
     def __call__(self, x: Float[Array, "batch dim"]) -> Float[Array, " batch"]:
         return self.out(x.astype(jnp.float32))[:, 0]
@@ -24,7 +29,7 @@ class TwoLogits(nnx.Module):
     """Logits of fake and real, as published networks have them; ours is their difference, the log-odds."""
 
     def __init__(self, dim: int, *, rngs: nnx.Rngs):
-        self.out = nnx.Linear(dim, 2, rngs=rngs)
+        self.out = nnx.Linear(dim, 2, precision=EXACT, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b dim"]) -> Float[Array, " b"]:
         fake, real = jnp.moveaxis(self.out(x.astype(jnp.float32)), -1, 0)
@@ -39,7 +44,7 @@ class AnyKind(nnx.Module):
     """
 
     def __init__(self, dim: int, kinds: int, *, rngs: nnx.Rngs):
-        self.out = nnx.Linear(dim, kinds, rngs=rngs)
+        self.out = nnx.Linear(dim, kinds, precision=EXACT, rngs=rngs)
         self.log_share = nnx.Param(jnp.full(kinds, -jnp.log(kinds)))
 
     def __call__(self, x: Float[Array, "batch dim"]) -> Float[Array, " batch"]:
@@ -59,7 +64,7 @@ class Cosine(nnx.Module):
         self.direction = nnx.Param(nnx.initializers.normal(dim**-0.5)(rngs.params(), (directions, dim)))
 
     def __call__(self, x: Float[Array, "batch dim"]) -> Float[Array, " batch"]:
-        cosine = _unit(x.astype(jnp.float32)) @ _unit(self.direction[...]).T
+        cosine = jnp.matmul(_unit(x.astype(jnp.float32)), _unit(self.direction[...]).T, precision=EXACT)
         return -cosine[:, 0] if cosine.shape[1] == 1 else cosine[:, FAKE] - cosine[:, REAL]
 
 

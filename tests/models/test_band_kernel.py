@@ -188,3 +188,30 @@ def test_a_head_of_several_kinds_starts_at_the_log_odds_of_the_prior():
     head = heads.AnyKind(5, 2, rngs=nnx.Rngs(0))
     heads.start_at(head, 1.3)
     np.testing.assert_allclose(head(jnp.zeros((3, 5))), np.full(3, 1.3), rtol=1e-6)
+
+
+def products(jaxpr):
+    """Every product in a program and in the programs that it calls."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            yield equation
+        for part in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")):
+            if hasattr(part, "eqns") or hasattr(part, "jaxpr"):
+                yield from products(getattr(part, "jaxpr", part))
+
+
+@pytest.mark.parametrize("kinds", [1, 2])
+def test_no_device_rounds_what_goes_into_a_product(kinds):
+    model = build("band_kernel", rngs=nnx.Rngs(0), landmarks=20, kinds=kinds, speeds=(0.95, 1.0), compared=True)
+    statistics, rows = jnp.zeros((30, model.mean.shape[0])), jnp.arange(30) % 2
+    weights = jnp.full(30, 1 / 30)
+    programs = [
+        jax.make_jaxpr(lambda x: model(x))(jnp.ones((2, 16_000))),
+        jax.make_jaxpr(lambda x: model.start(x, rows, rows, weights, jax.random.key(0)))(statistics),
+        jax.make_jaxpr(lambda x: model.newton(x, rows, rows, weights, losses.binary_cross_entropy))(statistics),
+    ]
+    for program in programs:
+        found = list(products(program.jaxpr))
+        assert len(found) > 2
+        for product in found:
+            assert product.params["precision"] == (jax.lax.Precision.HIGHEST,) * 2, product

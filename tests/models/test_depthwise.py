@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import export
 
-from dfjax.models import depthwise
+from dfjax.models import depthwise, depthwise_gpu
 
 CASES = [(9, 3, 1), (9, 3, 2), (8, 3, 2), (10, 5, 2), (7, 7, 1), (4, 7, 1)]  # side, kernel, stride
 
@@ -30,6 +30,50 @@ def test_shifts_are_the_convolution_and_so_are_their_gradients(side, k, stride):
 
     for ours, theirs in zip(*both(x, kernel), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "k", "dtype"),
+    [((2, 9, 8, 40), 3, "bfloat16"), pytest.param((5, 6, 7, 33), 5, "float32", marks=pytest.mark.slow)],
+)
+def test_the_kernels_for_a_gpu_are_the_convolution_and_so_are_their_gradients(shape, k, dtype):
+    keys = jax.random.split(jax.random.key(0), 3)
+    x, dy = (jax.random.normal(key, shape, dtype) for key in keys[:2])
+    kernel = jax.random.normal(keys[2], (k, k, 1, shape[-1]), dtype)
+
+    def all_of(function):
+        y, back = jax.vjp(function, x, kernel)
+        return y, *back(dy)
+
+    ours = all_of(lambda x, kernel: depthwise_gpu.depthwise(x, kernel, True))
+    theirs = all_of(lambda x, kernel: depthwise._convolution(x, kernel, 1))
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.dtype == other.dtype and one.shape == other.shape
+        one, other = one.astype(jnp.float32), other.astype(jnp.float32)
+        np.testing.assert_allclose(
+            one, other, rtol=0, atol=(1e-6 if dtype == "float32" else 2**-8) * jnp.abs(other).max()
+        )
+
+
+def test_one_gpu_gets_kernels_where_they_are_worth_it(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    x, kernel = draw(8, 3)
+    images, taps = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+
+    def has_kernels(x, kernel, stride=1):
+        return "pallas_call" in str(jax.make_jaxpr(functools.partial(depthwise.depthwise, stride=stride))(x, kernel))
+
+    assert has_kernels(images, taps)
+    assert not has_kernels(x, kernel)  # float32
+    assert not has_kernels(images, taps, stride=2)
+    monkeypatch.setattr(jax, "device_count", lambda: 8)  # which the compiler would not share a kernel among
+    assert not has_kernels(images, taps)
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    function = jax.jit(functools.partial(depthwise.depthwise, stride=1))
+    (batch,) = export.symbolic_shape("b")
+    exported = export.export(function, platforms=["cuda"])(jax.ShapeDtypeStruct((batch, 8, 9, 5), "bfloat16"), taps)
+    assert "stablehlo.convolution" in exported.mlir_module()  # of any batch
 
 
 def test_each_platform_gets_its_own_form():
