@@ -16,7 +16,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Float32, UInt8
 
-from dfjax.media import IMAGE_SUFFIXES, MediaError, images, video
+from dfjax.media import MediaError, images, video
 
 DETECTORS = ("haar", "yunet")
 MARGIN = 1.3  # side of the crop over the longer side of the face box
@@ -92,7 +92,7 @@ def crop_records(
     """The face crops of a video or picture, as they are stored and as a detector of fakes must see them.
 
     Args:
-      path: of the file; its ending says whether it is a picture, which counts as one frame.
+      path: of the file; a picture, see `images.is_picture`, counts as one frame.
       frames: how many of a video, evenly spread.
       size: side of the crops in pixels.
       faces: 'largest' or 'all' faces of a frame.
@@ -112,7 +112,7 @@ def crop_records(
     if faces not in ("largest", "all"):
         raise ValueError(f"Unknown choice of faces {faces!r}; expected one of ['largest', 'all']")
     find = find_with(detector, face_model)
-    picture = str(path).lower().endswith(IMAGE_SUFFIXES)
+    picture = images.is_picture(path)
     records: list[dict[str, Any]] = []
     faceless = 0
     for frame in _picture_frame(path) if picture else video.frames(path, frames, threads):

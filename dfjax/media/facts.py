@@ -15,7 +15,7 @@ import av
 import soundfile
 from PIL import ExifTags, Image
 
-from dfjax.media import IMAGE_SUFFIXES, images
+from dfjax.media import images
 
 CHUNK = 1 << 20  # bytes read at once
 MOST = 100  # entries of metadata that are kept
@@ -74,9 +74,8 @@ def of_file(path: str | pathlib.Path) -> dict[str, Any]:
     digest, size, packet = _through(path)
     found: dict[str, Any] = {"sha256": digest, "bytes": size, "container": None, "seconds": None}
     found |= {"bit_rate": None, "streams": [], "metadata": {}, "read": False}
-    is_picture = os.fspath(path).lower().endswith(IMAGE_SUFFIXES)
     # FFmpeg takes anything that is named as a picture for one; libsndfile looks inside
-    for read in (_picture if is_picture else _media, _sound):
+    for read in (_picture if images.is_picture(path) else _media, _sound):
         try:
             found |= read(path) | {"read": True}
             break

@@ -2,10 +2,12 @@
 
 import contextlib
 import io
+import os
 import pathlib
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import IO
 
 import cv2
 import numpy as np
@@ -13,39 +15,57 @@ from etils import epath
 from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from dfjax.media import MediaError
+from dfjax.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, MediaError
 from dfjax.records import InputError
 
 MAX_PIXELS = 1 << 28  # 16384 x 16384: larger is a damaged header
 MIN_SIDE = 16  # pixels
 KEPT = ("JPEG", "PNG")  # formats whose bytes are kept; others become PNG
+# Pillow's names of what is a picture by its bytes, too; it also knows the first bytes of some videos
+STILL = (*KEPT, "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
 OPENING = threading.Lock()  # held while Pillow's limit is another
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 
 
 @contextlib.contextmanager
-def opened(data: bytes) -> Iterator[Image.Image]:
-    """A picture in memory, its header read, its pixels not; raises as Pillow's open, but at no number of pixels.
+def opened(data: bytes | IO[bytes], formats: Sequence[str] | None = None) -> Iterator[Image.Image]:
+    """A picture in memory or an open file, its header read, its pixels not; raises as Pillow's open.
 
-    Pillow warns from 89 megapixels on and refuses 179, and phones take pictures of 200.
+    But at no number of pixels: Pillow warns from 89 megapixels on and refuses 179, and phones take pictures of 200.
     """
     with OPENING:
         usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=formats)
         finally:
             Image.MAX_IMAGE_PIXELS = usual
     with image:
         yield image
 
 
+def is_picture(path: epath.PathLike) -> bool:
+    """Whether a file is a picture, and not a video: its ending says so, or its bytes where the ending says nothing.
+
+    Raises:
+      OSError: the file cannot be read.
+    """
+    name = os.fspath(path).lower()
+    if name.endswith(IMAGE_SUFFIXES + VIDEO_SUFFIXES + AUDIO_SUFFIXES):
+        return name.endswith(IMAGE_SUFFIXES)
+    try:
+        with epath.Path(path).open("rb") as file, opened(file, STILL):
+            return True
+    except (UnidentifiedImageError, KeyError):  # the second of HEIF, which Pillow reads only with a plugin
+        return False
+
+
 def read(path: epath.PathLike) -> tuple[bytes, tuple[int, int]]:
     """The bytes of a picture that decodes without error, and its (height, width) as shown.
 
-    JPEG and PNG stay as they are, bit for bit; other formats are written anew as PNG, which loses nothing.
+    JPEG and PNG stay as they are, bit for bit; other formats are written anew as PNG, with 8 bits of each colour.
 
     Raises:
-      MediaError: no picture, truncated, or of a size that no picture has.
+      MediaError: no picture, truncated, of a size that no picture has, or of numbers without a white.
       OSError: the file cannot be read.
     """
     data = epath.Path(path).read_bytes()
@@ -56,12 +76,21 @@ def read(path: epath.PathLike) -> tuple[bytes, tuple[int, int]]:
             image.load()
             upright = ImageOps.exif_transpose(image)
             if image.format not in KEPT:
-                data = encode(np.asarray(upright.convert("RGB")), "png")
+                data = encode(_rgb(upright, image.format), "png")
             return data, (upright.height, upright.width)
     except UnidentifiedImageError as error:
         raise MediaError("not a picture, nor named as a video, such as .mp4") from error
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
         raise MediaError(f"corrupt: {error}") from error
+
+
+def _rgb(image: Image.Image, image_format: str | None) -> UInt8[np.ndarray, "height width 3"]:
+    """The picture with 8 bits of each colour: of 16 the upper ones, as `decode` takes of a PNG; Pillow clips at 255."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image_format == "PPM"):  # which Pillow scales to 65535
+        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
+    if image.mode in ("I", "F"):
+        raise MediaError("pixels of 32 bits, of which nobody says what is white; save it with 8 or 16 bits")
+    return np.asarray(image.convert("RGB"))
 
 
 def decode(data: bytes) -> UInt8[np.ndarray, "height width 3"]:

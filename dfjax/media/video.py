@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import av
 import numpy as np
+from av.stream import Disposition
 from etils import epath
 from jaxtyping import UInt8
 
@@ -14,6 +15,7 @@ from dfjax.media.audio import av_reason, local
 
 MAX_PIXELS = 1 << 26  # per frame, 8192 x 8192: larger is a damaged header
 MIN_SIDE = 16  # pixels
+COVER = Disposition.attached_pic
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +42,8 @@ def frames(path: epath.PathLike, count: int, threads: int = 1) -> Iterator[Frame
     """
     path = epath.Path(path)
     with _opened(path) as (container, stream):
-        total = sum(1 for packet in container.demux(stream) if packet.size)
+        stamps = [packet.dts for packet in container.demux(stream) if packet.size]
+    total = len(stamps)
     if total == 0:
         raise MediaError("no frames")
     wanted = sorted({int((k + 0.5) * total / count) for k in range(count)})
@@ -48,11 +51,15 @@ def frames(path: epath.PathLike, count: int, threads: int = 1) -> Iterator[Frame
     with _opened(path) as (container, stream):
         stream.codec_context.thread_count = threads
         stream.thread_type = "AUTO"
+        # AVI holds no times of its frames: FFmpeg's are in the file's order, which with B-frames is not theirs
+        in_order = container.format.name == "avi" and None not in stamps
         start = None
         for index, frame in enumerate(container.decode(stream)):
-            start = frame.time or 0.0 if start is None else start
+            # packets and frames are as many, and one after the other both
+            time = float(stamps[min(index, total - 1)] * stream.time_base) if in_order else frame.time or 0.0
+            start = time if start is None else start
             if index == wanted[found]:
-                seconds = max((frame.time or 0.0) - start, 0.0)
+                seconds = max(time - start, 0.0)
                 yield Frame(index, seconds, _upright(frame.to_ndarray(format="rgb24"), frame.rotation))
                 found += 1
                 if found == len(wanted):
@@ -64,14 +71,16 @@ def frames(path: epath.PathLike, count: int, threads: int = 1) -> Iterator[Frame
 
 @contextlib.contextmanager
 def _opened(path: epath.Path):
-    """The container and its first picture stream, with FFmpeg's errors as MediaError."""
+    """The container and its first stream of pictures that is no cover, with FFmpeg's errors as MediaError."""
     with local(path) as source:
         try:
             # playlists must not reach out to other files or the network
             with av.open(source, metadata_errors="ignore", options={"protocol_whitelist": "file"}) as container:
-                if not container.streams.video:
+                # a sound file's cover is a stream of one picture
+                moving = [found for found in container.streams.video if not found.disposition & COVER]
+                if not moving:
                     raise MediaError("no picture stream")
-                stream = container.streams.video[0]
+                stream = moving[0]
                 if stream.codec_context is None:
                     raise MediaError("no decoder for its pictures")
                 width, height = stream.codec_context.width, stream.codec_context.height

@@ -3,10 +3,12 @@
 import os
 import pathlib
 
+import av
 import cv2
 import numpy as np
 import pytest
 import soundfile
+from av.stream import Disposition
 from PIL import Image
 
 from dfjax.media import MediaError, audio, evidence, faces, facts, images, properties, video
@@ -166,6 +168,48 @@ def test_frames_are_spread_evenly_and_look_right(tmp_path, pixel_format):
     assert [frame.index for frame in video.frames(path, 1)] == [20]
 
 
+def test_the_frames_of_an_avi_come_in_the_order_of_their_times(tmp_path):
+    """AVI holds no times of its frames: of those with B-frames FFmpeg takes the order of the file for them."""
+    with av.open(str(tmp_path / "a.avi"), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "3", "b-adapt": "0"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for k in range(30):
+            pixels = np.full((64, 96, 3), 8 * k, np.uint8)  # brightness tells the frame
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    for threads in (0, 1):
+        found = list(video.frames(tmp_path / "a.avi", 30, threads))
+        assert [frame.seconds for frame in found] == pytest.approx([k / 25 for k in range(30)])
+        assert all(abs(frame.image.mean() - 8 * frame.index) < 4 for frame in found)
+
+
+def test_the_cover_of_a_recording_is_no_video(tmp_path):
+    cover = fixtures.image(tmp_path / "cover.jpg").read_bytes()
+    sound = fixtures.audio(tmp_path / "sound.m4a")
+    for name, moving in (("covered.mp4", False), ("both.mp4", True)):
+        with av.open(str(tmp_path / name), "w") as container, av.open(str(sound)) as source:
+            pictures = container.add_stream("mjpeg", rate=1)
+            pictures.width, pictures.height, pictures.pix_fmt = 64, 64, "yuvj420p"
+            pictures.disposition = Disposition.attached_pic
+            voice = container.add_stream_from_template(source.streams.audio[0])
+            film = container.add_stream("libx264", rate=25) if moving else None
+            if film is not None:
+                film.width, film.height, film.pix_fmt = 96, 48, "yuv420p"
+            container.start_encoding()
+            packet = av.Packet(cover)
+            packet.stream, packet.pts, packet.dts, packet.time_base = pictures, 0, 0, pictures.time_base
+            container.mux(packet)
+            for packet in source.demux():
+                if packet.dts is not None:
+                    packet.stream = voice
+                    container.mux(packet)
+            for frame in [av.VideoFrame(96, 48, "yuv420p"), None] if film is not None else []:
+                container.mux(film.encode(frame))
+    with pytest.raises(MediaError, match="^no picture stream$"):
+        list(video.frames(tmp_path / "covered.mp4", 4))
+    assert [frame.image.shape for frame in video.frames(tmp_path / "both.mp4", 4)] == [(48, 96, 3)]
+
+
 def test_unusable_video_gives_a_reason(tmp_path):
     whole = fixtures.video(tmp_path / "a.mp4", frames=30).read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
@@ -211,6 +255,53 @@ def test_every_mode_of_picture_becomes_rgb(tmp_path, mode):
     picture.save(path)
     data, size = images.read(path)
     assert size == (40, 60) and images.decode(data).shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm", "jp2"])
+def test_grey_of_16_bits_has_the_same_brightness_in_every_format(tmp_path, suffix):
+    grey = np.linspace(0, 65_535, 40 * 60).reshape(40, 60).astype(np.uint16)
+    assert cv2.imwrite(str(tmp_path / f"a.{suffix}"), grey)
+    found = images.decode(images.read(tmp_path / f"a.{suffix}")[0])
+    np.testing.assert_allclose(found, (grey >> 8)[..., None].repeat(3, axis=-1), atol=suffix == "jp2")
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_numbers_without_a_white_are_no_picture(tmp_path, kind):
+    Image.fromarray(np.arange(40 * 60, dtype=kind).reshape(40, 60)).save(tmp_path / "a.tif")
+    with pytest.raises(MediaError, match="^pixels of 32 bits, of which nobody says what is white; save it with 8 or"):
+        images.read(tmp_path / "a.tif")
+
+
+def test_a_picture_is_one_by_its_bytes_where_its_ending_says_nothing(tmp_path, monkeypatch):
+    still = fixtures.image(tmp_path / "a.jpg").read_bytes()
+    moving = fixtures.video(tmp_path / "a.mp4").read_bytes()
+    assert images.is_picture(tmp_path / "a.jpg") and not images.is_picture(tmp_path / "a.mp4")
+    for name, content, expected in (
+        ("still", still, True),
+        ("still.mp4", still, False),
+        ("moving", moving, False),
+        ("moving.png", moving, True),
+        ("text", b"no picture", False),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert images.is_picture(tmp_path / name) == expected, name
+    assert facts.of_file(tmp_path / "still")["container"] == "JPEG"
+    assert facts.of_file(tmp_path / "moving")["container"] == "QuickTime / MOV"
+    found = faces.Face(np.array([8, 8, 40, 40], np.float32), 1.0)
+    monkeypatch.setattr(faces, "find_with", lambda name, model=None: lambda image: [found])
+    (one,), (same,) = (faces.crop_records(tmp_path / name, size=32)["records"] for name in ("a.jpg", "still"))
+    assert one["image"] == same["image"] and same["position"] == 0
+
+
+def test_a_turned_picture_whose_ending_says_nothing_is_cropped_upright(tmp_path, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to show
+    Image.fromarray(fixtures.picture((40, 60))).save(tmp_path / "a.avif", exif=exif)
+    seen = []
+    monkeypatch.setattr(faces, "find_with", lambda name, model=None: lambda image: seen.append(image.shape) or [])
+    with pytest.raises(MediaError, match="^no face found$"):
+        faces.crop_records(tmp_path / "a.avif")
+    assert seen == [(60, 40, 3)]
 
 
 def test_a_turned_photograph_is_decoded_upright(tmp_path):
