@@ -152,8 +152,9 @@ def make(
             raise HTTPException(422, f"{given} files in one form; expected one file a request")
         if file.size is not None and file.size > largest:
             raise HTTPException(413, f"the file is too large; expected at most {largest / 1e6:g} MB")
-        name = pathlib.PureWindowsPath(file.filename or "").name[:LONGEST_NAME] or "upload"  # of either kind of path
+        name = pathlib.PureWindowsPath(file.filename or "").name or "upload"  # of either kind of path
         suffix, prefix = pathlib.PurePath(name).suffix.lower(), f"dfjax-{os.getpid()}-"
+        name = name[:LONGEST_NAME]
         suffix = suffix if suffix in SUFFIXES else ""
         with tempfile.NamedTemporaryFile(prefix=prefix, suffix=suffix, dir=folder) as copy:
             await run_in_threadpool(shutil.copyfileobj, file.file, copy)

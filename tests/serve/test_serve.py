@@ -205,6 +205,7 @@ def test_several_files_in_one_form_are_refused_not_dropped(served):
 def test_a_name_of_any_length_is_judged_or_refused_with_the_reason(served):
     client = served()
     assert upload(client, sound(), f"{'a' * 3_000}.flac").status_code == 200
+    assert upload(client, recorded(".mp3"), f"{'a' * 3_000}.mp3").status_code == 200  # the ending is kept
     answer = upload(client, sound(), f"{'a' * 5_000}.flac")
     assert answer.status_code == 400 and answer.json()["error"].startswith("a name in the form is too long; ")
 
