@@ -151,6 +151,8 @@ class Detector:
             words = {"size": self.model.size, "overlap": overlap, "described": described}
             return evidence.of_file(source, *self.media, **words)
         values = _array(source)
+        if self.model.modality == "av":
+            raise InputError("an array given to a detector that looks and listens; expected the path of a video")
         if self.model.modality != "audio":
             with images.as_file(values) as path:
                 return self._look(path, overlap)

@@ -45,6 +45,13 @@ def test_a_picture_of_jax_is_judged_as_numpys():
     assert WATCHING(jnp.asarray(picture)) == WATCHING(picture)
 
 
+@pytest.mark.parametrize("given", [SAMPLES, np.zeros((40, 40, 3), np.uint8)], ids=["sound", "picture"])
+def test_half_of_what_an_audio_visual_detector_takes_is_refused(given):
+    both = Detector("both", bright, DECISION, Input("av", 32, None), len, ("av", {}))
+    with pytest.raises(InputError, match="^an array given to a detector that looks and listens; expected the path of"):
+        both(given)
+
+
 @pytest.mark.parametrize(
     "given",
     [(SAMPLES, 16_000), b"bytes", 5, np.ma.masked_less(SAMPLES, 0), SAMPLES.astype(object), np.array(["a"])],
