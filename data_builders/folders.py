@@ -74,12 +74,25 @@ def index(root: epath.Path, dataset: str, suffixes: tuple[str, ...], *, whole: b
     elif any(item.split == "train" for item in items) and not any(item.split == "validation" for item in items):
         items = _with_validation(items)
         warnings.append("no validation folder: 15 % of train, by group, became validation")
+    if torn := _torn(items, 2 if split_folders else 1):
+        many = f"{len(torn)} folder{'s' * (len(torn) != 1)}, first {torn[0]!r},"
+        warnings.append(
+            f"the files of {many} are in several splits; if a folder is one video or one person, name it for each of "
+            "its files in metadata.csv (columns file and group)"
+        )
     if straddling := indexing.straddling(items):
         warnings.append(f"{len(straddling)} groups are in more than one split, first {straddling[0]!r}")
     if not items and not skipped:
         raise InputError(f"{root} is empty; put media files into its folders real and fake")
     variant = "/".join(filter(None, ["{split}" if split_folders else "", "{label}"]))
     return Index(dataset, variant, items, skipped, warnings=warnings)
+
+
+def _torn(items: Items, depth: int) -> list[str]:
+    """The folders deeper than this whose files, each a group of its own, are in more than one split; sorted."""
+    first: dict[str, str] = {}
+    alone = ((item.id.rpartition("/")[0], item.split) for item in items if item.group == item.id)
+    return sorted({at for at, split in alone if at.count("/") >= depth and first.setdefault(at, split) != split})
 
 
 def _is_root(inside: dict[str, epath.Path]) -> bool:

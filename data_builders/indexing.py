@@ -164,11 +164,11 @@ def content_hash(path: epath.PathLike) -> str:
     return digest.hexdigest()
 
 
-def label_conflicts(items: Sequence[Item]) -> list[list[Item]]:
-    """Items with the same bytes that do not all have the same label, together; a real one first, then a fake one.
+def same_content(items: Sequence[Item], differ: Callable[[Item], object]) -> list[list[Item]]:
+    """Groups of items with the same bytes, those whose items `differ`, which says something of each.
 
-    Only what agrees in size, then in 4 kB from its middle, under both labels is read whole. A file that may not be read
-    is like no other.
+    Only what agrees in size, then in 4 kB from its middle, and differs is read whole. A file that may not be read is
+    like no other.
     """
 
     def middle(item: Item) -> bytes | str:
@@ -179,19 +179,25 @@ def label_conflicts(items: Sequence[Item]) -> list[list[Item]]:
         except PermissionError:
             return item.id
 
-    suspects = [list(items)]
-    keys: tuple[Callable[[Item], object], ...] = (lambda item: size(item.root, item.id), middle)
+    groups = [list(items)]
+    keys: tuple[Callable[[Item], object], ...] = (
+        lambda item: size(item.root, item.id),
+        middle,
+        lambda item: content_hash(item.path),
+    )
     for key in keys:
         alike: dict[object, list[Item]] = collections.defaultdict(list)
-        for i, group in enumerate(suspects):
+        for i, group in enumerate(groups):
             for item in group:
                 alike[i, key(item)].append(item)
-        suspects = [group for group in alike.values() if len({item.label for item in group}) > 1]
-    same: dict[str, list[Item]] = collections.defaultdict(list)
-    for item in (item for group in suspects for item in group):
-        same[content_hash(item.path)].append(item)
+        groups = [group for group in alike.values() if len({differ(item) for item in group}) > 1]
+    return sorted(groups, key=lambda group: group[0].id)
+
+
+def label_conflicts(same: Iterable[Sequence[Item]]) -> list[list[Item]]:
+    """Those groups of `same_content` that hold both labels; a real one first, then a fake one."""
     conflicts = []
-    for group in same.values():
+    for group in same:
         real, fake = ([item for item in group if item.label == label] for label in (REAL, FAKE))
         if real and fake:
             conflicts.append([real[0], fake[0], *real[1:], *fake[1:]])
@@ -309,7 +315,8 @@ def check(index: Index) -> Index:
       InputError: it is empty, has one class only, an id twice, or, in folders of the user's own, a file under
         both labels. In a published dataset, which nobody can ask, such files are dropped on both sides.
     """
-    if not index.dataset.startswith("folder_"):
+    own = index.dataset.startswith("folder_")
+    if not own:
         _drop_conflicts(index)
     found = collections.Counter(item.label for item in index.items)
     if not index.items:
@@ -325,17 +332,26 @@ def check(index: Index) -> Index:
     ids = collections.Counter(item.id for item in index.items)
     if twice := sorted(id_ for id_, count in ids.items() if count > 1):
         raise InputError(f"{index.dataset}: {twice[0]} is indexed twice ({len(twice)} such ids)")
-    if conflicts := label_conflicts(index.items):
+    same = same_content(index.items, lambda item: (item.label, item.split) if own else item.label)
+    if conflicts := label_conflicts(same):
         first, second, *_ = conflicts[0]
         raise InputError(
             f"{index.dataset}: {first.id} and {second.id} have the same content and different labels "
             f"({len(conflicts)} such cases); remove one of each"
         )
+    if same:
+        first, *others = same[0]
+        other = next(item for item in others if item.split != first.split)
+        index.warnings.append(
+            f"copies of {len(same)} file{'s' * (len(same) != 1)} lie in another split, first {first.id} in "
+            f"{first.split} and {other.id} in {other.split}; remove one of each"
+        )
     return index
 
 
 def _drop_conflicts(index: Index) -> None:
-    doubtful = {item.id: group for group in label_conflicts(index.items) for item in group}
+    same = same_content(index.items, lambda item: item.label)
+    doubtful = {item.id: group for group in label_conflicts(same) for item in group}
     if not doubtful:
         return
     index.items = Items(item for item in index.items if item.id not in doubtful)

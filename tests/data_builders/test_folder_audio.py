@@ -106,6 +106,36 @@ def test_a_group_in_two_given_splits_is_said(tmp_path):
     assert any("'ann'" in warning for warning in index(root).warnings)
 
 
+def test_files_of_one_folder_in_several_splits_are_said(tmp_path):
+    """Frames of one video, or recordings of one speaker, which nobody named."""
+    paths = [f"{c}/video {v}/{k}.wav" for c in ("real", "fake") for v in range(2) for k in range(8)]
+    root = fixtures.tree(tmp_path / "a", paths, seconds=0.2)
+    said = "the files of 4 folders, first 'fake/video 0', are in several splits; if a folder is one video"
+    assert any(warning.startswith(said) for warning in index(root).warnings)
+    rows = [f"{path},{path.rpartition('/')[0]}" for path in paths]
+    fixtures.text(root / "metadata.csv", "file,group\n" + "\n".join(rows))
+    assert not any("folders, first" in warning for warning in index(root).warnings)
+    flat = fixtures.tree(tmp_path / "b", [f"{c}/{k}.wav" for c in ("real", "fake") for k in range(8)], seconds=0.2)
+    assert not any("folders, first" in warning for warning in index(flat).warnings)
+    (tmp_path / "c/train").mkdir(parents=True)
+    for name in ("real", "fake"):
+        (root / name).rename(tmp_path / "c/train" / name)
+    assert any("first 'train/fake/video 0'" in warning for warning in index(tmp_path / "c").warnings)
+
+
+def test_copies_in_two_splits_are_said(tmp_path):
+    root = fixtures.tree(tmp_path, [f"{s}/{c}/a.wav" for s in ("train", "val", "test") for c in ("real", "fake")])
+    assert not any("copies" in warning for warning in indexing.check(index(root)).warnings)
+    for copy in ("train/real/b.wav", "test/real/c.wav", "test/real/d.wav"):
+        (root / copy).write_bytes((root / "train/real/a.wav").read_bytes())
+    (root / "val/fake/b.wav").write_bytes((root / "val/fake/a.wav").read_bytes())  # within a split: no matter
+    (said,) = (warning for warning in indexing.check(index(root)).warnings if "copies" in warning)
+    assert said == (
+        "copies of 1 file lie in another split, first train/real/a.wav in train and test/real/c.wav in test; remove "
+        "one of each"
+    )
+
+
 def test_one_line_errors(tmp_path):
     with pytest.raises(InputError, match="not a folder"):
         index(tmp_path / "gone")
