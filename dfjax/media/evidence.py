@@ -14,7 +14,7 @@ from etils import epath
 from jaxtyping import Int16
 
 from dfjax.media import MediaError, audio, decoding, properties
-from dfjax.records import SAMPLE_RATE
+from dfjax.records import SAMPLE_RATE, InputError
 
 SECONDS = 60.0  # a file may take this long to decode ...
 BYTES_PER_SECOND = 1e6  # ... and its size over this on top
@@ -61,8 +61,12 @@ def of_file(
         return of_sound(samples, info.seconds, overlap=overlap, described=described)
     found = decoding.decode_item(path, modality, options)
     records = found["records"]
+    try:
+        examples = [decoding.compact(record, "av" if modality == "av" else "image", size) for record in records]
+    except InputError as error:  # of a record, which this is not
+        raise MediaError("OpenCV cannot decode the picture") from error
     return Evidence(
-        examples=[decoding.compact(record, "av" if modality == "av" else "image", size) for record in records],
+        examples=examples,
         parts=[
             {"frame": int(record["frame"]), "seconds": round(float(record.get("seconds", 0.0)), 3)}
             for record in records

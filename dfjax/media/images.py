@@ -73,6 +73,9 @@ def read(path: epath.PathLike) -> tuple[bytes, tuple[int, int]]:
         with opened(data) as image:
             if min(image.size) < MIN_SIDE or image.width * image.height > MAX_PIXELS:
                 raise MediaError(f"a picture of {image.width} x {image.height} pixels")
+            if image.format == "PNG":  # which OpenCV refuses for a wrong checksum, and Pillow does not
+                with opened(data) as again:
+                    again.verify()
             image.load()
             upright = ImageOps.exif_transpose(image)
             if image.format not in KEPT:
@@ -99,10 +102,17 @@ def decode(data: bytes) -> UInt8[np.ndarray, "height width 3"]:
     Raises:
       MediaError: OpenCV cannot decode them.
     """
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    image = _decoded(data)
     if image is None:
         raise MediaError("OpenCV cannot decode the picture")
     return image
+
+
+def _decoded(data: bytes) -> UInt8[np.ndarray, "height width 3"] | None:
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except cv2.error:  # of a side of more than 2^20 pixels
+        return None
 
 
 def fitted(encoded: bytes, size: int) -> UInt8[np.ndarray, "size size 3"]:
@@ -111,7 +121,7 @@ def fitted(encoded: bytes, size: int) -> UInt8[np.ndarray, "size size 3"]:
     Raises:
       InputError: OpenCV cannot decode it.
     """
-    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
+    image = _decoded(encoded)
     if image is None:
         raise InputError("a prepared image cannot be decoded; prepare the dataset again")
     if image.shape[:2] != (size, size):

@@ -320,8 +320,19 @@ def test_unusable_pictures_give_a_reason(tmp_path):
         images.read(tmp_path / "cut.jpg")
     with pytest.raises(MediaError, match="not a picture"):
         images.read(tmp_path / "text.png")
+    damaged = bytearray(fixtures.image(tmp_path / "a.png", (200, 200)).read_bytes())
+    damaged[damaged.rfind(b"IEND") - 6] ^= 1  # in the checksum of the last pixels: Pillow reads it, OpenCV does not
+    (tmp_path / "sum.png").write_bytes(damaged)
+    with pytest.raises(MediaError, match="^corrupt: broken PNG file"):
+        images.read(tmp_path / "sum.png")
     with pytest.raises(MediaError, match="8 x 8"):
         images.read(fixtures.image(tmp_path / "small.png", (8, 8)))
+
+
+def test_a_picture_that_is_read_and_not_decoded_is_skipped_with_a_reason_that_is_its_own(tmp_path):
+    Image.new("1", ((1 << 20) + 1, 16)).save(tmp_path / "wide.png")
+    found, why = evidence.safely(str(tmp_path / "wide.png"), "image", {}, 32, 0.0, False)
+    assert found is None and why == "OpenCV cannot decode the picture"
 
 
 def test_a_picture_of_a_large_camera_is_read_without_a_word_and_one_of_no_camera_is_refused(tmp_path):
