@@ -62,7 +62,22 @@ def generator(kind: str, record: str) -> np.random.Generator:
 
 def kinds(modality: str) -> dict[str, Corruption]:
     """The kinds that change what a detector of this modality takes: 'audio', 'image' or 'av'."""
-    return {kind: found for medium in MEDIA[modality] for kind, found in TABLES[medium].items()}
+    found: dict[str, Corruption] = {}
+    for medium in MEDIA[modality]:
+        for kind, one in TABLES[medium].items():
+            found[kind] = _both(found[kind], one) if kind in found else one
+    return found
+
+
+def _both(picture: Corruption, sound: Corruption) -> Corruption:
+    """A kind that pictures and sound share, whose levels are one number each."""
+
+    def change(x: np.ndarray, levels: tuple[Number, Number], rng: np.random.Generator) -> np.ndarray:
+        return picture.change(x, levels[0], rng) if x.ndim > 1 else sound.change(x, levels[1], rng)
+
+    return Corruption(
+        change, tuple(zip(picture.levels, sound.levels, strict=True)), f"{picture.unit}; sound {sound.unit}"
+    )
 
 
 def missing(kind: Corruption) -> bool:

@@ -119,6 +119,15 @@ def test_a_record_is_copied_and_both_media_of_a_video_change():
     assert set(corruptions.kinds("av")) == set(corruptions.SOUND) | set(corruptions.PICTURE)
 
 
+def test_a_kind_of_both_media_of_a_video_tells_what_it_does_to_each():
+    both = corruptions.kinds("av")["noise"]
+    assert both.level(2) == "deviation 8 of 255; sound SNR 20 dB"
+    for x, alone in ((clip(1.0), corruptions.SOUND["noise"]), (picture(), corruptions.PICTURE["noise"])):
+        made, expected = (kind(x, 2, corruptions.generator("noise", "a")) for kind in (both, alone))
+        np.testing.assert_array_equal(made, expected)
+    assert corruptions.kinds("image")["noise"].level(2) == "deviation 8 of 255"
+
+
 @pytest.mark.parametrize("kind", corruptions.SOUND)
 def test_silence_and_single_samples_pass(kind):
     skip_if_missing("audio", kind)
