@@ -29,7 +29,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from dfjax.inference import load
-from dfjax.inference.detector import UNCERTAIN, Detector, check, scores_of
+from dfjax.inference.detector import UNCERTAIN, Detector, along, check
 from dfjax.media import MediaError
 from dfjax.records import InputError
 from dfjax.reporting import verdicts
@@ -127,11 +127,11 @@ def bars(values: list[float], low: float, high: float) -> str:
 
 def line(result: dict) -> str:
     """A verdict on one line: probability, time line, spread, the logits of parts, the file, why it is uncertain."""
-    along = bars(scores_of(result), result["threshold"] - 4, result["threshold"] + 4)
-    along += "" if result["spread"] is None else f"  ±{result['spread']:.1f}"
-    along += "".join(f"  {part} {logit:+.1f}" for part, logit in result.get("parts", {}).items())
+    told = bars(along(result)[1], result["threshold"] - 4, result["threshold"] + 4)
+    told += "" if result["spread"] is None else f"  ±{result['spread']:.1f}"
+    told += "".join(f"  {part} {logit:+.1f}" for part, logit in result.get("parts", {}).items())
     reasons = "".join(f"  ({reason})" for reason in result["reasons"])
-    return f"{result['verdict']:<9}{result['probability']:6.1%} fake  {along}  {shown(result['file'])}{reasons}"
+    return f"{result['verdict']:<9}{result['probability']:6.1%} fake  {told}  {shown(result['file'])}{reasons}"
 
 
 def parser() -> cli.Parser:

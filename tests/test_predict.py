@@ -95,6 +95,20 @@ def test_bars_grow_with_the_score():
     assert predict.bars([-9.0, 0.0, 9.0], -4.0, 4.0) == "▁▄█"
 
 
+def test_the_time_line_of_several_faces_is_of_the_frames_highest_as_the_score_is():
+    decision = {"threshold": 0.0, "calibration": {"method": "none"}}
+    judge = detector.Detector("faces", len, decision, models.Input("image", 32, None), len, ("video", {}))
+    frames, scores = [3, 3, 3, 9, 9], np.array([-4, 4, 0, -1, -4], np.float32)
+    parts = [{"frame": frame, "seconds": frame / 25} for frame in frames]
+    result = {"file": "a.mp4", **judge.decide(parts, [], {}, {"score": scores})}
+    assert result["score"] == 1.5 and detector.along(result) == ([0.12, 0.36], [4.0, -1.0])
+    assert "  █▃  ±3.5  a.mp4" in predict.line(result)
+    line, dots, _ = file_page.timeline_figure(result).axes[0].lines
+    np.testing.assert_array_equal(line.get_xydata(), [[0.12, 4.0], [0.36, -1.0]])
+    np.testing.assert_allclose(dots.get_ydata(), scores)
+    assert dots.get_linestyle() == "None"
+
+
 def test_a_splice_in_a_long_recording_shows_in_windows_that_overlap(tmp_path):
     def loud(examples):
         return np.array([np.abs(example["audio"]).mean() for example in examples], np.float32)

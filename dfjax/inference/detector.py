@@ -288,5 +288,19 @@ def verdict(decision: dict, scores: Float[np.ndarray, " rows"], frames: Shaped[n
 
 
 def scores_of(result: Mapping[str, Any]) -> list[float]:
-    """The scores (logits) along the time line of a verdict."""
+    """The scores (logits) of all windows or faces of a verdict."""
     return [part["score"] for part in result.get("windows") or result["frames"]]
+
+
+def along(result: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+    """The time line of a verdict: seconds and scores (logits), of a frame's faces the highest, as in the clip's score.
+
+    A window lies at its middle.
+    """
+    if "windows" in result:
+        return [0.5 * (window["start"] + window["end"]) for window in result["windows"]], scores_of(result)
+    highest: dict[int, Mapping[str, Any]] = {}
+    for face in result["frames"]:
+        if face["frame"] not in highest or face["score"] > highest[face["frame"]]["score"]:
+            highest[face["frame"]] = face
+    return [face["seconds"] for face in highest.values()], [face["score"] for face in highest.values()]

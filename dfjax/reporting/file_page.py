@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 
 from dfjax.decide import calibration, certify_domains
 from dfjax.inference import heatmap
-from dfjax.inference.detector import UNCERTAIN, Detector, scores_of
+from dfjax.inference.detector import UNCERTAIN, Detector, along, scores_of
 from dfjax.media import MediaError, audio, evidence, exhibit, images
 from dfjax.media.exhibit import Exhibit
 from dfjax.records import SAMPLE_RATE
@@ -210,26 +210,26 @@ def _played(players: Mapping[str, np.ndarray]) -> str:
 
 
 def _looked_at(detector: Detector, result: Mapping[str, Any], shown: Exhibit) -> str:
-    frames, drawn = result["frames"], []
+    frames, drawn, moving = result["frames"], [], len(along(result)[0]) > 1
     _same(shown.frames, [frame["frame"] for frame in frames])
     for k in sorted(range(len(frames)), key=lambda k: -frames[k]["score"])[:FACES]:
-        words = f"{frames[k]['seconds']:.2f} s, " if len(frames) > 1 else ""
+        words = f"{frames[k]['seconds']:.2f} s, " if moving else ""
         words += _suspicious(frames[k]["score"], result["threshold"])
         drawn.append(
             f"<figure>{picture(face_png(detector, shown.faces[k]), 'The face, and where it raised the score')}"
             f"<figcaption>{text(words)}</figcaption></figure>"
         )
-    along = ""
+    track = ""
     if (samples := shown.sound) is not None:
         worst = max(frames, key=lambda frame: frame["score"])["seconds"]
         words = f"The second around the frame with the highest score, at {worst:.2f} s"
-        along = picture(figures.png(lambda: sound_figure(samples, result)), "Spectrogram and score over time")
-        along += _played(_whole(samples) | {words: audio.around(samples, worst)})
-        along += '<p class="note">Of each frame the detector heard the second around it.</p>'
-    elif len(frames) > 1:
-        along = picture(figures.png(lambda: timeline_figure(result)), "Score over time")
+        track = picture(figures.png(lambda: sound_figure(samples, result)), "Spectrogram and score over time")
+        track += _played(_whole(samples) | {words: audio.around(samples, worst)})
+        track += '<p class="note">Of each frame the detector heard the second around it.</p>'
+    elif moving:
+        track = picture(figures.png(lambda: timeline_figure(result)), "Score over time")
     note = '<p class="note">Left as the detector sees it, right what raised the score: bright is much.</p>'
-    return f'{along}<div class="faces">{"".join(drawn)}</div>{note}'
+    return f'{track}<div class="faces">{"".join(drawn)}</div>{note}'
 
 
 def _same(found: object, judged: object) -> None:
@@ -241,15 +241,11 @@ def _suspicious(score: float, threshold: float) -> str:
     return f"score {score:+.2f}" + (", at or above the threshold" if score >= np.float32(threshold) else "")
 
 
-def seconds_of(result: Mapping[str, Any]) -> list[float]:
-    """Where on the time line the scores of a verdict lie: middles of windows, or frames, in seconds."""
-    if "windows" in result:
-        return [0.5 * (window["start"] + window["end"]) for window in result["windows"]]
-    return [frame["seconds"] for frame in result["frames"]]
-
-
 def _plot_scores(axes, result: Mapping[str, Any]) -> None:
-    axes.plot(seconds_of(result), scores_of(result), "o-", color=figures.INK, markersize=4)
+    axes.plot(*along(result), "o-", color=figures.INK, markersize=4)
+    if len(faces := result.get("frames", ())) > len(along(result)[0]):  # several in a frame
+        other = [face["seconds"] for face in faces], [face["score"] for face in faces]
+        axes.plot(*other, "o", color=figures.INK, alpha=0.3, markersize=4, label="other faces of the frame")
     for window in result.get("windows", ()):
         axes.hlines(window["score"], window["start"], window["end"], color=figures.INK)
     axes.axhline(result["threshold"], color=figures.TUNED_COLOUR, label="threshold")
@@ -270,7 +266,7 @@ def sound_figure(samples: Int16[np.ndarray, " samples"], result: Mapping[str, An
     """The spectrogram over the scores; of windows those at or above the threshold are hatched and framed."""
     figure = Figure(figsize=(figures.WIDE[0], 5.2), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    seconds = max(len(samples) / SAMPLE_RATE, *seconds_of(result), 0)
+    seconds = max(len(samples) / SAMPLE_RATE, *along(result)[0], 0)
     words = {
         "origin": "lower",
         "aspect": "auto",
