@@ -23,6 +23,7 @@ MIN_SIDE = 16  # pixels
 KEPT = ("JPEG", "PNG")  # formats whose bytes are kept; others become PNG
 # Pillow's names of what is a picture by its bytes, too; it also knows the first bytes of some videos
 STILL = (*KEPT, "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
+HEIC = (b"heic", b"heix", b"heim", b"heis", b"mif1")  # brands that such files begin with, after b"ftyp"
 OPENING = threading.Lock()  # held while Pillow's limit is another
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 
@@ -53,10 +54,18 @@ def is_picture(path: epath.PathLike) -> bool:
     if name.endswith(IMAGE_SUFFIXES + VIDEO_SUFFIXES + AUDIO_SUFFIXES):
         return name.endswith(IMAGE_SUFFIXES)
     try:
-        with epath.Path(path).open("rb") as file, opened(file, STILL):
-            return True
+        with epath.Path(path).open("rb") as file:
+            if _is_heic(file.read(12)):  # FFmpeg would show one of its tiles
+                return True
+            file.seek(0)
+            with opened(file, STILL):
+                return True
     except (UnidentifiedImageError, KeyError):  # the second of HEIF, which Pillow reads only with a plugin
         return False
+
+
+def _is_heic(head: bytes) -> bool:
+    return head[4:8] == b"ftyp" and head[8:12] in HEIC
 
 
 def read(path: epath.PathLike) -> tuple[bytes, tuple[int, int]]:
@@ -82,6 +91,8 @@ def read(path: epath.PathLike) -> tuple[bytes, tuple[int, int]]:
                 data = encode(_rgb(upright, image.format), "png")
             return data, (upright.height, upright.width)
     except UnidentifiedImageError as error:
+        if _is_heic(data[:12]):
+            raise MediaError("a HEIC picture, which Pillow does not read; save it as JPEG or PNG") from error
         raise MediaError("not a picture, nor named as a video, such as .mp4") from error
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
         raise MediaError(f"corrupt: {error}") from error

@@ -329,6 +329,14 @@ def test_unusable_pictures_give_a_reason(tmp_path):
         images.read(fixtures.image(tmp_path / "small.png", (8, 8)))
 
 
+@pytest.mark.parametrize("modality", ["image", "video"])
+@pytest.mark.parametrize("name", ["a.heic", "a.jpg", "a"])
+def test_a_picture_of_a_phone_that_nobody_reads_is_told_by_its_name(tmp_path, modality, name):
+    (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    found, why = evidence.safely(str(tmp_path / name), modality, {}, 32, 0.0, False)
+    assert found is None and why == "a HEIC picture, which Pillow does not read; save it as JPEG or PNG"
+
+
 def test_a_picture_that_is_read_and_not_decoded_is_skipped_with_a_reason_that_is_its_own(tmp_path):
     Image.new("1", ((1 << 20) + 1, 16)).save(tmp_path / "wide.png")
     found, why = evidence.safely(str(tmp_path / "wide.png"), "image", {}, 32, 0.0, False)
