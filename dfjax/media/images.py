@@ -60,7 +60,7 @@ def is_picture(path: epath.PathLike) -> bool:
             file.seek(0)
             with opened(file, STILL):
                 return True
-    except (UnidentifiedImageError, KeyError):  # the second of HEIF, which Pillow reads only with a plugin
+    except (UnidentifiedImageError, KeyError):  # KeyError: HEIF, which Pillow knows with a plugin only
         return False
 
 
