@@ -24,26 +24,33 @@ WINDOWS = (256, 512, 1024)  # samples: 16, 32 and 64 ms; the hop is a quarter
 LAGS = (1, 2, 4)  # frames over which the log power's course is correlated
 SILENT = 10**-4.5  # of the power of loud frames (their 95th percentile): frames below are left out
 TINY = 1e-9
+RISE = 0.01  # in log power, of both neighbours together, above what is a valley
 STATISTICS = 9 + len(LAGS) + 5  # numbers per band and window
 
 
-def band_statistics(x: Float[Array, "batch time"], *, windows: tuple[int, ...] = WINDOWS) -> Float[Array, "batch out"]:
+def band_statistics(
+    x: Float[Array, "batch time"], *, windows: tuple[int, ...] = WINDOWS, floored: bool = False
+) -> Float[Array, "batch out"]:
     """STATISTICS numbers for each of BANDS bands and each window, flattened: window, statistic, band.
 
     Args:
       x: waveforms at 16 kHz, any level; at least two of the longest windows long.
       windows: lengths of the analysis windows in samples, even.
+      floored: whether bins without power count for nothing. Else a band that is empty, as the topmost of a clip that
+        is played slower, has the phases and valleys of rounding, which differ from device to device.
     """
     x = x - x.mean(axis=1, keepdims=True)
     x = x * jax.lax.rsqrt((x * x).mean(axis=1, keepdims=True) + 1e-18)
     found = [
-        turns.few_at_a_time(functools.partial(_window, size=size), x, each=spectrum.CLIPS).reshape(x.shape[0], -1)
+        turns.few_at_a_time(functools.partial(_window, size=size, floored=floored), x, each=spectrum.CLIPS).reshape(
+            x.shape[0], -1
+        )
         for size in windows
     ]
     return jnp.concatenate(found, axis=1)
 
 
-def _window(x: Float[Array, "batch time"], *, size: int) -> Float[Array, "batch statistics bands"]:
+def _window(x: Float[Array, "batch time"], *, size: int, floored: bool) -> Float[Array, "batch statistics bands"]:
     # XLA computes elementwise terms again wherever they are used on a CPU, so what all bins of a frame share comes out
     # of a product, and sums over frames are products with the frames' weights
     real, imaginary = spectrum.stft(x, size, size // 4)
@@ -53,7 +60,7 @@ def _window(x: Float[Array, "batch time"], *, size: int) -> Float[Array, "batch 
     active = (frame_power > SILENT * loud).astype(x.dtype)
     floor = 1e-9 / power.shape[2] * frame_power.mean(axis=1)[:, None, None] + 1e-12
     log_power = jnp.log(power + floor)
-    scale = jax.lax.rsqrt(power + 1e-3 * floor)
+    scale = jax.lax.rsqrt(power + (floor if floored else 1e-3 * floor))
     # inner frames and bins, those with neighbours on both sides
     inner = log_power[:, 1:-1, 1:-1]
     active = active[:, 1:-1]
@@ -68,7 +75,7 @@ def _window(x: Float[Array, "batch time"], *, size: int) -> Float[Array, "batch 
 
     sums = total(inner, active)
     louder = inner > _spread(_product(sums, fold) / (frames * bins + 1), fold)[:, None]
-    valley = log_power[:, 1:-1, 2:] + log_power[:, 1:-1, :-2] >= 2 * inner
+    valley = log_power[:, 1:-1, 2:] + log_power[:, 1:-1, :-2] >= (2 * inner + RISE if floored else 2 * inner)
     louder, valley = (jnp.where(where, active[:, :, None], 0.0) for where in (louder, valley))
     louder_bins, valley_bins = (_product(where.sum(axis=1), fold) for where in (louder, valley))
     found = []

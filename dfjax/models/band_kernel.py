@@ -47,6 +47,7 @@ class BandKernel(nnx.Module):
       kinds: logits: 1; or 2, of stored fakes and of made ones, put together by their shares (`heads.AnyKind`).
       speeds: at which a clip is heard; its statistics are the mean.
       compared: whether each clip is compared with itself, built again from its magnitudes.
+      floored: whether bins without power count for nothing (features/band_statistics.py).
     """
 
     modality = "audio"
@@ -62,9 +63,11 @@ class BandKernel(nnx.Module):
         kinds: int = 1,
         speeds: tuple[float | int, ...] = (1.0,),
         compared: bool = False,
+        floored: bool = False,
     ):
         inputs = band_statistics.STATISTICS * band_statistics.BANDS * len(band_statistics.WINDOWS) * (1 + compared)
-        self.width, self.ridge, self.kinds, self.speeds, self.compared = width, ridge, kinds, tuple(speeds), compared
+        self.width, self.ridge, self.kinds, self.speeds = width, ridge, kinds, tuple(speeds)
+        self.compared, self.floored = compared, floored
         self.mean = nnx.Param(jnp.zeros(inputs))
         self.deviation = nnx.Param(jnp.ones(inputs))
         self.landmarks = nnx.Param(jnp.zeros((landmarks, inputs)))
@@ -84,7 +87,7 @@ class BandKernel(nnx.Module):
         time = x.shape[1]
         sounds = jnp.stack([x, rebuilt.rebuilt(x)], axis=1).reshape(-1, time) if self.compared else x
         heard = jnp.stack([speed.played(sounds, factor) for factor in self.speeds], axis=1)
-        found = band_statistics.band_statistics(heard.reshape(-1, time))
+        found = band_statistics.band_statistics(heard.reshape(-1, time), floored=self.floored)
         found = found.reshape(sounds.shape[0], len(self.speeds), -1).mean(axis=1)
         if not self.compared:
             return found

@@ -1,5 +1,7 @@
 """The kernel machine on band statistics: what it does not hear, what its kernel is, where its Newton steps end."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ from flax import nnx
 from jax import export
 from jaxlib import version
 
-from dfjax.features import band_statistics, rebuilt, speed
+from dfjax.features import band_statistics, rebuilt, spectrum, speed
 from dfjax.models import build, functional, heads
 from dfjax.training import losses
 
@@ -37,6 +39,29 @@ def test_level_offset_and_a_constant_filter_change_little(speechlike):
     tilted = np.asarray(STATISTICS(jnp.asarray(tilted)))
     other = np.asarray(STATISTICS(jnp.asarray(speechlike[::-1].copy())))
     assert np.abs(tilted - plain).mean() < 0.3 * np.abs(other - plain).mean()
+
+
+def test_an_empty_band_follows_the_rounding_of_transforms_less_if_bins_without_power_do_not_count(
+    speechlike, monkeypatch
+):
+    slower = speed.stretched(jnp.asarray(speechlike), 16_800)[:, :16_000]  # nothing above 7.6 kHz
+    exact = spectrum.rfft
+    apart = {}
+    for floored in (False, True):
+        found = []
+        for noise in (0.0, 3e-7):  # of the root mean square: what transforms of a GPU are apart from those of a CPU
+
+            def rounded(x, n=None, noise=noise):
+                z = exact(x, n)
+                drawn = jax.random.normal(jax.random.key(0), (2, *z.shape))
+                size = noise * jnp.sqrt((jnp.abs(z) ** 2).mean(axis=-1, keepdims=True))
+                return z + size * jax.lax.complex(*drawn)
+
+            monkeypatch.setattr(spectrum, "rfft", rounded)
+            statistics = functools.partial(band_statistics.band_statistics, windows=(1024,), floored=floored)
+            found.append(jax.jit(statistics)(slower))
+        apart[floored] = np.abs(found[0] - found[1]).reshape(4, -1, band_statistics.BANDS)[..., -1].max()
+    assert apart[False] > 0.01 and apart[True] < 0.4 * apart[False]
 
 
 def test_a_steady_tone_advances_and_noise_does_not():
