@@ -1,9 +1,11 @@
 """The user's own folders: `{train,val,test}/{real,fake}` or `{real,fake}`, with an optional metadata.csv."""
 
 import csv
+import difflib
 import io
 import itertools
 import pathlib
+import unicodedata
 from collections.abc import Iterable
 
 from etils import epath
@@ -24,6 +26,7 @@ LABEL_FOLDERS = {
 GROUP_COLUMNS = ("group", "speaker", "identity", "source_video")  # the first that is filled in
 METHOD_COLUMNS = ("method", "generator", "manipulation")
 DOMAIN_COLUMNS = ("domain", "source", "corpus")
+COLUMNS = ("file", "label", *GROUP_COLUMNS, *METHOD_COLUMNS, *DOMAIN_COLUMNS, *SUBGROUPS, *PARTS)  # of metadata.csv
 PART_WORDS = {  # a fake whose method has words of one part alone in its name is fake in this part
     "picture": ("face", "video", "visual"),
     "sound": ("audio", "speech", "voice"),
@@ -43,7 +46,8 @@ def index(root: epath.Path, dataset: str, suffixes: tuple[str, ...], *, whole: b
         domains out.
 
     Raises:
-      InputError: no label folders, a label or split given by two folders, an unreadable metadata.csv.
+      InputError: no label folders, a label or split given by two folders, a metadata.csv that cannot be read or
+        contradicts the folders or itself.
     """
     found = indexing.find_root(root, _is_root)
     if found is None:
@@ -128,24 +132,56 @@ def _with_metadata(root: epath.Path, items: Items, warnings: list[str]) -> Itera
     path = root / "metadata.csv"
     if not path.exists():
         return items
-    rows = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig", errors="replace"), newline=""))
-    columns = {(name or "").strip().lower(): name for name in rows.fieldnames or ()}
-    if "file" not in columns:
-        raise InputError(f"{path} has the columns {sorted(columns)}; expected one named file")
-    by_file: dict[str, dict[str, str]] = {}
-    for row in rows:
-        fields = {key: (row[name] or "").strip() for key, name in columns.items()}
-        by_file[pathlib.PurePosixPath(fields["file"].replace("\\", "/")).as_posix()] = fields
-        for part in PARTS:
-            if fields.get(part, "").lower() not in ("", *LABEL_NAMES):
-                raise InputError(
-                    f"{path} says {part}={fields[part]!r} of {fields['file']}; expected real, fake or nothing"
-                )
-    if absent := sorted(by_file.keys() - {item.id for item in items}):
+    by_file = _metadata(path, warnings)
+    names = {_plain(item.id) for item in items}
+    if absent := sorted(by_file.keys() - names):
         warnings.append(f"metadata.csv: {len(absent)} rows name files that are not used, first {absent[0]!r}")
-    if unknown := sum(item.id not in by_file for item in items):
+    if unknown := len(names - by_file.keys()):
         warnings.append(f"metadata.csv: {unknown} files have no row")
-    return (_described(item, by_file.get(item.id, {})) for item in items)
+    for item in items:
+        said, other = by_file.get(_plain(item.id), {}).get("label", ""), FAKE if item.label == REAL else REAL
+        if said.lower() in LABEL_FOLDERS[other]:
+            raise InputError(f"{path} says label={said!r} of {item.id}, a {LABEL_NAMES[item.label]} one by its folder")
+    return (_described(item, by_file.get(_plain(item.id), {})) for item in items)
+
+
+def _metadata(path: epath.Path, warnings: list[str]) -> dict[str, dict[str, str]]:
+    """File -> column -> text, without the spaces around it."""
+    try:
+        rows = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""))
+        given = [(name or "").strip().lower() for name in rows.fieldnames or ()]
+        columns = dict(zip(given, rows.fieldnames or (), strict=True))
+        if "file" not in columns:
+            hint = "; columns are separated by commas" if len(given) == 1 else ""
+            raise InputError(f"{path} has the columns {sorted(columns)}; expected one named file{hint}")
+        if twice := [name for name in COLUMNS if given.count(name) > 1]:
+            raise InputError(f"{path} has the column {twice[0]} twice; keep one of them")
+        by_file: dict[str, dict[str, str]] = {}
+        for row in rows:
+            fields = {key: (row[name] or "").strip() for key, name in columns.items()}
+            name = _plain(pathlib.PurePosixPath(fields["file"].replace("\\", "/")).as_posix())
+            for part in PARTS:
+                if fields.get(part, "").lower() not in ("", *LABEL_NAMES):
+                    raise InputError(
+                        f"{path} says {part}={fields[part]!r} of {fields['file']}; expected real, fake or nothing"
+                    )
+            before = by_file.setdefault(name, fields)
+            if differ := [key for key in COLUMNS[2:] if before.get(key) != fields.get(key)]:
+                of = f"{before[differ[0]]!r} and {fields[differ[0]]!r}"
+                raise InputError(f"{path} has two rows of {fields['file']} that say {differ[0]} {of}; keep one of them")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no UTF-8 text, see its byte {error.start}; save it as UTF-8") from error
+    except csv.Error as error:
+        raise InputError(f"{path} cannot be read as a CSV file: {error}") from error
+    for name in given:
+        if name not in COLUMNS and (near := difflib.get_close_matches(name, COLUMNS, 1, cutoff=0.8)):
+            warnings.append(f"metadata.csv: the column {name!r} is not used; is {near[0]!r} meant?")
+    return by_file
+
+
+def _plain(name: str) -> str:
+    """A file's name in the one way to write its accents: archives of another system may hold the other one."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _described(item: Item, fields: dict[str, str]) -> Item:

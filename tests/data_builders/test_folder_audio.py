@@ -2,6 +2,7 @@
 
 import collections
 import os
+import unicodedata
 
 import pytest
 from etils import epath
@@ -86,6 +87,50 @@ def test_metadata_fills_fields_and_empty_ones_do_not(tmp_path):
     assert found["real/c.wav"].group == "real/c.wav"
     assert (found["fake/d.wav"].group, found["fake/d.wav"].method) == ("bob", "world")
     assert any("1 rows" in w and "gone.wav" in w for w in index(root).warnings)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,speaker\nreal/a.wav,ann\n./real/a.wav,bob\n", "two rows of ./real/a.wav that say speaker 'ann' and 'bob'"),
+        ("file,Source,source\nreal/a.wav,x,\n", "has the column source twice; keep one"),
+        ("file,label\nreal/a.wav,FAKE\n", "says label='FAKE' of real/a.wav, a real one by its folder"),
+        ("file;source\nreal/a.wav;x\n", "expected one named file; columns are separated by commas"),
+        ("file,source\nreal/a.wav,Zürich\n".encode("latin-1"), "no UTF-8 text, see its byte 24; save it as UTF-8"),
+        ("file,source\nreal/a.wav,x\n".encode("utf-16"), "no UTF-8 text, see its byte 0"),
+        (f"file,source\nreal/a.wav,{'x' * 200_000}\n", "cannot be read as a CSV file: field larger than"),
+    ],
+)
+def test_metadata_that_contradict_or_cannot_be_read_are_one_line(tmp_path, text, message):
+    """A speaker taken from the wrong row, or two towns that become one, would be in two splits without a word."""
+    root = fixtures.tree(tmp_path, ["real/a.wav", "fake/b.wav"], seconds=0.2)
+    (root / "metadata.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError, match=message) as failed:
+        index(root)
+    assert "\n" not in str(failed.value)
+
+
+def test_metadata_that_say_a_thing_twice_alike_are_taken(tmp_path):
+    root = fixtures.tree(tmp_path, ["real/a.wav", "fake/b.wav"], seconds=0.2)
+    fixtures.text(root / "metadata.csv", "file,label,speaker,n,n\nreal/a.wav,REAL,ann,1,2\nreal/a.wav,real,ann,3,4\n")
+    assert {item.id: item.group for item in index(root).items} == {"real/a.wav": "ann", "fake/b.wav": "fake/b.wav"}
+
+
+def test_a_column_that_is_nearly_one_of_ours_is_said(tmp_path):
+    """Speakers that are not known as such would be on two sides."""
+    root = fixtures.tree(tmp_path, ["real/a.wav", "fake/b.wav"], seconds=0.2)
+    fixtures.text(root / "metadata.csv", "file,Speakers,seconds,licence,note\nreal/a.wav,ann,3,CC0,x\n")
+    warnings = [warning for warning in index(root).warnings if "not used" in warning]
+    assert warnings == ["metadata.csv: the column 'speakers' is not used; is 'speaker' meant?"]
+
+
+def test_a_name_with_accents_is_found_however_they_are_written(tmp_path):
+    """Archives made on a Mac hold names whose accents are letters of their own."""
+    root = fixtures.tree(tmp_path, ["real/a.wav", unicodedata.normalize("NFD", "fake/köln.wav")], seconds=0.2)
+    fixtures.text(root / "metadata.csv", "file,source\n" + unicodedata.normalize("NFC", "fake/köln.wav") + ",dom\n")
+    found = index(root)
+    assert [item.domain for item in found.items if item.label == FAKE] == ["dom"]
+    assert not any("not used" in warning for warning in found.warnings)
 
 
 def test_leftovers_are_skipped_with_their_reason(tmp_path):
