@@ -67,11 +67,12 @@ def crossval(
 
     Raises:
       InputError: the data hold fewer than two parts, or training cannot do without one; or the folder was begun on
-        other data.
+        other data, or by leaving out something else.
     """
     folder, progress = epath.Path(folder), progress and process.first_process()
     main_job.check(config)
     workdir.check(folder, config)
+    _check_by(folder, by)
     directories = prepare.prepare_data(config.data, source, data_dir, progress=progress)
     held_back = {split: sources.open_data(config.data, directories, split) for split in _splits(directories)}
     parts = sorted({value for split in held_back.values() for value in sources.values_of(split, by).tolist()} - {""})
@@ -86,6 +87,7 @@ def crossval(
         main_job.check_splits(config.data, directories)
     plan = recipe.make_plan(config, *recipe.tally(held_back["train"]))
     header = {"clip_score": recipe.clip_rule(config), "ledger": plan.ledger.to_json(), "left_out_by": by}
+    header["test_clips"] = _test_clips(held_back, by)
     each = []
     with workdir.lock(folder):
         workdir.claim(folder, config)
@@ -122,15 +124,47 @@ def crossval(
     return result
 
 
+def _check_by(folder: epath.Path, by: str) -> None:
+    """Makes sure that a folder that is gone on with left out the same before: its scores would be of two kinds."""
+    for path in sorted((folder / "folds").glob("*/*/config.json")):
+        if (before := json.loads(path.read_text())["data"]["leave_out"]["by"]) != by:
+            raise InputError(f"{folder} leaves each {before} out, not each {by}; give another --workdir")
+
+
+def _test_clips(held_back: dict[str, sources.Split], by: str) -> int:
+    """How many clips of the test split are among those that are left out, and so choose the threshold."""
+    if (test := held_back.get("test")) is None:
+        return 0
+    return len(np.unique(test.clip[(sources.values_of(test, by) != "") | _beside(test, by)]))
+
+
+def _beside(split: sources.Split, by: str) -> np.ndarray:
+    """Mask of what is judged beside every part: for methods the real records of test, which no training has seen."""
+    return (split.label == REAL) & (by == "method" and split.name == "test")
+
+
 def _decide_again(config, folder: epath.Path, scores: Scores) -> None:
-    """The decision and report of a finished run, made again where its trainings left out were fewer or more."""
+    """The decision and report of a finished run, made again where its trainings left out were fewer or more.
+
+    What dfjax.tune put into the decision beside its criterion stays: a band, the share of fakes in use.
+    """
     decision = read_decision(folder / "decision.json")
-    if decision.get("seeds", scores.header["seeds"]) == scores.header["seeds"] or not process.first_process():
+    if not process.first_process() or decision.get("seeds") == scores.header["seeds"]:
+        return
+    choose = f"python -m dfjax.tune --workdir {folder} --split {LEFT_OUT}"
+    if "seeds" not in decision:
+        if decision.get("split") != LEFT_OUT:
+            print(
+                f"{folder / 'decision.json'} is of {decision.get('split')} scores; for the left-out ones: {choose}",
+                file=sys.stderr,
+            )
         return
     if decision["criterion"] != config.decision.criterion:
-        print(f"{folder / 'decision.json'} is of {decision['criterion']} on the scores of before; tune it again")
+        words = f"is of {decision['criterion']} on the scores of before; tune it again"
+        print(f"{folder / 'decision.json'} {words}: {choose}", file=sys.stderr)
         return
-    decision = decide(scores, config.decision.criterion)
+    kept = {"abstain": (decision["band"] or {}).get("rate"), "deploy_prior": decision["calibration"]["deploy_prior"]}
+    decision = decide(scores, config.decision.criterion, **kept)
     write_decision(folder / "decision.json", decision)
     each = (score_file.read(folder / "scores" / f"{config.data.dataset}.{name}.csv") for name in ("validation", "test"))
     report.refresh(folder, decision, *each)
@@ -166,10 +200,8 @@ def _score(config, folder: epath.Path, held_back: dict[str, sources.Split]) -> S
     by, value = config.data.leave_out.by, config.data.leave_out.value
     network = trained.restore(folder)
     found = []
-    for name, split in held_back.items():
-        rows = sources.values_of(split, by) == value
-        if by == "method" and name == "test":
-            rows |= split.label == REAL  # the fakes of a method are judged beside reals that training has not seen
+    for split in held_back.values():
+        rows = (sources.values_of(split, by) == value) | _beside(split, by)
         if rows.any():
             part = sources.select(split, rows)
             of = np.full(len(part), value) if by == "method" else sources.values_of(part, by)

@@ -55,10 +55,11 @@ def table(decision: Mapping[str, Any], test: Scores | None = None) -> str:
         lines.append(_row(decision["criterion"], float(decision["threshold"]), decision["tuned"]))
     if decision["corrected_value"] is not None:
         low, high = decision["confidence_interval"]
-        new = f"a new {decision['domains']['noun']}" if "domains" in decision else "new data"
+        what = decision["domains"]["noun"] if "domains" in decision else ""
+        new, alike = (f"a new {what}", f"all {what}s weigh alike, ") if what else ("new data", "")
         lines.append(
             f"{decision['criterion']} {decision['value']:.4f} here; on {new} expect "
-            f"{decision['corrected_value']:.4f} [{low:.4f}, {high:.4f}] (optimism removed, 95 %, "
+            f"{decision['corrected_value']:.4f} [{low:.4f}, {high:.4f}] ({alike}optimism removed, 95 %, "
             f"over {decision['bootstrap']['unit']})"
         )
         if held := decision.get("constrained"):  # decisions of earlier versions have none

@@ -86,6 +86,15 @@ def test_more_seeds_count_as_more():
     assert abs(three["value"] - np.mean(three["seeds"])) < 1e-12 and three["low"] < three["value"] < three["high"]
 
 
+def test_one_seed_says_nothing_of_seeds():
+    text = comparison.markdown(comparison.compare({"a": [run(noise=1)], "b": [run(noise=2)]}))
+    assert "\nIn brackets" in text and "of seeds" not in text and "what another seed would change is not in them" in text
+    assert "Of 8 intervals about 0.4 leave out 0 by chance alone." in text
+    text = comparison.markdown(comparison.compare({name: [run(noise=s) for s in (1, 2)] for name in "abcd"}))
+    assert "Means over seeds; in brackets" in text and "and of seeds, the same draws for all. Fake" in text
+    assert "Of 24 intervals about 1 leave out 0 by chance alone." in text
+
+
 def test_an_undefined_threshold_leaves_its_columns_empty():
     result = comparison.compare({"a": [run()], "b": [run(threshold=None)]})
     assert result["experiments"]["b"]["metrics"]["f1_tuned"]["value"] is None

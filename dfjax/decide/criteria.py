@@ -141,6 +141,15 @@ CRITERIA = {
 }
 
 
+WORST = {"youden": -1.0, "mcc": -1.0}  # the lowest value of a criterion, of others 0
+UNBOUNDED = ("cost",)  # upwards; others end at 1
+
+
+def bounded(name: str, value: float) -> float:
+    """The value of a criterion, a key of CRITERIA, that lies nearest to an estimate, which may lie out of its reach."""
+    return min(max(value, WORST.get(name, 0.0)), math.inf if name in UNBOUNDED else 1.0)
+
+
 def check(criterion: str, constraint: Mapping[str, Any]) -> None:
     """Raises InputError for an unknown criterion and for numbers missing, unknown or out of bounds."""
     if criterion not in CRITERIA:

@@ -188,7 +188,7 @@ def decide(
         "bootstrap": worth and {"replicates": worth.replicates, "unit": unit, "seed": seed},
         "calibration": fitted | {"deploy_prior": deploy_prior},
         "calibration_quality": calibration.quality(x, y, fitted),
-        "band": None if abstain is None else _band(x, y, abstain),
+        "band": None if abstain is None else _band(x, y, abstain, chosen and chosen.value),
     }
     if left_out:
         value = chosen.value if chosen else None
@@ -196,6 +196,7 @@ def decide(
             decision["counts"] = {name: decision["tuned"][name] for name in ("tp", "fp", "fn", "tn")}
         decision["domains"] = _domains(clips, value, worth, certificate, n, seed)
         decision["seeds"] = scores.header.get("seeds")  # of the trainings whose mean scores these are
+        decision["domains"]["test_clips"] = scores.header.get("test_clips")  # of the clips; None of earlier versions
     return plain(decision, name_infinities=True)
 
 
@@ -211,7 +212,7 @@ def _domains(clips, threshold, worth, certificate, n, seed):
 
     Returns:
       count, noun, weights (in words), rows (`by_domain`, and `threshold_without`, which the other domains choose),
-      auc, eer, false_alarms and misses (`spread`), words, certificate. It is None for left-out methods, which share
+      auc, eer, false_alarms and misses (`spread`), words, certificate. The last is None for left-out methods, which share
       their real clips, and beside a guarantee for new clips, whose threshold was chosen on these very domains.
     """
     rows = domains.by_domain(clips, threshold, n=n, seed=seed)
@@ -249,7 +250,8 @@ def _point(chosen, constraint):
 def _message(chosen):
     """Why there is no threshold that does what was asked; None if there is one."""
     if chosen.status == "undefined":
-        return f"{chosen.criterion} is undefined: it needs clips of both classes"
+        needs = {"both": "clips of both classes", "fake": "fake clips", "any": "clips"}
+        return f"{chosen.criterion} is undefined: it needs {needs[criteria.CRITERIA[chosen.criterion].needs]}"
     if chosen.status == "infeasible":
         (name, wanted), *_ = chosen.constraint.items()
         reached = {
@@ -277,13 +279,10 @@ def _ratio(part, whole):
     return part / whole if whole else math.nan
 
 
-def _band(x, y, rate):
-    """The undecided band and the share of clips in it."""
-    real_below, fake_from = certify.band(x, y, max_fpr=rate, max_fnr=rate)
-    inside = (x >= real_below.value) & (x < fake_from.value)
-    return {
-        "rate": rate,
-        "real_below": real_below.value,
-        "fake_from": fake_from.value,
-        "undecided": float(inside.mean()),
-    }
+def _band(x, y, rate, threshold):
+    """The undecided band and the share of clips in it; it reaches to the threshold, from which on fakes are called."""
+    low, high = (edge.value for edge in certify.band(x, y, max_fpr=rate, max_fnr=rate))
+    if threshold is not None:  # beside the band it would call fake what lies on its real side, or the other way round
+        low, high = min(low, threshold), max(high, threshold)
+    inside = (x >= low) & (x < high)
+    return {"rate": rate, "real_below": low, "fake_from": high, "undecided": float(inside.mean())}

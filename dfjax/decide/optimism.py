@@ -26,7 +26,8 @@ class Optimism:
     Attributes:
       apparent: the criterion's value at the chosen threshold on the data that chose it.
       corrected: apparent minus optimism, what to expect on new data of the same kind.
-      interval: of the corrected value (the replicates' own values, shifted by the optimism).
+      interval: of the corrected value (the replicates' own values, shifted by the optimism). As the value itself it
+        ends where the criterion does: there is no recall below 0.
       threshold_interval: of the threshold.
       constrained, constrained_corrected: the same for the quantity under a constraint (precision, recall or
         specificity); None without one. The constraint, too, is met more narrowly on new data.
@@ -91,13 +92,17 @@ def bootstrap(
     low, high = np.quantile(own, tails)
     lowest, highest = np.quantile(threshold, tails, method="nearest")
     held = criteria.held(criterion, search.chosen.tp, search.chosen.fp, *search.totals)
+    held_corrected = min(max(held - float(np.mean(own_held - original_held)), 0.0), 1.0)
     return Optimism(
         apparent=apparent,
-        corrected=apparent - optimism,
-        interval=(float(low) - optimism, float(high) - optimism),
+        corrected=criteria.bounded(criterion, apparent - optimism),
+        interval=(
+            criteria.bounded(criterion, float(low) - optimism),
+            criteria.bounded(criterion, float(high) - optimism),
+        ),
         threshold_interval=(float(lowest), float(highest)),
         constrained=None if math.isnan(held) else held,
-        constrained_corrected=None if math.isnan(held) else held - float(np.mean(own_held - original_held)),
+        constrained_corrected=None if math.isnan(held) else held_corrected,
         replicates=len(found),
     )
 

@@ -159,9 +159,10 @@ def markdown(result: dict[str, Any]) -> str:
         "",
         *words(result),
         "",
-        f"Means over seeds; in brackets 95 % intervals of {result['replicates']:,} bootstrap draws of "
-        f"{result['unit']} and of seeds, the same draws for all. Fake is the positive class. Tuned thresholds "
-        "come from validation data; corrected: scores moved back to the natural prior by the ledger.",
+        f"{'Means over seeds; in' if seeds > 1 else 'In'} brackets 95 % intervals of {result['replicates']:,} bootstrap "
+        f"draws of {result['unit']}{' and of seeds' * (seeds > 1)}, the same draws for all"
+        f"{'' if seeds > 1 else '; what another seed would change is not in them'}. Fake is the positive class. Tuned "
+        "thresholds come from validation data; corrected: scores moved back to the natural prior by the ledger.",
         "",
         _table(result, [*RANKING, *PROBABILITY], _value, cost=True),
         "",
@@ -193,7 +194,7 @@ def words(result: dict[str, Any]) -> list[str]:
     if not sentences:
         return []
     tests = len(sentences) * len(TOLD)
-    chance = f"Of {tests} intervals about {tests / 20:.0f} leave out 0 by chance alone."
+    chance = f"Of {tests} intervals about {tests / 20:.{int(tests < 20)}f} leave out 0 by chance alone."
     return [f"Against {result['baseline']}:", "", *sentences, "", chance]
 
 

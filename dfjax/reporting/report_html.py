@@ -18,7 +18,7 @@ from jaxtyping import Float
 from dfjax.decide import calibration
 from dfjax.decide.score_file import Scores
 from dfjax.records import FAKE, REAL
-from dfjax.reporting.report_text import formula
+from dfjax.reporting.report_text import formula, in_use
 
 PAGE = pathlib.Path(__file__).parent / "report_page"
 MAX_CLIPS = 20_000  # per split; more are thinned, which keeps the page below about 2 MB
@@ -45,7 +45,7 @@ def page(report: dict, validation: Scores, test: Scores, subgroups: Subgroups | 
         "report": report,
         "range": [low, high],
         "calibrated": calibration.logits(np.linspace(low, high, 401), fitted).tolist() if fitted else None,
-        "formula": formula(fitted) if fitted else None,
+        "formula": formula(fitted, in_use(report)) if fitted else None,
         "methods": methods,
         "splits": {name: columns(scores, methods, subgroups or {}) for name, scores in splits.items()},
     }

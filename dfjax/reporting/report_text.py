@@ -73,7 +73,8 @@ def _never_heard(found: dict | None) -> list[str]:
     if found["mean"]["auc"] is not None:
         line += f"AUC {found['mean']['auc']:.3f} on the mean, {found['worst']['auc']:.3f} on the worst; "
     promise = found["certificate"]  # or why there is none
-    return [f"{line}{found['words']}." + (f" {promise[0].upper()}{promise[1:]}." if promise else "")]
+    told = [f"{line}{found['words']}." + (f" {promise[0].upper()}{promise[1:]}." if promise else "")]
+    return told + found.get("notes", [])  # reports of earlier versions have none
 
 
 def _luck(decision: dict, split: str) -> list[str]:
@@ -83,9 +84,10 @@ def _luck(decision: dict, split: str) -> list[str]:
     low, high = (float(bound) for bound in decision["confidence_interval"])
     reached, corrected = float(decision["value"]), float(decision["corrected_value"])
     held = decision.get("constrained")  # decisions of earlier versions have none
+    alike = f", all {decision['domains']['noun']}s weighing alike" if decision.get("domains") else ""
     words = f" Its {held['name']} there, {held['value']:.3f}, becomes {held['corrected']:.3f}." if held else ""
     return [
-        f"On {split} the chosen threshold reached {decision['criterion']} {reached:.3f}; "
+        f"On {split} the chosen threshold reached {decision['criterion']} {reached:.3f}{alike}; "
         f"without the luck of having been chosen there, {corrected:.3f} ({low:.3f} to {high:.3f}).{words}"
     ]
 
@@ -153,7 +155,7 @@ def markdown(report: dict) -> str:
     parts += ["## By generator", _methods(report["methods"][split])]
     for field, rows in report["subgroups"].items():
         parts += [f"## By {escape(field)}", _subgroups(field, rows)]
-    parts += ["## Calibration", _calibration(report["calibration"])]
+    parts += ["## Calibration", _calibration(report["calibration"], in_use(report))]
     parts += ["## Log-odds ledger", _ledger(report["ledger"])] if report["ledger"] else []
     parts += ["## Shortcut audit", _audit(report["audit"])] if report["audit"] else []
     names = ("scores", "thresholds", "precision_recall", "roc", "det", "reliability")
@@ -247,16 +249,21 @@ def _subgroups(field: str, rows: list[dict]) -> str:
     return table([escape(field), "fakes", "found", "real", "false alarms"], lines)
 
 
-def _calibration(calibration: dict) -> str:
+def in_use(report: dict) -> float | None:
+    """The share of fakes that verdicts of the report's decision are for; None: that of the data it was fitted on."""
+    return (report["decision"].get("calibration") or {}).get("deploy_prior")
+
+
+def _calibration(calibration: dict, deploy_prior: float | None) -> str:
     before, after, fitted = (calibration[key] for key in ("before", "after", "fitted"))
     names = (("ece", "ECE"), ("brier", "Brier score"), ("log_loss", "log loss"))
     rows = [[name, *(_plain(side[key]) for side in (before, after) if side)] for key, name in names]
     tables = table(["", "as scored", *(["calibrated"] if after else [])], rows)
-    return f"{tables}\n\n{formula(fitted)}" if fitted else tables
+    return f"{tables}\n\n{formula(fitted, deploy_prior)}" if fitted else tables
 
 
-def formula(fitted: dict) -> str:
-    """What the calibration does to a score, and what it was fitted on."""
+def formula(fitted: dict, deploy_prior: float | None = None) -> str:
+    """What the calibration does to a score, what it was fitted on, and the share of fakes that verdicts are for."""
     z = "the score with the corrections of the ledger undone" if fitted.get("ledger") else "the score"
     text = f"Calibrated logit = {fitted['slope']:.3f} z {fitted['intercept']:+.3f}, z being {z}; {_fitted_on(fitted)}."
     if fitted.get("domain_sd"):
@@ -265,6 +272,8 @@ def formula(fitted: dict) -> str:
             f" Over its {sources} sources the intercept has a standard deviation of {sd:.2f}; so of an unknown source "
             f"what a score adds to the prior is divided by {spread(sd):.2f}."
         )
+    if deploy_prior is not None:
+        text += f" Here it holds at that share; a verdict's probability is for {100 * deploy_prior:.3g} % fakes in use."
     return text
 
 

@@ -10,6 +10,7 @@ import pytest
 from dfjax import tune
 from dfjax.decide import calibration, certify_domains, domains, metrics, operating_points, score_file, thresholds
 from dfjax.decide.decision import decide, parse, read_decision, write_decision
+from dfjax.inference.detector import verdict
 from dfjax.records import InputError
 
 
@@ -147,6 +148,40 @@ def test_on_a_new_domain_the_constraint_is_that_of_thresholds_chosen_without_it(
     assert held["value"] == pytest.approx(decision["domains"]["false_alarms"]["mean"]) and held["value"] <= 0.1
     assert held["corrected"] == pytest.approx(np.mean(alarms))
     assert f"FPR {held['value']:.4f} here; on a new source expect {held['corrected']:.4f}" in tune.table(decision)
+
+
+@pytest.mark.parametrize(
+    ("criterion", "constraint"),
+    [("f1", {}), ("cost", {"c_fp": 1, "c_fn": 20}), ("cost", {"c_fp": 20, "c_fn": 1}), ("recall_at_fpr", {"max_fpr": 0.5})],
+)
+def test_the_band_without_a_verdict_reaches_to_the_threshold(criterion, constraint):
+    """A threshold below the band called fake what lay on its real side: fake, then uncertain, then fake again."""
+    scores = make(sd=0.0)
+    decision = decide(scores, criterion, abstain=0.05, **constraint)
+    clips = score_file.by_clip(scores)
+    band, threshold = decision["band"], decision["threshold"]
+    assert band["real_below"] <= threshold <= band["fake_from"]
+    order = np.argsort(clips.score, kind="stable")
+    found = np.array([verdict(decision, clips.score[i : i + 1], np.zeros(1, int))["verdict"] for i in order])
+    place = {"real": 0, "uncertain": 1, "fake": 2}
+    assert np.all(np.diff([place[word] for word in found]) >= 0)
+    for label, word in ((0, "fake"), (1, "real")):
+        assert np.mean(found[clips.label[order] == label] == word) <= 0.05
+    assert decision["band"]["undecided"] == np.mean(found == "uncertain")
+
+
+@pytest.mark.parametrize(("criterion", "needs"), [("f1", "fake clips"), ("youden", "clips of both classes")])
+def test_an_undefined_criterion_says_what_it_needs(criterion, needs):
+    scores = make()
+    reals = decide(score_file.select(scores, scores.label == 0), criterion)
+    assert reals["status"] == "undefined" and reals["message"] == f"{criterion} is undefined: it needs {needs}"
+
+
+def test_values_that_weigh_sources_alike_are_told_from_those_of_the_clips():
+    decision = decide(make(), "f1")
+    assert decision["value"] != decision["tuned"]["f1"]
+    assert f"f1 {decision['value']:.4f} here; on a new source expect" in tune.table(decision)
+    assert "(all sources weigh alike, optimism removed" in tune.table(decision)
 
 
 def test_a_threshold_is_certified_for_a_new_domain():
