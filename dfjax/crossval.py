@@ -85,6 +85,7 @@ def crossval(
     main_job.check_data(folder, facts)
     if whole:
         main_job.check_splits(config.data, directories)
+    _check_folds(config, by, parts, directories)
     plan = recipe.make_plan(config, *recipe.tally(held_back["train"]))
     header = {"clip_score": recipe.clip_rule(config), "ledger": plan.ledger.to_json(), "left_out_by": by}
     header["test_clips"] = _test_clips(held_back, by)
@@ -92,22 +93,22 @@ def crossval(
     with workdir.lock(folder):
         workdir.claim(folder, config)
         workdir.write_json(folder / "environment.json", workdir.environment(facts))
-        bar = tqdm.tqdm(total=seeds * len(parts), desc=f"without one {by}", unit="training", disable=not progress)
         memory = precomputed.Memory()
-        for seed in range(config.seed, config.seed + seeds):
-            found = []
-            for part in parts:
-                bar.set_postfix_str(part)
-                fold = without(config, by, part, seed)
-                at = folder / "folds" / f"seed{seed}" / _slug(part)
-                found.append(_left_out(fold, at, directories, held_back, memory))
-                bar.update()
-            if seed != config.seed:
-                memory.forget(seed)  # only the first is needed again, for the training on everything
-            scores = _together(found, header | {"dataset": config.data.dataset, "split": LEFT_OUT, "seed": seed})
-            _write(folder / "scores" / f"{LEFT_OUT}.seed{seed}.csv", scores)
-            each.append(scores)
-        bar.close()
+        words = {"desc": f"without one {by}", "unit": "training", "disable": not progress}
+        with tqdm.tqdm(total=seeds * len(parts), **words) as bar:
+            for seed in range(config.seed, config.seed + seeds):
+                found = []
+                for part in parts:
+                    bar.set_postfix_str(part)
+                    fold = without(config, by, part, seed)
+                    at = folder / "folds" / f"seed{seed}" / _slug(part)
+                    found.append(_left_out(fold, at, directories, held_back, memory))
+                    bar.update()
+                if seed != config.seed:
+                    memory.forget(seed)  # only the first is needed again, for the training on everything
+                scores = _together(found, header | {"dataset": config.data.dataset, "split": LEFT_OUT, "seed": seed})
+                _write(folder / "scores" / f"{LEFT_OUT}.seed{seed}.csv", scores)
+                each.append(scores)
         mean = np.mean([scores.score for scores in each], axis=0, dtype=np.float64).astype(np.float32)
         header |= {"seeds": [scores.header["seed"] for scores in each]}
         of = {"dataset": config.data.dataset, "split": LEFT_OUT}
@@ -129,6 +130,17 @@ def _check_by(folder: epath.Path, by: str) -> None:
     for path in sorted((folder / "folds").glob("*/*/config.json")):
         if (before := json.loads(path.read_text())["data"]["leave_out"]["by"]) != by:
             raise InputError(f"{folder} leaves each {before} out, not each {by}; give another --workdir")
+
+
+def _check_folds(config, by: str, parts: list[str], directories) -> None:
+    """Makes sure, before the first training, that each can do without its part."""
+    for part in parts:
+        fold = without(config, by, part, config.seed)
+        try:
+            recipe.make_plan(fold, *recipe.tally(sources.open_data(fold.data, directories, "train")))
+        except InputError as error:
+            need = f"clips of another {by}" + ", of groups (speakers, people) that it has alone" * (by != "method")
+            raise InputError(f"without the {by} {part!r} {error}; each class needs {need}") from error
 
 
 def _test_clips(held_back: dict[str, sources.Split], by: str) -> int:

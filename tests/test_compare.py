@@ -88,7 +88,9 @@ def test_more_seeds_count_as_more():
 
 def test_one_seed_says_nothing_of_seeds():
     text = comparison.markdown(comparison.compare({"a": [run(noise=1)], "b": [run(noise=2)]}))
-    assert "\nIn brackets" in text and "of seeds" not in text and "what another seed would change is not in them" in text
+    assert (
+        "\nIn brackets" in text and "of seeds" not in text and "what another seed would change is not in them" in text
+    )
     assert "Of 8 intervals about 0.4 leave out 0 by chance alone." in text
     text = comparison.markdown(comparison.compare({name: [run(noise=s) for s in (1, 2)] for name in "abcd"}))
     assert "Means over seeds; in brackets" in text and "and of seeds, the same draws for all. Fake" in text

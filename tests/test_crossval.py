@@ -14,7 +14,7 @@ import soundfile
 from dfjax import crossval
 from dfjax.data import precomputed, vocode
 from dfjax.decide import score_file
-from dfjax.decide.decision import read_decision
+from dfjax.decide.decision import decide, read_decision, write_decision
 from dfjax.inference import ship, trained
 from dfjax.records import InputError
 from experiments import audio_sources
@@ -165,6 +165,79 @@ def test_one_source_cannot_be_left_out(tmp_path, data_dir):
     with pytest.raises(InputError, match="holds one domain .* so none can be left out"):
         crossval.crossval(config, tmp_path / "w", **words)
     assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            {"real": "a", "fake": "b"},
+            "without the domain 'a' training needs examples of both classes, got 0 real and 6",
+        ),
+        ({"real": "a", "fake": "a", "more": "b"}, "without the domain 'a' .*got 0 real and 0 fake.* that it has alone"),
+    ],
+)
+def test_a_source_that_training_cannot_do_without_is_said_before_the_first(tmp_path, data_dir, rows, message):
+    """It was said when its turn came, after the trainings before it."""
+    source = folder(tmp_path / "".join(rows.values()), {"train": 6, "val": 4, "test": 4})
+    names = [
+        f"{split}/{label}/{i}.wav" for split in ("train", "val", "test") for label in ("real", "fake") for i in range(4)
+    ]
+    names += [f"train/{label}/{i}.wav" for label in ("real", "fake") for i in (4, 5)]
+    where = lambda name: rows["more"] if "more" in rows and name.endswith("0.wav") else rows[name.split("/")[1]]  # noqa: E731
+    speaker = "ann" if "more" in rows else ""
+    (source / "metadata.csv").write_text(
+        "file,source,speaker\n" + "".join(f"{n},{where(n)},{speaker}\n" for n in names)
+    )
+    config = experiment()
+    with config.unlocked():
+        config.data.datasets = {f"folder_audio/{source.name}": 1.0}
+    words = {"name": "small", "data_dir": data_dir, "source": str(source), "progress": False}
+    with pytest.raises(InputError, match=message):
+        crossval.crossval(config, tmp_path / "w", **words)
+    assert not (tmp_path / "w").exists()
+
+
+def test_leaving_out_something_else_takes_another_folder(done):
+    """Its scores lay in the files of the first, whose decision stood."""
+    workdir, _, words = done
+    with pytest.raises(InputError, match="leaves each domain out, not each method; give another --workdir"):
+        crossval.crossval(experiment(), workdir, by="method", seeds=2, **words)
+
+
+def test_test_clips_that_chose_the_threshold_are_told(done):
+    workdir, _, _ = done
+    decision, test = read_decision(workdir / "decision.json"), score_file.read(workdir / "scores" / "sources.test.csv")
+    left_out = score_file.read(workdir / "scores" / "left_out.csv")
+    known = len(set(test.clip.tolist()) & set(left_out.clip.tolist()))
+    assert known == decision["domains"]["test_clips"] == len(set(test.clip.tolist())) > 0
+    told = f"{known} of the {known} test clips took part in choosing the threshold"
+    assert told in (workdir / "report.md").read_text() and told in (workdir / "report.html").read_text()
+    assert "score is the mean of 2 trainings" in (workdir / "report.md").read_text()
+
+
+def test_more_seeds_keep_what_tune_added_and_another_choice_is_told(done, tmp_path, capsys):
+    """The share of fakes in use went back to that of the data, and the band, without a word."""
+    folder, _, words = done
+    workdir = tmp_path / "kept"
+    shutil.copytree(folder, workdir)
+    scores = score_file.read(workdir / "scores" / "left_out.seed0.csv")
+    scores.header["seeds"] = [0]
+    write_decision(workdir / "decision.json", decide(scores, "balanced_accuracy", abstain=0.1, deploy_prior=0.01))
+    crossval.crossval(experiment(), workdir, seeds=2, **words)
+    again = read_decision(workdir / "decision.json")
+    assert again["seeds"] == [0, 1] and again["band"]["rate"] == 0.1 and again["calibration"]["deploy_prior"] == 0.01
+    assert "is for 1 % fakes in use" in (workdir / "report.md").read_text()
+    assert "is for 1 % fakes in use" in (workdir / "report.html").read_text()
+    write_decision(workdir / "decision.json", decide(scores, "youden"))
+    crossval.crossval(experiment(), workdir, seeds=2, **words)
+    assert "is of youden on the scores of before; tune it again: python -m dfjax.tune" in capsys.readouterr().err
+    validation = score_file.read(workdir / "scores" / "sources.validation.csv")
+    write_decision(workdir / "decision.json", decide(validation, "f1"))
+    crossval.crossval(experiment(), workdir, seeds=2, **words)
+    told = capsys.readouterr()
+    assert f"is of validation scores; for the left-out ones: python -m dfjax.tune --workdir {workdir}" in told.err
+    assert not told.out and read_decision(workdir / "decision.json")["split"] == "validation"
 
 
 def test_the_command_says_in_one_line_what_is_wrong(tmp_path):

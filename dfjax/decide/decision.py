@@ -212,8 +212,8 @@ def _domains(clips, threshold, worth, certificate, n, seed):
 
     Returns:
       count, noun, weights (in words), rows (`by_domain`, and `threshold_without`, which the other domains choose),
-      auc, eer, false_alarms and misses (`spread`), words, certificate. The last is None for left-out methods, which share
-      their real clips, and beside a guarantee for new clips, whose threshold was chosen on these very domains.
+      auc, eer, false_alarms and misses (`spread`), words, certificate (None for left-out methods, which share their
+      real clips, and beside a guarantee for new clips, whose threshold was chosen on these very domains), test_clips.
     """
     rows = domains.by_domain(clips, threshold, n=n, seed=seed)
     without = worth.thresholds if worth else {}

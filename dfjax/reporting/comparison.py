@@ -153,16 +153,18 @@ def markdown(result: dict[str, Any]) -> str:
     """The comparison as Markdown: what it says, then values and differences, one row per experiment."""
     seeds, fakes = result["seeds"], result["fakes"]
     half, tuned = ([f"{name}_{side}" for name in AT] for side, _ in SIDES)
+    what, of_seeds, not_in = ("Means over seeds; in", " and of seeds", "")
+    if seeds == 1:
+        what, of_seeds, not_in = "In", "", "; what another seed would change is not in them"
     lines = [
         f"# {len(result['experiments'])} experiments, {seeds} seed{'s' * (seeds > 1)}, "
         f"{result['clips']:,} test clips, {fakes:,} of them fake",
         "",
         *words(result),
         "",
-        f"{'Means over seeds; in' if seeds > 1 else 'In'} brackets 95 % intervals of {result['replicates']:,} bootstrap "
-        f"draws of {result['unit']}{' and of seeds' * (seeds > 1)}, the same draws for all"
-        f"{'' if seeds > 1 else '; what another seed would change is not in them'}. Fake is the positive class. Tuned "
-        "thresholds come from validation data; corrected: scores moved back to the natural prior by the ledger.",
+        f"{what} brackets 95 % intervals of {result['replicates']:,} bootstrap draws of {result['unit']}{of_seeds}, "
+        f"the same draws for all{not_in}. Fake is the positive class. Tuned thresholds come from validation data; "
+        "corrected: scores moved back to the natural prior by the ledger.",
         "",
         _table(result, [*RANKING, *PROBABILITY], _value, cost=True),
         "",

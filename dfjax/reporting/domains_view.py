@@ -17,8 +17,8 @@ def beside(decision: dict[str, Any], report: dict[str, Any]) -> dict:
 
     Returns:
       noun, rows (per domain: domain, real, fake and METRICS), in_domain (split, and the METRICS there), mean and worst
-      (METRICS over domains), words, certificate (a sentence or None), notes (sentences). auc and eer are numbers, false_alarms and misses
-      {value, low, high}; over domains all are numbers; None where undefined.
+      (METRICS over domains), words, certificate (a sentence or None), notes (sentences). auc and eer are numbers,
+      false_alarms and misses {value, low, high}; over domains all are numbers; None where undefined.
     """
     found, split = decision["domains"], report["split"]
     ranking, tuned = report["ranking"][split], report["operating"][split]["tuned"]

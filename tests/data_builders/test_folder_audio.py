@@ -92,7 +92,10 @@ def test_metadata_fills_fields_and_empty_ones_do_not(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,speaker\nreal/a.wav,ann\n./real/a.wav,bob\n", "two rows of ./real/a.wav that say speaker 'ann' and 'bob'"),
+        (
+            "file,speaker\nreal/a.wav,ann\n./real/a.wav,bob\n",
+            "two rows of ./real/a.wav that say speaker 'ann' and 'bob'",
+        ),
         ("file,Source,source\nreal/a.wav,x,\n", "has the column source twice; keep one"),
         ("file,label\nreal/a.wav,FAKE\n", "says label='FAKE' of real/a.wav, a real one by its folder"),
         ("file;source\nreal/a.wav;x\n", "expected one named file; columns are separated by commas"),

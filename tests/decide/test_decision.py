@@ -152,7 +152,12 @@ def test_on_a_new_domain_the_constraint_is_that_of_thresholds_chosen_without_it(
 
 @pytest.mark.parametrize(
     ("criterion", "constraint"),
-    [("f1", {}), ("cost", {"c_fp": 1, "c_fn": 20}), ("cost", {"c_fp": 20, "c_fn": 1}), ("recall_at_fpr", {"max_fpr": 0.5})],
+    [
+        ("f1", {}),
+        ("cost", {"c_fp": 1, "c_fn": 20}),
+        ("cost", {"c_fp": 20, "c_fn": 1}),
+        ("recall_at_fpr", {"max_fpr": 0.5}),
+    ],
 )
 def test_the_band_without_a_verdict_reaches_to_the_threshold(criterion, constraint):
     """A threshold below the band called fake what lay on its real side: fake, then uncertain, then fake again."""
