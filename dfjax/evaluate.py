@@ -67,14 +67,18 @@ def evaluate(
     folder, progress = epath.Path(folder), progress and process.first_process()
     decision = read_decision(folder / "decision.json")
     own = _trained_on(folder, config)
-    network, rows = None, []
-    for name in tqdm.tqdm(datasets, unit="dataset", desc="evaluate", disable=not progress):
+    network, rows, found = None, [], []
+    for name in datasets:  # all that is wrong with any comes before the first is scored
         data = _content_hash(name, data_dir, own)
         stem = name.replace("/", "-")
         if data and own.get(name, data) != data:  # the run's own scores of a dataset of this name are of other data
             stem += f"-{data}"
         path = folder / "scores" / f"{stem}.{split}.csv"
         scores = _stored(path, decision, data, own.get(name))
+        if scores is None:
+            _open(models.input_of(config.model.name, config.model.kwargs).modality, name, split, data_dir)
+        found.append((name, data, path, scores))
+    for name, data, path, scores in tqdm.tqdm(found, unit="dataset", desc="evaluate", disable=not progress):
         if scores is None:
             network = network or trained.restore(folder, decision.get("step"))
             opened = _open(network.takes.modality, name, split, data_dir)
@@ -135,9 +139,13 @@ def markdown(rows: list[dict[str, Any]], decision: dict[str, Any], split: str = 
     where = "tuned for {} on {} {}".format(*(decision.get(word) or "unknown" for word in words))
     if decision["status"] == "untuned":
         where = "not tuned"
+    known = ""
+    if value is not None and decision.get("domains") and any(r["trained"] for r in rows):
+        noun = decision["domains"]["noun"]
+        known = f" Clips of what it was trained on chose the threshold, too, scored by trainings without their {noun}."
     return (
         f"{table(HEADS, lines)}\n\nClips of the {split} splits; threshold {chosen}"
-        f"{'' if value is None else f', {escape(where)}'}. In brackets 95 % intervals.\n"
+        f"{'' if value is None else f', {escape(where)}'}. In brackets 95 % intervals.{known}\n"
     )
 
 
@@ -188,6 +196,9 @@ def robustness(
         raise InputError(f"{clips} clips show nothing; expected two or more, or 0 for all")
     modality = models.input_of(config.model.name, config.model.kwargs).modality
     own = _trained_on(folder, config)
+    for name in datasets:  # all that is wrong with any comes before the first is scored
+        if _content_hash(name, data_dir, own):  # of one that is gone, what was scored stands
+            _open(modality, name, split, data_dir)
     table, left_out = corruptions.named(kinds, modality)
     every, found = grid.cases(table, sorted(set(strengths))), []
     with tqdm.tqdm(total=len(datasets) * len(every), unit="case", desc="evaluate", disable=not progress) as bar:
@@ -291,11 +302,10 @@ def parser() -> cli.Parser:
         "--split", default="test", choices=("test", "validation"), help="of each dataset (default test)"
     )
     result.add_argument("--corruptions", help="make the robustness table: all, or kinds separated by commas")
-    result.add_argument("--strengths", default="1,2,3,4,5", help="of the corruptions (default 1,2,3,4,5)")
+    result.add_argument("--strengths", help="of the corruptions (default 1,2,3,4,5)")
     result.add_argument(
         "--clips",
         type=int,
-        default=CLIPS,
         help=f"how many of each dataset are corrupted, half of them fake if there are (default {CLIPS}; 0 for all)",
     )
     result.add_argument("--json", action="store_true", help="print one JSON line per dataset")
@@ -310,6 +320,10 @@ def main() -> None:
     names = _words(flags.datasets)
     if not names:
         raise InputError("--datasets names nothing; give names separated by commas")
+    if flags.corruptions is None and (flags.strengths is not None or flags.clips is not None):
+        raise InputError(
+            f"--{'clips' if flags.strengths is None else 'strengths'} is of --corruptions; name some, or all"
+        )
     if flags.corruptions is not None:
         _robustness(flags, names)
         return
@@ -325,7 +339,7 @@ def main() -> None:
 
 def _robustness(flags: argparse.Namespace, names: list[str]) -> None:
     """Makes the robustness table and prints it."""
-    strengths = _words(flags.strengths)
+    strengths = _words("1,2,3,4,5" if flags.strengths is None else flags.strengths)
     if not strengths or not all(word.isdecimal() for word in strengths):
         raise InputError(f"--strengths {flags.strengths!r} are no numbers; expected some of 1,2,3,4,5")
     found = robustness(
@@ -333,7 +347,7 @@ def _robustness(flags: argparse.Namespace, names: list[str]) -> None:
         names,
         _words(flags.corruptions),
         strengths=[int(word) for word in strengths],
-        clips=flags.clips,
+        clips=CLIPS if flags.clips is None else flags.clips,
         data_dir=flags.data_dir,
         split=flags.split,
         progress=not flags.json,

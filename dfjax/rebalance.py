@@ -20,7 +20,7 @@ from dfjax.data import sources
 from dfjax.decide import typicality
 from dfjax.decide.decision import decide, write_decision
 from dfjax.decide.score_file import Scores
-from dfjax.imbalance import smote
+from dfjax.imbalance import rates, smote
 from dfjax.imbalance.ledger import Ledger
 from dfjax.inference import scorers, trained
 from dfjax.records import InputError
@@ -93,7 +93,8 @@ def finish(
       What report.json holds.
 
     Raises:
-      InputError: see `main_job.run` and `rebalance`; or there is no `balance.head`, or another run in `folder`.
+      InputError: see `main_job.run` and `rebalance`; or there is no `balance.head`, another run in `folder`, other data
+        than it or the backbone began on, or nothing to resample.
     """
     options.check(config)
     if not config.balance.get("head"):
@@ -104,19 +105,27 @@ def finish(
     backbone = epath.Path(backbone or folder / "backbone")
     dataset = config.data.dataset
     workdir.check(folder, config)
-    if (folder / "report.json").exists():
+    finished = (folder / "report.json").exists()
+    if source is not None or not finished:  # a finished run needs its data only to see whether they are those given
+        directory = prepare.prepare_data(config.data, source, data_dir, progress=progress)
+        facts = main_job.dataset_facts(dataset, directory)
+        for each in (folder, backbone):
+            main_job.check_data(each, facts)
+    if finished:
         return json.loads((folder / "report.json").read_text())
     if (backbone / "config.json").exists():
         plain = workdir.read_config(backbone)
     else:
         plain = without_head(config)
-    directory = prepare.prepare_data(config.data, source, data_dir, progress=progress)
+    main_job.check_splits(config.data, directory)
+    counts, _ = recipe.tally(sources.open_data(config.data, directory, "train"))
+    smote.check(rates.class_counts(counts), config.balance.head)
     with workdir.lock(folder):
         workdir.claim(folder, config)
         words = {"name": name, "data_dir": data_dir, "source": source}
         before = main_job.run(plain, backbone, **words, progress=progress and not (backbone / "report.json").exists())
         began = time.perf_counter()
-        workdir.write_json(folder / "environment.json", workdir.environment(main_job.dataset_facts(dataset, directory)))
+        workdir.write_json(folder / "environment.json", workdir.environment(facts))
         resampled = rebalance(config, folder, backbone, directory)
         validation, test = (
             _score(config, folder, directory, split, resampled.ledger) for split in ("validation", "test")

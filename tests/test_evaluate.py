@@ -19,7 +19,7 @@ from dfjax.inference import trained
 from dfjax.media import corruptions
 from dfjax.records import InputError
 from dfjax.run import main_job
-from dfjax.runtime import workdir
+from dfjax.runtime import cli, workdir
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DECISION = {"threshold": -1.5, "status": "ok", "criterion": "f1", "split": "validation", "dataset": "demo", "step": 4}
@@ -62,6 +62,26 @@ def test_table_without_a_threshold_falls_back_to_one_half():
     decision = DECISION | {"threshold": None, "status": "undefined"}
     found = evaluate.report.plain(evaluate.row("demo", make_scores(), decision, trained=False))
     assert found["tuned"] is None and "threshold 0.5" in evaluate.markdown([found], decision)
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_threshold_of_left_out_sources_is_told_beside_the_data_that_chose_it(trained):
+    decision = DECISION | {"split": "left_out", "domains": {"noun": "source"}}
+    found = evaluate.report.plain(evaluate.row("demo", make_scores(), decision, trained=trained))
+    assert ("chose the threshold, too, scored by trainings without" in evaluate.markdown([found], decision)) == trained
+    assert "chose the threshold, too" not in evaluate.markdown([found], DECISION)
+
+
+@pytest.mark.parametrize("words", [["--strengths", "1"], ["--clips", "8"], ["--clips", "0"]])
+def test_words_of_corruptions_without_any_are_refused(words, monkeypatch, capsys):
+    """They changed nothing, without a word."""
+    for name in ("use_all_cores", "connect"):  # of a process that has not used jax
+        monkeypatch.setattr(evaluate.process, name, lambda: None)
+    monkeypatch.setattr(sys, "argv", ["evaluate", "--workdir", "w", "--datasets", "d", *words])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(evaluate.main)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == f"error: {words[0]} is of --corruptions; name some, or all\n"
 
 
 def make_folder(root, seed):
@@ -137,6 +157,20 @@ def test_scores_of_other_data_of_the_same_name_are_not_read_back(finished, tmp_p
     (next((elsewhere / other).iterdir()) / "more.txt").write_text("prepared again")
     (again,) = evaluate.evaluate(folder, [other], data_dir=elsewhere, progress=False)
     assert again == before and score_file.read(path).header["data"] != made_of
+
+
+@pytest.mark.slow
+def test_what_is_wrong_with_any_dataset_comes_before_the_first_is_scored(finished, monkeypatch):
+    """The second of two was refused after the first had been scored, and no table written."""
+    folder, data_dir, other = finished
+    monkeypatch.setattr(trained, "score_split", lambda *_: pytest.fail("scored"))
+    names = [other, "folder_audio/none"]
+    with pytest.raises(InputError, match="Prepared already, for --config_name"):
+        evaluate.evaluate(folder, names, data_dir=data_dir, split="validation", progress=False)
+    names = [other, "folder_audio"]
+    monkeypatch.setattr(sources, "split_names", lambda of: ["test"] if of.parent.name.startswith("other") else ["train"])
+    with pytest.raises(InputError, match="no test split, only"):
+        evaluate.robustness(folder, names, ["level"], strengths=[2], data_dir=data_dir, progress=False)
 
 
 @pytest.mark.slow

@@ -36,10 +36,10 @@ def experiment(arm):
     return config
 
 
-def recordings(root):
+def recordings(root, clips=CLIPS):
     """Reals hum, fakes buzz; each its own speaker."""
     rng = np.random.default_rng(0)
-    for split, counts in CLIPS.items():
+    for split, counts in clips.items():
         for label, count in zip(("real", "fake"), counts, strict=True):
             (root / split / label).mkdir(parents=True)
             for i in range(count):
@@ -155,6 +155,38 @@ def test_an_unknown_head_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(InputError, match="config.balance.head='smot': expected one of '', 'random_over'"):
         rebalance.finish(config, tmp_path / "new", name="x")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("clips", "message"),
+    [
+        ({"train": (4, 4), "val": (2, 2), "test": (2, 2)}, "4 real and 4 fake rows are balanced already; smote has"),
+        ({"train": (4, 1), "val": (2, 2), "test": (2, 2)}, "smaller class, which has one; use random_over"),
+        ({"train": (4, 2), "val": (2, 2), "test": (2, 0)}, "has 2 real and 0 fake test clips"),
+    ],
+)
+def test_data_that_cannot_be_resampled_leave_no_folder(tmp_path, clips, message):
+    """A folder was left that every other method refused as another run's."""
+    recordings(tmp_path / "recordings", clips)
+    words = {"source": tmp_path / "recordings", "data_dir": tmp_path / "prepared", "progress": False}
+    with pytest.raises(InputError, match=message):
+        rebalance.finish(experiment("smote_head"), tmp_path / "new", name="x", **words)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("which", ["new", "backbone"])
+def test_other_data_than_a_run_began_on_are_refused(words, tmp_path, which):
+    """A finished one gave its report whatever folder was named."""
+    workdir = tmp_path / which
+    workdir.mkdir()
+    config = experiment("smote_head")
+    (workdir / "config.json").write_text((config if which == "new" else rebalance.without_head(config)).to_json())
+    (workdir / "report.json").write_text("{}")
+    facts = {"dataset": {"name": "folder_audio", "version": "1.0.0", "hash": "0123456789abcdef"}}
+    (workdir / "environment.json").write_text(json.dumps(facts))
+    with pytest.raises(InputError, match=r"began on folder_audio 1.0.0 \(0123456789abcdef\), now it is"):
+        rebalance.finish(config, tmp_path / "new", name="x", backbone=tmp_path / "backbone", **words)
+    assert which == "new" or not (tmp_path / "new").exists()
 
 
 def test_the_arms_have_network_data_and_steps_of_the_experiment_that_the_study_names():

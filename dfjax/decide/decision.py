@@ -139,6 +139,8 @@ def decide(
         raise InputError(f"these are scores of the split {split!r}; a threshold is chosen on validation scores")
     if deploy_prior is not None and not 0 < deploy_prior < 1:
         raise InputError(f"deploy_prior is a share of fakes between 0 and 1, got {deploy_prior}")
+    if abstain is not None and not 0 <= abstain <= 1:
+        raise InputError(f"abstain is the share of each class that may be called wrong, from 0 to 1; got {abstain}")
     clips = score_file.by_clip(score_file.known(scores))
     if not len(clips):
         raise InputError("no clip has a known label; expected scores of labelled clips")

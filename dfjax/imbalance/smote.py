@@ -71,9 +71,8 @@ def resample(
     if not np.isfinite(embeddings).all():
         raise InputError("embeddings must be finite; there are NaN or infinite values")
     before = class_counts(np.bincount(labels, minlength=2))
+    check(before, method, ratio)
     small, large = sorted(before)
-    if not small / large < ratio <= 1:
-        raise InputError(f"ratio must lie between the present {small / large:.3g} (excluded) and 1, got {ratio}")
     _check_memory(embeddings, method, round(ratio * large) - small, memory)
     if method in BY_INDEX:
         draw = oversample if method == "random_over" else undersample
@@ -81,8 +80,6 @@ def resample(
         return _resampled(embeddings[chosen], labels[chosen], before, method, [])
     notes = []
     if small <= k_neighbors:
-        if small == 1:
-            raise InputError(f"{method} interpolates between rows of the smaller class, which has one; use random_over")
         notes.append(f"k_neighbors lowered from {k_neighbors} to {small - 1}: the smaller class has {small} rows")
         k_neighbors = small - 1
     try:
@@ -90,6 +87,23 @@ def resample(
     except (ValueError, RuntimeError) as error:
         raise InputError(f"{method} cannot resample {before[0]} real and {before[1]} fake rows: {error}") from error
     return _resampled(after[0].astype(embeddings.dtype), after[1], before, method, notes)
+
+
+def check(counts: tuple[int, int], method: str, ratio: float | int = 1.0) -> None:
+    """Raises InputError where there is nothing to resample, or too little.
+
+    Args:
+      counts: rows of real and of fake.
+      method: one of METHODS.
+      ratio: as `resample` takes it.
+    """
+    small, large = sorted(counts)
+    if small == large:
+        raise InputError(f"{counts[0]} real and {counts[1]} fake rows are balanced already; {method} has nothing to do")
+    if not small / large < ratio <= 1:
+        raise InputError(f"ratio must lie between the present {small / large:.3g} (excluded) and 1, got {ratio}")
+    if small == 1 and method not in BY_INDEX:
+        raise InputError(f"{method} interpolates between rows of the smaller class, which has one; use random_over")
 
 
 def _resampler(method: str, ratio: float, k: int, n: int, seed: int):
