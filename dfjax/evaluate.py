@@ -197,7 +197,8 @@ def robustness(
     modality = models.input_of(config.model.name, config.model.kwargs).modality
     own = _trained_on(folder, config)
     for name in datasets:  # all that is wrong with any comes before the first is scored
-        if _content_hash(name, data_dir, own):  # of one that is gone, what was scored stands
+        clean = folder / "scores" / f"{name.replace('/', '-')}.{split}.clean.csv"
+        if _content_hash(name, data_dir, own) or not clean.exists():  # of one that is gone, what was scored stands
             _open(modality, name, split, data_dir)
     table, left_out = corruptions.named(kinds, modality)
     every, found = grid.cases(table, sorted(set(strengths))), []
