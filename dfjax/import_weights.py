@@ -36,12 +36,12 @@ STEP = 0  # of the only checkpoint
 
 
 def import_weights(name: str, path: epath.PathLike, folder: epath.PathLike) -> None:
-    """Leaves config, checkpoint, environment and an untuned decision in a new folder.
+    """Leaves config, checkpoint, environment and an untuned decision in a new folder, or in that of a killed call.
 
     Args:
       name: a key of DETECTORS.
       path: the released file.
-      folder: the workdir, new or empty.
+      folder: the workdir, new, empty or half made.
 
     Raises:
       InputError: an unknown name, weights that do not fit, or a folder that holds something.
@@ -50,7 +50,12 @@ def import_weights(name: str, path: epath.PathLike, folder: epath.PathLike) -> N
         heads = "" if name not in models.PUBLISHED else "; its weights have no head that knows fakes from reals"
         raise InputError(f"Unknown detector {name!r}; expected one of {sorted(DETECTORS)}{heads}")
     folder = epath.Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(not p.name.startswith(".") for p in folder.iterdir())):
+    stopped = (folder / "config.json").exists() and not (folder / "decision.json").exists()  # which comes last
+    if (
+        folder.exists()
+        and not stopped
+        and (not folder.is_dir() or any(not p.name.startswith(".") for p in folder.iterdir()))
+    ):
         raise InputError(f"--workdir {folder} is not empty; give a new or empty folder")
     model = models.load_published(name, path)
     config = ml_collections.ConfigDict(
@@ -67,6 +72,8 @@ def import_weights(name: str, path: epath.PathLike, folder: epath.PathLike) -> N
     state = checkpoint.State(np.int32(STEP), params, model_state, None, None)
     with workdir.lock(folder):
         workdir.claim(folder, config)
+        if stopped:
+            (folder / "checkpoints").rmtree(missing_ok=True)
         released = {
             "file": pathlib.Path(path).name,
             "sha256": hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest(),

@@ -1,6 +1,7 @@
 """Published weights as a run: predict, evaluate and tune take it; the released AASIST gives its measured figures."""
 
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -94,6 +95,27 @@ def test_it_is_predicted_with_evaluated_and_tuned(published, tmp_path, monkeypat
     monkeypatch.setattr("sys.argv", ["tune", "--workdir", str(folder), "--dataset", "other"])
     with pytest.raises(InputError, match="no validation scores of other"):
         tune.main()
+
+
+def test_a_killed_import_is_made_again_and_another_run_is_not(published, tmp_path, monkeypatch):
+    """The same command was refused, since the folder was not empty."""
+    folder, model = published
+    monkeypatch.setattr(models, "load_published", lambda name, path: model)
+    half = tmp_path / "half"
+    shutil.copytree(folder, half)
+    for gone in ("decision.json", "environment.json"):
+        (half / gone).unlink()
+    (next((half / "checkpoints").iterdir()) / "left.tmp").write_text("half")
+    import_weights.import_weights("lcnn", folder.parent / "lcnn.pt", half)
+    assert read_decision(half / "decision.json") == import_weights.untuned()
+    for name in ("environment.json", "config.json"):
+        assert json.loads((half / name).read_text()) == json.loads((folder / name).read_text())
+    assert not list(half.rglob("left.tmp")) and trained.restore(half).step == 0
+    (half / "decision.json").unlink()
+    config = json.loads((half / "config.json").read_text())
+    (half / "config.json").write_text(json.dumps(config | {"seed": 7}))
+    with pytest.raises(InputError, match="holds another experiment: config.seed is 7 there"):
+        import_weights.import_weights("lcnn", folder.parent / "lcnn.pt", half)
 
 
 def test_mistakes_are_named(published, tmp_path):
