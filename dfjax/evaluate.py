@@ -61,11 +61,13 @@ def evaluate(
       What `row` returns, in the order of `datasets`.
 
     Raises:
-      InputError: no finished run, an unknown or unprepared dataset, one of the other modality.
+      InputError: no finished run, an unknown or unprepared dataset, one of the other modality; or the split that the
+        threshold was tuned on, before anything is scored.
     """
     config: Any = workdir.read_config(folder)
     folder, progress = epath.Path(folder), progress and process.first_process()
     decision = read_decision(folder / "decision.json")
+    _check_splits(decision, datasets, split)
     own = _trained_on(folder, config)
     network, rows, found = None, [], []
     for name in datasets:  # all that is wrong with any comes before the first is scored
@@ -106,7 +108,7 @@ def row(name: str, scores: Scores, decision: dict[str, Any], *, trained: bool) -
     Raises:
       InputError: the threshold was tuned on this split, or no clip has a known label.
     """
-    report.check_other_split(decision, scores)
+    report.check_other_split(decision, scores.header)
     clips = score_file.by_clip(score_file.known(scores))
     if not len(clips):
         raise InputError(f"{name} has no clip with a known label; expected labelled clips")
@@ -180,7 +182,8 @@ def robustness(
       with dataset, trained, clean and kinds (kind -> strength), of what `reporting.robustness.judge` returns.
 
     Raises:
-      InputError: no finished run or no threshold, an unknown dataset, kind or strength, one of the other modality.
+      InputError: no finished run or no threshold, an unknown dataset, kind or strength, one of the other modality; or
+        the split that the threshold was tuned on, before anything is scored.
     """
     config: Any = workdir.read_config(folder)
     folder, progress = epath.Path(folder), progress and process.first_process()
@@ -190,6 +193,7 @@ def robustness(
             f"{folder} has no usable threshold ({decision['status']}); "
             f"tune one: python -m dfjax.tune --workdir {folder}"
         )
+    _check_splits(decision, datasets, split)
     if wrong := [k for k in strengths if k not in corruptions.STRENGTHS]:
         raise InputError(f"strength {wrong[0]} does not exist; expected some of {list(corruptions.STRENGTHS)}")
     if clips < 0 or clips == 1:
@@ -234,6 +238,12 @@ def robustness(
         files.write(folder / "figures" / "robustness.png", picture)
     process.barrier("evaluated")
     return result
+
+
+def _check_splits(decision: dict[str, Any], datasets: Sequence[str], split: str) -> None:
+    """Raises InputError when the threshold was tuned on this split of one of the datasets, NAME or NAME/CONFIG."""
+    for name in datasets:
+        report.check_other_split(decision, {"dataset": name.partition("/")[0], "split": split})
 
 
 def _trained_on(folder: epath.Path, config: Any) -> dict[str, str]:

@@ -58,6 +58,17 @@ def test_the_split_of_the_threshold_is_refused():
         evaluate.row("demo", make_scores(split="validation"), DECISION, trained=True)
 
 
+@pytest.mark.parametrize("judge", [evaluate.evaluate, evaluate.robustness])
+def test_the_split_of_the_threshold_is_refused_before_anything_is_scored(judge, tmp_path, monkeypatch):
+    config = {"model": {"name": "texture", "kwargs": {}}, "data": {"dataset": "demo"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "decision.json").write_text(json.dumps(DECISION))
+    monkeypatch.setattr(trained, "restore", lambda *_: pytest.fail("scores"))
+    with pytest.raises(InputError, match="tuned on the split 'validation'"):
+        judge(tmp_path, ["another", "demo/small"], split="validation", data_dir=tmp_path, progress=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "decision.json"}
+
+
 def test_table_without_a_threshold_falls_back_to_one_half():
     decision = DECISION | {"threshold": None, "status": "undefined"}
     found = evaluate.report.plain(evaluate.row("demo", make_scores(), decision, trained=False))

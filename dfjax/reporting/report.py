@@ -59,7 +59,7 @@ def build(
     Raises:
       InputError: the threshold was tuned on the split to be reported, or a split lacks a class.
     """
-    check_other_split(decision, test)
+    check_other_split(decision, test.header)
     validation, test = (_clips(scores) for scores in (validation, test))
     shown, chosen = test.header.get("split", "test"), validation.header.get("split", "validation")
     splits, tuned = {chosen: validation, shown: test}, threshold(decision)
@@ -98,10 +98,10 @@ def build(
     return report | {"verdict": verdict(report)}
 
 
-def check_other_split(decision: Mapping[str, Any], scores: Scores) -> None:
-    """Raises InputError when the decision was made on the very split of these scores."""
-    chosen, shown = decision.get("split"), scores.header.get("split")
-    datasets = {decision.get("dataset"), scores.header.get("dataset")} - {None}
+def check_other_split(decision: Mapping[str, Any], header: Mapping[str, Any]) -> None:
+    """Raises InputError when the decision was made on the very `dataset` and `split` of a score file's header."""
+    chosen, shown = decision.get("split"), header.get("split")
+    datasets = {decision.get("dataset"), header.get("dataset")} - {None}
     if chosen is not None and chosen == shown and len(datasets) < 2:
         raise InputError(
             f"the threshold was tuned on the split {chosen!r}, the split to be reported; "

@@ -49,7 +49,7 @@ def judge(scores: Scores, decision: Mapping[str, Any]) -> dict:
     Raises:
       InputError: the threshold was tuned on these clips, or no clip has a label.
     """
-    report.check_other_split(decision, scores)
+    report.check_other_split(decision, scores.header)
     clips = score_file.by_clip(score_file.known(scores))
     if not len(clips):
         raise InputError(f"{scores.header.get('dataset')} has no clip with a known label; expected labelled clips")
