@@ -20,6 +20,7 @@ one does both and prints the logits of picture and sound by themselves, too.
 import argparse
 import codecs
 import collections
+import importlib
 import json
 import os
 import pathlib
@@ -292,6 +293,8 @@ def _check(flags: argparse.Namespace) -> None:
         raise InputError("--beam_options are of a --beam_runner; give one, such as DirectRunner")
     if flags.beam_runner and flags.jobs is not None:
         raise InputError("--jobs is of this machine; how many workers a pipeline has, --beam_options say")
+    if flags.report or flags.heatmap or flags.timeline:
+        importlib.import_module("dfjax.reporting.file_page")  # what it lacks is told before any file is judged
     if flags.output:
         verdicts.check(flags.output)
 

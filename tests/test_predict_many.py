@@ -346,6 +346,18 @@ def test_a_file_that_is_gone_when_its_page_is_drawn_costs_a_line(shipped, tmp_pa
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: cannot write {tmp_path / 'taken'}/")
 
 
+def test_what_drawing_needs_is_told_before_a_file_is_judged(recordings, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(predict, "load", lambda *_: pytest.fail("no detector is needed for that"))
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.delitem(sys.modules, "dfjax.reporting.file_page", raising=False)
+    for option in ("--report", "--timeline", "--heatmap"):
+        words = (option, tmp_path / "drawn", "--output", tmp_path / "v.jsonl", recordings[0])
+        assert called(monkeypatch, *words) == 2
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1 and "matplotlib" in told and "pip install dfjax" in told
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_that_is_killed_twice_judges_every_file_once(tmp_path):
     table, listed = tmp_path / "v.jsonl", tmp_path / "list.txt"
     names = [str(fixtures.audio(tmp_path / f"{k}.wav", 0.5, seed=k)) for k in range(60)]

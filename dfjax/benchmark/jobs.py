@@ -22,13 +22,12 @@ OPEN, DONE, FAILED = "open", "done", "failed"
 
 
 class Board:
-    """The jobs of a workdir, seen by one process."""
+    """The jobs of a workdir, seen by one process; writes nothing before a job is to be done."""
 
     def __init__(self, workdir: pathlib.Path, jobs: Sequence[Job]):
         """A job that failed before this was made is open again: the command was given anew."""
         self.folder, self.jobs, self.since = workdir / "jobs", list(jobs), time.time()
         self._tried: set[str] = set()  # by this process
-        self.folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, job: Job | str, ending: str) -> pathlib.Path:
         """One of a job's files."""
@@ -97,6 +96,7 @@ class Board:
     @contextlib.contextmanager
     def _locked(self, job: Job) -> Iterator[bool]:
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             with open(self.path(job, "lock"), "a") as file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,6 +13,8 @@ from typing import NoReturn
 
 from dfjax.records import InputError
 
+UNMAPPED = "failed to map segment"  # the loader's words for a library that does not fit into memory
+
 
 def main(command: Callable[[], None]) -> None:
     """Runs `command`; a user's mistake ends in one line and exit code 2, Ctrl-C in exit code 130.
@@ -54,23 +56,30 @@ def main(command: Callable[[], None]) -> None:
 
 
 def end_without_modules() -> None:
-    """Makes a module that is not installed end as `main` says where a command's own file imports it, before `main`."""
+    """Makes a module that is not installed end as `main` says where a command's own file imports it, before `main`.
+
+    So ends what there is too little memory to import.
+    """
     otherwise = sys.excepthook
 
     def hook(kind, error, traceback) -> None:
-        if isinstance(error, ImportError):
+        if isinstance(error, ImportError | MemoryError):
             _end_without(error)
         otherwise(kind, error, traceback)
 
     sys.excepthook = hook
 
 
-def _end_without(error: ImportError) -> None:
-    """Ends where a module is not installed; returns where it is dfjax's own, which nobody can install."""
-    if error.name and error.name.partition(".")[0] == "dfjax":
+def _end_without(error: ImportError | MemoryError) -> None:
+    """Ends where a module is not installed or memory is too small for it; returns where it is one that dfjax lacks."""
+    name = getattr(error, "name", None)
+    if name and name.partition(".")[0] == "dfjax":
         return
     text = " ".join(str(error).split())
-    how = "; install what this needs: pip install dfjax" if error.name else ""  # without a name the text says it
+    if isinstance(error, MemoryError) or UNMAPPED in text:
+        text, how = f"too little memory to load {name or 'what this needs'}", "; end other programs, or allow it more"
+    else:
+        how = "; install what this needs: pip install dfjax" if name else ""  # without a name the text says it
     print(f"error: {text}{how}", file=sys.stderr)
     sys.exit(2)
 

@@ -337,6 +337,7 @@ def test_a_plan_without_times_measures_nothing_and_notes_are_no_problems(tmp_pat
     monkeypatch.setattr(costs, "preparation", None)
     text, problems = command.dry_run(str(tmp_path), tmp_path / "w", **words, timed=False)
     assert text.startswith("# 3 datasets, 9 jobs: no times, nothing was measured\n") and not problems
+    assert not (tmp_path / "w").exists()
     assert f"Notes:\n\n* {tmp_path / 'more.7z'} is packed; unpack it: 7z x" in text
     monkeypatch.setattr(costs, "preparation", lambda *_: {})
     monkeypatch.setattr(command, "foretold", lambda *of: of[-1]("measuring this machine: audio") or {})

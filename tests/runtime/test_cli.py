@@ -48,6 +48,20 @@ def test_what_a_library_says_of_a_package_that_it_wants_is_one_line():
     assert result.returncode == 2 and result.stderr == "error: Install s3fs to access S3\n"
 
 
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        ("ImportError('lib.so: failed to map segment from shared object', name='jaxlib._jax')", "jaxlib._jax"),
+        ("ImportError('Importing numpy failed: lib.so: failed to map segment from shared object')", "what this needs"),
+        ("MemoryError", "what this needs"),
+    ],
+)
+def test_too_little_memory_to_import_is_not_told_as_a_package_that_is_missing(error, what):
+    result = ended(f"from dfjax.runtime import cli; cli.end_without_modules(); raise {error}")
+    told = f"error: too little memory to load {what}; end other programs, or allow it more\n"
+    assert (result.returncode, result.stderr) == (2, told)
+
+
 def test_a_module_that_dfjax_itself_lacks_is_a_mistake_of_dfjax():
     result = ended("from dfjax.runtime import cli\ndef needing(): import dfjax.nowhere\ncli.main(needing)")
     assert result.returncode == 1 and "Traceback" in result.stderr
