@@ -17,7 +17,7 @@ from ml_collections import config_flags
 
 from dfjax.records import InputError
 from dfjax.runtime import cli, pages
-from dfjax.training import options
+from dfjax.training import option_reference, options
 
 # without the words of the command line: `options` reads --config.NAME=VALUE
 _CONFIG = config_flags.DEFINE_config_file(
@@ -41,7 +41,8 @@ def parse(argv: list[str], module: types.ModuleType) -> tuple[ml_collections.Con
     """
     if {"-h", "--help", "-help"} & set(argv):
         modules = dict.fromkeys((module, sys.modules[__name__]))
-        print(module.__doc__, *(flags.FLAGS.module_help(of) for of in modules), "", options.help_text(), sep="\n")
+        own = [flags.FLAGS.module_help(of) for of in modules]
+        print(module.__doc__, *own, "", option_reference.help_text(), sep="\n")
         sys.exit(0)
     words, changes = options.split(argv)
     for i, word in enumerate(words):

@@ -21,7 +21,7 @@ from dfjax.models.streams import Rngs
 from dfjax.records import SAMPLE_RATE, InputError
 from dfjax.run import command, main_job
 from dfjax.runtime import cli
-from dfjax.training import kinds, losses, optim, options
+from dfjax.training import kinds, losses, optim, option_reference, option_table, options
 
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module")  # of ml_collections, which loads experiments
 
@@ -137,7 +137,7 @@ def edges(kind):
     raise AssertionError(kind)
 
 
-@pytest.mark.parametrize("row", options.OPTIONS, ids=lambda row: f"{row.name}-{'-'.join(row.of)}")
+@pytest.mark.parametrize("row", option_table.OPTIONS, ids=lambda row: f"{row.name}-{'-'.join(row.of)}")
 def test_a_range_ends_where_it_says(row):
     inside, outside = edges(row.kind)
     for value in inside:
@@ -151,7 +151,7 @@ def test_a_range_ends_where_it_says(row):
 
 
 CHEAP = ("texture", "resnet_small", "cnn_small", "two_stream")
-BUILDABLE = [row for row in options.OPTIONS if row.name.startswith("model.kwargs.") and set(row.of) & set(CHEAP)]
+BUILDABLE = [row for row in option_table.OPTIONS if row.name.startswith("model.kwargs.") and set(row.of) & set(CHEAP)]
 
 
 @pytest.mark.parametrize("row", BUILDABLE, ids=lambda row: f"{row.name}-{'-'.join(row.of)}")
@@ -357,7 +357,9 @@ def keywords(function, *without):
 def table(prefix, *of):
     """Last part of the name -> default of the rows below a prefix that belong to one of `of`, or to all."""
     rows = [
-        row for row in options.OPTIONS if row.name.startswith(f"{prefix}.") and (not row.of or set(of) & set(row.of))
+        row
+        for row in option_table.OPTIONS
+        if row.name.startswith(f"{prefix}.") and (not row.of or set(of) & set(row.of))
     ]
     return {row.name.removeprefix(f"{prefix}."): row.default for row in rows}
 
@@ -365,7 +367,7 @@ def table(prefix, *of):
 @pytest.mark.parametrize("name", models.MODELS)
 def test_the_table_has_the_arguments_of_every_detector(name):
     assert table("model.kwargs", name) == keywords(models.model_class(name).__init__, "rngs", "dtype", "bias")
-    assert models.model_class(name).modality == next(m for m, names in options.MODALITIES.items() if name in names)
+    assert models.model_class(name).modality == next(m for m, names in option_table.MODALITIES.items() if name in names)
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
@@ -397,8 +399,8 @@ def test_the_table_has_the_arguments_of_the_optimiser():
 
 def test_every_row_is_used_or_may_be_left_out_and_is_read():
     used = {option for leaves in LEAVES.values() for option in leaves}
-    code = "\n".join(path.read_text() for path in (ROOT / "dfjax").rglob("*.py") if path.name != "options.py")
-    for row in options.OPTIONS:
+    code = "\n".join(path.read_text() for path in (ROOT / "dfjax").rglob("*.py") if path.name != "option_table.py")
+    for row in option_table.OPTIONS:
         last = row.name.rpartition(".")[2]
         assert row.name in used or row.default is not ..., row
         assert f"{last}:" in code or f'"{last}"' in code or f".{last}" in code, row
@@ -422,7 +424,7 @@ def test_choices_are_those_of_the_code():
         dict.fromkeys(("mean", "median", "top1", "top30"), True) | {"top0": False, "most": False}
     ).items():
         assert options.rows("score.clip")[0].kind.takes(rule) is known is bool(clip_score.RULES.fullmatch(rule))
-    heard = {name: models.model_class(name) for name in options.MODALITIES["audio"]}
+    heard = {name: models.model_class(name) for name in option_table.MODALITIES["audio"]}
     streams = {name for name, cls in heard.items() if not hasattr(cls, "samples") and not hasattr(cls, "newton")}
     assert of("model.kwargs.sound") == streams
 
@@ -438,8 +440,8 @@ def test_cuts_are_as_long_as_a_detector_needs(module):
 
 
 def test_help_names_all_options_in_lines_that_fit():
-    text = options.help_text(80)
-    assert all(f"{row.name}" in text for row in options.OPTIONS)
+    text = option_reference.help_text(80)
+    assert all(f"{row.name}" in text for row in option_table.OPTIONS)
     assert max(map(len, text.splitlines())) <= 80
 
 
@@ -453,23 +455,28 @@ def test_help_is_printed(capsys):
 def test_the_reference_in_the_readme_is_up_to_date():
     path = ROOT / "experiments" / "README.md"
     text = path.read_text()
-    assert text == options.with_reference(text), f"python -m dfjax.training.options {path.relative_to(ROOT)}"
-    assert options.with_reference("# A page\n").startswith("# A page\n\n<!-- options -->\n**Draws**")
-    tables = [line for line in options.reference().splitlines() if line.startswith("| ")]
-    assert len(tables) == len(options.OPTIONS) + len(options.TITLES) and {line.count("| ") for line in tables} == {5}
+    assert text == option_reference.with_reference(text), (
+        f"python -m dfjax.training.option_reference {path.relative_to(ROOT)}"
+    )
+    assert option_reference.with_reference("# A page\n").startswith("# A page\n\n<!-- options -->\n**Draws**")
+    tables = [line for line in option_reference.reference().splitlines() if line.startswith("| ")]
+    assert len(tables) == len(option_table.OPTIONS) + len(option_reference.TITLES) and {
+        line.count("| ") for line in tables
+    } == {5}
 
 
 def test_the_command_brings_it_up_to_date(tmp_path, monkeypatch, capsys):
     page = tmp_path / "README.md"
     page.write_text("before\n<!-- options -->\nold\n<!-- /options -->\nafter\n")
     monkeypatch.setattr(sys, "argv", ["options", str(page)])
-    options.main()
-    assert page.read_text() == f"before\n<!-- options -->\n{options.reference()}<!-- /options -->\nafter\n"
+    option_reference.main()
+    assert page.read_text() == f"before\n<!-- options -->\n{option_reference.reference()}<!-- /options -->\nafter\n"
     monkeypatch.setattr(sys, "argv", ["options"])
-    options.main()
-    assert capsys.readouterr().out == options.reference() + "\n"
+    option_reference.main()
+    assert capsys.readouterr().out == option_reference.reference() + "\n"
 
 
 def test_neither_jax_nor_numpy_is_needed_for_help():
-    code = "import sys, dfjax.training.options as o; o.help_text(); sys.exit(bool({'jax', 'numpy'} & set(sys.modules)))"
+    code = "import sys; from dfjax.training import option_reference, options; option_reference.help_text()"
+    code += "; sys.exit(bool({'jax', 'numpy'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
