@@ -24,7 +24,7 @@ from etils import epath
 
 from dfjax import prepare
 from dfjax.data import precomputed, sources
-from dfjax.decide import domains, score_file
+from dfjax.decide import domains_summary, score_file
 from dfjax.decide.decision import decide, read_decision, write_decision
 from dfjax.decide.score_file import Scores
 from dfjax.inference import trained
@@ -63,7 +63,7 @@ def crossval(
       whole: whether to train on everything in the end.
 
     Returns:
-      What crossval.json holds, see `decide.domains.summary`.
+      What crossval.json holds, see `decide.domains_summary.summary`.
 
     Raises:
       InputError: the data hold fewer than two parts, or training cannot do without one; or the folder was begun on
@@ -114,7 +114,7 @@ def crossval(
         of = {"dataset": config.data.dataset, "split": LEFT_OUT}
         together = dataclasses.replace(each[0], score=mean, header=header | of)
         _write(folder / "scores" / f"{LEFT_OUT}.csv", together)
-        result = domains.summary(each) | {"by": by, "name": name}
+        result = domains_summary.summary(each) | {"by": by, "name": name}
         workdir.write_json(folder / "crossval.json", result)
         if process.first_process():
             files.write(folder / "crossval.md", domains_view.markdown(result))

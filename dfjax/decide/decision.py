@@ -13,6 +13,7 @@ from dfjax.decide import (
     certify_domains,
     criteria,
     domains,
+    leave_one_out,
     metrics,
     operating_points,
     optimism,
@@ -155,7 +156,7 @@ def decide(
     groups, unit = operating_points.units(clips)
     n = min(REPLICATES, operating_points.replicates(len(clips)))
     chosen: thresholds.Threshold | None
-    worth: optimism.Optimism | domains.Travel | None = None
+    worth: optimism.Optimism | leave_one_out.LeaveOneOut | None = None
     certificate: certify.Certificate | certify_domains.Certificate | None = None
     if certified is not None:
         if by_domain:
@@ -167,7 +168,7 @@ def decide(
         weights = domains.equal_weights(clips) if left_out else None
         found = chosen = thresholds.search(x, y, criterion, weights=weights, **constraint)
         if left_out:
-            worth = domains.travel(clips, criterion, n=n, seed=seed, **constraint)
+            worth = leave_one_out.judge(clips, criterion, n=n, seed=seed, **constraint)
             unit = worth.unit if worth else unit
         else:
             worth = optimism.bootstrap(x, y, criterion, groups=groups, n=n, seed=seed, **constraint)
@@ -220,7 +221,7 @@ def _domains(clips, threshold, worth, certificate, n, seed):
     rows = domains.by_domain(clips, threshold, n=n, seed=seed)
     without = worth.thresholds if worth else {}
     rows = [row | {"threshold_without": without.get(row["domain"])} for row in rows]
-    if certificate is None and domains.noun(clips, 1) != "method" and threshold is not None:
+    if certificate is None and not domains.of_methods(clips) and threshold is not None:
         certificate = certify_domains.certify(clips, threshold=without or threshold)
     elif not isinstance(certificate, certify_domains.Certificate):
         certificate = None

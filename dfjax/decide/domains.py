@@ -1,26 +1,22 @@
-"""What scores of left-out domains say of a domain that nobody has met: spread, threshold, summary.
+"""Left-out domains: each one's figures, their spread, weights that make them count alike, what a bootstrap redraws.
 
 A domain is where a record was recorded or published: a source, a corpus, a data set. The scores judged here are of
 networks that were trained without the domain that they score (`python -m dfjax.crossval`), one per clip. Every
 domain weighs alike, however many clips it has: the next one is one more domain, not some more clips. NumPy and SciPy.
 """
 
-import dataclasses
-import fractions
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from dfjax.decide import criteria, operating_points, redrawn, score_file, thresholds
+from dfjax.decide import operating_points, score_file
 from dfjax.decide.cuts import Number
 from dfjax.decide.metrics import eer, roc_auc
 from dfjax.decide.score_file import Scores
 from dfjax.records import FAKE, REAL, InputError
-from dfjax.runtime.strict_json import plain
-
-Fraction = fractions.Fraction
 
 REPLICATES = 1_000  # of the bootstrap, at most
 NOUNS = {"method": "method", "dataset": "dataset"}  # what is left out, in words; a domain is a 'source'
@@ -43,7 +39,7 @@ def equal_weights(scores: Scores) -> np.ndarray:
       (n,) fractions, exact as `thresholds.search` wants them. They sum to the number of clips; a clip of class c in
       domain d weighs clips / (classes * domains with c * clips of c in d).
     """
-    names, index = _numbered(scores)
+    names, index = numbered(scores)
     cell = 2 * index + (scores.label == FAKE)
     sizes = np.bincount(cell, minlength=2 * len(names)).tolist()
     having = [sum(1 for size in sizes[c::2] if size) for c in (0, 1)]
@@ -139,7 +135,7 @@ def words(rows: Sequence[Mapping[str, Any]], what: str = "sources") -> str:
             parts.append(f"{title} unknown")
             continue
         over = f"{in_words(of['domains'])} {what if of['domains'] > 1 else what.removesuffix('s')}"
-        low, high, mean = (_percent(of[key]) for key in ("low", "high", "mean"))
+        low, high, mean = (percent(of[key]) for key in ("low", "high", "mean"))
         reach = f"{high} %" if low == high else f"{low} to {high} %"
         parts.append(f"{title} {reach} over {over}, {mean} % on the mean")
     return "; ".join(parts)
@@ -150,130 +146,13 @@ def in_words(number: int) -> str:
     return WORDS[number] if number < len(WORDS) else f"{number:,}"
 
 
-def _percent(share):
+def percent(share: float) -> str:
     """Per cent in few digits: 14, 2.1, 0.3."""
     return f"{100 * share:.0f}" if 100 * share >= 9.95 or share == 0 else f"{100 * share:.1f}".removesuffix(".0")
 
 
-@dataclasses.dataclass(frozen=True)
-class Travel:
-    """What a threshold search is worth on a domain that took no part in it.
-
-    Attributes:
-      thresholds: domain -> the threshold that the other domains choose; None where they choose none.
-      corrected: the criterion's value when each domain is judged at that threshold, every domain weighing alike.
-      interval: 95 %, of a bootstrap of domains and, in each, of groups of clips; the thresholds stay.
-      replicates: those that were defined.
-      unit: what was redrawn, in words.
-      constrained_corrected: as `corrected`, of the quantity under a constraint (precision, recall or specificity); None
-        without one.
-    """
-
-    thresholds: dict[str, float | None]
-    corrected: float
-    interval: tuple[float, float]
-    replicates: int
-    unit: str
-    constrained_corrected: float | None
-
-
-def travel(
-    scores: Scores, criterion: str, *, n: int = REPLICATES, seed: int = 0, **constraint: Number
-) -> Travel | None:
-    """Searches the threshold without each domain in turn and judges that domain at it.
-
-    This is what replaces the bootstrap of `optimism` where domains differ: the luck of a threshold lies in the
-    domains that chose it, and only a domain that did not choose shows it.
-
-    Args:
-      scores: one row per clip, with domains.
-      criterion: a key of `thresholds.CRITERIA`.
-      n: replicates of the bootstrap.
-      seed: of the bootstrap.
-      **constraint: the criterion's numbers.
-
-    Returns:
-      None where fewer than two domains can be judged so, or the criterion is undefined.
-    """
-    found: dict[str, float | None] = {}
-    tables, drawn = [], []
-    for k, (name, own) in enumerate(each(scores)):
-        others = score_file.select(scores, np.flatnonzero(scores.domain != name))
-        chosen = None
-        if len(others):
-            weights = equal_weights(others)
-            chosen = thresholds.search(others.score, others.label, criterion, weights=weights, **constraint).value
-        found[name] = chosen
-        if chosen is None:
-            continue
-        table = operating_points.confusion(own, chosen)
-        tables.append(table.sum(0))
-        if not _is_method(scores):
-            drawn.append(operating_points.draws(table, operating_points.units(own)[0], n=n, seed=seed + k))
-    if len(tables) < 2:
-        return None
-    corrected = _weighed(np.array(tables)[None], len(scores), criterion, constraint)[0]
-    if math.isnan(corrected):
-        return None
-    rng, count = np.random.default_rng(seed), len(tables)
-    who, which = rng.integers(0, count, (n, count)), rng.integers(0, n, (n, count))
-    if _is_method(scores):  # a draw of their real clips is the same for all
-        drawn, which = _drawn_together(scores, found, n, rng), np.arange(n)[:, None]
-    values = _weighed(np.array(drawn)[who, which], len(scores), criterion, constraint)
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return None
-    low, high = np.quantile(values, (0.025, 0.975))
-    unit = f"{count} {noun(scores, count)} and, within them, {_unit(scores)}"
-    if _is_method(scores):
-        unit = f"{count} {noun(scores, count)} and {_shared(scores)[2]}"
-    _, (recalls, alarms) = _rates(np.array(tables)[None])
-    held = criteria.held(criterion, float(recalls[0]), float(alarms[0]), 1.0, 1.0)
-    interval = float(low), float(high)
-    return Travel(found, corrected, interval, len(values), unit, None if math.isnan(held) else held)
-
-
-def _drawn_together(scores, chosen, n, rng):
-    """Counts (domains, n, 4) of tp, fp, fn and tn of each domain with a threshold in `chosen`, in the same draws."""
-    units, strata, _ = _shared(scores)
-    parts = [(np.flatnonzero(scores.domain == name), at) for name, at in chosen.items() if at is not None]
-    tables = [operating_points.confusion(score_file.select(scores, rows), at) for rows, at in parts]
-    found = np.empty((len(parts), n + 1, 4), np.int64)
-    for draws, copies in redrawn.draws(len(scores), units, n, rng, strata):
-        for k, ((rows, _), table) in enumerate(zip(parts, tables, strict=True)):
-            found[k, draws] = copies[:, rows] @ table
-    return found[:, 1:]
-
-
-def _rates(counts):
-    """Of draws of domains (draws, domains, 4: tp, fp, fn, tn): which have both classes, and their mean rates.
-
-    Returns:
-      (draws,) mask; recall and false positive rate of those, each the mean over the domains that have one.
-    """
-    tp, fp, fn, tn = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
-    with np.errstate(invalid="ignore"):
-        recall, alarm = tp / (tp + fn), fp / (fp + tn)
-    has = np.isfinite(recall), np.isfinite(alarm)
-    both = has[0].any(1) & has[1].any(1)
-    means = [np.where(h, r, 0)[both].sum(1) / h[both].sum(1) for h, r in zip(has, (recall, alarm), strict=True)]
-    return both, means
-
-
-def _weighed(counts, clips, criterion, constraint):
-    """The criterion of draws of domains, as `_rates` takes them, with `equal_weights`; NaN if undefined."""
-    both, means = _rates(counts)
-    values = np.full(len(both), np.nan)
-    whole, unit = 1 << 40, Fraction(clips, 2 << 40)  # rates to 1e-12
-    values[both] = [
-        criteria.value_of(criterion, round(whole * t), round(whole * f), whole, whole, constraint, unit)
-        for t, f in zip(*(mean.tolist() for mean in means), strict=True)
-    ]
-    return values
-
-
-def _unit(scores):
-    """What a bootstrap within domains redraws, in words."""
+def redrawn_in_words(scores: Scores) -> str:
+    """What a bootstrap within domains redraws, `own_units`, in words."""
     several, drawn, few = False, 0, 0
     for _, own in each(scores):
         groups, count = operating_points.units(own)[0], len(np.unique(own.group))
@@ -286,104 +165,6 @@ def _unit(scores):
         return narrow
     whole = f"{drawn:,} {'groups of ' * several}clips"
     return f"{whole} and {narrow}" if few else whole
-
-
-def summary(runs: Sequence[Scores], *, seed: int = 0) -> dict[str, Any]:
-    """Left-out scores of several seeds: mean, worst, and every domain, with intervals over clips and seeds.
-
-    The bootstrap draws groups of clips within each domain, and seeds; real clips that stand beside every method are
-    drawn once for all. The domains stay the same: what another choice of domains would change, the spread between them
-    shows. The worst domain's interval is that of its own figure.
-
-    Args:
-      runs: one per seed, by record or by clip, of the same clips, with domains; unknown labels are left out.
-      seed: of the bootstrap.
-
-    Returns:
-      For crossval.json, strict: seeds, clips, real, fake, domains (their number), noun, unit, replicates;
-      mean_auc, worst_auc, mean_eer, worst_eer, each {value, low, high}, and worst_domain (the lowest AUC's);
-      pooled {auc, eer}, of all clips together; rows, one per domain: domain, real, fake, auc, eer as {value, low,
-      high, seeds (each seed's value)}; words, one sentence. Undefined figures are None.
-
-    Raises:
-      InputError: no runs, no domains, other clips from run to run.
-    """
-    if not runs:
-        raise InputError("a summary needs the scores of at least one seed; got none")
-    clips = [known_clips(scores) for scores in runs]
-    first = clips[0]
-    for other in clips[1:]:
-        if not all(np.array_equal(getattr(first, name), getattr(other, name)) for name in ("clip", "label", "domain")):
-            raise InputError("the seeds scored different clips; a summary needs one file per seed, of the same records")
-    replicates = max(200, min(REPLICATES, operating_points.replicates(len(first) * len(runs))))
-    rng = np.random.default_rng(seed)
-    names, index = _numbered(first)
-    count = len(names)
-    parts = [np.flatnonzero(index == k) for k in range(count)] + [np.arange(len(first))]  # domains, and all together
-    values = np.full((count + 1, len(runs), replicates + 1, 2), np.nan)  # AUC and EER
-    fake = first.label == FAKE
-    units, strata, unit = _groups(first), index, f"{_unit(first)} within {count} {noun(first, count)}"
-    if _is_method(first):
-        units, strata, unit = _shared(first)
-    for rows, copies in redrawn.draws(len(first), units, replicates, rng, strata):
-        for s, one in enumerate(clips):
-            for part, of in enumerate(parts):
-                if len(np.unique(fake[of])) == 2:
-                    found = redrawn.ranking(one.score[of], fake[of], copies[:, of])
-                    values[part, s, rows] = np.stack([found["auc"], found["eer"]], -1)
-    seeds = rng.integers(0, len(runs), (replicates, len(runs)))
-    means = np.stack([redrawn.over_seeds(value, seeds) for value in values])
-    table: list[dict[str, Any]] = []
-    for k, name in enumerate(names):
-        row = {"domain": name, "real": int((~fake[parts[k]]).sum()), "fake": int(fake[parts[k]].sum())}
-        for m, metric in enumerate(("auc", "eer")):
-            row[metric] = operating_points.interval(means[k, :, m]) | {"seeds": values[k, :, 0, m].tolist()}
-        table.append(row)
-    judged = np.flatnonzero(np.isfinite(means[:count, 0, 0]))
-    over = means[judged].mean(0) if len(judged) else np.full((replicates + 1, 2), np.nan)
-    table = plain(table)
-    worst = {metric: spread(table, metric, high_is_worse=metric == "eer")["worst"] for metric in ("auc", "eer")}
-    of_worst = {metric: _row(table, name, metric) for metric, name in worst.items()}
-    result = {
-        "seeds": len(runs),
-        "clips": len(first),
-        "real": int((~fake).sum()),
-        "fake": int(fake.sum()),
-        "domains": count,
-        "noun": noun(first, 1),
-        "unit": unit,
-        "replicates": replicates,
-        "mean_auc": operating_points.interval(over[:, 0]),
-        "worst_auc": of_worst["auc"],
-        "worst_domain": worst["auc"],
-        "mean_eer": operating_points.interval(over[:, 1]),
-        "worst_eer": of_worst["eer"],
-        "pooled": {name: operating_points.interval(means[count, :, k]) for k, name in enumerate(("auc", "eer"))},
-        "rows": table,
-    }
-    result = plain(result)
-    return result | {"words": _told(result)}
-
-
-def _row(rows, name, metric):
-    for row in rows:
-        if row["domain"] == name:
-            return {key: row[metric][key] for key in ("value", "low", "high")}
-    return {"value": None, "low": None, "high": None}
-
-
-def _told(found):
-    """The summary's sentence."""
-    mean, worst = found["mean_auc"]["value"], found["worst_auc"]["value"]
-    judged = sum(row["auc"]["value"] is not None for row in found["rows"])
-    what = found["noun"] + "s" * (judged != 1)
-    if mean is None:
-        return f"no {found['noun']} has both real and fake clips, so none can be judged on its own"
-    where = found["worst_domain"]
-    return (
-        f"AUC {mean:.3f} on the mean over {in_words(judged)} {what}, {worst:.3f} on the worst ({where}); "
-        f"EER {_percent(found['mean_eer']['value'])} % on the mean, {_percent(found['worst_eer']['value'])} % at worst"
-    )
 
 
 def known_clips(scores: Scores) -> Scores:
@@ -402,35 +183,33 @@ def known_clips(scores: Scores) -> Scores:
 
 def each(scores: Scores) -> Iterator[tuple[str, Scores]]:
     """(name, its rows) of every domain, by name."""
-    names, index = _numbered(scores)
+    names, index = numbered(scores)
     for k, name in enumerate(names):
         yield name, score_file.select(scores, index == k)
 
 
-def _numbered(scores: Scores) -> tuple[list[str], np.ndarray]:
+def numbered(scores: Scores) -> tuple[list[str], np.ndarray]:
     """Names of the domains, and the number of each row's."""
     names, index = np.unique(np.asarray(scores.domain), return_inverse=True)
     return names.tolist(), index
 
 
-def _is_method(scores):
+def of_methods(scores: Scores) -> bool:
     """Whether methods were left out, beside each of which the same real clips are judged."""
     return noun(scores, 1) == "method"
 
 
-def _shared(scores):
+def shared_units(scores: Scores) -> tuple[np.ndarray, np.ndarray, str]:
     """What is redrawn where methods were left out: the real clips once for all, the fakes within each method.
 
     Returns:
       (n,) units, (n,) strata, and what is redrawn in words. Units are groups, or clips where groups are too few.
     """
-    names, index = _numbered(scores)
+    names, index = numbered(scores)
     fake = scores.label == FAKE
     strata = np.where(fake, index, -1)
     # crossval puts the method before the name of a clip
-    own = np.array(
-        [c.removeprefix(f"{d}: ") for c, d in zip(scores.clip.tolist(), scores.domain.tolist(), strict=True)]
-    )
+    own = np.array([c.removeprefix(f"{names[k]}: ") for c, k in zip(scores.clip.tolist(), index.tolist(), strict=True)])
     units = np.empty(len(scores), np.int64)
     counts, few = {True: 0, False: 0}, 0
     for stratum in np.unique(strata):
@@ -445,9 +224,9 @@ def _shared(scores):
     return units, strata, f"{words} within {len(names)} {noun(scores, len(names))}{narrow if few else ''}"
 
 
-def _groups(scores):
+def own_units(scores: Scores) -> np.ndarray:
     """(n,) what is redrawn within domains: a clip's group, or the clip itself where its domain has too few."""
-    names, index = _numbered(scores)
+    names, index = numbered(scores)
     unit = np.arange(len(scores))
     for k in range(len(names)):
         rows = np.flatnonzero(index == k)

@@ -61,7 +61,7 @@ def markdown(summary: dict[str, Any]) -> str:
     """The summary of left-out scores as Markdown.
 
     Args:
-      summary: what `decide.domains.summary` returned; `name` and `by`, where given, stand in the heading.
+      summary: what `decide.domains_summary.summary` returned; `name` and `by`, where given, stand in the heading.
     """
     seeds, noun = summary["seeds"], summary["noun"]
     name = f"{escape(summary['name'])}: " if summary.get("name") else ""

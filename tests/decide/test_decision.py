@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from dfjax import tune
-from dfjax.decide import calibration, certify_domains, domains, metrics, operating_points, score_file, thresholds
+from dfjax.decide import (
+    calibration,
+    certify_domains,
+    domains,
+    leave_one_out,
+    metrics,
+    operating_points,
+    score_file,
+    thresholds,
+)
 from dfjax.decide.decision import decide, parse, read_decision, write_decision
 from dfjax.inference.detector import verdict
 from dfjax.records import InputError
@@ -59,7 +68,7 @@ def test_a_threshold_of_left_out_domains_weighs_them_alike_and_says_what_a_new_o
     assert found["words"] == domains.words(found["rows"], "sources") and "over seven sources" in found["words"]
     balanced = 1 - (found["false_alarms"]["mean"] + found["misses"]["mean"]) / 2
     assert decision["value"] == pytest.approx(balanced)  # the mean over domains is what was maximised
-    worth = domains.travel(clips, "balanced_accuracy", n=100)
+    worth = leave_one_out.judge(clips, "balanced_accuracy", n=100)
     assert decision["corrected_value"] == pytest.approx(worth.corrected) and worth.corrected < decision["value"]
     assert "7 sources and, within them, 840 clips" in decision["bootstrap"]["unit"]
     assert {row["domain"]: row["threshold_without"] for row in found["rows"]} == worth.thresholds

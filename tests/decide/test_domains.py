@@ -7,7 +7,17 @@ import math
 import numpy as np
 import pytest
 
-from dfjax.decide import certify, certify_domains, domains, metrics, operating_points, score_file, thresholds
+from dfjax.decide import (
+    certify,
+    certify_domains,
+    domains,
+    domains_summary,
+    leave_one_out,
+    metrics,
+    operating_points,
+    score_file,
+    thresholds,
+)
 from dfjax.records import InputError
 
 
@@ -211,7 +221,7 @@ def test_what_cannot_be_certified_is_refused(wrong):
 
 def test_travel_judges_each_domain_at_the_threshold_of_the_others():
     scores = make(5, 80, seed=2)
-    found = domains.travel(scores, "balanced_accuracy", n=200)
+    found = leave_one_out.judge(scores, "balanced_accuracy", n=200)
     rates = []
     for name in np.unique(scores.domain):
         own = scores.domain == name
@@ -233,14 +243,14 @@ def test_travel_judges_each_domain_at_the_threshold_of_the_others():
         ("cost", {"c_fp": 1, "c_fn": 3}),
         ("recall_at_fpr", {"max_fpr": 0.1}),
     ):
-        some = domains.travel(scores, criterion, n=20, **constraint)
+        some = leave_one_out.judge(scores, criterion, n=20, **constraint)
         assert some.interval[0] <= some.corrected <= some.interval[1]
-    assert domains.travel(make(1), "f1") is None
+    assert leave_one_out.judge(make(1), "f1") is None
 
 
 def test_summary_is_the_mean_over_domains_and_seeds():
     runs = [make(4, 60, noise=s, seed=9, sd=0, gap=1.5) for s in range(3)]
-    found = domains.summary(runs)
+    found = domains_summary.summary(runs)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     for metric, of in (("auc", metrics.roc_auc), ("eer", lambda x, y: metrics.eer(x, y)[0])):
         values = np.array(
@@ -265,12 +275,12 @@ def test_summary_is_the_mean_over_domains_and_seeds():
 def test_what_is_redrawn_is_said_where_a_domain_has_too_few_groups():
     """Clips of a source with one speaker were counted among the groups, as if each were a speaker of its own."""
     scores = make(3, 60, groups=2)
-    assert domains.summary([scores])["unit"] == "90 groups of clips within 3 sources"
+    assert domains_summary.summary([scores])["unit"] == "90 groups of clips within 3 sources"
     scores.group[:60] = "one speaker"
     narrow = "60 clips whose groups are too few to redraw (there the spread is understated)"
-    assert domains.summary([scores])["unit"] == f"60 groups of clips and {narrow} within 3 sources"
+    assert domains_summary.summary([scores])["unit"] == f"60 groups of clips and {narrow} within 3 sources"
     scores.group[:] = "one speaker"
-    assert domains.summary([scores])["unit"].startswith("180 clips whose groups are too few to redraw")
+    assert domains_summary.summary([scores])["unit"].startswith("180 clips whose groups are too few to redraw")
 
 
 def shared(methods=5, reals=40, fakes=30, seed=3):
@@ -290,7 +300,7 @@ def shared(methods=5, reals=40, fakes=30, seed=3):
 def test_real_clips_that_methods_share_are_drawn_once_for_all():
     """Each method drew them anew, as if they were others: the interval of the mean was too narrow."""
     scores = shared()
-    found = domains.summary([scores])
+    found = domains_summary.summary([scores])
     rng, values = np.random.default_rng(0), []
     real, fake = (scores.score[scores.label == y].reshape(5, -1) for y in (0, 1))
     for _ in range(600):
@@ -303,15 +313,15 @@ def test_real_clips_that_methods_share_are_drawn_once_for_all():
     low, high = np.quantile(values, (0.025, 0.975))
     mean = found["mean_auc"]
     assert (mean["low"], mean["high"]) == (pytest.approx(low, abs=0.012), pytest.approx(high, abs=0.012))
-    apart = domains.summary([dataclasses.replace(scores, header={"split": "left_out"})])["mean_auc"]
+    apart = domains_summary.summary([dataclasses.replace(scores, header={"split": "left_out"})])["mean_auc"]
     assert mean["high"] - mean["low"] > 1.4 * (apart["high"] - apart["low"])
     words = "40 groups of real clips, the same beside each method, and 150 of fakes within 5 methods"
-    assert found["unit"] == words and domains.travel(scores, "f1", n=50).unit == f"5 methods and {words}"
+    assert found["unit"] == words and leave_one_out.judge(scores, "f1", n=50).unit == f"5 methods and {words}"
 
 
 def test_a_threshold_of_left_out_methods_travels_on_shared_draws_and_is_no_promise_of_false_alarms():
     scores = shared()
-    found = domains.travel(scores, "balanced_accuracy", n=200)
+    found = leave_one_out.judge(scores, "balanced_accuracy", n=200)
     rates = []
     for name, threshold in found.thresholds.items():
         own = scores.domain == name
@@ -326,21 +336,21 @@ def test_a_threshold_of_left_out_methods_travels_on_shared_draws_and_is_no_promi
 def test_summary_covers_the_seeds_and_counts_domains_of_one_class():
     scores = make(4, 200, sd=0, gap=2.0)
     worse = dataclasses.replace(scores, score=scores.score + 3 * np.random.default_rng(1).normal(size=800))
-    one, two = domains.summary([scores, scores]), domains.summary([scores, worse])
+    one, two = domains_summary.summary([scores, scores]), domains_summary.summary([scores, worse])
     width = [found["mean_auc"]["high"] - found["mean_auc"]["low"] for found in (one, two)]
     assert width[1] > 3 * width[0]
     half = without(scores, (scores.domain == "source_3") & (scores.label == 1))
-    found = domains.summary([half])
+    found = domains_summary.summary([half])
     assert found["rows"][3]["auc"]["value"] is None and found["domains"] == 4
     assert found["mean_auc"]["value"] == pytest.approx(np.mean([row["auc"]["value"] for row in found["rows"][:3]]))
-    alone = domains.summary([score_file.select(half, np.flatnonzero(half.domain == "source_3"))])
+    alone = domains_summary.summary([score_file.select(half, np.flatnonzero(half.domain == "source_3"))])
     assert (
         alone["mean_auc"]["value"] is None and alone["worst_domain"] is None and "none can be judged" in alone["words"]
     )
 
 
 def test_the_words_name_what_was_left_out():
-    found = domains.summary([make(2, left_out_by="dataset")])
+    found = domains_summary.summary([make(2, left_out_by="dataset")])
     assert found["noun"] == "dataset" and "two datasets" in found["words"]
     assert domains.noun(make(2)) == "sources" and domains.noun(make(2, left_out_by="method"), 1) == "method"
 
@@ -349,8 +359,8 @@ def test_what_cannot_be_summed_up_is_refused():
     with pytest.raises(InputError, match="no column 'domain'"):
         domains.by_domain(dataclasses.replace(make(), domain=None), 0.0)
     with pytest.raises(InputError, match="different clips"):
-        domains.summary([make(4), make(5)])
+        domains_summary.summary([make(4), make(5)])
     with pytest.raises(InputError, match="at least one seed"):
-        domains.summary([])
+        domains_summary.summary([])
     with pytest.raises(InputError, match="known label"):
         domains.by_domain(dataclasses.replace(make(), label=np.full(420, -1)), 0.0)

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from dfjax.decide import domains, metrics, operating_points
+from dfjax.decide import domains_summary, metrics, operating_points
 from dfjax.decide.decision import decide
 from dfjax.decide.score_file import Scores
 from dfjax.reporting import domains_view, report, report_html
@@ -103,7 +103,10 @@ def test_the_page_carries_it_as_text_only():
 
 
 def test_the_summary_of_a_cross_validation():
-    summary = domains.summary([make("left_out", seed=2), make("left_out", seed=2)]) | {"by": "domain", "name": "a|b"}
+    summary = domains_summary.summary([make("left_out", seed=2), make("left_out", seed=2)]) | {
+        "by": "domain",
+        "name": "a|b",
+    }
     text = domains_view.markdown(summary)
     assert text.startswith("# a\\|b: each source judged by a training without it") and "2 seeds" in text
     assert summary["words"] in text and f"{summary['worst_auc']['value']:.3f}" in text
@@ -113,5 +116,5 @@ def test_the_summary_of_a_cross_validation():
         if block.startswith("|")
     ]
     assert len(rows) == 2 + 7 + 3 and len({row.count("|") for row in rows}) == 1
-    one = domains_view.markdown(domains.summary([make("left_out", count=1)]))
+    one = domains_view.markdown(domains_summary.summary([make("left_out", count=1)]))
     assert "1 seed;" in one and "None" not in one
