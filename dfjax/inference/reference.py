@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from dfjax.data import corrupted, sources
 from dfjax.data.sources import READ_AHEAD, Split
-from dfjax.decide import traces, typicality
+from dfjax.decide import embedding_space, traces, typicality
 from dfjax.inference import scorers, scoring
 from dfjax.inference.scorers import Network
 from dfjax.media import corruptions, properties
@@ -101,7 +101,7 @@ def fit_typicality(
         seed=seed,
     )
     if network.takes.modality == "audio" and len(np.unique(train.domain[firsts])) >= DOMAINS:
-        kept = typicality.evenly(train.domain[firsts], CODED, seed)
+        kept = embedding_space.evenly(train.domain[firsts], CODED, seed)
         learnt = dataclasses.replace(learnt, traces=_traces(network, train, [clips[i] for i in kept], embeddings[kept]))
     return learnt
 
@@ -133,7 +133,7 @@ def _choose(split: Split, count: int, seed: int, *, evenly: bool = False) -> lis
         [f"{split.domain[row]} {split.label[row]}" for row in known[first]] if evenly else [""] * len(first)
     )
     clips = max(2, int(count / np.minimum(sizes, properties.LOOKS).mean())) if len(sizes) else 0
-    return [order[i] for i in typicality.evenly(kinds, clips, seed)]
+    return [order[i] for i in embedding_space.evenly(kinds, clips, seed)]
 
 
 def describe_clips(network: Network, split: Split, clips: Sequence[Int[np.ndarray, " _"]]) -> Described:

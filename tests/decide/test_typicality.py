@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from dfjax.decide import traces, typicality
+from dfjax.decide import embedding_space, traces, typicality
 from dfjax.records import InputError
 
 RNG = np.random.default_rng(0)
@@ -116,6 +116,6 @@ def test_few_records_or_equal_ones_call_nothing_like_them_untypical(n):
 
 def test_landmarks_are_drawn_evenly_over_domains():
     domains = np.array(["large"] * 900 + ["small"] * 50)
-    rows = typicality.evenly(domains, 200)
+    rows = embedding_space.evenly(domains, 200)
     assert len(rows) == 200 == len(set(rows.tolist())) and (domains[rows] == "small").sum() == 50
-    assert typicality.evenly(domains[:0], 5).tolist() == []
+    assert embedding_space.evenly(domains[:0], 5).tolist() == []
