@@ -303,7 +303,7 @@ def _draw(flags: argparse.Namespace, detector: Detector, result: dict) -> None:
     """What was asked for beside the verdict on one file; of one that is gone, or another by now, a line says so."""
     if "skipped" in result or not (flags.report or flags.heatmap or flags.timeline):
         return
-    from dfjax.reporting import file_page  # and with it matplotlib, which verdicts do not need
+    from dfjax.reporting import file_figures, file_page  # and with it matplotlib, which verdicts do not need
 
     path, drawn = pathlib.Path(result["file"]), []
     name = file_page.file_name(result["file"]).removesuffix(".html")
@@ -312,10 +312,10 @@ def _draw(flags: argparse.Namespace, detector: Detector, result: dict) -> None:
             page = file_page.page(detector, result, overlap=flags.overlap)
             drawn.append((flags.report, f"{name}.html", page.encode()))
         if flags.heatmap:
-            heat = file_page.heat_png(detector, path, result)
+            heat = file_figures.heat_png(detector, path, result)
             drawn.append((flags.heatmap, f"{name}.heatmap.png", heat))
         if flags.timeline:
-            drawn.append((flags.timeline, f"{name}.timeline.png", file_page.timeline_png(result)))
+            drawn.append((flags.timeline, f"{name}.timeline.png", file_figures.timeline_png(result)))
     except (MediaError, OSError) as error:
         print(f"{shown(path)}: judged, but not drawn, {shown(error)}", file=sys.stderr)
     for folder, name, content in drawn:

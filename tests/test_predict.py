@@ -10,7 +10,7 @@ from dfjax import models, predict
 from dfjax.inference import detector
 from dfjax.media import MediaError, images
 from dfjax.media.decoding import decode_item
-from dfjax.reporting import file_page
+from dfjax.reporting import file_figures
 from tests.data_builders import fixtures
 
 SIZE = 32
@@ -74,10 +74,10 @@ def test_the_score_of_a_video_is_the_mean_over_its_frames(tmp_path, monkeypatch)
     assert result["verdict"] == "real" and result["frames_without_face"] == 1
     assert [frame["seconds"] for frame in result["frames"]] == [0.0, 0.2, 0.4]
 
-    pair = cv2.imdecode(np.frombuffer(file_page.heat_png(judge, path, result), np.uint8), cv2.IMREAD_COLOR)
+    pair = cv2.imdecode(np.frombuffer(file_figures.heat_png(judge, path, result), np.uint8), cv2.IMREAD_COLOR)
     assert pair.shape == (SIZE, 2 * SIZE, 3)
     assert (pair[:, :SIZE] == 220).all(), "the most suspicious frame is shown"
-    plot = cv2.imdecode(np.frombuffer(file_page.timeline_png(result), np.uint8), cv2.IMREAD_COLOR)
+    plot = cv2.imdecode(np.frombuffer(file_figures.timeline_png(result), np.uint8), cv2.IMREAD_COLOR)
     assert min(plot.shape[:2]) > 300
 
 

@@ -25,6 +25,7 @@ from dfjax.runtime import cli
 from tests import children
 from tests.data_builders import fixtures
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 HOSTILE = ['a,b"c.wav', "two\nlines.wav", "return\r.wav", "<b>&.wav", "no\udcfftext.wav", "=1+1.wav", "ö.wav"]
 
 
@@ -346,16 +347,19 @@ def test_a_file_that_is_gone_when_its_page_is_drawn_costs_a_line(shipped, tmp_pa
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: cannot write {tmp_path / 'taken'}/")
 
 
-def test_what_drawing_needs_is_told_before_a_file_is_judged(recordings, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(predict, "load", lambda *_: pytest.fail("no detector is needed for that"))
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.delitem(sys.modules, "dfjax.reporting.file_page", raising=False)
-    for option in ("--report", "--timeline", "--heatmap"):
-        words = (option, tmp_path / "drawn", "--output", tmp_path / "v.jsonl", recordings[0])
-        assert called(monkeypatch, *words) == 2
-        told = capsys.readouterr().err
-        assert told.count("\n") == 1 and "matplotlib" in told and "pip install dfjax" in told
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("option", ["--report", "--timeline", "--heatmap"])
+def test_what_drawing_needs_is_told_before_a_file_is_judged(option, recordings, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['matplotlib'] = None\n")
+    words = (option, tmp_path / "drawn", "--output", tmp_path / "v.jsonl", recordings[0])
+    done = subprocess.run(
+        [sys.executable, "-m", "dfjax.predict", *words],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert re.fullmatch("error: .*matplotlib.*pip install dfjax\n", done.stderr)
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".py"] in ([], ["__pycache__"])
 
 
 def test_a_run_that_is_killed_twice_judges_every_file_once(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from data_builders.demo_faces import synthesis
 from dfjax import inference
 from dfjax.decide import score_file
-from dfjax.reporting import file_page
+from dfjax.reporting import file_figures
 from dfjax.run import main_job
 from experiments import image_focal, image_self_blended
 from tests.data_builders import fixtures
@@ -65,7 +65,7 @@ def test_predict_agrees_with_the_score_file_and_draws_a_heat_map(finished, pictu
         expected = scores.score[scores.clip == name][0]
         np.testing.assert_allclose(result["score"], expected, rtol=1e-4, atol=1e-4)
         assert result["verdict"] == ("fake" if expected >= np.float32(judge.threshold) else "real")
-    drawn = file_page.heat_png(judge, pictures / name, result)
+    drawn = file_figures.heat_png(judge, pictures / name, result)
     assert cv2.imdecode(np.frombuffer(drawn, np.uint8), cv2.IMREAD_COLOR).shape == (64, 128, 3)
 
 

@@ -19,25 +19,21 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from jaxtyping import Float, Int16, UInt8
-from matplotlib.figure import Figure
+from jaxtyping import Int16
 
 from dfjax.decide import calibration, certify_domains
-from dfjax.inference import heatmap
-from dfjax.inference.detector import UNCERTAIN, Detector, along, scores_of
-from dfjax.media import MediaError, audio, evidence, exhibit, images
+from dfjax.inference.detector import UNCERTAIN, Detector, along
+from dfjax.media import audio, exhibit
 from dfjax.media.exhibit import Exhibit
 from dfjax.records import SAMPLE_RATE
 from dfjax.reporting import figures, report_text
+from dfjax.reporting.file_figures import check_same, face_png, sound_figure, timeline_figure
 from dfjax.reporting.report_html import PAGE, csp_hash
 
 VERDICTS = {"fake": "Fake", "real": "Real", UNCERTAIN: "Uncertain: no verdict"}
 PRIORS = (0.01, 0.1, 0.5)  # shares of fakes for which the page says what the score means
 FACES = 6  # most suspicious faces that are shown
 PLAYED = 600  # seconds of sound that a page holds; of a longer recording its most suspicious window alone
-COLUMNS = 1600  # of a spectrogram
-N_FFT = 512  # samples, 32 ms
-RANGE_DB = 80  # of a spectrogram, below its loudest point
 CAVEAT = (
     "A detector compares a file with what it was trained on. A verdict is no proof: a fake by a method that it has not "
     "met can pass as real, and real media that were compressed, filtered or edited can look fake. Marked parts are "
@@ -184,7 +180,7 @@ def _calibrated(decision: Mapping[str, Any], fitted: Mapping[str, Any] | None) -
 def _heard(result: Mapping[str, Any], shown: Exhibit) -> str:
     samples = shown.sound
     assert samples is not None and shown.seconds is not None
-    _same(round(shown.seconds, 3), result["seconds"])
+    check_same(round(shown.seconds, 3), result["seconds"])
     worst = max(result["windows"], key=lambda window: window["score"])
     drawn = picture(figures.png(lambda: sound_figure(samples, result)), "Spectrogram and score over time")
     start, end = (round(worst[edge] * SAMPLE_RATE) for edge in ("start", "end"))
@@ -211,14 +207,12 @@ def _played(players: Mapping[str, np.ndarray]) -> str:
 
 def _looked_at(detector: Detector, result: Mapping[str, Any], shown: Exhibit) -> str:
     frames, drawn, moving = result["frames"], [], len(along(result)[0]) > 1
-    _same(shown.frames, [frame["frame"] for frame in frames])
+    check_same(shown.frames, [frame["frame"] for frame in frames])
     for k in sorted(range(len(frames)), key=lambda k: -frames[k]["score"])[:FACES]:
         words = f"{frames[k]['seconds']:.2f} s, " if moving else ""
         words += _suspicious(frames[k]["score"], result["threshold"])
-        drawn.append(
-            f"<figure>{picture(face_png(detector, shown.faces[k]), 'The face, and where it raised the score')}"
-            f"<figcaption>{text(words)}</figcaption></figure>"
-        )
+        face = picture(face_png(detector, shown.faces[k]), "The face, and where it raised the score")
+        drawn.append(f"<figure>{face}<figcaption>{text(words)}</figcaption></figure>")
     track = ""
     if (samples := shown.sound) is not None:
         worst = max(frames, key=lambda frame: frame["score"])["seconds"]
@@ -232,82 +226,8 @@ def _looked_at(detector: Detector, result: Mapping[str, Any], shown: Exhibit) ->
     return f'{track}<div class="faces">{"".join(drawn)}</div>{note}'
 
 
-def _same(found: object, judged: object) -> None:
-    if found != judged:
-        raise MediaError("it is another file than the one that was judged")
-
-
 def _suspicious(score: float, threshold: float) -> str:
     return f"score {score:+.2f}" + (", at or above the threshold" if score >= np.float32(threshold) else "")
-
-
-def _plot_scores(axes, result: Mapping[str, Any]) -> None:
-    axes.plot(*along(result), "o-", color=figures.INK, markersize=4)
-    if len(faces := result.get("frames", ())) > len(along(result)[0]):  # several in a frame
-        other = [face["seconds"] for face in faces], [face["score"] for face in faces]
-        axes.plot(*other, "o", color=figures.INK, alpha=0.3, markersize=4, label="other faces of the frame")
-    for window in result.get("windows", ()):
-        axes.hlines(window["score"], window["start"], window["end"], color=figures.INK)
-    axes.axhline(result["threshold"], color=figures.TUNED_COLOUR, label="threshold")
-    axes.set(xlabel="seconds", ylabel="score (logit)")
-    axes.legend(loc="best")
-
-
-def timeline_figure(result: Mapping[str, Any]) -> Figure:
-    """Score over time with the threshold."""
-    figure = Figure(figsize=figures.WIDE, layout="constrained")
-    axes = figure.subplots()
-    axes.set_title(f"{result['verdict']}, {result['probability']:.1%} fake")
-    _plot_scores(axes, result)
-    return figure
-
-
-def sound_figure(samples: Int16[np.ndarray, " samples"], result: Mapping[str, Any]) -> Figure:
-    """The spectrogram over the scores; of windows those at or above the threshold are hatched and framed."""
-    figure = Figure(figsize=(figures.WIDE[0], 5.2), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    seconds = max(len(samples) / SAMPLE_RATE, *along(result)[0], 0)
-    words = {
-        "origin": "lower",
-        "aspect": "auto",
-        "cmap": "magma",
-        "extent": (0, len(samples) / SAMPLE_RATE, 0, SAMPLE_RATE / 2000),
-    }
-    above.imshow(spectrogram(samples), **words)
-    above.set(ylabel="kHz")
-    above.grid(False)
-    for window in result.get("windows", ()):
-        if window["score"] >= np.float32(result["threshold"]):
-            frame = {"facecolor": "none", "edgecolor": figures.FAKE_COLOUR, "hatch": "//", "linewidth": 1.5}
-            below.axvspan(window["start"], window["end"], alpha=0.5, **frame)
-            above.axvspan(window["start"], window["end"], **frame | {"hatch": None})
-    _plot_scores(below, result)
-    below.set(xlim=(0, seconds))
-    return figure
-
-
-def spectrogram(samples: Int16[np.ndarray, " samples"]) -> Float[np.ndarray, "bins columns"]:
-    """Power in dB, 0 at the loudest point and nowhere below -RANGE_DB, of up to COLUMNS frames evenly spread."""
-    x = np.pad(samples.astype(np.float32), (N_FFT // 2, N_FFT // 2))
-    starts = np.linspace(0, len(samples), min(COLUMNS, 1 + len(samples) // 64)).astype(int)
-    starts = np.minimum(starts, len(x) - N_FFT)
-    frames = x[starts[:, None] + np.arange(N_FFT)] * np.hanning(N_FFT).astype(np.float32)
-    power = np.abs(np.fft.rfft(frames, axis=1)) ** 2
-    decibel = 10 * np.log10(power / power.max() + 1e-12) if power.max() > 0 else np.full(power.shape, -120.0)
-    return np.maximum(decibel, -RANGE_DB).T.astype(np.float32)
-
-
-def face_png(detector: Detector, face: UInt8[np.ndarray, "size size 3"]) -> bytes:
-    """A face as the detector sees it beside itself under the heat map, as PNG."""
-    heat = np.asarray(detector.heat(face[None].astype(np.float32) / 255))[0]
-    return images.encode(np.concatenate([face, heatmap.overlay(face, heat)], axis=1), "png")
-
-
-def heat_png(detector: Detector, path: str | pathlib.Path, result: Mapping[str, Any]) -> bytes:
-    """`face_png` of the most suspicious face of the file at `path`, judged as `result`; raises as `page`."""
-    seen = evidence.of_file(path, *detector.media, size=detector.model.size)
-    _same([part["frame"] for part in seen.parts], [frame["frame"] for frame in result["frames"]])
-    return face_png(detector, seen.examples[int(np.argmax(scores_of(result)))]["image"])
 
 
 def picture(png: bytes, words: str) -> str:
@@ -402,8 +322,3 @@ def _promised(certificate: Mapping[str, Any], criterion: str | None, noun: str) 
         numbers = (certificate[name] for name in ("confidence", "domains", "exceeding"))
         statement, bound = certify_domains.useless(bound, *numbers, noun), None
     return statement[0].upper() + statement[1:] if bound is None else f"Promised: {statement}"
-
-
-def timeline_png(result: Mapping[str, Any]) -> bytes:
-    """Score over time with the threshold, as PNG."""
-    return figures.png(lambda: timeline_figure(result))

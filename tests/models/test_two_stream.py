@@ -22,7 +22,7 @@ from dfjax.models import heads
 from dfjax.models.streams import Rngs
 from dfjax.planning import counting
 from dfjax.records import PARTS, UNKNOWN, InputError
-from dfjax.reporting import file_page
+from dfjax.reporting import file_figures
 from dfjax.run import main_job
 from dfjax.runtime import devices
 from dfjax.training import losses, recipe, train_step
@@ -292,5 +292,5 @@ def test_real_clips_from_preparation_to_prediction(shared, tmp_path):
     result = judge(path)
     np.testing.assert_allclose(result["score"], clips.score[0], rtol=1e-4, atol=1e-4)
     assert result["parts"].keys() == set(PARTS) and np.isfinite(list(result["parts"].values())).all()
-    assert len(file_page.timeline_png(result)) > 1000 and len(file_page.heat_png(judge, path, result)) > 1000
+    assert len(file_figures.timeline_png(result)) > 1000 and len(file_figures.heat_png(judge, path, result)) > 1000
     assert json.loads((folder / "environment.json").read_text())["dataset"]["modality"] == "av"

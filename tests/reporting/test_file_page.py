@@ -18,7 +18,7 @@ from dfjax.decide import calibration
 from dfjax.inference import detector
 from dfjax.media import audio, faces, facts
 from dfjax.records import SAMPLE_RATE
-from dfjax.reporting import file_page
+from dfjax.reporting import file_figures, file_page
 from tests.data_builders import fixtures
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'@NAME@\u202egpj.wav"
@@ -356,6 +356,6 @@ def test_xmp_of_ill_will_is_read_in_bounded_time_and_length():
 
 def test_a_spectrogram_has_the_tone_where_it_is():
     tone = (8000 * np.sin(2 * np.pi * 1000 * np.arange(5 * SAMPLE_RATE) / SAMPLE_RATE)).astype(np.int16)
-    shown = file_page.spectrogram(tone)
-    assert shown.shape[1] <= file_page.COLUMNS and shown.max() == 0 and shown.min() >= -file_page.RANGE_DB
+    shown = file_figures.spectrogram(tone)
+    assert shown.shape[1] <= file_figures.COLUMNS and shown.max() == 0 and shown.min() >= -file_figures.RANGE_DB
     assert (shown[:, 10:-10].argmax(axis=0) == 32).all()  # 1,000 Hz of bins of 31.25 Hz
