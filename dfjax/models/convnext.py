@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from dfjax.models import heads, published
+from dfjax.models import heads, weights
 from dfjax.models.convolution import Conv
 from dfjax.models.depthwise import Depthwise
 from dfjax.models.gelu import gelu
@@ -109,8 +109,8 @@ TIMM = {  # layer -> its name in timm, where it differs
 
 def _timm_name(path: tuple) -> str:
     if path[0] == "norm":
-        return published.torch_name(("head", *path))
-    return published.torch_name([TIMM.get(part, part) for part in path])
+        return weights.torch_name(("head", *path))
+    return weights.torch_name([TIMM.get(part, part) for part in path])
 
 
 def load(path: str | pathlib.Path, **kwargs) -> ConvNeXt:
@@ -118,9 +118,9 @@ def load(path: str | pathlib.Path, **kwargs) -> ConvNeXt:
 
     Raises InputError where the file is missing or holds other weights.
     """
-    return published.fill(
+    return weights.fill_by_name(
         lambda: ConvNeXt(rngs=Rngs(0), **kwargs),
-        published.read(path, source=SOURCE),
+        weights.read(path, source=SOURCE),
         name=_timm_name,
         unused=lambda name: name.startswith("head.fc."),
     )

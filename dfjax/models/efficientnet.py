@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from dfjax.models import heads, published
+from dfjax.models import heads, weights
 from dfjax.models.convolution import Conv
 from dfjax.models.depthwise import Depthwise
 from dfjax.models.streams import Rngs
@@ -156,10 +156,10 @@ GATE = {"squeeze": "se.conv_reduce", "excite": "se.conv_expand"}
 
 def _timm_name(path: tuple) -> str:
     if path[0] != "stages":
-        return published.torch_name(path)
+        return weights.torch_name(path)
     _, stage, block, layer, variable = path
     names = {**(OTHERS if stage else FIRST), **GATE}
-    return published.torch_name(("blocks", stage, block, names[layer], variable))
+    return weights.torch_name(("blocks", stage, block, names[layer], variable))
 
 
 def load_b0(path: str | pathlib.Path, cls: type[EfficientNetB0] = EfficientNetB0, **kwargs) -> EfficientNetB0:
@@ -168,9 +168,9 @@ def load_b0(path: str | pathlib.Path, cls: type[EfficientNetB0] = EfficientNetB0
     The `ap` releases expect inputs scaled with mean and deviation 0.5; this file's constants are those of all
     others. Raises InputError where the file is missing or holds other weights.
     """
-    return published.fill(
+    return weights.fill_by_name(
         lambda: cls(rngs=Rngs(0), **kwargs),
-        published.read(path, source=SOURCE.format(cls.__name__[-2:].lower())),
+        weights.read(path, source=SOURCE.format(cls.__name__[-2:].lower())),
         name=_timm_name,
         unused=lambda name: name.startswith("classifier.") or name.endswith("num_batches_tracked"),
     )

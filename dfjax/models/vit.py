@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from dfjax.models import heads, published
+from dfjax.models import heads, weights
 from dfjax.models.convolution import Conv
 from dfjax.models.gelu import gelu
 from dfjax.models.streams import Rngs
@@ -220,7 +220,7 @@ def load(cls: type[ViTBase], repository: str, layers: dict[str, str], path: str 
       InputError: the file is missing or holds other weights.
     """
     tensors = {}
-    for name, tensor in published.read(path, source=SOURCE.format(repository)).items():
+    for name, tensor in weights.read(path, source=SOURCE.format(repository)).items():
         # Published with and without the tower's name in front, and with axes of length one.
         name = name.removeprefix("vision_model.").removeprefix("vit.")
         if name == "embeddings.cls_token":
@@ -229,10 +229,10 @@ def load(cls: type[ViTBase], repository: str, layers: dict[str, str], path: str 
             tensor = tensor[0]
         tensors[name] = tensor
     other = ("text_model.", "text_projection", "visual_projection", "logit_scale", "pooler.", "classifier.")
-    return published.fill(
+    return weights.fill_by_name(
         lambda: cls(rngs=Rngs(0), **kwargs),
         tensors,
-        name=lambda path: published.torch_name([layers.get(part, part) for part in path]),
+        name=lambda path: weights.torch_name([layers.get(part, part) for part in path]),
         unused=lambda name: name.startswith(other) or name.endswith("position_ids"),
     )
 

@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from dfjax.models import graph_attention, heads, normalisation, pooling, published, weights
+from dfjax.models import graph_attention, heads, normalisation, pooling, weights
 from dfjax.models.gelu import gelu
 from dfjax.models.streams import Rngs
 from dfjax.records import MAX_SAMPLES, InputError
@@ -284,7 +284,7 @@ def load(path: str | pathlib.Path, *, frozen: bool = False, **kwargs) -> Wav2Vec
     """
     path = pathlib.Path(path)
     size = _size(path / "config.json")
-    tensors = published.read(_weights_file(path), source="huggingface.co/facebook, wav2vec2-xls-r-300m and others")
+    tensors = weights.read(_weights_file(path), source="huggingface.co/facebook, wav2vec2-xls-r-300m and others")
     encoder = weights.fill(lambda: Encoder(size, rngs=Rngs(0)), from_hugging_face(tensors), path)
     cls = Wav2Vec2Frozen if frozen else Wav2Vec2
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from dfjax.models import heads, pooling, published
+from dfjax.models import heads, pooling, weights
 from dfjax.models.convolution import Conv
 from dfjax.models.depthwise import Depthwise
 from dfjax.models.streams import Rngs
@@ -112,14 +112,14 @@ def _timm_name(path: tuple) -> str:
             at = 3 * u + (b > 0)
             prefix = f"block{b + 1}.rep"
             middle = {"depthwise": f"{at}.conv1", "pointwise": f"{at}.pointwise", "norm": f"{at + 1}"}[layer]
-            return published.torch_name((prefix, middle, *rest))
+            return weights.torch_name((prefix, middle, *rest))
         case ("blocks", b, layer, *rest):
-            return published.torch_name((f"block{b + 1}", {"skip": "skip", "skip_norm": "skipbn"}[layer], *rest))
+            return weights.torch_name((f"block{b + 1}", {"skip": "skip", "skip_norm": "skipbn"}[layer], *rest))
         case ("conv3" | "conv4" as conv, "norm", *rest):
-            return published.torch_name((f"bn{conv[-1]}", *rest))
+            return weights.torch_name((f"bn{conv[-1]}", *rest))
         case ("conv3" | "conv4" as conv, layer, *rest):
-            return published.torch_name((conv, {"depthwise": "conv1", "pointwise": "pointwise"}[layer], *rest))
-    return published.torch_name(path)
+            return weights.torch_name((conv, {"depthwise": "conv1", "pointwise": "pointwise"}[layer], *rest))
+    return weights.torch_name(path)
 
 
 def load(path: str | pathlib.Path, **kwargs) -> Xception:
@@ -127,9 +127,9 @@ def load(path: str | pathlib.Path, **kwargs) -> Xception:
 
     Raises InputError where the file is missing or holds other weights.
     """
-    return published.fill(
+    return weights.fill_by_name(
         lambda: Xception(rngs=Rngs(0), **kwargs),
-        published.read(path, source=SOURCE),
+        weights.read(path, source=SOURCE),
         name=_timm_name,
         unused=lambda name: name.startswith("fc.") or name.endswith("num_batches_tracked"),
     )
