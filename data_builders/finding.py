@@ -63,15 +63,14 @@ class Finding:
         return [one for one in self.found if not one.problem]
 
 
-def find(root: epath.PathLike, depth: int = DEPTH) -> Finding:
-    """Every dataset, prepared or not, and every archive at most `depth` levels below a folder.
+def find(root: epath.PathLike) -> Finding:
+    """Every dataset, prepared or not, and every archive at most DEPTH levels below a folder.
 
     A folder that cannot be read, a dataset that is incomplete or there twice, an archive that is half unpacked: a line
     in `problems` each, and the rest is found all the same. Links are followed, each folder once.
 
     Args:
       root: a local folder.
-      depth: levels below it.
 
     Raises:
       InputError: it is not a folder, or not to be read.
@@ -81,7 +80,7 @@ def find(root: epath.PathLike, depth: int = DEPTH) -> Finding:
         raise InputError(f"{root} is not a folder; give the folder that holds your datasets")
     result, seen = Finding(root), set()
     level: list[tuple[str, Folder | None]] = [(root, None)]
-    for d in range(depth + 1):
+    for d in range(DEPTH + 1):
         below: list[tuple[str, Folder | None]] = []
         for path, parent in level:
             try:

@@ -37,6 +37,7 @@ class Index:
     people: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # id -> everyone in it
 
 
+DEPTH = 3  # levels below the folder given at which its root may lie; unpacked archives nest a folder inside itself
 JUNK_FILES = (".ds_store", "thumbs.db", "desktop.ini")
 JUNK_FOLDERS = ("__macosx",)
 
@@ -77,13 +78,12 @@ def _entries(parent: epath.Path) -> Iterator[tuple[str, bool, int]]:
                 yield entry.name, False, entry.stat(follow_symlinks=entry.is_file()).st_size * entry.is_file()
 
 
-def find_root(source: epath.PathLike, is_root: Callable[[dict[str, epath.Path]], bool], depth: int = 3):
-    """The nearest folder at or below `source`, at most `depth` levels down, that looks like the root.
+def find_root(source: epath.PathLike, is_root: Callable[[dict[str, epath.Path]], bool]):
+    """The nearest folder at or below `source`, at most DEPTH levels down, that looks like the root.
 
     Args:
       source: the folder the user gave.
       is_root: takes the folders in a candidate by lower-case name, says whether it is the root.
-      depth: levels to walk down; unpacked archives nest a folder inside itself.
 
     Returns:
       The root (nearest first, then by name) or None.
@@ -95,7 +95,7 @@ def find_root(source: epath.PathLike, is_root: Callable[[dict[str, epath.Path]],
     if not source.is_dir():
         raise InputError(f"--source {source} is not a folder; give the folder that holds the media")
     level = [source]
-    for _ in range(depth + 1):
+    for _ in range(DEPTH + 1):
         inside = {path: folders(path) for path in level}
         for path in level:
             if is_root(inside[path]):

@@ -152,10 +152,10 @@ def components(links: Iterable[Sequence[str]]) -> dict[str, str]:
     return {name: find(name) for name in list(parent)}
 
 
-def carve_validation(items: Sequence[Item], share: float = 0.1, seed: int = 0) -> Items:
+def carve_validation(items: Sequence[Item], share: float = 0.1) -> Items:
     """The items, with whole groups of train moved to validation until it holds about `share` of them."""
     train = Items(item for item in items if item.split == "train")
-    parts = grouped_split(train, {"train": 1 - share, "validation": share}, seed) if train else train
+    parts = grouped_split(train, {"train": 1 - share, "validation": share}) if train else train
     return Items(itertools.chain((item for item in items if item.split != "train"), parts))
 
 

@@ -280,7 +280,7 @@ def _directory(name: str, data_dir: epath.PathLike | None) -> epath.Path:
     """The folder of a prepared dataset, NAME or NAME/CONFIG."""
     dataset, _, config_name = name.partition("/")
     words = (dataset, None, data_dir, config_name or None)
-    return epath.Path(process.in_turn("prepared", lambda: prepare.prepare(*words)))
+    return epath.Path(process.in_turn(lambda: prepare.prepare(*words)))
 
 
 def _content_hash(name: str, data_dir: epath.PathLike | None, own: Mapping[str, str]) -> str | None:

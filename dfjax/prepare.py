@@ -130,7 +130,7 @@ def prepare_data(
         if isinstance(source, Mapping):
             raise InputError(f"folders by name are of several datasets; {data.dataset} takes one folder")
         words = (data.dataset, source, data_dir, data.config_name or None)
-        return {data.dataset: process.in_turn("prepared", lambda: prepare(*words, progress=progress))}
+        return {data.dataset: process.in_turn(lambda: prepare(*words, progress=progress))}
     folders = _by_name(source)
     found: dict[str, epath.Path] = {}
     for entry, known in sources.names_of(data.datasets).items():
@@ -147,7 +147,7 @@ def prepare_data(
         words = (dataset, folder, data_dir, config_name)
         if known in found:
             raise InputError(f"two of the datasets {list(data.datasets)} are called {known}; rename a folder")
-        found[known] = process.in_turn("prepared", lambda words=words: prepare(*words, progress=progress))
+        found[known] = process.in_turn(lambda words=words: prepare(*words, progress=progress))
     if folders:
         raise InputError(
             f"--source {sorted(folders)[0]} fits none of the datasets {list(data.datasets)}; name it as one of them is "

@@ -116,17 +116,17 @@ def make(
     kind = choose(wanted, len(split), bytes_each, batch // mesh.size, process.free_memory())
     spread = devices.split_batch(mesh)
 
+    if copies or kind == "resident":
+        arrays = resident.load(split, model.modality, size=size) | {"label": sources.labels(split, model.modality)}
+
     if copies:
         assert front is not None, "copies need a front end"
-        arrays = resident.load(split, model.modality, size=size) | {"label": sources.labels(split, model.modality)}
         rates = sampling.row_rates(strata, len(split))
         words = {"copies": copies, "seed": seed, "mesh": mesh, "codec_rate": codec_rate, "memory": memory}
         data = devices.put(precomputed.rows(arrays, split.id, rates, front, fakes, **words), devices.replicated(mesh))
         return Feed(kind="precomputed", take=lambda step: data, examples=lambda key, data: data)
 
     if kind == "resident":
-        arrays = resident.load(split, model.modality, size=size)
-        arrays["label"] = sources.labels(split, model.modality)
         data = devices.put({"examples": arrays, "strata": strata}, devices.replicated(mesh))
 
         def examples(key: jax.Array, data: PyTree) -> dict:

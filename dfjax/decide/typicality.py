@@ -44,7 +44,7 @@ class Typicality:
     held: Float[np.ndarray, " c"]  # distances of records that the network was not trained on, rising
     ranges: dict[str, Range]
     basis: str  # what was held back, in words
-    alpha: float = ALPHA
+    alpha: float = ALPHA  # of a stored one, what held when it was learnt
     traces: Mapping[str, Trace] = dataclasses.field(default_factory=dict)  # of codecs, by their names
 
     def p_value(self, embedding: Float[np.ndarray, " dim"]) -> float:
@@ -178,7 +178,6 @@ def fit(
     *,
     groups: Column | None = None,
     held_back: Records | None = None,
-    alpha: float = ALPHA,
     seed: int = 0,
 ) -> Typicality:
     """What is typical of the training data.
@@ -190,7 +189,6 @@ def fit(
       groups: of the same clips: what is held back together where `held_back` is not given; each clip is one by default.
       held_back: embeddings and properties of clips that the network was not trained on, of the domains that it was
         trained on: a validation split.
-      alpha: p-values below it are not typical.
       seed: of landmarks and folds.
 
     Raises:
@@ -226,7 +224,7 @@ def fit(
         )
         for name, column in properties.items()
     }
-    return Typicality(of_all, held[order].astype(np.float32), ranges, basis, alpha)
+    return Typicality(of_all, held[order].astype(np.float32), ranges, basis)
 
 
 def _folds(embeddings, numbers, groups, seed) -> Iterator[tuple[np.ndarray, Records]]:

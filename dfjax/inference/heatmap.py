@@ -12,6 +12,8 @@ from jaxtyping import Array, Float, UInt8
 
 from dfjax.records import InputError
 
+OPACITY = 0.5  # of the coloured map where it is 1
+
 
 def _finish(
     maps: Float[Array, "batch h w"], height: int, width: int, window: int = 0
@@ -77,17 +79,16 @@ def heat_map(model: nnx.Module, images: Float[Array, "batch height width 3"]) ->
 
 
 def overlay(
-    image: UInt8[np.ndarray, "height width 3"], heat: Float[np.ndarray, "height width"], *, share: float = 0.5
+    image: UInt8[np.ndarray, "height width 3"], heat: Float[np.ndarray, "height width"]
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The image under the coloured map, as bytes to be written as a picture; cold regions are untouched.
 
     Args:
       image: RGB.
       heat: the map, in [0, 1].
-      share: opacity of the map where it is 1.
     """
     import matplotlib  # 0.1 s, wanted by few
 
     colours = matplotlib.colormaps["inferno"](heat)[..., :3] * 255
-    alpha = share * np.asarray(heat)[..., None]
+    alpha = OPACITY * np.asarray(heat)[..., None]
     return np.round((1 - alpha) * image + alpha * colours).astype(np.uint8)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from dfjax.data import corrupted, sources
-from dfjax.data.sources import READ_AHEAD, Split
+from dfjax.data.sources import Split
 from dfjax.decide import embedding_space, traces, typicality
 from dfjax.inference import scorers, scoring
 from dfjax.inference.scorers import Network
@@ -49,7 +49,7 @@ def describe(
     found: list[dict[str, float]] = []
 
     def examples() -> Iterator[dict]:
-        for record in _records(split, range(len(split)) if rows is None else [int(row) for row in rows]):
+        for record in scorers.records(split, None if rows is None else [int(row) for row in rows]):
             found.append(properties.measure(record))
             yield scoring.example(record, network.takes)
 
@@ -152,8 +152,3 @@ def describe_clips(network: Network, split: Split, clips: Sequence[Int[np.ndarra
         *(typicality.whole(embeddings[k], {n: v[k] for n, v in found.items()}) for k in parts), strict=True
     )
     return np.stack(means), {name: np.array([middle[name] for middle in middles]) for name in found}
-
-
-def _records(split: Split, rows: Sequence[int]) -> Iterator[dict]:
-    for start in range(0, len(rows), READ_AHEAD):
-        yield from split.records.__getitems__(list(rows[start : start + READ_AHEAD]))

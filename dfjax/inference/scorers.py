@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -98,7 +98,8 @@ def score_split(scorer, network: Network, split: Split, mesh: Mesh) -> Float[np.
     return scoring.score_examples(scorer, network.params, network.model_state, examples, batch=size, mesh=mesh)
 
 
-def records(split: Split) -> Iterator[dict]:
-    """The records of a split in order, read in blocks: memory stays flat."""
-    for start in range(0, len(split), READ_AHEAD):
-        yield from split.records.__getitems__(list(range(start, min(start + READ_AHEAD, len(split)))))
+def records(split: Split, rows: Sequence[int] | None = None) -> Iterator[dict]:
+    """The records of a split, or those of `rows`, in order, read in blocks: memory stays flat."""
+    rows = range(len(split)) if rows is None else rows
+    for start in range(0, len(rows), READ_AHEAD):
+        yield from split.records.__getitems__(list(rows[start : start + READ_AHEAD]))

@@ -25,13 +25,12 @@ BASE_MEMORY = 600 << 20  # bytes of a process that has imported everything
 WORKER_MEMORY = 150 << 20  # bytes of a process that decodes
 
 
-def preparation(items: Sequence[Item], config: configs.MediaConfig, *, seconds: float = SECONDS) -> dict[str, Any]:
+def preparation(items: Sequence[Item], config: configs.MediaConfig) -> dict[str, Any]:
     """What preparing a dataset will take, by decoding some of its files, evenly spread, in this process.
 
     Args:
       items: the files.
       config: what is made of them.
-      seconds: after which no other file is begun.
 
     Returns:
       files, sampled, unreadable (of those sampled), each (seconds of one file on one core), seconds (of all on all
@@ -42,17 +41,17 @@ def preparation(items: Sequence[Item], config: configs.MediaConfig, *, seconds: 
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # as in the worker processes: every core has one
     try:
-        return _preparation(items, config, seconds)
+        return _preparation(items, config)
     finally:
         cv2.setNumThreads(threads)
 
 
-def _preparation(items: Sequence[Item], config: configs.MediaConfig, seconds: float) -> dict[str, Any]:
+def _preparation(items: Sequence[Item], config: configs.MediaConfig) -> dict[str, Any]:
     options = {name: getattr(config, name) for name in configs.CROP_OPTIONS} | {"face_model": None, "detector": "haar"}
     began, took, sizes, counts, unreadable = time.perf_counter(), [], [], [], 0
     lengths: dict[str, collections.Counter[int]] = {}
     for item in spread(items):
-        if took and time.perf_counter() - began > seconds * (1 if len(took) >= FEW else 4):
+        if took and time.perf_counter() - began > SECONDS * (1 if len(took) >= FEW else 4):
             break
         start = time.perf_counter()
         result, why = safely(item.path, config.modality, options)

@@ -67,7 +67,7 @@ def histogram(scores: Scores, tuned: float | None) -> Figure:
     axes.set(xlabel="score (logit; higher = more likely fake)", xlim=(low, high), yticks=[])
     axes.set_ylim(top=axes.get_ylim()[1] * 1.14)
     axes.spines["left"].set_visible(False)
-    _threshold_lines(axes, tuned, labelled=True)
+    _threshold_lines(axes, tuned)
     axes.legend(loc="upper left", bbox_to_anchor=(0, 0.9))
     return figure
 
@@ -90,7 +90,7 @@ def thresholds(scores: Scores, tuned: float | None) -> Figure:
         # the value at a score holds from that score down to the next lower one
         axes.step(at[1:], 100 * values[1:], where="pre", label=name, color=colour, linestyle=dash)
     axes.set(xlabel="threshold (logit)", ylabel="%", xlim=(low, high), ylim=(0, 103))
-    _threshold_lines(axes, tuned, labelled=True)
+    _threshold_lines(axes, tuned)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, columnspacing=1.6)
     return figure
 
@@ -212,17 +212,17 @@ def _marks(tuned: float | None) -> list[float]:
     return [0.0] if tuned is None else [0.0, tuned]
 
 
-def _threshold_lines(axes: Axes, tuned: float | None, *, labelled: bool) -> None:
+def _threshold_lines(axes: Axes, tuned: float | None) -> None:
+    """Both thresholds; their names stand on the outer sides of the lines, so that they cannot meet."""
     marks = [(0.0, "0.5", HALF_COLOUR, "--")] + ([] if tuned is None else [(tuned, "tuned", TUNED_COLOUR, "-")])
     middle = sum(axes.get_xlim()) / 2
     for at, name, colour, dash in marks:
         axes.axvline(at, color=colour, linestyle=dash, linewidth=1.6)
-        if labelled:  # the two names stand on the outer sides of their lines, so that they cannot meet
-            others = [m[0] for m in marks if m[1] != name]
-            left = at < others[0] if others else at > middle
-            offset, side = (-5, "right") if left else (5, "left")
-            place = {"xycoords": ("data", "axes fraction"), "xytext": (offset, -11), "textcoords": "offset points"}
-            axes.annotate(name, (at, 1.0), **place, color=colour, ha=side, fontweight="bold", fontsize=9.5)
+        others = [m[0] for m in marks if m[1] != name]
+        left = at < others[0] if others else at > middle
+        offset, side = (-5, "right") if left else (5, "left")
+        place = {"xycoords": ("data", "axes fraction"), "xytext": (offset, -11), "textcoords": "offset points"}
+        axes.annotate(name, (at, 1.0), **place, color=colour, ha=side, fontweight="bold", fontsize=9.5)
 
 
 def _rate_plot(

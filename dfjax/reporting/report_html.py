@@ -84,10 +84,10 @@ def embed(value: dict) -> str:
     return text
 
 
-def columns(scores: Scores, methods: list[str], subgroups: Subgroups, *, limit: int = MAX_CLIPS) -> dict:
+def columns(scores: Scores, methods: list[str], subgroups: Subgroups) -> dict:
     """One split as columns for the page.
 
-    Above `limit` clips each (label, method) is thinned to evenly spaced ranks: its clips are sorted by score
+    Above MAX_CLIPS each (label, method) is thinned to evenly spaced ranks: its clips are sorted by score
     and cut into runs, and the middle clip of a run stands for all of it (`weight`), so that the count of each
     is within one run of the truth.
 
@@ -95,7 +95,7 @@ def columns(scores: Scores, methods: list[str], subgroups: Subgroups, *, limit: 
       score, label, method (index into `methods`, -1 for real), weight (None where every clip is there),
       fields {name: {names, index}} and the most confident mistakes of all clips.
     """
-    rows, weight = (np.arange(len(scores)), None) if len(scores) <= limit else thin(scores, limit)
+    rows, weight = (np.arange(len(scores)), None) if len(scores) <= MAX_CLIPS else thin(scores, MAX_CLIPS)
     number = {name: k for k, name in enumerate(methods)}
     finite = np.finfo(np.float32).max
     fields = {}

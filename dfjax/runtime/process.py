@@ -105,14 +105,14 @@ def barrier(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
-def in_turn(name: str, call: Callable[[], T]) -> T:
+def in_turn(call: Callable[[], T]) -> T:
     """What `call` returns in each process; the first calls before the others.
 
     They then find its work done, or have a disk of their own and do it again.
     """
     if first_process():
         result = call()
-    barrier(name)
+    barrier("in turn")
     return result if first_process() else call()
 
 
