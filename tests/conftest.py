@@ -99,3 +99,21 @@ def shared() -> pathlib.Path:
     if not SHARED.is_dir():
         pytest.skip("the shared test data are not here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory) -> pathlib.Path:
+    """A user's folder of recordings, see `tests.planning.recordings`; to be read only."""
+    from tests.planning import recordings
+
+    return recordings.make(tmp_path_factory.mktemp("recordings"))
+
+
+@pytest.fixture(scope="session")
+def prepared_recordings(recordings, tmp_path_factory) -> pathlib.Path:
+    """The data directory in which `recordings` are prepared."""
+    from dfjax import prepare
+
+    data_dir = tmp_path_factory.mktemp("data")
+    prepare.prepare("folder_audio", recordings, data_dir, progress=False, jobs=0)
+    return data_dir

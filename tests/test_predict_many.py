@@ -21,8 +21,7 @@ from dfjax.decide import typicality
 from dfjax.inference import scoring, weights
 from dfjax.records import InputError
 from dfjax.reporting import verdicts
-from dfjax.runtime import cli
-from tests import children
+from tests import children, commands
 from tests.data_builders import fixtures
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -275,12 +274,7 @@ def test_what_is_no_list_of_paths_is_refused_before_its_bytes_are_taken_for_name
 
 def called(monkeypatch, *words):
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
-    monkeypatch.setattr(sys, "argv", ["predict", *map(str, words)])
-    try:
-        cli.main(predict.main)
-    except SystemExit as end:
-        return end.code
-    return 0
+    return commands.called(monkeypatch, predict.main, *words)
 
 
 def test_the_table_of_a_command_continues_and_its_exit_status_is_of_all_rows(

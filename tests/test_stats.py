@@ -6,29 +6,16 @@ import sys
 
 import pytest
 
-from dfjax import prepare, stats
+from dfjax import stats
 from dfjax.planning import counting, survey
 from dfjax.records import InputError
 from dfjax.reporting import stats_view
 from tests.data_builders import trees
-from tests.planning import recordings
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return recordings.make(tmp_path_factory.mktemp("recordings"))
-
-
-@pytest.fixture(scope="module")
-def prepared(folder, tmp_path_factory):
-    data_dir = tmp_path_factory.mktemp("data")
-    prepare.prepare("folder_audio", folder, data_dir, progress=False, jobs=0)
-    return data_dir
-
-
-def test_names_folders_and_config(folder, prepared, tmp_path):
-    assert [f["dataset"] for f in survey.collect(str(prepared))] == ["folder_audio"]
-    both = survey.collect("folder_audio", source=folder, data_dir=prepared, audited=0)
+def test_names_folders_and_config(recordings, prepared_recordings, tmp_path):
+    assert [f["dataset"] for f in survey.collect(str(prepared_recordings))] == ["folder_audio"]
+    both = survey.collect("folder_audio", source=recordings, data_dir=prepared_recordings, audited=0)
     assert [f["stage"] for f in both] == ["source", "prepared"] and both[0]["audit"] is None
     trees.asvspoof(tmp_path / "asvspoof2019_la")
     trees.wavefake(tmp_path / "wavefake")
@@ -53,8 +40,8 @@ def test_mistakes(tmp_path):
         survey.collect("demo_speech", tmp_path, tmp_path)
 
 
-def test_text_and_chart(folder, tmp_path):
-    facts = counting.of_source("folder_audio", folder)
+def test_text_and_chart(recordings, tmp_path):
+    facts = counting.of_source("folder_audio", recordings)
     text = stats_view.describe(facts)
     assert "train" in text and "3.00" in text and "6 (real)" in text and "Imbalance 3.0:1" in text
     more = stats_view.describe(facts | {"skipped": dict.fromkeys("abcdefg", 1)})
@@ -70,21 +57,21 @@ def test_an_empty_folder_is_one_line(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_command_line(folder, tmp_path):
+def test_command_line(recordings, tmp_path):
     def run(*arguments):
         command = [sys.executable, "-m", "dfjax.stats", *arguments]
         return subprocess.run(command, capture_output=True, text=True)
 
-    done = run("folder_audio", "--source", str(folder), "--data_dir", str(tmp_path), "--json")
+    done = run("folder_audio", "--source", str(recordings), "--data_dir", str(tmp_path), "--json")
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
-    assert json.loads(line)["splits"]["all"] == counting.of_source("folder_audio", folder)["splits"]["all"]
-    for words in (("folder_audio", "--out", "counts"), (str(folder), "--source", str(folder))):
+    assert json.loads(line)["splits"]["all"] == counting.of_source("folder_audio", recordings)["splits"]["all"]
+    for words in (("folder_audio", "--out", "counts"), (str(recordings), "--source", str(recordings))):
         refused = run(*words)
         assert refused.returncode == 2 and words[1] in refused.stderr and len(refused.stderr.splitlines()) == 1
-    refused = run(str(folder), "--audit", "-5")
+    refused = run(str(recordings), "--audit", "-5")
     assert refused.returncode == 2
     assert refused.stderr == "error: --audit -5 is no number of clips; give 0 for no audit, or more\n"
-    wrong = run("folder_audio", "--source", str(folder / "absent"))
+    wrong = run("folder_audio", "--source", str(recordings / "absent"))
     assert wrong.returncode == 2 and wrong.stdout == ""
     assert wrong.stderr.startswith("error: --source") and len(wrong.stderr.splitlines()) == 1

@@ -13,7 +13,7 @@ from dfjax.decide.decision import decide, read_decision, write_decision
 from dfjax.imbalance.ledger import Ledger
 from dfjax.records import InputError
 from dfjax.reporting import report
-from dfjax.runtime import cli
+from tests import commands
 
 
 def make(split="validation", n=1200, seed=0, gap=2.0):
@@ -48,12 +48,7 @@ def workdir(tmp_path):
 
 def run(monkeypatch, capsys, *words):
     """(exit code, stdout, stderr) of the command."""
-    monkeypatch.setattr(sys, "argv", ["tune", *map(str, words)])
-    code = 0
-    try:
-        cli.main(tune.main)
-    except SystemExit as stop:
-        code = stop.code
+    code = commands.called(monkeypatch, tune.main, *words)
     return code, *capsys.readouterr()
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from dfjax import tune
 from dfjax.decide import operating_points, score_file
 from dfjax.decide.decision import decide, read_decision, write_decision
 from dfjax.reporting import report
-from dfjax.runtime import cli
+from tests import commands
 
 
 @pytest.fixture(autouse=True)
@@ -54,12 +53,7 @@ def workdir(tmp_path):
 
 
 def run(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["tune", *map(str, words)])
-    code = 0
-    try:
-        cli.main(tune.main)
-    except SystemExit as stop:
-        code = stop.code
+    code = commands.called(monkeypatch, tune.main, *words)
     return code, *capsys.readouterr()
 
 

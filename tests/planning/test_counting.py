@@ -6,24 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from dfjax import prepare
 from dfjax.planning import costs, counting, survey
 from dfjax.reporting import audit
 from tests.benchmarks import indexing as benchmark_trees
 from tests.data_builders import trees
-from tests.planning import recordings
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return recordings.make(tmp_path_factory.mktemp("recordings"))
-
-
-@pytest.fixture(scope="module")
-def prepared(folder, tmp_path_factory):
-    data_dir = tmp_path_factory.mktemp("data")
-    prepare.prepare("folder_audio", folder, data_dir, progress=False, jobs=0)
-    return data_dir
 
 
 def test_count_by_hand():
@@ -92,9 +78,9 @@ def test_a_file_takes_little_memory(name, tmp_path, monkeypatch):
     assert (peaks[1] - peaks[0]) / 6000 < 150
 
 
-def test_before_and_after_preparation_agree(folder, prepared):
-    before = counting.of_source("folder_audio", folder)
-    (after,) = survey.collect("folder_audio", data_dir=prepared)
+def test_before_and_after_preparation_agree(recordings, prepared_recordings):
+    before = counting.of_source("folder_audio", recordings)
+    (after,) = survey.collect("folder_audio", data_dir=prepared_recordings)
     assert before["splits"] == after["splits"]
     assert before["splits"]["train"]["imbalance"] == 3
     assert (before["stage"], after["stage"]) == ("source", "prepared")
@@ -107,20 +93,20 @@ def test_before_and_after_preparation_agree(folder, prepared):
     assert any("duration alone" in text for text in after["audit"]["warnings"])
 
 
-def test_the_sample_is_decoded_as_workers_do(folder, monkeypatch):
+def test_the_sample_is_decoded_as_workers_do(recordings, monkeypatch):
     """Each of them has one core; OpenCV's threads in this process made videos look faster than they are."""
     threads, seen, decode = cv2.getNumThreads(), [], costs.safely
     monkeypatch.setattr(costs, "safely", lambda *of: seen.append(cv2.getNumThreads()) or decode(*of))
     cv2.setNumThreads(3)
     try:
-        cost = counting.of_source("folder_audio", folder, audited=0, measured=True)["cost"]
+        cost = counting.of_source("folder_audio", recordings, audited=0, measured=True)["cost"]
         assert set(seen) == {1} and cv2.getNumThreads() == 3
     finally:
         cv2.setNumThreads(threads)
     assert cost["lengths"] == {"test": {"1": 8}, "train": {"1": 24}, "validation": {"1": 8}}  # seconds, rounded up
     slow = iter(range(0, 10_000, 4))  # seconds
     monkeypatch.setattr(costs.time, "perf_counter", lambda: float(next(slow)))
-    cost = counting.of_source("folder_audio", folder, audited=0, measured=True)["cost"]
+    cost = counting.of_source("folder_audio", recordings, audited=0, measured=True)["cost"]
     assert cost["sampled"] == 1 and cost["each"] == 4
 
 

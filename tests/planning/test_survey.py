@@ -17,20 +17,14 @@ from dfjax import stats
 from dfjax.planning import advice, survey
 from dfjax.reporting import survey_view
 from tests.data_builders import fixtures, trees
-from tests.planning import recordings
 from tests.planning.test_advice import counted
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return recordings.make(tmp_path_factory.mktemp("recordings"))
-
-
-def test_a_folder_of_datasets_is_counted_and_what_is_wrong_is_a_line(folder, tmp_path, capsys, monkeypatch):
+def test_a_folder_of_datasets_is_counted_and_what_is_wrong_is_a_line(recordings, tmp_path, capsys, monkeypatch):
     root = tmp_path / "user"
     trees.asvspoof(root / "some name" / "LA")
     trees.wavefake(root / "other")
-    shutil.copytree(folder, root / "mine")
+    shutil.copytree(recordings, root / "mine")
     trees.put(root / "closed", "Celeb-real/id0_0000.mp4")
     found = survey.of_folder(root)
     assert [(f["dataset"], f["advice"]["modality"]) for f in found["datasets"]] == [
@@ -130,9 +124,9 @@ def test_fakeavceleb_is_three_datasets_as_in_the_benchmark(tmp_path):
     assert not found["problems"]
 
 
-def test_names_are_shown_as_they_are_and_commands_can_be_copied(folder, tmp_path):
+def test_names_are_shown_as_they_are_and_commands_can_be_copied(recordings, tmp_path):
     root = tmp_path / "a`b <x> & c*d |[q]" / "w\\back"
-    shutil.copytree(folder, root / "clips")
+    shutil.copytree(recordings, root / "clips")
     found = survey.of_folder(root, 0, measured=False)
     text, page = survey_view.markdown(found), html.unescape(survey_view.page(found))
     whole = f"python -m dfjax.benchmark --root {shlex.quote(str(root))} --workdir runs/benchmark --dry_run"
