@@ -150,7 +150,7 @@ def prepare_data(
         found[known] = process.in_turn(lambda words=words: prepare(*words, progress=progress))
     if folders:
         raise InputError(
-            f"--source {sorted(folders)[0]} fits none of the datasets {list(data.datasets)}; name it as one of them is "
+            f"--source {min(folders)} fits none of the datasets {list(data.datasets)}; name it as one of them is "
             "called: --source NAME=FOLDER"
         )
     return found

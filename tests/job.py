@@ -1,7 +1,9 @@
 """Trains and scores a prepared dataset in its own process: python -m tests.job WORKDIR DATASET [NAME=VALUE ...]."""
 
 import json
+import os
 import pathlib
+import signal
 import sys
 
 from etils import epath
@@ -43,6 +45,23 @@ def job(folder, directory, **changes):
         for name in ("validation", "test"):
             trained.score(folder, sources.open_split(directory, name), HEADER)
     return summary
+
+
+def interrupt(monkeypatch, completed):
+    """Runs get SIGTERM after `completed` steps, while the next one waits for its data."""
+    make = train.feeds.make
+
+    def interrupted(*args, **words):
+        found = make(*args, **words)
+
+        def take(step):
+            if step == completed:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return found.take(step)
+
+        return train.feeds.Feed(found.kind, take, found.examples)
+
+    monkeypatch.setattr(train.feeds, "make", interrupted)
 
 
 def losses(folder):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -13,10 +14,12 @@ from dfjax.reporting import report
 from tests import commands
 
 
-@pytest.fixture(autouse=True)
-def few_replicates(monkeypatch):
-    monkeypatch.setattr("dfjax.decide.decision.REPLICATES", 50)
-    monkeypatch.setattr(operating_points, "replicates", lambda clips: 50)
+@pytest.fixture(autouse=True, scope="module")
+def few_replicates():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dfjax.decide.decision.REPLICATES", 50)
+        patch.setattr(operating_points, "replicates", lambda clips: 50)
+        yield
 
 
 def make(split, count=7, clips=200, seed=0):
@@ -31,16 +34,17 @@ def make(split, count=7, clips=200, seed=0):
     return score_file.Scores(names, names, names, label, np.where(label, "g", ""), score, header, domain)
 
 
-@pytest.fixture
-def workdir(tmp_path):
+@pytest.fixture(scope="module")
+def finished(few_replicates, tmp_path_factory):
     """What dfjax.crossval leaves: the run's own splits, the left-out scores, a decision on these and a report."""
-    (tmp_path / "config.json").write_text(json.dumps({"data": {"dataset": "demo"}}))
-    for seed, split in enumerate(("validation", "test")):
-        score_file.write(tmp_path / f"scores/demo.{split}.csv", make(split, seed=seed))
-    score_file.write(tmp_path / "scores/left_out.csv", make("left_out", seed=2))
+    folder = tmp_path_factory.mktemp("crossval")
+    (folder / "config.json").write_text(json.dumps({"data": {"dataset": "demo"}}))
     validation, test, left_out = make("validation", seed=0), make("test", seed=1), make("left_out", seed=2)
+    score_file.write(folder / "scores/demo.validation.csv", validation)
+    score_file.write(folder / "scores/demo.test.csv", test)
+    score_file.write(folder / "scores/left_out.csv", left_out)
     decision = decide(left_out)
-    write_decision(tmp_path / "decision.json", decision)
+    write_decision(folder / "decision.json", decision)
     made = report.build(
         validation=validation,
         test=test,
@@ -48,8 +52,13 @@ def workdir(tmp_path):
         train_counts={"real": 1, "fake": 1},
         run={"dataset": "demo"},
     )
-    report.write(tmp_path, made, validation, test)
-    return tmp_path
+    report.write(folder, made, validation, test)
+    return folder
+
+
+@pytest.fixture
+def workdir(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "run")
 
 
 def run(monkeypatch, capsys, *words):

@@ -146,29 +146,26 @@ def parse(content: bytes, path: str = TYPICALITY) -> Typicality:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             arrays = dict(stored)
         ranges = {}
-        for key in arrays:
-            if key.startswith("range."):
-                name = key.removeprefix("range.")
-                low, high, *seen = arrays[key].tolist()
-                ranges[name] = Range(
-                    low, high, (seen[0], seen[1]), tuple(arrays.get(f"kinds.{name}", np.array([])).tolist())
-                )
+        for name, array in _named(arrays, "range."):
+            low, high, *seen = array.tolist()
+            kinds = arrays.get(f"kinds.{name}", np.array([])).tolist()
+            ranges[name] = Range(low, high, (seen[0], seen[1]), tuple(kinds))
         return Typicality(
             Space(arrays["centre"], arrays["axes"], arrays["landmarks"]),
             arrays["held"],
             ranges,
             str(arrays["basis"]),
             float(arrays["alpha"]),
-            {
-                key.removeprefix("trace."): Trace(arrays[key][:-1], float(arrays[key][-1]))
-                for key in arrays
-                if key.startswith("trace.")
-            },
+            {name: Trace(array[:-1], float(array[-1])) for name, array in _named(arrays, "trace.")},
         )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
             f"{path} holds no typicality ({str(error) or type(error).__name__}); run again without it"
         ) from error
+
+
+def _named(arrays: Mapping[str, np.ndarray], prefix: str) -> Iterator[tuple[str, np.ndarray]]:
+    return ((key.removeprefix(prefix), array) for key, array in arrays.items() if key.startswith(prefix))
 
 
 def fit(

@@ -203,7 +203,7 @@ def _together(columns: dict, y, folds) -> dict:
 def _design(column) -> Float[np.ndarray, "n k"]:
     """Columns of the regression for one feature: rank and quantile bins, or one-hot values of a text."""
     if column.dtype.kind not in "fiub":
-        values, codes, counts = np.unique(column.astype(str), return_inverse=True, return_counts=True)
+        _, codes, counts = np.unique(column.astype(str), return_inverse=True, return_counts=True)
         kept = np.argsort(-counts, kind="stable")[:LEVELS]
         return (codes[:, None] == kept).astype(np.float64)
     values, codes = np.unique(np.nan_to_num(column.astype(np.float64), nan=-np.inf), return_inverse=True)

@@ -36,7 +36,7 @@ def start(state: checkpoint.State, name: str, path: str) -> checkpoint.State:
     found = {"params": params, "model_state": model_state}
     found = {part: tree | {n: wanted[part][n] for n in NEW & wanted[part].keys()} for part, tree in found.items()}
     if (here := _shapes(found)) != (there := _shapes(wanted)):
-        first = sorted(here.items() ^ there.items())[0][0]
+        first = min(here.items() ^ there.items())[0]
         raise InputError(
             f"config.model.kwargs build another {name} than the one in {path}: they differ in {first}; "
             "leave out those that change its shape"

@@ -49,21 +49,9 @@ def test_sigterm_saves_ends_with_zero_and_the_rest_is_the_same_to_the_bit(
 ):
     settings, expected = whole
     update = tmp_path / "w"
-    take = train.feeds.make
-
-    def make(*args, **words):  # the signal arrives while step 7 waits for its data
-        found = take(*args, **words)
-
-        def interrupted(step):
-            if step == 6:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return found.take(step)
-
-        return train.feeds.Feed(found.kind, interrupted, found.examples)
-
-    monkeypatch.setattr(train.feeds, "make", make)
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as ended:
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+        job.interrupt(patch, 6)
         job.job(update, directory, **settings)
     assert ended.value.code == 0 and "after step 7" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before
@@ -71,7 +59,6 @@ def test_sigterm_saves_ends_with_zero_and_the_rest_is_the_same_to_the_bit(
         assert checkpoint.latest_step(checkpoints) == 7
         assert checkpoint.best_step(checkpoints) == 4  # step 7 was saved but not evaluated
         spent = checkpoint.seconds_spent(checkpoints)
-    monkeypatch.setattr(train.feeds, "make", take)
     summary = job.job(update, directory, **settings)
     assert summary["resumed_from"] == 7 and summary["seconds_before"] == round(spent, 2) > 0
     with checkpoint.manager(update) as checkpoints:  # the end knows of both

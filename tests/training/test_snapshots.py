@@ -1,8 +1,6 @@
 """The mean of the best snapshots: what joins it, its statistics, and that a resumed run has the same one."""
 
 import json
-import os
-import signal
 
 import jax
 import jax.numpy as jnp
@@ -84,22 +82,9 @@ def test_a_run_ends_with_the_mean_and_a_resumed_one_with_the_same(tmp_path, monk
     jax.tree.map(np.testing.assert_array_equal, whole["params"], whole["snapshots"]["mean"])
     assert 1 <= int(whole["snapshots"]["count"]) <= 3
 
-    make = train.feeds.make
-
-    def interrupted(*args, **words):
-        found = make(*args, **words)
-
-        def take(step):
-            if step == 6:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return found.take(step)
-
-        return train.feeds.Feed(found.kind, take, found.examples)
-
-    monkeypatch.setattr(train.feeds, "make", interrupted)
-    with pytest.raises(SystemExit):
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        job.interrupt(patch, 6)
         train.train(settings(), tmp_path / "again", directory, progress=False)
-    monkeypatch.setattr(train.feeds, "make", make)
     _, _, again, log_again = trained(tmp_path / "again", directory)
     jax.tree.map(np.testing.assert_array_equal, whole, again)
     assert log == log_again
