@@ -341,10 +341,9 @@ def test_a_file_that_is_gone_when_its_page_is_drawn_costs_a_line(shipped, tmp_pa
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: cannot write {tmp_path / 'taken'}/")
 
 
-@pytest.mark.parametrize("option", ["--report", "--timeline", "--heatmap"])
-def test_what_drawing_needs_is_told_before_a_file_is_judged(option, recordings, tmp_path):
+def test_what_drawing_needs_is_told_before_a_file_is_judged(recordings, tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['matplotlib'] = None\n")
-    words = (option, tmp_path / "drawn", "--output", tmp_path / "v.jsonl", recordings[0])
+    words = ("--report", tmp_path / "drawn", "--output", tmp_path / "v.jsonl", recordings[0])
     done = subprocess.run(
         [sys.executable, "-m", "dfjax.predict", *words],
         env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
