@@ -103,7 +103,7 @@ def test_the_time_line_of_several_faces_is_of_the_frames_highest_as_the_score_is
     result = {"file": "a.mp4", **judge.decide(parts, [], {}, {"score": scores})}
     assert result["score"] == 1.5 and detector.along(result) == ([0.12, 0.36], [4.0, -1.0])
     assert "  █▃  ±3.5  a.mp4" in predict.line(result)
-    line, dots, _ = file_page.timeline_figure(result).axes[0].lines
+    line, dots, _ = file_figures.timeline_figure(result).axes[0].lines
     np.testing.assert_array_equal(line.get_xydata(), [[0.12, 4.0], [0.36, -1.0]])
     np.testing.assert_allclose(dots.get_ydata(), scores)
     assert dots.get_linestyle() == "None"
