@@ -87,6 +87,12 @@ def _convolution(x: Array, kernel: Array, stride: int) -> Array:
     )
 
 
+def _capability() -> int:
+    """The first device's compute capability, as NVIDIA counts it: 7 knows no bfloat16, 9 is an H100. 0 of others."""
+    major = str(getattr(jax.devices()[0], "compute_capability", "")).partition(".")[0]
+    return int(major) if major.isdecimal() else 0
+
+
 def _elsewhere(x: Array, kernel: Array, stride: int) -> Array:
     """As a GPU that works alone computes it where it is known now, or else as any device does.
 
@@ -95,7 +101,7 @@ def _elsewhere(x: Array, kernel: Array, stride: int) -> Array:
     mesh = jax.sharding.get_abstract_mesh()
     alone = jax.device_count() == 1 or mesh.manual_axes or (not mesh.empty and mesh.size == 1)
     known = jax.default_backend() == "gpu" and isinstance(x.shape[0], int)
-    if not (alone and known and stride == 1 and x.dtype == jnp.bfloat16 and len(kernel) % 2):
+    if not (alone and known and _capability() >= 8 and stride == 1 and x.dtype == jnp.bfloat16 and len(kernel) % 2):
         return _convolution(x, kernel, stride)
     from dfjax.models import depthwise_gpu  # Pallas takes .3 s to import
 

@@ -1,4 +1,5 @@
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +59,8 @@ def test_the_kernels_for_a_gpu_are_the_convolution_and_so_are_their_gradients(sh
 def test_one_gpu_gets_kernels_where_they_are_worth_it(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(jax, "device_count", lambda: 1)
+    card = types.SimpleNamespace(compute_capability="9.0")
+    monkeypatch.setattr(jax, "devices", lambda: [card])
     x, kernel = draw(8, 3)
     images, taps = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
 
@@ -67,6 +70,12 @@ def test_one_gpu_gets_kernels_where_they_are_worth_it(monkeypatch):
     assert has_kernels(images, taps)
     assert not has_kernels(x, kernel)  # float32
     assert not has_kernels(images, taps, stride=2)
+    card.compute_capability = "7.5"  # computes nothing in bfloat16
+    assert not has_kernels(images, taps)
+    card.compute_capability = "gfx90a"  # is no NVIDIA
+    assert not has_kernels(images, taps)
+    card.compute_capability = "10.0"
+    assert has_kernels(images, taps)
     monkeypatch.setattr(jax, "device_count", lambda: 8)  # which the compiler would not share a kernel among
     assert not has_kernels(images, taps)
     monkeypatch.setattr(jax, "device_count", lambda: 1)
