@@ -175,9 +175,10 @@ def test_what_is_wrong_with_any_dataset_comes_before_the_first_is_scored(finishe
     """The second of two was refused after the first had been scored, and no table written."""
     folder, data_dir, other = finished
     monkeypatch.setattr(trained, "score_split", lambda *_: pytest.fail("scored"))
+    monkeypatch.setattr(evaluate, "_stored", lambda *_: None)  # as if nothing had been scored before
     names = [other, "folder_audio/none"]
     with pytest.raises(InputError, match="Prepared already, for --config_name"):
-        evaluate.evaluate(folder, names, data_dir=data_dir, split="validation", progress=False)
+        evaluate.evaluate(folder, names, data_dir=data_dir, progress=False)
     with pytest.raises(InputError, match="Prepared already, for --config_name"):
         evaluate.robustness(folder, names, ["level"], strengths=[2], data_dir=data_dir, progress=False)
 
