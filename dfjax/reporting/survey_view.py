@@ -113,9 +113,14 @@ def cost_line(cost: dict[str, Any]) -> str:
 
 
 def archives(found: dict[str, Any]) -> list[Line]:
-    """A line per archive that is not unpacked, with the command that does it."""
-    shown = [a for a in found["archives"] if a["state"] != "unpacked"]
-    return [(f"{a['path']} ({a['state']}):", a["command"]) for a in shown] or [("all are unpacked", "")]
+    """A line per archive that is not unpacked, with the command that does it; none unpacks what cannot be read."""
+    lines: list[Line] = []
+    for archive in found["archives"]:
+        if archive["state"] == "unreadable":
+            lines.append((f"{archive['path']} (unreadable): download it again", ""))
+        elif archive["state"] != "unpacked":
+            lines.append((f"{archive['path']} ({archive['state']}):", archive["command"]))
+    return lines or [("all are unpacked", "")]
 
 
 def page(found: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import pathlib
 import shlex
 import shutil
 import sys
+import tarfile
 
 import pytest
 from etils import epath
@@ -159,3 +160,13 @@ def test_a_damaged_prepared_dataset_and_names_that_are_no_text_are_lines(tmp_pat
     (line,) = found["problems"]
     assert line.startswith(f"{prepared} is a prepared dataset that cannot be read (ValueError: Invalid version")
     assert line.endswith("); remove it and prepare it again")
+
+
+def test_an_archive_that_cannot_be_read_has_no_command_that_unpacks_it(recordings, tmp_path):
+    shutil.copytree(recordings, tmp_path / "clips")
+    with tarfile.open(tmp_path / "more.tar", "w") as archive:
+        archive.add(tmp_path / "clips", arcname="other")
+    (tmp_path / "half.zip").write_bytes((tmp_path / "more.tar").read_bytes()[:300])
+    text = survey_view.markdown(survey.of_folder(tmp_path, 0, measured=False))
+    assert f"{tmp_path / 'half.zip'} (unreadable): download it again\n" in text and "unzip" not in text
+    assert f"{tmp_path / 'more.tar'} (packed): `tar -xf " in text
