@@ -332,7 +332,14 @@ def check(index: Index) -> Index:
     ids = collections.Counter(item.id for item in index.items)
     if twice := sorted(id_ for id_, count in ids.items() if count > 1):
         raise InputError(f"{index.dataset}: {twice[0]} is indexed twice ({len(twice)} such ids)")
-    same = same_content(index.items, lambda item: (item.label, item.split) if own else item.label)
+    if own:
+        _check_copies(index)
+    return index
+
+
+def _check_copies(index: Index) -> None:
+    """Raises InputError for a file under both labels; warns of one in two splits."""
+    same = same_content(index.items, lambda item: (item.label, item.split))
     if conflicts := label_conflicts(same):
         first, second, *_ = conflicts[0]
         raise InputError(
@@ -346,7 +353,6 @@ def check(index: Index) -> Index:
             f"copies of {len(same)} file{'s' * (len(same) != 1)} lie in another split, first {first.id} in "
             f"{first.split} and {other.id} in {other.split}; remove one of each"
         )
-    return index
 
 
 def _drop_conflicts(index: Index) -> None:

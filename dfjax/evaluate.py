@@ -68,6 +68,7 @@ def evaluate(
     folder, progress = epath.Path(folder), progress and process.first_process()
     decision = read_decision(folder / "decision.json")
     _check_splits(decision, datasets, split)
+    modality = models.input_of(config.model.name, config.model.kwargs).modality
     own = _trained_on(folder, config)
     network, rows, found = None, [], []
     for name in datasets:  # all that is wrong with any comes before the first is scored
@@ -77,13 +78,11 @@ def evaluate(
             stem += f"-{data}"
         path = folder / "scores" / f"{stem}.{split}.csv"
         scores = _stored(path, decision, data, own.get(name))
-        if scores is None:
-            _open(models.input_of(config.model.name, config.model.kwargs).modality, name, split, data_dir)
-        found.append((name, data, path, scores))
-    for name, data, path, scores in tqdm.tqdm(found, unit="dataset", desc="evaluate", disable=not progress):
+        opened = _open(modality, name, split, data_dir) if scores is None else None
+        found.append((name, data, path, scores, opened))
+    for name, data, path, scores, opened in tqdm.tqdm(found, unit="dataset", desc="evaluate", disable=not progress):
         if scores is None:
             network = network or trained.restore(folder, decision.get("step"))
-            opened = _open(network.takes.modality, name, split, data_dir)
             scores = trained.score_split(network, opened, {"clip_score": _rule(decision), "data": data})
             if process.first_process():
                 score_file.write(path, scores)

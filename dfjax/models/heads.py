@@ -1,7 +1,7 @@
 """Heads: from an embedding (batch, dim) to one logit (batch,).
 
-Their products are float32 to the last bit on every device. A GPU or TPU left to itself would round what goes in to 10
-or 7 bits, and a kernel machine's logit is a small difference of large terms.
+Their products are taken in float32 on every device. A GPU or TPU left to itself would round what goes in to 10 or 7
+bits, and a kernel machine's logit is a small difference of large terms.
 """
 
 import jax
