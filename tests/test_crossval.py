@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from dfjax import crossval
-from dfjax.data import precomputed, vocode
+from dfjax import crossval, prepare
+from dfjax.data import precomputed, sources, vocode
 from dfjax.decide import score_file
 from dfjax.decide.decision import decide, read_decision, write_decision
 from dfjax.inference import ship, trained
@@ -86,7 +86,7 @@ def done(media, data_dir, tmp_path_factory):
 def test_each_source_is_judged_by_a_training_without_it(done):
     workdir, result, _ = done
     scores = score_file.read(workdir / "scores" / "left_out.csv")
-    assert set(scores.domain.tolist()) == {*SITES, "own"} and len(set(scores.id.tolist())) == len(scores) == 24 + 28
+    assert set(scores.domain.tolist()) == {*SITES, "own"} and len(set(scores.id.tolist())) == len(scores) == 24 + 20
     for seed in (0, 1):
         for site in SITES:
             fold = workdir / "folds" / f"seed{seed}" / site
@@ -205,15 +205,47 @@ def test_leaving_out_something_else_takes_another_folder(done):
         crossval.crossval(experiment(), workdir, by="method", seeds=2, **words)
 
 
-def test_test_clips_that_chose_the_threshold_are_told(done):
-    workdir, _, _ = done
-    decision, test = read_decision(workdir / "decision.json"), score_file.read(workdir / "scores" / "sources.test.csv")
-    left_out = score_file.read(workdir / "scores" / "left_out.csv")
-    known = len(set(test.clip.tolist()) & set(left_out.clip.tolist()))
-    assert known == decision["domains"]["test_clips"] == len(set(test.clip.tolist())) > 0
-    told = f"{known} of the {known} test clips took part in choosing the threshold"
-    assert told in (workdir / "report.md").read_text() and told in (workdir / "report.html").read_text()
+def test_test_clips_choose_nothing_and_have_a_file_of_their_own(done):
+    """They were among the scores that the threshold was chosen on."""
+    workdir, result, _ = done
+    test = set(score_file.read(workdir / "scores" / "sources.test.csv").id.tolist())
+    left_out, tested = (
+        score_file.read(workdir / "scores" / f"{stem}.csv") for stem in (crossval.LEFT_OUT, crossval.TESTED)
+    )
+    assert test == set(tested.id.tolist()) and not test & set(left_out.id.tolist()) and len(test) == 8
+    assert result["clips"] == len(left_out) and sum(row["real"] + row["fake"] for row in result["rows"]) == len(
+        left_out
+    )
+    assert tested.header["seeds"] == left_out.header["seeds"] == [0, 1] and set(tested.domain.tolist()) == {"own"}
+    own = workdir / "folds" / "seed0" / "own" / "scores"
+    assert set(score_file.read(own / "left_out_test.csv").id.tolist()) == test
+    assert not (workdir / "folds" / "seed0" / "alpha" / "scores" / "left_out_test.csv").exists()
     assert "score is the mean of 2 trainings" in (workdir / "report.md").read_text()
+
+
+def test_a_fold_that_was_scored_with_its_test_clips_is_scored_again(done, tmp_path, monkeypatch):
+    folder, result, words = done
+    workdir = tmp_path / "before"
+    shutil.copytree(folder, workdir)
+    for seed in (0, 1):  # as earlier versions left them
+        at = workdir / "folds" / f"seed{seed}" / "own" / "scores"
+        both = [score_file.read(at / f"{stem}.csv") for stem in (crossval.LEFT_OUT, crossval.TESTED)]
+        score_file.write(at / "left_out.csv", crossval._together(both, both[0].header))
+        (at / "left_out_test.csv").unlink()
+    assert crossval.crossval(experiment(), workdir, seeds=2, **words) == result
+    assert read_decision(workdir / "decision.json") == read_decision(folder / "decision.json")
+
+
+def test_beside_a_method_stand_reals_that_choose_and_others_that_are_tested(done, data_dir, media):
+    _, _, words = done
+    config = experiment()
+    directories = prepare.prepare_data(config.data, words["source"], data_dir, progress=False)
+    splits = {name: sources.open_data(config.data, directories, name) for name in ("train", "validation", "test")}
+    found = crossval._parts(splits, "method", "buzz")
+    assert [part.name for part in found[crossval.LEFT_OUT]] == ["train", "validation"]
+    assert [part.name for part in found[crossval.TESTED]] == ["test"]
+    counts = {part.name: np.bincount(part.label).tolist() for parts in found.values() for part in parts}
+    assert counts == {"train": [0, 18], "validation": [4, 4], "test": [4, 4]}  # none that was learnt from
 
 
 def test_more_seeds_keep_what_tune_added_and_another_choice_is_told(done, tmp_path, capsys):

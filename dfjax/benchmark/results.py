@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from data_builders import sharing
-from dfjax import evaluate
+from dfjax import crossval, evaluate
 from dfjax.benchmark.jobs import DONE, Board
 from dfjax.benchmark.plan import MODALITIES, Dataset, Job
 from dfjax.benchmark.work import Workshop
@@ -262,26 +262,28 @@ def _left_out(
     """A row of the detectors that were trained without one dataset each, on the test clips of that one.
 
     The threshold is chosen as a run chooses it, on validation clips: those of the other datasets, each scored without
-    it. The stored scores are of all clips, so the splits come from the prepared datasets.
+    it. Those scores are of training clips, too, so the splits come from the prepared datasets.
     """
     job = next((j for j in board.jobs if j.kind == "left_out" and j.modality == modality), None)
     if job is None or board.state(job) != DONE:
         return None
     folder = shop.folder(job, board)
-    scores = score_file.known(score_file.read(folder / "scores" / "left_out.csv"))
+    held_back = score_file.known(score_file.read(folder / "scores" / f"{crossval.LEFT_OUT}.csv"))
+    tests = folder / "scores" / f"{crossval.TESTED}.csv"  # earlier versions wrote all to one file
+    of = {"validation": held_back, "test": score_file.known(score_file.read(tests)) if tests.exists() else held_back}
     criterion = shop.config(job, tested).decision.criterion
     known_by = sources.names_of(d.joint for d in tested)
     names = {d.key: known_by[d.joint] for d in tested}
     rows = {
         split: {key: _rows(scores, name, directories[key], split) for key, name in names.items()}
-        for split in ("validation", "test")
+        for split, scores in of.items()
     }
     cells = {}
     for key in names:
-        own, others = rows["test"][key], [of for other, of in rows["validation"].items() if other != key]
-        chosen = score_file.by_clip(score_file.select(scores, np.any(others, axis=0)))
+        own, others = rows["test"][key], [at for other, at in rows["validation"].items() if other != key]
+        chosen = score_file.by_clip(score_file.select(held_back, np.any(others, axis=0)))
         threshold = thresholds.search(chosen.score, chosen.label, criterion).value
-        part = score_file.select(scores, own)
+        part = score_file.select(of["test"], own)
         found = [evaluate.row(key, part, {"threshold": threshold}, trained=False)] if own.any() else []
         cells[key] = _cell([plain(one) for one in found])
     page = (folder / "crossval.md").relative_to(shop.workdir).as_posix()

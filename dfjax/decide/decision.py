@@ -199,7 +199,6 @@ def decide(
             decision["counts"] = {name: decision["tuned"][name] for name in ("tp", "fp", "fn", "tn")}
         decision["domains"] = _domains(clips, value, worth, certificate, n, seed)
         decision["seeds"] = scores.header.get("seeds")  # of the trainings whose mean scores these are
-        decision["domains"]["test_clips"] = scores.header.get("test_clips")  # of the clips; None of earlier versions
     return plain(decision, name_infinities=True)
 
 
@@ -216,7 +215,7 @@ def _domains(clips, threshold, worth, certificate, n, seed):
     Returns:
       count, noun, weights (in words), rows (`by_domain`, and `threshold_without`, which the other domains choose),
       auc, eer, false_alarms and misses (`spread`), words, certificate (None for left-out methods, which share their
-      real clips, and beside a guarantee for new clips, whose threshold was chosen on these very domains), test_clips.
+      real clips, and beside a guarantee for new clips, whose threshold was chosen on these very domains).
     """
     rows = domains.by_domain(clips, threshold, n=n, seed=seed)
     without = worth.thresholds if worth else {}

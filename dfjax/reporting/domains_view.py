@@ -35,20 +35,13 @@ def beside(decision: dict[str, Any], report: dict[str, Any]) -> dict:
         "worst": {name: found[name]["low" if name == "auc" else "high"] for name in METRICS},
         "words": found["words"],
         "certificate": certificate and certificate["statement"],
-        "notes": _notes(decision, report),
+        "notes": _notes(decision),
     }
 
 
-def _notes(decision: dict[str, Any], report: dict[str, Any]) -> list[str]:
+def _notes(decision: dict[str, Any]) -> list[str]:
     """What of the figures must be known before they are compared with others."""
-    notes, split, noun = [], report["split"], decision["domains"]["noun"]
-    known = decision["domains"].get("test_clips")  # decisions of earlier versions do not say
-    if known and split == "test":
-        clips = report["counts"][split]["real"] + report["counts"][split]["fake"]
-        notes.append(
-            f"{min(known, clips):,} of the {clips:,} {split} clips took part in choosing the threshold, scored by "
-            f"trainings without their {noun}: its figures on {split} may flatter."
-        )
+    notes = []
     if (seeds := len(decision.get("seeds") or [])) > 1:
         notes.append(
             f"A left-out clip's score is the mean of {seeds} trainings; the detector is one, and less steady. "

@@ -94,13 +94,13 @@ def test_a_dataset_left_out_is_judged_on_its_test_clips_as_in_the_other_rows(don
     """All of its clips were, and there was no figure at a threshold."""
     workdir, found = done
     (page,) = found["matrices"]["audio"]["left_out"]["pages"]
-    scores = score_file.read((workdir / page).parent / "scores" / "left_out.csv")
-    clips = score_file.by_clip(scores)
+    scores = [score_file.read((workdir / page).parent / "scores" / f"left_out{more}.csv") for more in ("", "_test")]
+    others, clips = map(score_file.by_clip, scores)
     for key, cell in found["matrices"]["audio"]["left_out"]["cells"].items():
         (directory,) = (path.parent for path in workdir.glob(f"prepared/{key}/*/*/dataset_info.json"))
         names = {split: {f"{key}/{clip}" for clip in sources.open_split(directory, split).clip} for split in SPLITS}
         own = score_file.select(clips, np.array([clip in names["test"] for clip in clips.clip]))
-        assert 0 < len(own) < sum(clips.domain == key)
+        assert 0 < len(own) == sum(clips.domain == key) < sum(others.domain == key)
         assert cell["auc"] == pytest.approx(audit.auc(own.score, own.label))
         assert 0 <= cell["balanced_accuracy"] <= 1 and cell["low"] <= cell["auc"] <= cell["high"]
         assert cell["seen"] is False and cell["shares"] == []

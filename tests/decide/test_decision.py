@@ -190,12 +190,6 @@ def test_a_share_that_is_none_is_told_by_its_name(share):
         decide(make(), abstain=share)
 
 
-def test_a_table_says_whether_test_clips_took_part():
-    test = dataclasses.replace(make(), header={"split": "test"})
-    assert "test (not used for the choice):" in tune.table(decide(make()), test)
-    assert "test (its clips took part in the choice):" in tune.table(decide(make(test_clips=40)), test)
-
-
 @pytest.mark.parametrize(("criterion", "needs"), [("f1", "fake clips"), ("youden", "clips of both classes")])
 def test_an_undefined_criterion_says_what_it_needs(criterion, needs):
     scores = make()
