@@ -47,6 +47,16 @@ class Typicality:
     alpha: float = ALPHA  # of a stored one, what held when it was learnt
     traces: Mapping[str, Trace] = dataclasses.field(default_factory=dict)  # of codecs, by their names
 
+    def too_few(self) -> str | None:
+        """Why no distance is ever too far, in words; None where enough records were held back for one to be."""
+        needed = math.floor(1 / self.alpha)  # with so many the least p-value is below alpha
+        if len(self.held) >= needed:
+            return None
+        return (
+            f"typicality was learnt of {len(self.held)} {self.basis}; with fewer than {needed} a file's distance from "
+            "the training data alone makes no verdict uncertain, its properties do"
+        )
+
     def p_value(self, embedding: Float[np.ndarray, " dim"]) -> float:
         """Share of held-back records as far from the training data or farther, the new one among them.
 

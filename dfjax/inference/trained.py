@@ -117,8 +117,8 @@ def learn_typicality(
     splits: Mapping[str, sources.Split],
     *,
     seed: int = 0,
-) -> None:
-    """Leaves in the workdir what is typical of the training data to the best checkpoint.
+) -> typicality.Typicality:
+    """Leaves in the workdir what is typical of the training data to the best checkpoint, and returns it.
 
     Args:
       folder: the workdir.
@@ -131,6 +131,7 @@ def learn_typicality(
     learnt = reference.fit_typicality(restore(folder), splits, seed=seed)
     if process.first_process():
         learnt.save(epath.Path(folder) / typicality.TYPICALITY)
+    return learnt
 
 
 @dataclasses.dataclass(frozen=True)

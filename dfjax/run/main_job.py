@@ -116,7 +116,8 @@ def run(
         ledger = plan.ledger.to_json()
         header = {"clip_score": recipe.clip_rule(config), "ledger": ledger}
         validation, test = (trained.score(folder, splits[name], header) for name in ("validation", "test"))
-        trained.learn_typicality(folder, splits, seed=config.seed)
+        if few := trained.learn_typicality(folder, splits, seed=config.seed).too_few():
+            say(few)
         decision = decide(validation if left_out is None else left_out, config.decision.criterion)
         if process.first_process():
             write_decision(folder / "decision.json", decision)

@@ -114,6 +114,18 @@ def test_few_records_or_equal_ones_call_nothing_like_them_untypical(n):
         typicality.fit(x[:1], {}, np.array(["a"]))
 
 
+def test_too_few_held_back_records_for_a_distance_to_count_are_told():
+    """Nothing said that a file however far off stayed a verdict."""
+    found = typicality.fit(*training())
+    far = training(1)[0][0] + 1e6
+    for count, told in ((19, True), (20, False)):
+        few = dataclasses.replace(found, held=found.held[:count])
+        assert few.judge(far, {})["typical"] == told == (few.too_few() is not None)
+    assert "of 19 records held back in turn; with fewer than 20" in (
+        dataclasses.replace(found, held=found.held[:19]).too_few() or ""
+    )
+
+
 def test_landmarks_are_drawn_evenly_over_domains():
     domains = np.array(["large"] * 900 + ["small"] * 50)
     rows = embedding_space.evenly(domains, 200)
