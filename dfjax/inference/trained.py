@@ -50,7 +50,7 @@ def restore(folder: epath.PathLike, step: int | None = None) -> Network:
         opt_state=None,
         average=params if averaged else None,
     )
-    with checkpoint.manager(folder) as checkpoints:
+    with checkpoint.manager(folder, reading=True) as checkpoints:
         if checkpoint.latest_step(checkpoints) is None:
             raise InputError(f"{folder} has no complete checkpoint; run the experiment first")
         step = checkpoint.best_step(checkpoints) if step is None else step

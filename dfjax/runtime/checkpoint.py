@@ -51,16 +51,23 @@ def _metric(metrics) -> float:
 
 
 @contextlib.contextmanager
-def manager(workdir: epath.PathLike) -> Iterator[ocp.training.Checkpointer]:
+def manager(workdir: epath.PathLike, *, reading: bool = False) -> Iterator[ocp.training.Checkpointer]:
     """The checkpointer of a run; use as a context manager. Left-overs of a killed save are removed first.
 
+    Args:
+      workdir: of the run.
+      reading: whether nothing will be saved; then nothing is made or removed, for a training may be saving right now.
+
     Raises:
+      InputError: there is nothing to read.
       OSError: within it, where the disk is full, whatever orbax makes of that.
     """
     directory = epath.Path(workdir).expanduser()
     directory = directory if files.remote(directory) else directory.resolve()  # orbax takes absolute paths only
     directory = directory / "checkpoints"
-    if process.first_process():
+    if reading and not directory.exists():
+        raise InputError(f"{workdir} has no complete checkpoint; run the experiment first")
+    if process.first_process() and not reading:
         directory.mkdir(parents=True, exist_ok=True)
         for path in directory.iterdir():
             if "orbax-checkpoint-tmp" in path.name:

@@ -13,6 +13,7 @@ import absl.logging
 import numpy as np
 import pytest
 
+from dfjax.inference import trained
 from dfjax.records import InputError
 from dfjax.run import main_job
 from dfjax.runtime import checkpoint, cli, process, progress, workdir
@@ -64,6 +65,23 @@ def test_sigterm_saves_ends_with_zero_and_the_rest_is_the_same_to_the_bit(
     with checkpoint.manager(update) as checkpoints:  # the end knows of both
         assert checkpoint.seconds_spent(checkpoints) > spent
     assert job.results(update) == expected
+
+
+def test_reading_makes_and_removes_nothing(whole, directory, tmp_path):
+    """A command that read left an empty checkpoints/, and took away what a training was just saving."""
+    (tmp_path / "none").mkdir()
+    with (
+        pytest.raises(InputError, match="none has no complete checkpoint"),
+        checkpoint.manager(tmp_path / "none", reading=True),
+    ):
+        pytest.fail("there is nothing to read")
+    assert not list((tmp_path / "none").iterdir())
+    job.job(tmp_path / "w", directory, **whole[0])
+    saving = tmp_path / "w" / "checkpoints" / "99.orbax-checkpoint-tmp"
+    saving.mkdir()
+    assert trained.restore(tmp_path / "w").step == 12 and saving.exists()
+    with checkpoint.manager(tmp_path / "w"):
+        assert not saving.exists()
 
 
 @pytest.mark.slow
