@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float, Shaped
 
 RIDGE = 1e-2  # weight of the squared norm beside the mean logistic loss, for embeddings of unit mean deviation
 STEPS = 20  # of Newton's method; it stands still after about ten
+MORE = 1.1  # times `Trace.bit_rate`, up to which a file has few bits: encoders keep to a rate only roughly
+FOREIGN = 0.2  # share of records after the codec that are noticed, at least, where training has none of its kind
 LEAST = 1e-6  # least curvature of a record's loss in a step
 
 
@@ -22,10 +24,19 @@ class Trace:
 
     weights: Float[np.ndarray, " dim"]
     cut: float  # a product with the weights above it is noticed
+    bit_rate: float = 0.0  # bit/s of a channel, up to which a file that says of itself that it is stored so has it
+    found: float = 0.0  # share of records after the codec, of domains that the classifier did not know, noticed
 
     def noticed(self, embeddings: Float[np.ndarray, "n dim"]) -> Bool[np.ndarray, " n"]:
         """Whether each record has more of it than nearly all records had that did not pass through the codec."""
         return np.asarray(embeddings, np.float64) @ self.weights > self.cut
+
+    def told(self, bit_rate: float | int) -> bool:
+        """Whether a file that says of itself that it is stored by the codec, at so many bit/s a channel, has it.
+
+        Not where the codec could hardly be noticed: there the training data have been through such a one themselves.
+        """
+        return self.found >= FOREIGN and bit_rate <= MORE * self.bit_rate
 
 
 def fit(
@@ -33,6 +44,7 @@ def fit(
     coded: Float[np.ndarray, "n dim"],
     domains: Shaped[np.ndarray, " n"],
     share: float,
+    bit_rate: float = 0.0,
 ) -> Trace:
     """What tells the records after a codec from the same records as they are.
 
@@ -42,19 +54,22 @@ def fit(
       domains: of the same records; two or more.
       share: of records as they are, of domains that the classifier does not know, that are noticed for nothing; every
         domain weighs alike.
+      bit_rate: of `Trace`.
     """
     plain, coded, domains = np.asarray(plain, np.float64), np.asarray(coded, np.float64), np.asarray(domains)
     names, index, counts = np.unique(domains, return_inverse=True, return_counts=True)
-    levels = np.empty(len(domains))
+    levels, after = np.empty(len(domains)), np.empty(len(domains))
     for k in range(len(names)):
         out = index == k
         weights, bias = _classifier(plain[~out], coded[~out])
-        levels[out] = plain[out] @ weights + bias
+        levels[out], after[out] = plain[out] @ weights + bias, coded[out] @ weights + bias
     order = np.argsort(-levels, kind="stable")
-    reached = np.cumsum(1 / (len(names) * counts[index[order]]))  # the share that lies as high or higher
+    alike = 1 / (len(names) * counts[index])
+    reached = np.cumsum(alike[order])  # the share that lies as high or higher
     first = min(int(np.searchsorted(reached, share)), len(order) - 1)
     weights, bias = _classifier(plain, coded)
-    return Trace(weights.astype(np.float32), float(levels[order[first]] - bias))
+    cut = float(levels[order[first]])
+    return Trace(weights.astype(np.float32), cut - bias, bit_rate, float(alike[after > cut].sum()))
 
 
 def _classifier(plain, coded):

@@ -4,7 +4,7 @@ A file must pass these tests. Its embedding must lie as near to the training dat
 network was not trained on: a conformal p-value (Vovk, Gammerman and Shafer 2005) says which share of those lies at
 least as far away. And every property of the file (bandwidth, loudness, picture size, ...) must lie in the range of the
 training data; one that does not is named in words. Where codecs were looked for (`decide.traces`), it must not have
-their traces either. NumPy only, never JAX.
+their traces either, nor say of itself that it is stored so. NumPy only, never JAX.
 """
 
 import dataclasses
@@ -70,12 +70,18 @@ class Typicality:
         beyond = len(self.held) - np.searchsorted(self.held, distances, side="left")
         return (beyond + 1) / (len(self.held) + 1)
 
-    def judge(self, embedding: Float[np.ndarray, " dim"], properties: Mapping[str, Any]) -> dict[str, Any]:
+    def judge(
+        self,
+        embedding: Float[np.ndarray, " dim"],
+        properties: Mapping[str, Any],
+        coding: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """Whether a file is typical, and why not.
 
         Args:
           embedding: the detector's, of the file.
           properties: its properties; names that training did not have are not looked at, nor are NaN.
+          coding: `codec` and `bit_rate` (bit/s of a channel) that a lossy file says of itself.
 
         Returns:
           `p_value`, `typical`, and `reasons`, in words: empty if typical.
@@ -87,8 +93,11 @@ class Typicality:
             if value is not None and not limits.holds(value):
                 reasons.append(limits.reason(name, value))
         for name, trace in self.traces.items():
-            if trace.noticed(np.asarray(embedding)[None])[0]:
-                codec = CODECS.get(name, name)
+            codec = CODECS.get(name, name)
+            if coding and coding["codec"] == name and trace.told(coding["bit_rate"]):
+                rate = f"{coding['bit_rate'] / 1000:.0f} kbit/s"
+                reasons.append(f"stored as {codec} of {rate} a channel, where the detector is often wrong")
+            elif trace.noticed(np.asarray(embedding)[None])[0]:
                 reasons.append(f"traces of {codec} at a low bit rate, where the detector is often wrong")
         if p < self.alpha:
             reasons.append(f"unlike the training data to the detector: {100 * p:.1f} % of {self.basis} lie as far off")
@@ -117,6 +126,7 @@ class Typicality:
                 arrays[f"kinds.{name}"] = np.array(limits.kinds)
         for name, trace in self.traces.items():
             arrays[f"trace.{name}"] = np.append(trace.weights, np.float32(trace.cut))
+            arrays[f"coding.{name}"] = np.array([trace.bit_rate, trace.found])
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)
         files.write(path, buffer.getvalue())
@@ -166,7 +176,10 @@ def parse(content: bytes, path: str = TYPICALITY) -> Typicality:
             ranges,
             str(arrays["basis"]),
             float(arrays["alpha"]),
-            {name: Trace(array[:-1], float(array[-1])) for name, array in _named(arrays, "trace.")},
+            {
+                name: Trace(array[:-1], float(array[-1]), *arrays.get(f"coding.{name}", np.zeros(2)).tolist())
+                for name, array in _named(arrays, "trace.")
+            },
         )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(

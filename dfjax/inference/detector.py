@@ -68,7 +68,8 @@ class Detector:
           `verdict` ('fake', 'real' or 'uncertain'), `reasons` of an uncertain one, in words; `typicality`, `p_value`
           and `reasons` (None if the run did not learn it); `probability` of fake, `log10_likelihood_ratio` (fake over
           real; None without calibration data of both), `score` (logit), `threshold`, `spread`, `above`, which say what
-          the score alone would, and the scores along the time line: `windows` and `seconds`, or `frames` and
+          the score alone would, and the scores along the time line: `windows`, `seconds` and, of a file in a lossy
+          format of sound, `coding` (its `codec` and `bit_rate` in bit/s of a channel), or `frames` and
           `frames_without_face`.
 
           A verdict is uncertain if the file is not typical of the training data, as `typicality` says of the mean
@@ -177,20 +178,22 @@ class Detector:
         sound, scores = self.model.modality == "audio", found["score"]
         frames = np.arange(len(scores)) if sound else np.array([part["frame"] for part in parts])
         decided = verdict(self.decision, scores, np.unique(frames, return_inverse=True)[1])
-        decided |= self._typical(decided, properties, found)
+        decided |= self._typical(decided, properties, facts.get("coding"), found)
         if "parts" in found:
             decided["parts"] = dict(zip(PARTS, found["parts"].mean(axis=0).tolist(), strict=True))
         timeline = [part | {"score": float(score)} for part, score in zip(parts, scores, strict=True)]
         # sound: {'seconds', 'windows'}, pictures: {'frames', 'frames_without_face'}
         return {**decided, **facts, "windows": timeline} if sound else {**decided, "frames": timeline, **facts}
 
-    def _typical(self, decided: dict[str, Any], properties: list[dict], found: Mapping) -> dict[str, Any]:
+    def _typical(
+        self, decided: dict[str, Any], properties: list[dict], coding: dict | None, found: Mapping
+    ) -> dict[str, Any]:
         # what changes in a verdict because of what the file is like
         if self.typicality is None:
             return {"typicality": None}
         embeddings = found["embedding"][looks(len(found["embedding"]))]
         columns = {name: np.array([each[name] for each in properties]) for name in properties[0]}
-        judged = self.typicality.judge(*whole(embeddings, columns))
+        judged = self.typicality.judge(*whole(embeddings, columns), coding)
         reasons = [*decided["reasons"], *judged["reasons"]]
         changed = {"typicality": {"p_value": judged["p_value"], "reasons": judged["reasons"]}, "reasons": reasons}
         return changed | ({} if judged["typical"] else {"verdict": UNCERTAIN})

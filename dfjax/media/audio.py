@@ -29,6 +29,7 @@ MAX_PEAK = 16.0  # float files may exceed 1.0 a little and are clipped; far beyo
 RATES = (4_000, 384_000)  # Hz, lowest and highest sampling rate of a real recording
 MAX_CHANNELS = 64
 BLOCK = 1 << 16  # samples per channel read at a time
+LOSSY = {"MPEG_LAYER_III": "mp3", "mp3": "mp3", "mp3float": "mp3", "aac": "aac", "OPUS": "opus", "opus": "opus"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,7 @@ class AudioInfo:
     channels: int
     codec: str  # 'PCM_16', 'FLAC', 'aac', ...
     seconds: float  # length of the decoded sound
+    bit_rate: float | None = None  # bit/s of a channel, where the codec is one of LOSSY
 
 
 def decode(path: epath.PathLike, longest: float = MAX_SECONDS) -> tuple[Int16[np.ndarray, " samples"], AudioInfo]:
@@ -84,8 +86,20 @@ def _decode(source: str | IO[bytes], longest: float) -> tuple[Int16[np.ndarray, 
     if stream:
         pieces.append(_int16(stream.resample_chunk(np.zeros(0, np.float32), last=True)))
     _check(length > 0, "empty")
-    samples = _usable(np.concatenate(pieces), peak, info.channels)
-    return samples, dataclasses.replace(info, seconds=length / info.rate)
+    samples, seconds = _usable(np.concatenate(pieces), peak, info.channels), length / info.rate
+    bits = _bits(source) if info.codec in LOSSY else None
+    return samples, dataclasses.replace(info, seconds=seconds, bit_rate=bits and bits / (seconds * info.channels))
+
+
+def _bits(source: str | IO[bytes]) -> int | None:
+    """Of all packets of a file's first sound stream, without what container and pictures take; None if not known."""
+    if not isinstance(source, str):
+        source.seek(0)
+    try:
+        with av.open(source, metadata_errors="ignore", options={"protocol_whitelist": "file"}) as container:
+            return 8 * sum(packet.size for packet in container.demux(container.streams.audio[0]))
+    except (av.FFmpegError, OSError, ValueError, IndexError, MemoryError):
+        return None
 
 
 def from_array(samples: Num[np.ndarray, "..."]) -> Int16[np.ndarray, " samples"]:

@@ -28,7 +28,7 @@ class Evidence:
     examples: list[dict[str, np.ndarray]]  # 'audio' as long as its window is, 'image' (size, size, 3), or both
     parts: list[dict[str, Any]]  # of each: `start` and `end`, or `frame` and `seconds`; seconds from the beginning
     properties: list[dict[str, float]]  # of those that `properties.looks` names; of none where nobody asks
-    facts: dict[str, Any]  # of the whole: `seconds`, or `frames_without_face`
+    facts: dict[str, Any]  # of the whole: `seconds` and, of a lossy file, `coding`; or `frames_without_face`
 
 
 def of_file(
@@ -58,7 +58,10 @@ def of_file(
     _check(path)
     if modality == "audio":
         samples, info = audio.decode(path, longest)
-        return of_sound(samples, info.seconds, overlap=overlap, described=described)
+        seen = of_sound(samples, info.seconds, overlap=overlap, described=described)
+        if info.bit_rate:
+            seen.facts["coding"] = {"codec": audio.LOSSY[info.codec], "bit_rate": round(info.bit_rate)}
+        return seen
     found = decoding.decode_item(path, modality, options)
     records = found["records"]
     try:

@@ -85,7 +85,7 @@ def train(
     graph, rule = functional.graph(recipe.make_builder(config)), recipe.clip_rule(config)
     validate = make_validation(graph, validation, mesh, takes=takes, batch=batch, rule=rule)
 
-    with checkpoint.manager(workdir) as checkpoints, process.termination() as asked_to_stop:
+    with checkpoint.manager(workdir) as checkpoints:
         # state
         first, before = checkpoint.latest_step(checkpoints) or 0, checkpoint.seconds_spent(checkpoints)
         build = recipe.make_builder(config, plan.initial_bias, training=True)
@@ -154,7 +154,7 @@ def train(
         judged: list[float] = []  # seconds of each judgement
         hidden = not (progress and process.first_process())
         told = {"first": first, "total": total, "hidden": hidden, "tensorboard": tensorboard}
-        with journal(workdir, **told) as notes:
+        with process.termination() as asked_to_stop, journal(workdir, **told) as notes:
             while step < total and not stopped:
                 # never past an evaluation or the end, and the remainder in single steps
                 left = min(total, step + interval - step % interval) - step
@@ -184,6 +184,7 @@ def train(
                 more = ((feed.take(n), jax.random.fold_in(root, n)) for n in range(total, total + interval))
                 state = snapshots.finish(state, graphdef, more, lambda *of: batch_of(*of)[::2], everywhere)
                 state = judge(state, total + 1, validate, checkpoints, notes, snapshot=False, clock=began - before)
+            stopped = stopped or asked_to_stop(step)  # after the last step, or where there was none left
         if tracing:
             trace(workdir / "profile", start=False, wait=state)
         best = checkpoint.best_step(checkpoints)

@@ -67,6 +67,33 @@ def test_sigterm_saves_ends_with_zero_and_the_rest_is_the_same_to_the_bit(
     assert job.results(update) == expected
 
 
+def test_sigterm_after_the_last_step_ends_the_run_too_and_before_the_first_nobody_listens(
+    whole, directory, tmp_path, monkeypatch, capsys
+):
+    """It was swallowed: a crossval that was told to end while it made statistics went on."""
+    settings, expected = whole
+    judge, make, listening = train.judge, train.feeds.make, []
+
+    def judged(state, step, *args, **words):
+        if step == 12:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return judge(state, step, *args, **words)
+
+    def made(*args, **words):
+        listening.append(signal.getsignal(signal.SIGTERM))
+        return make(*args, **words)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(train, "judge", judged)
+        patch.setattr(train.feeds, "make", made)
+        job.job(tmp_path / "w", directory, **settings)
+    assert ended.value.code == 0 and "after step 12" in capsys.readouterr().err
+    assert listening == [before] and signal.getsignal(signal.SIGTERM) is before
+    job.job(tmp_path / "w", directory, **settings)
+    assert job.results(tmp_path / "w") == expected
+
+
 def test_reading_makes_and_removes_nothing(whole, directory, tmp_path):
     """A command that read left an empty checkpoints/, and took away what a training was just saving."""
     (tmp_path / "none").mkdir()
