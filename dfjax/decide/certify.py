@@ -165,7 +165,13 @@ def at_value(both, value, criterion, constraint):
 
 
 def band(
-    scores: Column, labels: Column, *, max_fpr: Number, max_fnr: Number
+    scores: Column,
+    labels: Column,
+    *,
+    max_fpr: Number,
+    max_fnr: Number,
+    weights: Column | None = None,
+    around: Number | None = None,
 ) -> tuple[thresholds.Threshold, thresholds.Threshold]:
     """Two thresholds with an undecided band between: real below the first, fake from the second on.
 
@@ -174,6 +180,8 @@ def band(
       labels: (n,).
       max_fpr: greatest share of reals called fake on these data.
       max_fnr: greatest share of fakes called real.
+      weights: (n,) of each in these shares, exact numbers as `thresholds.search` takes them; None for all alike.
+      around: a threshold that lies in the band, or at one of its ends; None for no matter where.
 
     Returns:
       (real_below, fake_from): the narrowest such band; twice the same threshold where one meets both bounds.
@@ -183,11 +191,24 @@ def band(
     """
     if not (0 <= max_fpr <= 1 and 0 <= max_fnr <= 1):
         raise InputError(f"max_fpr and max_fnr must lie in [0, 1], got {max_fpr} and {max_fnr}")
-    fake_from = thresholds.search(scores, labels, "recall_at_fpr", max_fpr=max_fpr)
+    fake_from = thresholds.search(scores, labels, "recall_at_fpr", weights=weights, max_fpr=max_fpr)
     if fake_from.status == "undefined":
         raise InputError("an undecided band needs both fakes and reals; one class is missing")
     both = cuts.classes(scores, labels)
-    allowed = math.floor(fractions.Fraction(str(max_fnr)) * len(both.fake))
+    most = fractions.Fraction(str(max_fnr))
+    if weights is None:
+        allowed = math.floor(most * len(both.fake))
+    else:  # fakes below it weigh at most their share
+        rows = np.flatnonzero(np.asarray(labels) == FAKE)
+        below = np.cumsum(np.asarray(weights)[rows[np.argsort(np.asarray(scores)[rows], kind="stable")]])
+        allowed = int(np.searchsorted(below, most * below[-1], side="right"))
     value = both.fake[min(allowed, len(both.fake) - 1)]
     real_below = at_value(both, value, "recall_at_fnr", {"max_fnr": max_fnr})
+    if around is not None:
+        given = at_value(both, around, "around", {})
+        return min(real_below, given, key=_value), max(fake_from, given, key=_value)
     return (fake_from, fake_from) if real_below.value >= fake_from.value else (real_below, fake_from)
+
+
+def _value(edge):
+    return edge.value

@@ -122,7 +122,8 @@ def decide(
         domains, whose shares of fakes are anyone's, and 'f1' otherwise.
       certified: confidence of a guarantee instead of a criterion; then `constraint` is min_recall or max_fpr.
       by_domain: whether the guarantee is for a new domain (max_fpr only) instead of new clips.
-      abstain: adds a band without verdict, outside which at most this share of each class is called wrong.
+      abstain: adds a band without verdict, outside which at most this share of each class is called wrong; of left-out
+        domains on their mean.
       deploy_prior: share of fakes where the detector will be used; stored with the calibration.
       seed: of the bootstrap.
       **constraint: the criterion's numbers.
@@ -158,6 +159,7 @@ def decide(
     chosen: thresholds.Threshold | None
     worth: optimism.Optimism | leave_one_out.LeaveOneOut | None = None
     certificate: certify.Certificate | certify_domains.Certificate | None = None
+    weights = domains.equal_weights(clips) if left_out else None
     if certified is not None:
         if by_domain:
             certificate = certify_domains.certify(clips, confidence=certified, **_fpr_alone(constraint))
@@ -165,7 +167,6 @@ def decide(
             certificate = certify.certify(x, y, confidence=certified, groups=clips.group, **constraint)
         chosen, message = certificate.threshold, certificate.statement
     else:
-        weights = domains.equal_weights(clips) if left_out else None
         found = chosen = thresholds.search(x, y, criterion, weights=weights, **constraint)
         if left_out:
             worth = leave_one_out.judge(clips, criterion, n=n, seed=seed, **constraint)
@@ -191,7 +192,7 @@ def decide(
         "bootstrap": worth and {"replicates": worth.replicates, "unit": unit, "seed": seed},
         "calibration": fitted | {"deploy_prior": deploy_prior},
         "calibration_quality": calibration.quality(x, y, fitted),
-        "band": None if abstain is None else _band(x, y, abstain, chosen and chosen.value),
+        "band": None if abstain is None else _band(x, y, abstain, chosen and chosen.value, weights),
     }
     if left_out:
         value = chosen.value if chosen else None
@@ -281,10 +282,10 @@ def _ratio(part, whole):
     return part / whole if whole else math.nan
 
 
-def _band(x, y, rate, threshold):
+def _band(x, y, rate, threshold, weights):
     """The undecided band and the share of clips in it; it reaches to the threshold, from which on fakes are called."""
-    low, high = (edge.value for edge in certify.band(x, y, max_fpr=rate, max_fnr=rate))
-    if threshold is not None:  # beside the band it would call fake what lies on its real side, or the other way round
-        low, high = min(low, threshold), max(high, threshold)
+    # beside the band the threshold would call fake what lies on its real side, or the other way round
+    edges = certify.band(x, y, max_fpr=rate, max_fnr=rate, weights=weights, around=threshold)
+    low, high = (edge.value for edge in edges)
     inside = (x >= low) & (x < high)
     return {"rate": rate, "real_below": low, "fake_from": high, "undecided": float(inside.mean())}

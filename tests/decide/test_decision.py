@@ -184,6 +184,37 @@ def test_the_band_without_a_verdict_reaches_to_the_threshold(criterion, constrai
     assert decision["band"]["undecided"] == np.mean(found == "uncertain")
 
 
+def test_the_band_is_no_wider_than_it_must_be():
+    """Where one threshold met both bounds the band began there, with fewer misses than were allowed."""
+    scores = make(sd=0.0)
+    clips = score_file.by_clip(scores)
+    decision = decide(scores, "recall_at_fpr", abstain=0.1, max_fpr=0.01)
+    low, high = decision["band"]["real_below"], decision["band"]["fake_from"]
+    fakes = np.sort(clips.score[clips.label == 1])
+    assert high == decision["threshold"] and (fakes < low).mean() <= 0.1 < (fakes <= low).mean()
+    nothing = decide(scores, "recall_at_fpr", abstain=0.9, max_fpr=0.01)  # the threshold alone misses fewer
+    assert nothing["band"]["real_below"] == nothing["band"]["fake_from"] == decision["threshold"]
+
+
+def test_the_band_of_left_out_domains_keeps_the_mean_of_their_rates():
+    """A domain of many clips had the say alone."""
+    scores = make(sd=3.0)
+    many = np.flatnonzero(scores.domain == scores.domain[0])
+    again = [score_file.select(scores, np.arange(len(scores)))] + [
+        dataclasses.replace(
+            score_file.select(scores, many),
+            **{name: np.char.add(f"{k} ", getattr(scores, name)[many]) for name in ("id", "clip", "group")},
+        )
+        for k in range(20)
+    ]
+    columns = {name: np.concatenate([getattr(part, name) for part in again]) for name in scores.columns}
+    few, lots = (
+        decide(each, "recall_at_fpr", abstain=0.3, max_fpr=0.1)["band"]
+        for each in (scores, dataclasses.replace(scores, **columns))
+    )
+    assert lots["real_below"] == few["real_below"] and lots["undecided"] != few["undecided"]
+
+
 @pytest.mark.parametrize("share", [2.0, -0.1, math.nan])
 def test_a_share_that_is_none_is_told_by_its_name(share):
     with pytest.raises(InputError, match="abstain is the share of each class .* from 0 to 1; got"):

@@ -448,6 +448,23 @@ def test_band_keeps_both_error_rates_and_is_empty_where_one_threshold_does():
         certify.band(score, np.zeros(1000, int), max_fpr=0.1, max_fnr=0.1)
 
 
+def test_a_band_of_weighed_clips_keeps_the_weighed_rates():
+    rng = np.random.default_rng(1)
+    label, score = np.tile([1, 0], 300), np.round(rng.normal(size=600), 1)  # many are tied
+    ones = certify.band(score, label, max_fpr=0.1, max_fnr=0.2, weights=np.ones(600))
+    plain = certify.band(score, label, max_fpr=0.1, max_fnr=0.2)
+    assert [edge.value for edge in ones] == [edge.value for edge in plain]
+    weights = np.where(np.arange(600) < 100, 9, 1)
+    low, high = certify.band(score, label, max_fpr=0.1, max_fnr=0.2, weights=weights)
+    assert (low.value, high.value) != tuple(edge.value for edge in plain)
+
+    def missed(value):
+        return weights[(label == 1) & (score < value)].sum() / weights[label == 1].sum()
+
+    assert missed(low.value) <= 0.2 < missed(np.nextafter(low.value, np.inf))
+    assert weights[(label == 0) & (score >= high.value)].sum() / weights[label == 0].sum() <= 0.1
+
+
 def test_optimism_is_what_new_data_show():
     """Unit normals 2 apart, 10:1, 20 fakes: apparent F1 is near .65, the truth where it cuts near .58."""
     rng = np.random.default_rng(0)
