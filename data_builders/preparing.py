@@ -120,6 +120,10 @@ class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-a
             self._index = indexing.check(self.index(root))
         return self._index
 
+    def restrict(self, index: indexing.Index) -> None:
+        """Makes these items all that is prepared, whatever else `source` holds."""
+        self._index = index
+
     @property
     def partial_dir(self) -> epath.Path:
         """Where finished items wait for the others."""

@@ -68,7 +68,7 @@ def prepare(
         raise InputError("--beam_options are of a --beam_runner; give one, such as DirectRunner")
     given = [option for option, value in crop_options.items() if value is not None]
     given += ["face_model"] if face_model is not None else []
-    with _quiet():
+    with quiet():
         if not issubclass(cls, preparing.MediaBuilder):
             if source is not None or given:
                 raise InputError(f"{name} makes its own data; leave out --{given[0] if given else 'source'}")
@@ -217,14 +217,14 @@ def face_model_file(given: epath.PathLike, downloads: epath.Path) -> epath.Path:
     if not str(given).startswith(("http://", "https://")):
         return epath.Path(given)
     try:
-        with _quiet():
+        with quiet():
             return tfds.download.DownloadManager(download_dir=downloads).download(str(given))
     except Exception as error:  # whatever the network, the server or its certificate did
         raise InputError(f"--face_model {given} could not be downloaded: {error}") from error
 
 
 @contextlib.contextmanager
-def _quiet():
+def quiet():
     """TFDS's own bars and log lines off: ours say what is going on."""
     verbosity = absl.logging.get_verbosity()
     absl.logging.set_verbosity(absl.logging.ERROR)

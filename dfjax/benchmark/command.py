@@ -57,7 +57,7 @@ def prepare_plan(
       workdir: where runs and reports go, and where datasets.json may overrule what is found.
       data_dir: where prepared datasets go; default WORKDIR/prepared.
       changes: options of every experiment, by dotted name, as text.
-      measured: whether some files of each are decoded, for `forecast`.
+      measured: whether some files of each are prepared, for `forecast`.
       identified: whether `same_plan` is to be asked.
 
     Raises:
@@ -231,16 +231,10 @@ def foretold(shop: Workshop, board: Board, facts: dict[str, dict[str, Any]], say
     known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"machine": {}}
     if known.get("changes") != shop.changes:
         known = {"changes": shop.changes, "machine": {}}
-    for modality in dict.fromkeys(d.modality for d in shop.datasets.values()):
-        for kind in ("image", "video") if modality == "video" else (modality,):
-            if kind in known["machine"]:
-                continue
+    for kind in dict.fromkeys(forecast.KINDS[d.modality] for d in shop.datasets.values()):
+        if kind not in known["machine"]:
             say(f"measuring this machine: {kind}")
-            if kind == "video":  # the same network on the same kind of record, made otherwise
-                found = known["machine"]["image"] | forecast.measure_preparation(kind)
-            else:
-                found = forecast.measure(kind, shop.changes)
-            known["machine"][kind] = found
+            known["machine"][kind] = forecast.measure(kind, shop.changes)
             files.write(path, json.dumps(known, indent=1, allow_nan=False) + "\n")
     return forecast.forecast(shop, board.jobs, facts, known["machine"])
 

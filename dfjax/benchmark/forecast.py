@@ -1,10 +1,10 @@
 """How long each job will take on this machine, and how far that was off: measured in miniature before, compared after.
 
-A training, an evaluation and their parts are timed on a few made clips, once for each modality. A job is then a sum of
-them: what it does once, such as compiling its step, is counted once, and what grows with files, steps, judgements,
-batches and records is counted so often. Sounds of other lengths compile programs of their own, see `scoring.BUCKETS`.
-Jobs of one process compile anew, except trainings of a left-out job after its first, which validate with the program of
-that one.
+A training, an evaluation and their parts are timed on a few made clips, once for each modality; preparing and reading
+on some of a dataset's own files, see `planning.costs`. A job is then a sum of them: what it does once, such as
+compiling its step, is counted once, and what grows with files, steps, judgements, batches and records is counted so
+often. Sounds of other lengths compile programs of their own, see `scoring.BUCKETS`. Jobs of one process compile anew,
+except trainings of a left-out job after its first, which validate with the program of that one.
 """
 
 import collections
@@ -15,13 +15,11 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from etils import epath
 
-import data_builders
 from dfjax import evaluate, models, prepare
 from dfjax.benchmark.jobs import DONE, Board
 from dfjax.benchmark.plan import MODALITIES, Dataset, Job
@@ -35,10 +33,18 @@ from dfjax.reporting.markdown import aligned_table, duration, escape, size
 from dfjax.run import main_job
 
 STEPS = {"train.steps": "6", "train.eval_every": "3", "train.log_every": "3", "optim.warmup_steps": "1"}
-FEW = 2 * miniature.EACH  # records of each split in miniature
 OF_MINIATURE = scoring.audio_example(np.zeros(round(miniature.SECONDS * SAMPLE_RATE)))["audio"].size  # its bucket
+KINDS = {kind: "image" if kind == "video" else kind for kind in MODALITIES}  # a video's faces are pictures
 Counts = Mapping[int, float]  # size of a scorer's input, in samples (that of the miniature for pictures) -> records
 Told = Mapping[str, Mapping[str, float | None]]  # job -> seconds, memory, disk
+
+
+class Records(NamedTuple):
+    """A split, or a part of one."""
+
+    counts: Counts
+    read: float  # seconds in which all are decoded
+    described: float  # seconds in which the properties of all are measured
 
 
 def measure(modality: str, changes: Mapping[str, str]) -> dict[str, float]:
@@ -47,15 +53,17 @@ def measure(modality: str, changes: Mapping[str, str]) -> dict[str, float]:
     `changes` are options of the experiment, by dotted name, as text.
 
     Returns:
-      prepare (without decoding); train (STEPS, from records to checkpoint), of which first (what only the first
-      training of a detector in a process pays: its scores are compiled), step (an update) and judge (a judgement,
-      without scores); report (all that a run does after training); evaluate (of one dataset) and table (of one more),
-      both without scores but for evaluate's first batch; batch (one scored), which holds `size` records; record (one
-      described).
+      train (STEPS, from records to checkpoint), of which first (what only the first training of a detector in a process
+      pays: its scores are compiled), step (an update) and judge (a judgement, without scores); report (all that a run
+      does after training); evaluate (of one dataset) and table (of one more), both without scores but for evaluate's
+      first batch; batch (one scored), which holds `size` records; coded (a sound described after every codec, see
+      `reference.CODECS`, without its embeddings; 0 of pictures).
     """
     folder = pathlib.Path(tempfile.mkdtemp(prefix="dfjax-"))
+    took: dict[str, float] = {}
     try:
-        name, directory, took = _prepare(folder, modality)
+        name = miniature.make(folder / "clips", modality)
+        directory = prepare.prepare(name, folder / "clips", folder / "data", progress=False)
         entry = f"{name}/{directory.parent.name}"
         config = experiment(modality, [entry], "plain", 0, {**changes, **STEPS})
         began = time.perf_counter()
@@ -65,16 +73,13 @@ def measure(modality: str, changes: Mapping[str, str]) -> dict[str, float]:
         began = time.perf_counter()
         trained.score_split(network, split, {})  # by the program that the run compiled
         took["batch"] = time.perf_counter() - began
-        began = time.perf_counter()
-        for record in scorers.records(split):
-            properties.measure(record)
-        took["record"] = (time.perf_counter() - began) / len(split)
         clock = json.loads((folder / "run" / "timing.json").read_text())["training"]
         steps, judged = clock["steps"], clock["judged"]
         took["step"] = max(0.0, clock["seconds"] - clock["first_step_seconds"] - sum(judged)) / max(steps - 1, 1)
         took["first"], took["judge"] = judged[0] - min(judged), max(0.0, min(judged) - took["batch"])
         took["train"], took["report"] = clock["seconds"], whole - clock["seconds"]
         took["size"] = min(config.train.batch, scoring.EACH) * jax.device_count()
+        took["coded"] = _coded(split) if modality == "audio" else 0.0
         jax.clear_caches()
         for part in ("evaluate", "table"):  # the second call finds the scores
             began = time.perf_counter()
@@ -86,21 +91,13 @@ def measure(modality: str, changes: Mapping[str, str]) -> dict[str, float]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def measure_preparation(modality: str) -> dict[str, float]:
-    """Of `measure`, prepare alone."""
-    with tempfile.TemporaryDirectory(prefix="dfjax-") as folder:
-        return {"prepare": round(_prepare(pathlib.Path(folder), modality)[2]["prepare"], 4)}
-
-
-def _prepare(folder: pathlib.Path, modality: str) -> tuple[str, epath.Path, dict[str, float]]:
-    """The builder, the prepared dataset and the seconds of preparing the miniature, without what decoding took."""
-    name = miniature.make(folder / "clips", modality)
+def _coded(split: sources.Split) -> float:
+    """Seconds in which a record passes through every codec and is described after each."""
     began = time.perf_counter()
-    directory = prepare.prepare(name, folder / "clips", folder / "data", progress=False)
-    took = time.perf_counter() - began
-    builder = data_builders.load(name)(source=folder / "clips", data_dir=folder / "data")
-    decoding = costs.preparation(builder.index(builder.source).items, builder.builder_config)["seconds"]
-    return name, directory, {"prepare": max(0.0, took - (decoding or 0.0))}
+    for _, view in reference.coded(split):
+        for record in scorers.records(view):
+            properties.measure(record)
+    return (time.perf_counter() - began) / len(split)
 
 
 def forecast(
@@ -115,26 +112,28 @@ def forecast(
       shop: the datasets.
       jobs: all of them.
       facts: dataset's key -> what `counting.of_source` says of it, with `cost`.
-      machine: modality -> what `measure` returned.
+      machine: one of KINDS -> what `measure` returned.
     """
     records = {d.key: _records(facts[d.key], _one_length(d, shop.changes)) for d in shop.datasets.values()}
     found: dict[str, dict[str, float | None]] = {}
     for job in jobs:
-        of = machine[job.modality]
+        of = machine[KINDS[job.modality]]
         members = [d for d in shop.datasets.values() if d.modality == job.modality]
         on = [shop.datasets[job.dataset]] if job.dataset else members
         sizes = [records[d.key] for d in on]
         cost = facts[on[0].key]["cost"]
         seconds, memory, disk = None, costs.BASE_MEMORY * 2, 2e6
         if job.kind == "prepare" and cost["seconds"] is not None:
-            seconds, memory, disk = of["prepare"] + cost["seconds"], cost["memory"], cost["disk"]
+            seconds, memory, disk = cost["seconds"], cost["memory"], cost["disk"]
         elif job.kind in ("train", "joint") and all(sizes):
             together = _sum(sizes)
             seconds = _training(shop, job, of, together, on) + of["report"]
             seconds += _scoring(of, together["validation"], together["test"]) - 2 * of["batch"]
             described = [_at_most(together[split], most) for split, most in reference.RECORDS.items()]
-            seconds += _scoring(of, *described) - 2 * of["batch"]
-            seconds += of["record"] * (sum(sum(counts.values()) for counts in described) - 2 * FEW)
+            seconds += _scoring(of, *described) - 2 * of["batch"] + sum(part.described for part in described)
+            if _domains(on, facts) >= reference.DOMAINS:
+                kept = _at_most(together["train"], reference.CODED)
+                seconds += of["coded"] * _lengths(kept) + len(reference.CODECS) * _scoring(of, kept)
             seconds += 2 * _compiling(of, *together.values())  # scores and embeddings
         elif job.kind == "left_out" and all(sizes):
             folds = [_sum([s for s in sizes if s is not one]) for one in sizes]
@@ -160,8 +159,8 @@ def _one_length(dataset: Dataset, changes: Mapping[str, str]) -> bool:
     return dataset.modality != "audio" or bool(models.input_of(model.name, model.kwargs).samples)
 
 
-def _records(facts: Mapping[str, Any], one_length: bool) -> dict[str, Counts] | None:
-    """Split -> records by size; None where none could be decoded."""
+def _records(facts: Mapping[str, Any], one_length: bool) -> dict[str, Records] | None:
+    """Each split; None where none of the files could be decoded."""
     cost, splits = facts["cost"], facts["splits"]
     if not cost["records"]:
         return None
@@ -175,45 +174,61 @@ def _records(facts: Mapping[str, Any], one_length: bool) -> dict[str, Counts] | 
             for seconds, count in of.items():
                 sizes[scoring.BUCKETS[min(int(seconds), len(scoring.BUCKETS)) - 1]] += count
         sizes = sizes or collections.Counter({OF_MINIATURE: 1})
-        found[split] = {size: n * count / sizes.total() for size, count in sizes.items()}
+        counts = {size: n * count / sizes.total() for size, count in sizes.items()}
+        found[split] = Records(counts, n * cost["read"], n * cost["described"])
     return found
 
 
-def _bytes(facts: Mapping[str, Any], counts: Counts) -> float:
-    return sum(counts.values()) * facts["cost"]["disk"] / facts["cost"]["records"]
+def _domains(on: Sequence[Dataset], facts: Mapping[str, Mapping[str, Any]]) -> int:
+    """Of the training data of several sets of sounds together, as far as they are told; pictures have none."""
+    every = ((d, domain) for d in on if d.modality == "audio" for domain in facts[d.key]["cost"]["domains"])
+    return len({domain or d.name for d, domain in every})
 
 
-def _sum(sizes: Sequence[Mapping[str, Counts]]) -> dict[str, Counts]:
-    found: dict[str, Counts] = {}
+def _bytes(facts: Mapping[str, Any], records: Records) -> float:
+    return sum(records.counts.values()) * facts["cost"]["disk"] / facts["cost"]["records"]
+
+
+def _sum(parts: Sequence[Mapping[str, Records]]) -> dict[str, Records]:
+    found: dict[str, Records] = {}
     for split in SPLITS:
-        every = [s[split] for s in sizes]
-        found[split] = {size: sum(counts.get(size, 0.0) for counts in every) for size in set().union(*every)}
+        counts, read, described = zip(*(part[split] for part in parts), strict=True)
+        sizes = set().union(*counts)
+        added = {size: sum(of.get(size, 0.0) for of in counts) for size in sizes}
+        found[split] = Records(added, sum(read), sum(described))
     return found
 
 
-def _at_most(counts: Counts, most: int) -> Counts:
+def _at_most(records: Records, most: int) -> Records:
     """So many of the records, of every size its share."""
-    share = min(1.0, most / max(sum(counts.values()), 1))
-    return {size: n * share for size, n in counts.items()}
+    share = min(1.0, most / max(sum(records.counts.values()), 1))
+    counts = {size: n * share for size, n in records.counts.items()}
+    return Records(counts, records.read * share, records.described * share)
 
 
-def _scoring(of: Mapping[str, float], *records: Counts) -> float:
-    """Seconds in which the records of each split are scored, in batches of one size each."""
-    every = ((size, math.ceil(n / of["size"])) for counts in records for size, n in counts.items())
-    return sum((of["batch"] * batches * size / OF_MINIATURE for size, batches in every), 0.0)
+def _lengths(records: Records) -> float:
+    """How many sounds as long as those of the miniature are as long as all together."""
+    return sum(n * size / OF_MINIATURE for size, n in records.counts.items())
 
 
-def _compiling(of: Mapping[str, float], *records: Counts) -> float:
+def _scoring(of: Mapping[str, float], *parts: Records) -> float:
+    """Seconds in which the records of each part are read and scored, in batches of one size each."""
+    every = ((size, math.ceil(n / of["size"])) for part in parts for size, n in part.counts.items())
+    batches = sum((of["batch"] * batches * size / OF_MINIATURE for size, batches in every), 0.0)
+    return batches + sum(part.read for part in parts)
+
+
+def _compiling(of: Mapping[str, float], *parts: Records) -> float:
     """Seconds in which a scorer is compiled for the sizes of the records beyond the first."""
-    sizes = {size for counts in records for size, n in counts.items() if n}
+    sizes = {size for part in parts for size, n in part.counts.items() if n}
     return of["first"] * max(len(sizes) - 1, 0)
 
 
-def _training(shop: Workshop, job: Job, of: Mapping[str, float], records: Mapping[str, Counts], on: Sequence[Dataset]):
+def _training(shop: Workshop, job: Job, of: Mapping[str, float], records: Mapping[str, Records], on: Sequence[Dataset]):
     """Seconds from records to checkpoint."""
     train = experiment(job.modality, [d.joint for d in on], job.strategy, job.seed, shop.changes).train
     judgements = math.ceil(train.steps / train.eval_every)
-    seconds = of["train"] + (train.steps - int(STEPS["train.steps"])) * of["step"]
+    seconds = of["train"] + (train.steps - int(STEPS["train.steps"])) * of["step"] + records["train"].read
     seconds += judgements * (of["judge"] + _scoring(of, records["validation"]))
     return seconds - 2 * (of["judge"] + of["batch"])  # of the miniature
 

@@ -115,12 +115,18 @@ def _traces(network, split, clips, plain) -> dict[str, traces.Trace]:
     own = [np.searchsorted(rows, clip) for clip in clips]
     domains = split.domain[[clip[0] for clip in clips]]
     found = {}
-    with concurrent.futures.ThreadPoolExecutor(workers.cores()) as pool:
-        for name, (strength, share, few) in CODECS.items():
-            if not corruptions.missing(corruptions.SOUND[name]):
-                coded, _ = describe_clips(network, corrupted.view(part, name, strength, pool), own)
-                found[name] = traces.fit(plain, coded, domains, share, few)
+    for name, view in coded(part):
+        embeddings, _ = describe_clips(network, view, own)
+        found[name] = traces.fit(plain, embeddings, domains, *CODECS[name][1:])
     return found
+
+
+def coded(split: Split) -> Iterator[tuple[str, Split]]:
+    """Each of CODECS that FFmpeg has here, and the split as it is after it."""
+    with concurrent.futures.ThreadPoolExecutor(workers.cores()) as pool:
+        for name, (strength, *_) in CODECS.items():
+            if not corruptions.missing(corruptions.SOUND[name]):
+                yield name, corrupted.view(split, name, strength, pool)
 
 
 def _choose(split: Split, count: int, seed: int, *, evenly: bool = False) -> list[Int[np.ndarray, " k"]]:

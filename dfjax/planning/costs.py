@@ -1,87 +1,135 @@
-"""What preparing and training will take on this machine, from measurements of seconds: time, memory, disk.
+"""What preparing a dataset will take on this machine: time, memory, disk; and what reading its records takes.
 
-A prediction has a part that every job pays (start, compilation, report) and a part that grows with files, steps or
-records. Both are measured: by a small run on made clips, once for each modality and kept in a file, and by decoding
-some of a dataset's own files.
+Told by preparing some of its own files, as `dfjax.prepare` does it: 2, then 8, 32 and 128 of them, in a folder that is
+removed. What the last of these preparations took beyond the one before it grows with the files; the rest is paid once.
 """
 
 import collections
+import math
+import pathlib
+import tempfile
 import time
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
+from etils import epath
 
-from data_builders import configs
-from data_builders.indexing import Item
-from dfjax.media.decoding import safely
-from dfjax.records import SAMPLE_RATE
+from data_builders import indexing, preparing
+from data_builders.indexing import Item, Items
+from dfjax import prepare
+from dfjax.data import sources
+from dfjax.media import decoding, properties
+from dfjax.records import MAX_SAMPLES, SAMPLE_RATE, InputError
 from dfjax.runtime import workers
 
-SECONDS = 1.5  # that decoding files of a dataset may take, if it decoded FEW
-FEW = 3  # files; of the first the time is not used
+FILES = (2, 8, 32, 128)  # that are prepared, one after the other ...
+SECONDS = 2.0  # ... until they have taken so long
+READ = 16  # records of each split of which reading and describing are timed
+SIDE = 128  # pixels, to which pictures are read
+HEADERS = 2_000  # sounds whose length is read in their header
+DOMAINS = 3  # of the training data that are told, at most
 BASE_MEMORY = 600 << 20  # bytes of a process that has imported everything
 WORKER_MEMORY = 150 << 20  # bytes of a process that decodes
 
 
-def preparation(items: Sequence[Item], config: configs.MediaConfig) -> dict[str, Any]:
-    """What preparing a dataset will take, by decoding some of its files, evenly spread, in this process.
+def preparation(builder: preparing.MediaBuilder, items: Sequence[Item]) -> dict[str, Any]:
+    """What preparing a dataset will take, and what reading it takes afterwards.
 
     Args:
-      items: the files.
-      config: what is made of them.
+      builder: of the dataset.
+      items: all of its files.
 
     Returns:
-      files, sampled, unreadable (of those sampled), each (seconds of one file on one core), seconds (of all on all
-      cores, without what every job pays), records, lengths (split -> seconds of sound, rounded up -> records of the
-      sample), disk (bytes of the records; twice that while they are made) and memory (bytes at most). All but files and
-      sampled are None where no file of the sample could be decoded.
+      files, sampled, unreadable (of those sampled), seconds (of all files), records, read (seconds in which a picture
+      is decoded; 0 of sound), described (seconds in which the properties of a record are measured), lengths (split ->
+      seconds of sound, rounded up -> records, of those whose headers were read), domains (DOMAINS at most of the
+      training data), disk (bytes of the records; twice that while they are made) and memory (bytes at most). All but
+      files and sampled are None where no file of the sample could be decoded.
     """
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # as in the worker processes: every core has one
-    try:
-        return _preparation(items, config)
-    finally:
-        cv2.setNumThreads(threads)
-
-
-def _preparation(items: Sequence[Item], config: configs.MediaConfig) -> dict[str, Any]:
-    options = {name: getattr(config, name) for name in configs.CROP_OPTIONS} | {"face_model": None, "detector": "haar"}
-    began, took, sizes, counts, unreadable = time.perf_counter(), [], [], [], 0
-    lengths: dict[str, collections.Counter[int]] = {}
-    for item in spread(items):
-        if took and time.perf_counter() - began > SECONDS * (1 if len(took) >= FEW else 4):
-            break
-        start = time.perf_counter()
-        result, why = safely(item.path, config.modality, options)
-        if why:
-            unreadable += 1
-            if unreadable > 20 and not took:
+    some, took, found, sampled = spread(items), {}, None, 0
+    with tempfile.TemporaryDirectory(prefix="dfjax-") as folder:
+        for count in FILES:
+            sampled = min(count, len(some))
+            began = time.perf_counter()
+            found = _prepared(builder, some[:sampled], pathlib.Path(folder, str(count))) or found
+            took[sampled] = time.perf_counter() - began
+            if sampled == len(some) or sum(took.values()) > SECONDS:
                 break
-            continue
-        took.append(time.perf_counter() - start)
-        sizes.append(sum(payload(record) for record in result["records"]))
-        counts.append(len(result["records"]))
-        if config.modality == "audio":
-            of_split = lengths.setdefault(item.split, collections.Counter())
-            of_split.update(-(-len(record["audio"]) // SAMPLE_RATE) for record in result["records"])
-    found: dict[str, Any] = {"files": len(items), "sampled": len(took) + unreadable, "unreadable": unreadable}
-    if not took:
-        return found | dict.fromkeys(("each", "seconds", "records", "lengths", "disk", "memory"))
-    took = took[1:] or took  # the first file pays for the decoder's start
-    usable = len(items) * len(sizes) / found["sampled"]
-    each, cores = float(np.mean(took)), max(workers.cores(), 1)
-    memory = BASE_MEMORY + cores * (WORKER_MEMORY + 4 * max(sizes))
-    disk = {"disk": round(usable * np.mean(sizes)), "memory": memory}
-    sounds = {split: {str(n): of[n] for n in sorted(of)} for split, of in sorted(lengths.items())}
-    records = {"records": round(usable * np.mean(counts)), "lengths": sounds}
-    return found | {"each": each, "seconds": usable * each / cores} | records | disk
+        sample = _read(*found) if found else None
+    told = {"files": len(items), "sampled": sampled}
+    if sample is None:
+        rest = ("unreadable", "seconds", "records", "read", "described", "lengths", "domains", "disk", "memory")
+        return told | dict.fromkeys(rest)
+    before = max((count for count in took if count < sampled), default=0)
+    each = max(0.0, took[sampled] - took.get(before, 0.0)) / (sampled - before)
+    usable = len(items) * len(sample["sizes"]) / sample["files"]
+    looked = spread(items, HEADERS)
+    return told | {
+        "unreadable": sample["files"] - len(sample["sizes"]),
+        "seconds": took[sampled] + each * (len(items) - sampled),
+        "records": round(usable * sample["records"] / len(sample["sizes"])),
+        "read": sample["read"],
+        "described": sample["described"],
+        "lengths": _lengths(looked) if builder.builder_config.modality == "audio" else {},
+        "domains": sorted({item.domain for item in looked if item.split == "train"})[:DOMAINS],
+        "disk": round(usable * np.mean(sample["sizes"])),
+        "memory": BASE_MEMORY + workers.cores() * (WORKER_MEMORY + 4 * max(sample["sizes"])),
+    }
 
 
-def spread(items: Sequence[Item]) -> list[Item]:
-    """Up to 200 items, evenly spread, in an order in which any beginning is spread, too."""
-    rows = np.unique(np.linspace(0, len(items) - 1, min(200, len(items))).astype(int))
+def _prepared(builder: preparing.MediaBuilder, items: list[Item], folder: pathlib.Path):
+    """(number of files, folder of the dataset) where these alone are prepared; None where none can be decoded."""
+    part = type(builder)(data_dir=folder, config=builder.builder_config, progress=False)
+    part.restrict(indexing.Index(builder.name, "sample", Items(items)))
+    try:
+        with prepare.quiet():
+            part.download_and_prepare()
+    except (InputError, workers.WorkerError):
+        return None
+    return len(items), epath.Path(part.data_dir)
+
+
+def _read(files: int, directory: epath.Path) -> dict[str, Any]:
+    """Of a prepared dataset of so many files: records, bytes by file, seconds to read and to describe a record."""
+    sizes: collections.Counter[str] = collections.Counter()
+    count, read, described = 0, [], []
+    for name in sources.split_names(directory):
+        split = sources.open_split(directory, name)
+        for row, clip in enumerate(split.clip.tolist()):
+            record = split.records[row]
+            count, sizes[clip] = count + 1, sizes[clip] + payload(record)
+            if row < READ:
+                began = time.perf_counter()
+                if "image" in record:
+                    decoding.compact(record, "image", SIDE)
+                read.append(time.perf_counter() - began)
+                properties.measure(record)
+                described.append(time.perf_counter() - began - read[-1])
+    told = {"files": files, "records": count, "sizes": list(sizes.values())}
+    return told | {"read": _mean(read), "described": _mean(described)}
+
+
+def _mean(seconds: list[float]) -> float:
+    """Without the first, which pays for imports."""
+    return float(np.mean(seconds[1:] or seconds))
+
+
+def _lengths(items: Sequence[Item]) -> dict[str, dict[str, int]]:
+    """Split -> seconds of sound, rounded up -> records, as far as the headers say; of longer ones windows are made."""
+    longest = MAX_SAMPLES / SAMPLE_RATE
+    found: dict[str, collections.Counter[int]] = {}
+    for item in items:
+        seconds = float(properties.header_features(item.path)["duration"])
+        if seconds > 0:  # not so where it is not said
+            many = math.ceil(seconds / longest)
+            found.setdefault(item.split, collections.Counter())[math.ceil(min(seconds, longest))] += many
+    return {split: {str(n): of[n] for n in sorted(of)} for split, of in sorted(found.items())}
+
+
+def spread(items: Sequence[Item], count: int = max(FILES)) -> list[Item]:
+    """Up to `count` items, evenly spread, in an order in which any beginning is spread, too."""
+    rows = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).astype(int))
     return [items[i] for i in np.random.default_rng(0).permutation(rows)]
 
 

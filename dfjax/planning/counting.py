@@ -117,8 +117,8 @@ def of_source(
 ) -> dict[str, Any]:
     """What a folder of the user's media holds; reads names, lists and the headers of `audited` clips.
 
-    If `measured`, it also decodes a few for `cost`, what preparation will take (see `planning.costs`). If `identified`,
-    `digest` says which files these are, by their names and sizes.
+    If `measured`, it also prepares a few for `cost`, what preparation will take (see `planning.costs`). If
+    `identified`, `digest` says which files these are, by their names and sizes.
 
     Returns:
       dataset, config, modality (see `advice.modality_of`), stage (OF_SOURCE), path, variant (the layout found), splits
@@ -159,7 +159,7 @@ def of_source(
         "warnings": index.warnings,
         "recommendation": _recommend(splits, modality, name),
         "audit": _audit_headers(items, audited) if audited else None,
-        **({"cost": costs.preparation(items, builder.builder_config)} if measured else {}),
+        **({"cost": costs.preparation(builder, items)} if measured else {}),
         **({"digest": indexing.source_digest(index)} if identified else {}),
     }
 
@@ -201,7 +201,7 @@ def of_found(
     Args:
       one: a usable one.
       audited: clips that the shortcut audit reads; 0 leaves it out.
-      measured: whether some of its files are decoded, see `of_source`.
+      measured: whether some of its files are prepared, see `of_source`.
       identified: whether its digest is taken, see `of_source`.
 
     Returns:

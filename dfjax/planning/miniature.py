@@ -11,7 +11,7 @@ import soundfile
 from data_builders.demo_faces import synthesis
 from dfjax.records import SAMPLE_RATE
 
-BUILDERS = {"audio": "folder_audio", "image": "folder_image", "video": "folder_image", "av": "folder_av"}
+BUILDERS = {"audio": "folder_audio", "image": "folder_image", "av": "folder_av"}
 SPLITS = ("train", "val", "test")
 EACH = 4  # clips of each class and split
 SECONDS = 2.0
@@ -28,7 +28,7 @@ def make(folder: pathlib.Path, modality: str) -> str:
                 path = folder / split / label / f"{i}"
                 if modality == "audio":
                     soundfile.write(path.with_suffix(".wav"), _sound(rng, fake), SAMPLE_RATE)
-                elif modality in ("av", "video"):
+                elif modality == "av":
                     _video(path.with_suffix(".mp4"), rng, fake)
                 else:
                     cv2.imwrite(str(path.with_suffix(".png")), _picture(rng, fake))

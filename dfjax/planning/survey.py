@@ -71,7 +71,7 @@ def of_folder(folder: epath.PathLike, audited: int = AUDITED, *, measured: bool 
     Args:
       folder: a local one; see `data_builders.finding`.
       audited: clips that the shortcut audit reads; 0 leaves it out.
-      measured: whether some files of each dataset are decoded, to say what its preparation will cost.
+      measured: whether some files of each dataset are prepared, to say what its preparation will cost.
 
     Returns:
       root, datasets (as `of_source` and `of_prepared` count them, each with `advice`, see `planning.advice`; those

@@ -357,11 +357,11 @@ def test_the_end_says_where_the_report_is(done, root, monkeypatch, capsys):
     assert capsys.readouterr().out.endswith(f"written to {workdir}: report.html, report.md, report.json, times.md\n")
 
 
-PARTS = {"prepare": 1.0, "train": 30.0, "report": 8.0, "evaluate": 3.0, "table": 0.5}  # what is paid once
-PARTS |= {"first": 4.0, "step": 0.5, "judge": 1.0, "batch": 0.25, "size": 10, "record": 0.01}
+PARTS = {"train": 30.0, "report": 8.0, "evaluate": 3.0, "table": 0.5}  # what is paid once
+PARTS |= {"first": 4.0, "step": 0.5, "judge": 1.0, "batch": 0.25, "size": 10, "coded": 0.125}
 
 
-def foretold(folder, records, parts=PARTS, steps=6, lengths=(), changes=()):
+def foretold(folder, records, parts=PARTS, steps=6, lengths=(), changes=(), cost=()):
     """Job -> seconds, of datasets with so many (train, validation, test) records each; `lengths` as `costs` says."""
     names = {"a": "wavefake", "b": "asvspoof2019_la", "own": "folder_audio"}
     datasets, facts = [], {}
@@ -369,8 +369,9 @@ def foretold(folder, records, parts=PARTS, steps=6, lengths=(), changes=()):
         entry = f"{names[key]}/abc" if key == "own" else names[key]
         datasets.append(Dataset(key, names[key], None, entry, entry, "audio", "/media", "plain"))
         splits = {split: {"total": n} for split, n in zip(("train", "validation", "test"), counts, strict=True)}
-        cost = {"seconds": 7.0, "records": sum(counts), "memory": 1, "disk": 1000, "lengths": dict(lengths)}
-        facts[key] = {"cost": cost, "splits": splits | {"all": {"total": sum(counts)}}}
+        of = {"seconds": 7.0, "records": sum(counts), "memory": 1, "disk": 1000, "lengths": dict(lengths)}
+        of |= {"read": 0.0, "described": 0.0, "domains": [""], **dict(cost)}
+        facts[key] = {"cost": of, "splits": splits | {"all": {"total": sum(counts)}}}
     shop = Workshop(folder, folder, datasets, {"train.steps": str(steps), "train.eval_every": "3", **dict(changes)})
     found = forecast.forecast(shop, jobs_of(datasets), facts, {"audio": parts})
     return {name.removesuffix("/plain-seed0"): of["seconds"] for name, of in found.items()}
@@ -380,11 +381,11 @@ def test_the_forecast_counts_once_what_is_done_once_and_the_rest_so_often(tmp_pa
     few = {"a": (8, 8, 8), "b": (8, 8, 8)}
     base = foretold(tmp_path, few)
     assert base["train/a"] == PARTS["train"] + PARTS["report"]  # the miniature itself
-    assert base["prepare/a"] == PARTS["prepare"] + 7.0
+    assert base["prepare/a"] == 7.0  # as some of its files took
     assert foretold(tmp_path, few, steps=9)["train/a"] - base["train/a"] == 3 * 0.5 + 1.0 + 0.25  # and a judgement
     more = foretold(tmp_path, few | {"a": (8, 18, 8)})  # a batch more at two judgements, after them, and described
-    assert more["train/a"] - base["train/a"] == pytest.approx(4 * 0.25 + 10 * 0.01)
-    pure = PARTS | dict.fromkeys(("report", "batch", "record"), 0.0)
+    assert more["train/a"] - base["train/a"] == pytest.approx(4 * 0.25)
+    pure = PARTS | dict.fromkeys(("report", "batch"), 0.0)
     alone = foretold(tmp_path, few, pure)
     assert alone["left_out/audio"] == alone["train/a"] + alone["train/b"] - PARTS["first"]  # compiled by its first
 
@@ -400,7 +401,7 @@ def test_the_forecast_of_an_evaluation_leaves_out_what_the_run_has_scored(tmp_pa
 
 def test_sounds_of_other_lengths_compile_their_own_programs(tmp_path):
     few = {"a": (8, 8, 8), "b": (8, 8, 8)}
-    pure = PARTS | dict.fromkeys(("batch", "record"), 0.0)
+    pure = PARTS | {"batch": 0.0}
     alike = foretold(tmp_path, few, pure)
     mixed = {split: {"1": 2, "2": 2, "3": 1, "5": 3} for split in ("train", "validation", "test")}
     more = {name: seconds - alike[name] for name, seconds in foretold(tmp_path, few, pure, lengths=mixed).items()}
@@ -426,35 +427,59 @@ def test_a_batch_takes_as_long_as_its_sounds(tmp_path):
     assert short["left_out/audio"] < alike["left_out/audio"]
 
 
-def test_videos_are_prepared_in_miniature_too(tmp_path, monkeypatch):
-    """Their workers start otherwise than those of pictures: 1.7 s were foretold for 2.6."""
+def test_records_of_other_sizes_take_longer_to_read_and_to_describe(tmp_path):
+    """Pictures of a thousand pixels; in miniature they are small."""
+    few = {"a": (8, 10, 20), "b": (8, 10, 20)}
+    base = foretold(tmp_path, few)
+    more = foretold(tmp_path, few, cost={"read": 0.5, "described": 0.25})
+    each = {name: more[name] - seconds for name, seconds in base.items()}
+    read = 8 + 2 * 10 + (10 + 20) + (8 + 10)  # by the feed, two judgements, the scores and the embeddings
+    assert each["train/a"] == pytest.approx(0.5 * read + 0.25 * (8 + 10))
+    assert each["joint/all_audio"] == pytest.approx(2 * each["train/a"])
+    assert each["evaluate/a"] == pytest.approx(0.5 * 20) and each["evaluate/all_audio"] == pytest.approx(0.5 * 40)
+    assert each["left_out/audio"] == pytest.approx(2 * 0.5 * (8 + 2 * 10 + 38))
+
+
+def test_sounds_of_three_domains_pass_through_codecs(tmp_path):
+    """It took 17 of a training's 49 s and was not foretold."""
+    few, parts = {"a": (80, 8, 8), "b": (80, 8, 8)}, PARTS | {"size": 100}
+    base = foretold(tmp_path, few, parts)
+    for domains, alone, together in (([""], 0, 0), (["x", "y"], 0, 0), (["", "y"], 0, 1), (["x", "y", "z"], 1, 1)):
+        found = foretold(tmp_path, few, parts, cost={"domains": domains})
+        each = 80 * 0.125 + 3 * 0.25  # and a batch of embeddings after each codec
+        assert found["train/a"] - base["train/a"] == pytest.approx(alone * each)
+        both = 160 * 0.125 + 3 * 2 * 0.25
+        assert found["joint/all_audio"] - base["joint/all_audio"] == pytest.approx(together * both)
+        assert found["left_out/audio"] == base["left_out/audio"] and found["evaluate/a"] == base["evaluate/a"]
+    many = foretold(tmp_path, {"a": (8000, 8, 8)}, parts, cost={"domains": ["x", "y", "z"]})
+    assert many["train/a"] - foretold(tmp_path, {"a": (8000, 8, 8)}, parts)["train/a"] == 400 * 0.125 + 3 * 4 * 0.25
+
+
+def test_videos_are_measured_as_pictures(tmp_path, monkeypatch):
     asked = []
-    measure = {"measure": lambda kind, _: {**PARTS, "prepare": 0.0}, "measure_preparation": lambda _: {"prepare": 9.0}}
-    for name, found in measure.items():
-        monkeypatch.setattr(
-            forecast, name, lambda *of, name=name, found=found: asked.append((name, of[0])) or found(*of)
-        )
-    video = Dataset("dfd", "dfd", None, "dfd", "dfd", "video", "/media", "plain")
-    shop, board = Workshop(tmp_path, tmp_path, [video], {}), jobs.Board(tmp_path, jobs_of([video]))
+    monkeypatch.setattr(forecast, "measure", lambda kind, _: asked.append(kind) or PARTS)
+    datasets = [
+        Dataset(name, name, None, name, name, kind, "/media", "plain")
+        for name, kind in (("faces_140k", "image"), ("dfd", "video"))
+    ]
+    shop, board = Workshop(tmp_path, tmp_path, datasets, {}), jobs.Board(tmp_path, jobs_of(datasets))
     cost = {"seconds": 7.0, "records": 24, "memory": 1, "disk": 1000, "lengths": {}}
-    facts = {
-        "dfd": {
-            "cost": cost,
-            "splits": dict.fromkeys(("train", "validation", "test"), {"total": 8}) | {"all": {"total": 24}},
-        }
-    }
+    cost |= {"read": 0.0, "described": 0.0, "domains": [""]}
+    splits = dict.fromkeys(SPLITS, {"total": 8}) | {"all": {"total": 24}}
+    facts = {d.key: {"cost": cost, "splits": splits} for d in datasets}
     told = command.foretold(shop, board, facts, asked.append)
-    assert told["prepare/dfd"]["seconds"] == 9.0 + 7.0
-    assert [of for of in asked if isinstance(of, tuple)] == [("measure", "image"), ("measure_preparation", "video")]
-    again = len(asked)
-    assert command.foretold(shop, board, facts, asked.append) == told and len(asked) == again
+    assert told["train/dfd/plain-seed0"] == told["train/faces_140k/plain-seed0"]
+    assert asked == ["measuring this machine: image", "image"]
+    assert command.foretold(shop, board, facts, asked.append) == told and len(asked) == 2
 
 
 def test_each_part_of_a_dataset_is_counted_and_measured_by_itself(tmp_path, monkeypatch):
     """FakeAVCeleb's sound was foretold, and its strategy chosen, by what its pictures are."""
     trees.fakeavceleb(tmp_path / "any name", 3)
     seen, sample = [], costs.preparation
-    monkeypatch.setattr(costs, "preparation", lambda items, config: seen.append(config.name) or sample(items, config))
+    monkeypatch.setattr(
+        costs, "preparation", lambda of, items: seen.append(of.builder_config.name) or sample(of, items)
+    )
     shop, problems, _, facts = command.prepare_plan(str(tmp_path), tmp_path / "w", measured=True)
     configs = {"audio": "disjoint-audio", "video": "disjoint-visual", "av": "disjoint-av"}
     assert {key: of["config"] for key, of in facts.items()} == {f"fakeavceleb-{k}": name for k, name in configs.items()}

@@ -2,14 +2,14 @@
 
 import tracemalloc
 
-import cv2
 import numpy as np
 import pytest
 
 from dfjax.planning import costs, counting, survey
+from dfjax.records import LABEL_NAMES
 from dfjax.reporting import audit
 from tests.benchmarks import indexing as benchmark_trees
-from tests.data_builders import trees
+from tests.data_builders import fixtures, trees
 
 
 def test_count_by_hand():
@@ -93,21 +93,38 @@ def test_before_and_after_preparation_agree(recordings, prepared_recordings):
     assert any("duration alone" in text for text in after["audit"]["warnings"])
 
 
-def test_the_sample_is_decoded_as_workers_do(recordings, monkeypatch):
-    """Each of them has one core; OpenCV's threads in this process made videos look faster than they are."""
-    threads, seen, decode = cv2.getNumThreads(), [], costs.safely
-    monkeypatch.setattr(costs, "safely", lambda *of: seen.append(cv2.getNumThreads()) or decode(*of))
-    cv2.setNumThreads(3)
-    try:
-        cost = counting.of_source("folder_audio", recordings, audited=0, measured=True)["cost"]
-        assert set(seen) == {1} and cv2.getNumThreads() == 3
-    finally:
-        cv2.setNumThreads(threads)
-    assert cost["lengths"] == {"test": {"1": 8}, "train": {"1": 24}, "validation": {"1": 8}}  # seconds, rounded up
-    slow = iter(range(0, 10_000, 4))  # seconds
-    monkeypatch.setattr(costs.time, "perf_counter", lambda: float(next(slow)))
+def test_a_preparation_is_told_by_preparing_some_of_the_files(recordings, monkeypatch):
+    """What only decoding them took was .4 s for 1,600 sounds, of which every record is kept, written and read again."""
+    clock, counts, made = [0.0], [], costs._prepared
+
+    def prepared(builder, items, folder):
+        counts.append(len(items))
+        clock[0] += 0.25 + 0.01 * len(items)
+        return made(builder, items, folder)
+
+    monkeypatch.setattr(costs, "_prepared", prepared)
+    monkeypatch.setattr(costs.time, "perf_counter", lambda: clock[0])
     cost = counting.of_source("folder_audio", recordings, audited=0, measured=True)["cost"]
-    assert cost["sampled"] == 1 and cost["each"] == 4
+    assert counts == [2, 8, 32, 40] and (cost["files"], cost["sampled"], cost["unreadable"]) == (40, 40, 0)
+    assert cost["seconds"] == pytest.approx(0.25 + 0.4) and cost["records"] == 40
+    assert cost["lengths"] == {"test": {"1": 8}, "train": {"1": 24}, "validation": {"1": 8}}  # seconds, rounded up
+    assert cost["domains"] == [""] and 40 * 16_000 < cost["disk"] < 40 * 33_000
+    counts.clear()
+    monkeypatch.setattr(costs, "SECONDS", 0.5)
+    cost = counting.of_source("folder_audio", recordings, audited=0, measured=True)["cost"]
+    assert counts == [2, 8] and cost["seconds"] == pytest.approx(0.25 + 0.4)  # the same of fewer
+
+
+def test_files_that_cannot_be_decoded_tell_no_time(tmp_path):
+    trees.put(
+        tmp_path, *(f"{split}/{label}/{i}.wav" for split in ("train", "test") for label in LABEL_NAMES for i in "ab")
+    )
+    cost = counting.of_source("folder_audio", tmp_path, audited=0, measured=True)["cost"]
+    assert (cost["files"], cost["sampled"], cost["seconds"], cost["records"]) == (8, 8, None, None)
+    fixtures.audio(tmp_path / "train/real/c.wav", 5.0)  # two windows
+    cost = counting.of_source("folder_audio", tmp_path, audited=0, measured=True)["cost"]
+    assert (cost["sampled"], cost["unreadable"], cost["records"]) == (9, 8, 2)
+    assert cost["lengths"] == {"train": {"5": 2}}
 
 
 def test_audio_is_told_from_pictures_by_an_index_only_config(tmp_path):
