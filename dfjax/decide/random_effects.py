@@ -41,7 +41,7 @@ def pool(effects: Sequence[float], errors: Sequence[float]) -> dict[str, Any]:
     weights = 1 / (v + tau2)
     mean = float((weights * y).sum() / weights.sum())
     found: dict[str, Any] = {"datasets": k, "value": mean, "low": None, "high": None, "tau": float(np.sqrt(tau2))}
-    found["i2"] = max(0.0, 1 - (k - 1) / q) if q > 0 else 0.0
+    found["i2"] = max(0.0, 1 - (k - 1) / q) if k > 1 and q > 0 else 0.0
     if k > 1:
         spread = (weights * (y - mean) ** 2).sum() / (k - 1) / weights.sum()
         error = float(np.sqrt(max(spread, 1 / weights.sum())))

@@ -13,11 +13,12 @@ h1 { font-size: 1.7rem; line-height: 1.2; overflow-wrap: anywhere; } h2 { margin
 table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--rule); text-align: right; vertical-align: top; }
 th { color: var(--soft); font-weight: 600; } th.text, td.text { text-align: left; }
-p, li { max-width: 60rem; } .note { color: var(--soft); font-size: .88rem; }
+p, li { max-width: 60rem; overflow-wrap: anywhere; } .note { color: var(--soft); font-size: .88rem; }
 code { background: var(--faint); padding: .05rem .3rem; overflow-wrap: anywhere; }
 svg { display: block; } svg text { font-size: 10px; fill: var(--ink); }
 a { color: #0b57d0; }
-@media print { body { padding: 0; font-size: 10.5px; max-width: none; } h2 { break-after: avoid; }
+@media print { html, body { font-size: 10.5px; } body { padding: 0; max-width: none; } h2 { break-after: avoid; }
+  th, td { padding: .2rem .35rem; min-width: 3.4em; } th, td.text { overflow-wrap: anywhere; } /* no wider than paper */
   tr, li, svg { break-inside: avoid; } .wide { overflow: visible; } a { color: inherit; }
   thead { display: table-header-group; }
   * { -webkit-print-color-adjust: exact; print-color-adjust: exact; } }

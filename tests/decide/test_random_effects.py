@@ -39,6 +39,7 @@ def test_effects_that_agree_have_no_spread_and_weigh_by_precision():
 def test_one_none_and_impossible_ones():
     one = random_effects.pool([0.3], [0.1])
     assert (one["value"], one["low"], one["tau"]) == (0.3, None, 0)
+    assert random_effects.pool([0.003], [0.013])["i2"] == 0  # by rounding all of the variance was between datasets
     assert random_effects.pool([], [])["value"] is None
     for effects, errors in (([0.1], [0.0]), ([np.nan], [0.1])):
         with pytest.raises(ValueError, match="errors above 0"):

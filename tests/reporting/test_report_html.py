@@ -22,7 +22,7 @@ import pytest
 from dfjax.decide import metrics
 from dfjax.decide.decision import decide
 from dfjax.decide.score_file import Scores
-from dfjax.reporting import report, report_html
+from dfjax.reporting import report, report_html, static_page
 
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">&amp;"
 
@@ -442,3 +442,21 @@ def test_hostile_names_stay_text(browser, tmp_path):
     assert browser.run("document.querySelectorAll('img').length") == 0
     for element in ("title", "facts", "methods", "subgroups", "audit", "alarms"):
         assert EVIL.split("'")[0] in browser.text(element)
+
+
+def test_a_wide_table_is_no_wider_than_the_paper(browser, tmp_path):
+    """The heat map of eight datasets was cut off at the right edge."""
+    heads = ["trained on", "strategy", *(f"folder_audio-interviews_{year}" for year in range(2010, 2022)), "runs"]
+    lines = [[heads[2], "balanced_sampling", *(static_page.heat(0.9, "*†") for _ in range(12)), "0 1 2 3 4"]] * 3
+    path = tmp_path / "page.html"
+    body = f"{static_page.table_of(heads, lines, text=2)}<ul><li>{'a_folder_of_a_long_name' * 9}</li></ul>"
+    path.write_text(static_page.document("Wide", body), encoding="utf-8")
+    browser.open(path)
+    browser.width(718)  # of A4 between margins of 1 cm
+    for media in ("print", ""):
+        browser.call("POST", "/goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": {"media": media}})
+        browser.settle()
+        if media:
+            assert browser.run("document.documentElement.scrollWidth") <= 718
+            assert browser.run("document.querySelector('table').offsetWidth") <= 718
+            assert browser.run("document.querySelector('td span').offsetHeight") < 20  # a figure stays on its line
