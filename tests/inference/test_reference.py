@@ -97,10 +97,11 @@ def test_traces_of_codecs_are_looked_for_where_three_domains_are_known(untrained
     two = {"train": sources.select(splits["train"], splits["train"].domain != "site2")}
     assert not reference.fit_typicality(untrained, two).traces
     embeddings, _ = reference.describe(untrained, splits["train"])
-    for name, (strength, share) in reference.CODECS.items():
+    for name, (strength, share, few) in reference.CODECS.items():
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             coded, _ = reference.describe(untrained, corrupted.view(splits["train"], name, strength, pool))
-        same = traces.fit(embeddings, coded, splits["train"].domain, share)
+        same = traces.fit(embeddings, coded, splits["train"].domain, share, few)
+        assert learnt.traces[name].bit_rate == few and learnt.traces[name].found == pytest.approx(same.found, abs=0.05)
         np.testing.assert_allclose(learnt.traces[name].weights, same.weights, rtol=1e-3, atol=1e-3)
         assert learnt.traces[name].cut == pytest.approx(same.cut, rel=1e-3, abs=1e-3)
 
