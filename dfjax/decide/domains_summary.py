@@ -62,7 +62,10 @@ def summary(runs: Sequence[Scores], *, seed: int = 0) -> dict[str, Any]:
     for k, name in enumerate(names):
         row = {"domain": name, "real": int((~fake[parts[k]]).sum()), "fake": int(fake[parts[k]].sum())}
         for m, metric in enumerate(("auc", "eer")):
-            row[metric] = operating_points.interval(means[k, :, m]) | {"seeds": values[k, :, 0, m].tolist()}
+            few = operating_points.fewest(fake[parts[k]], units[parts[k]])
+            row[metric] = operating_points.at_an_end(operating_points.interval(means[k, :, m]), few) | {
+                "seeds": values[k, :, 0, m].tolist()
+            }
         table.append(row)
     judged = np.flatnonzero(np.isfinite(means[:count, 0, 0]))
     over = means[judged].mean(0) if len(judged) else np.full((replicates + 1, 2), np.nan)

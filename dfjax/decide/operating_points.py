@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Integer
 
 from dfjax.decide import redrawn
 from dfjax.decide.score_file import Scores
@@ -83,7 +83,8 @@ def points(
 ) -> tuple[list[dict], list[dict]]:
     """Counts and metrics at each threshold, and the change of each metric from the first to every later one.
 
-    All thresholds see the same replicates, so the interval of a change is that of a paired comparison.
+    All thresholds see the same replicates, so the interval of a change is that of a paired comparison. Of a metric that
+    is 0 or 1 the interval is that of `at_an_end`.
 
     Args:
       scores: one row per clip.
@@ -99,10 +100,14 @@ def points(
     total = table.sum(0)
     rows = np.concatenate([total[None], draws(table, groups, n=n, seed=seed)])  # the truth, its replicates
     values = [metrics(rows[:, 4 * k : 4 * k + 4]) for k in range(len(thresholds))]
+    fake, every = scores.label == FAKE, np.ones(len(scores), bool)
+    count = dict.fromkeys(NAMES, fewest(fake, groups)) | {"accuracy": _number(every, groups)}
+    count["recall"] = _number(fake, groups)
     sides = [
         {"threshold": float(t)}
         | dict(zip(("tp", "fp", "fn", "tn"), total[4 * k : 4 * k + 4].tolist(), strict=True))
-        | {name: interval(values[k][name]) for name in NAMES}
+        | {name: at_an_end(interval(values[k][name]), of) for name, of in count.items()}
+        | {"precision": at_an_end(interval(values[k]["precision"]), _number(scores.score >= t, groups))}
         for k, t in enumerate(thresholds)
     ]
     changes = [{name: interval(value[name] - values[0][name]) for name in NAMES} for value in values[1:]]
@@ -121,7 +126,7 @@ def ranking(
       seed: of the bootstrap.
 
     Returns:
-      {name: {value, low, high}}; NaN where undefined.
+      {name: {value, low, high}}; NaN where undefined. Where the ranking is perfect the interval is that of `at_an_end`.
     """
     clips, fake, found = len(scores), scores.label == FAKE, []
     unit = np.arange(clips) if groups is None else np.unique(groups, return_inverse=True)[1]
@@ -130,7 +135,28 @@ def ranking(
     copies = itertools.chain([np.ones(clips, np.int64)], redraws)  # of each clip, a row per replicate
     while some := list(itertools.islice(copies, max(1, redrawn.CELLS // clips))):
         found.append(redrawn.ranking(scores.score, fake, np.stack(some)))
-    return {name: interval(np.concatenate([each[name] for each in found])) for name in RANKING}
+    few = fewest(fake, groups)
+    return {name: at_an_end(interval(np.concatenate([each[name] for each in found])), few) for name in RANKING}
+
+
+def fewest(fake: Bool[np.ndarray, " clips"], groups: np.ndarray | None) -> int:
+    """How many units, groups or clips, the class has that has fewer of them."""
+    return min(_number(fake, groups), _number(~fake, groups))
+
+
+def _number(of: Bool[np.ndarray, " clips"], groups: np.ndarray | None) -> int:
+    return int(of.sum()) if groups is None else len(np.unique(groups[of]))
+
+
+def at_an_end(found: dict[str, float], units: int) -> dict[str, float]:
+    """A bootstrap interval; of a share of 0 or 1, whose replicates are all the same, Wilson's of so many units.
+
+    A mean of numbers between 0 and 1, as AUC is one over fakes and over reals, is no less certain than a share.
+    """
+    if units and found["value"] in (0, 1) and found["low"] == found["high"] == found["value"]:
+        low_high = wilson(int(found["value"]) * units, units)
+        return found | {end: float(low_high[end] or 0.0) for end in ("low", "high")}
+    return found
 
 
 def interval(values: Float[np.ndarray, " n"]) -> dict[str, float]:

@@ -120,6 +120,24 @@ def test_wilson_at_the_ends_and_in_the_middle():
     assert operating_points.wilson(0, 0)["value"] is None
 
 
+@pytest.mark.parametrize("grouped", [False, True])
+def test_what_is_perfect_is_not_certain(grouped):
+    """Of ten clips that are ranked without a fault AUC was 1.000 (1.000 to 1.000)."""
+    label = np.repeat([1, 0], [10, 40])
+    score, names = np.where(label == 1, 2.0, -2.0) + np.linspace(0, 1, 50), np.arange(50).astype(str)
+    perfect = Scores(id=names, clip=names, group=names, label=label, method=np.full(50, ""), score=score)
+    groups = np.arange(50) // 2 if grouped else None
+    few, fakes = (5, 5) if grouped else (10, 10)
+    ranks = operating_points.ranking(perfect, groups, n=100)
+    (side, wrong), _ = operating_points.points(perfect, [0.0, 9.0], groups, n=100)
+    low, all_of = operating_points.wilson(few, few)["low"], operating_points.wilson(fakes, fakes)
+    assert ranks["auc"] == all_of and all_of["high"] == pytest.approx(1) and 0.5 < low < 0.8
+    assert ranks["eer"] == {"value": 0.0, "low": 0.0, "high": pytest.approx(1 - low)}
+    assert side["recall"] == side["precision"] == side["f1"] == all_of and side["accuracy"]["low"] > low
+    assert wrong["recall"]["high"] == pytest.approx(1 - low) and np.isnan(wrong["precision"]["low"])
+    assert 0 < wrong["accuracy"]["low"] < wrong["accuracy"]["value"] == 0.8
+
+
 def test_units_are_groups_where_groups_hold_clips():
     assert operating_points.units(make_scores())[0] is None
     assert operating_points.units(make_scores(groups=40))[1] == "40 groups of clips"
