@@ -76,13 +76,18 @@ def for_loss(model: nnx.Module, loss: str, *, rngs: nnx.Rngs) -> nnx.Module:
     """The head that `loss` is defined on: the model's own, or a cosine head of its width in its place.
 
     Raises:
-      InputError: the model's members answer alone in training, each on a part of the embedding, or it has heads
-        beside this one.
+      InputError: the model's members answer alone in training, each on a part of the embedding, it has heads beside
+        this one, or Newton steps train its head.
     """
     if loss not in COSINE:
         return model.head
     if model.modality == "av":
         raise InputError(f"loss {loss!r} takes the cosine of one embedding, this model has three; choose another")
+    if hasattr(model, "newton"):
+        raise InputError(
+            f"loss {loss!r} takes the cosine of an embedding, this model is trained by Newton steps on a linear head; "
+            "choose another"
+        )
     if getattr(model, "members", 1) > 1:
         raise InputError(
             f"loss {loss!r} takes the cosine of a whole embedding, this model has {model.members} members; "

@@ -19,6 +19,17 @@ REQUIRED = [name for name, of in BY_NAME.items() if any(row.default is ... for r
 GROUPS = {".".join(row.name.split(".")[:depth]) for row in OPTIONS for depth in range(1, row.name.count(".") + 1)}
 GROUPS |= {row.name for row in OPTIONS if isinstance(row.kind, Group)}
 MISSING = object()
+# what training by gradients does, and Newton steps do not: the value that is nothing
+GRADIENT_ALONE = {
+    "optim.ema": 0.0,
+    "optim.swa": False,
+    "optim.weight_decay": 0.0,
+    "optim.clip_norm": None,
+    "loss.uniformity": 0.0,
+    "loss.alignment": 0.0,
+    "train.accumulate": 1,
+    "model.dtype": "float32",
+}
 
 
 def rows(name: str) -> list[Option]:
@@ -142,6 +153,12 @@ def _check_together(given: Mapping[str, Any]) -> None:
             f"config.train.eval_every={value('train.eval_every')}: expected at most config.train.steps="
             f"{value('train.steps')}, since config.optim.swa takes the mean of what was evaluated"
         )
+    for name, off in GRADIENT_ALONE.items() if value("model.name") == "band_kernel" else ():
+        if value(name) != off:
+            raise InputError(
+                f"config.{name}={_shown(value(name))}: band_kernel learns by Newton steps on all clips at once, not by "
+                f"gradients of batches; set it to {_shown(off)}"
+            )
     if value("model.name") == "band_kernel" and value("model.kwargs.kinds") > 1 and not value("augment.self_fakes"):
         raise InputError(
             f"config.model.kwargs.kinds={value('model.kwargs.kinds')}: the second logit learns from fakes made by the "

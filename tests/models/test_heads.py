@@ -9,8 +9,9 @@ from flax import nnx
 from dfjax.models import heads
 from dfjax.models.streams import Rngs
 from dfjax.records import InputError
+from dfjax.run import main_job
 from dfjax.training import losses, recipe, train, train_step
-from experiments import loss_study, sampling_study
+from experiments import audio_focal, loss_study, sampling_study
 from tests import prepared
 
 
@@ -70,6 +71,15 @@ def test_members_that_answer_alone_have_no_cosine():
     config.model.kwargs.members = 8
     with pytest.raises(InputError, match="has 8 members; set config.model.kwargs.members=1"):
         nnx.eval_shape(lambda: recipe.make_builder(config)(Rngs(0)))
+
+
+@pytest.mark.parametrize("loss", heads.COSINE)
+def test_newton_steps_train_no_cosine(loss):
+    """It ended in a KeyError in the first step."""
+    config = audio_focal.get_config()
+    config.loss = {"name": loss, "kwargs": {}}
+    with pytest.raises(InputError, match=f"loss '{loss}' takes the cosine .* Newton steps"):
+        main_job.check(config)
 
 
 @pytest.mark.parametrize(("arm", "directions"), [("cross_entropy", None), ("am_softmax", 2), ("oc_softmax", 1)])

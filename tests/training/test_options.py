@@ -252,6 +252,18 @@ def test_kept_statistics_are_not_streamed():
         main_job.check(config)
 
 
+@pytest.mark.parametrize("name", options.GRADIENT_ALONE)
+def test_what_newton_steps_do_not_do_is_refused_and_not_passed_over(name):
+    given = {"model.dtype": "bfloat16", "optim.swa": True, "train.accumulate": 2}.get(name, 0.9)
+    config = EXPERIMENTS["audio_focal-audio_focal"]
+    assert config.model.name == "band_kernel" and hasattr(models.model_class("band_kernel"), "newton")
+    with pytest.raises(InputError, match=f"config.{name}={given!r}: band_kernel learns by Newton steps"):
+        main_job.check(changed(config, name, given))
+    for nothing in (options.GRADIENT_ALONE[name], options.rows(name)[0].default):
+        if nothing is not ...:
+            assert refusal(changed(config, name, nothing)) is None
+
+
 def test_a_logit_for_made_fakes_needs_made_fakes():
     config = changed(EXPERIMENTS["audio_sources-audio_sources"], "augment.self_fakes", 0.0)
     with pytest.raises(InputError, match="kinds=2: the second logit learns from fakes made by the run"):
