@@ -3,7 +3,8 @@
 A share of the batch can be fakes made from real training examples (`config.augment.self_fakes`): vocoded clips,
 self-blended faces. The strata are then drawn with as many real examples more and stored fakes fewer, so that the
 classes keep the rates of the plan and its log-odds stay true. What is made goes through the same augmentation as
-everything else.
+everything else, but for lossy codecs (`config.augment.codec_rate`): those run on the host, before a fake is made, and
+so alter its source and not the fake.
 """
 
 import functools
@@ -55,7 +56,9 @@ def strata_rates(asked: float, batch: int, rates: tuple[float, float]) -> dict[i
     return {REAL: rates[REAL] + share, FAKE: stored if stored > 1e-9 else 0.0}
 
 
-def make(augment: Mapping[str, Any], modality: str, fakes: int, *, seconds: float | None = None) -> Callable:
+def make(
+    augment: Mapping[str, Any], modality: str, fakes: int, *, seconds: float | None = None, mixed: bool = False
+) -> Callable:
     """(key, examples) -> (the model's input, labels).
 
     Of sounds it takes a third argument: whether they are altered as `augment` says, or cut and made fakes alone.
@@ -65,6 +68,7 @@ def make(augment: Mapping[str, Any], modality: str, fakes: int, *, seconds: floa
       modality: of the detector.
       fakes: how many of the examples are made into fakes.
       seconds: of a cut, where the detector hears sound alone.
+      mixed: whether real examples are of several strata, see `with_fakes`.
 
     Raises:
       InputError: fakes are to be made of pictures with sound.
@@ -72,7 +76,7 @@ def make(augment: Mapping[str, Any], modality: str, fakes: int, *, seconds: floa
     options = dict(augment)
     options.pop("self_fakes")
     if modality == "image":
-        return _images(options, fakes)
+        return _images(options, fakes, mixed)
     if modality == "av":
         return _both(options, fakes)
     samples = round(seconds * SAMPLE_RATE)
@@ -85,7 +89,7 @@ def make(augment: Mapping[str, Any], modality: str, fakes: int, *, seconds: floa
         key_cut, key_augment, key_fakes = (jax.random.fold_in(key, i) for i in range(3))
         cut = functools.partial(audio.take, key_cut, examples["audio"], examples["length"], samples)
         x = jnp.where(altered, cut(**taking), cut())
-        x, labels = with_fakes(key_fakes, x, examples["label"], fakes, vocode.resynthesise)
+        x, labels = with_fakes(key_fakes, x, examples["label"], fakes, vocode.resynthesise, mixed=mixed)
         return jnp.where(altered, audio.augment(key_augment, x, **options), x), labels
 
     return waveforms
@@ -95,13 +99,13 @@ def _keywords(function: Callable) -> set[str]:
     return {p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
 
 
-def _images(options: dict, count: int) -> Callable:
+def _images(options: dict, count: int, mixed: bool) -> Callable:
     blending = _keywords(self_blend.blend)
     blend = functools.partial(_blend, **{name: options.pop(name) for name in blending & options.keys()})
 
     def images(key: jax.Array, examples: dict):
         x = augment_image.to_float(examples["image"])
-        x, labels = with_fakes(jax.random.fold_in(key, 1), x, examples["label"], count, blend)
+        x, labels = with_fakes(jax.random.fold_in(key, 1), x, examples["label"], count, blend, mixed=mixed)
         return augment_image.augment(key, x, **options), labels
 
     return images
@@ -129,7 +133,13 @@ def _blend(key: jax.Array, x: Float[Array, "batch size size 3"], **options: floa
 
 
 def with_fakes(
-    key: Key[Array, ""], x: Float[Array, "batch ..."], labels: Int[Array, " batch"], count: int, fake: Callable
+    key: Key[Array, ""],
+    x: Float[Array, "batch ..."],
+    labels: Int[Array, " batch"],
+    count: int,
+    fake: Callable,
+    *,
+    mixed: bool = False,
 ) -> tuple[Float[Array, "batch ..."], Int[Array, " batch"]]:
     """The batch with `count` of its real examples made into fakes.
 
@@ -139,8 +149,13 @@ def with_fakes(
       labels: its labels.
       count: how many, known when compiling.
       fake: (key, real examples) -> fakes.
+      mixed: whether the real examples are of several strata, by which a batch comes sorted: those that are made into
+        fakes are then drawn from all of them. Otherwise they are the first, which is as good.
     """
     if not count:
         return x, labels
-    rows = jnp.argsort(labels, stable=True)[:count]  # real ones first, whatever the order of the feed
+    turn = labels
+    if mixed and count < len(labels):  # made of the first, all would be of one domain, and that domain's fakes
+        turn = labels + jax.random.uniform(jax.random.fold_in(key, len(labels)), labels.shape)
+    rows = jnp.argsort(turn, stable=True)[:count]  # real ones first, whatever the order of the feed
     return x.at[rows].set(fake(key, x[rows])), labels.at[rows].set(FAKE)

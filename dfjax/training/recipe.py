@@ -81,7 +81,14 @@ def make_input(config: ml_collections.ConfigDict, modality: str, fakes: int | No
       InputError: fakes cannot be made at the share that `config.augment` says.
     """
     count = inputs.made(config.augment.self_fakes, config.train.batch) if fakes is None else fakes
-    return inputs.make(config.augment.to_dict(), modality, count, seconds=config.data.get("seconds"))
+    words = {"seconds": config.data.get("seconds"), "mixed": _has_several_reals(config)}
+    return inputs.make(config.augment.to_dict(), modality, count, **words)
+
+
+def _has_several_reals(config: ml_collections.ConfigDict) -> bool:
+    """Whether real examples may be drawn from several strata, see `rates.draws`."""
+    sampling = config.balance.to_dict()["sampling"]
+    return not isinstance(sampling, str) or sampling in ("balanced_methods", "balanced_domains")
 
 
 def codec_rate(config: ml_collections.ConfigDict) -> float:

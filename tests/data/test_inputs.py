@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dfjax.data import audio, augment_image, inputs, sampling
+from dfjax.imbalance import rates
 from dfjax.records import FAKE, REAL, Input, InputError
 from dfjax.training import recipe
 from experiments import audio_robust, audio_self_vocoded, audio_texture, image_focal
@@ -66,6 +67,39 @@ def test_real_examples_become_fakes_in_any_order_of_the_feed_and_the_others_stay
     assert changed.sum() == 2 and not np.asarray(labels)[changed].any()
     np.testing.assert_array_equal(made, np.asarray(labels) | changed)
     np.testing.assert_array_equal(new, np.where(changed, x + 100, x))
+
+
+def test_fakes_are_made_of_all_domains_as_often_as_those_are_drawn():
+    """They were made of the first domain in the alphabet alone, and took its real examples out of the batch."""
+    labels, domains = np.array([REAL] * 30 + [FAKE] * 3), np.array((["a"] * 4 + ["b"] * 26) + ["a", "b", "b"])
+    config = experiment(audio_texture, 0.25, batch=32)
+    config.balance.sampling = "balanced_domains"
+    keys, by, rows = rates.draws(
+        labels, np.full(33, ""), "balanced_domains", inputs.strata_rates(0.25, 32, (0.5, 0.5)), domains=domains
+    )
+    strata = sampling.strata(keys, by, rows)
+    assert recipe._has_several_reals(config)
+
+    @jax.jit
+    def batch(strata, key):
+        rows = sampling.draw(key, strata, 32)
+        before = jnp.array(labels)[rows]
+        _, after = inputs.with_fakes(key, jnp.zeros(32), before, 8, lambda key, x: x, mixed=True)
+        of_a = jnp.array(domains == "a")[rows]
+        return (of_a & (after != before)).sum(), (of_a & (after == REAL)).sum(), (after != before).sum()
+
+    made, real, count = (
+        np.array(each) for each in zip(*(batch(strata, jax.random.fold_in(KEY, i)) for i in range(60)), strict=True)
+    )
+    assert (count == 8).all()
+    assert abs(made.mean() - 4) < 0.6 and abs(real.mean() - 8) < 0.6  # half of the 8 made, half of the 16 real
+
+
+def test_where_real_examples_are_of_one_stratum_the_first_are_taken():
+    for name in ("natural", "balanced", "sqrt", "undersample", "oversample", "auto"):
+        config = experiment(audio_texture, 0.25)
+        config.balance.sampling = name
+        assert not recipe._has_several_reals(config)
 
 
 @pytest.mark.parametrize(
