@@ -1,7 +1,8 @@
 """Waveforms on the device: int16 rows of one length, random or first cuts, augmentation in the step.
 
 Augmentation follows the sound: silence trimmed and speed changed while cutting; then a pause before the voice, the
-room, gain and noise, RawBoost, the telephone, gaps. What is not named in the experiment is off and costs nothing.
+room, gain and noise, RawBoost, the telephone, gaps. What is not named in the experiment is off and costs nothing, but
+for noise, which half of the clips get unless `noise_rate` says otherwise.
 """
 
 import jax

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float, PyTree, Shaped
 
 from dfjax.media import codecs
-from dfjax.records import FAKE, REAL
+from dfjax.records import FAKE, REAL, UNKNOWN
 from dfjax.runtime import devices
 
 ROWS = 32  # examples that a device takes at once
@@ -105,6 +105,8 @@ def rows(
 ) -> dict[str, np.ndarray]:
     """All that a step sees: the stored clips, and behind them a fake made of each real one, if there are to be any.
 
+    Clips of unknown label are left out.
+
     Args:
       arrays: the split as `resident.load` returns it, with 'label'; leading axis rows.
       ids: of the records.
@@ -118,6 +120,9 @@ def rows(
       else 0, and weight (clips,), which sums to 1.
     """
     make_x, front_end = front
+    known = np.flatnonzero(arrays["label"] != UNKNOWN)  # the others have no loss that a weight of 0 could hide
+    if len(known) < len(ids):
+        arrays, ids, rates = {name: array[known] for name, array in arrays.items()}, ids[known], rates[known]
     found, labels = statistics(arrays, ids, make_x, front_end, **words), arrays["label"]
     if fakes is not None:
         share, make_fake = fakes

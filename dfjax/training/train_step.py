@@ -97,7 +97,8 @@ def update(
       loss: per-example loss of (logits, labels, step); its mean is minimised.
       ema: decay of the parameter average per step; warmed up as min(ema, (1 + step) / (10 + step)).
       accumulate: into how many parts the batch is taken, one after another, to need the memory of one. The update is
-        that of the whole batch but for batch normalisation, which sees the parts, and for other draws of dropout.
+        that of the whole batch but for batch normalisation and `penalty`, which see the parts, and for other draws of
+        dropout.
       seen: the parameters as the model sees them: some held back from training, those of other devices gathered.
       penalty: of (embeddings, labels), added to the loss.
 

@@ -26,8 +26,10 @@ EVERYTHING = {
 }
 
 
-def test_what_is_not_named_is_off():
+def test_what_is_not_named_is_off_but_for_noise_on_half_of_the_clips():
     np.testing.assert_array_equal(audio.augment(KEY, X, noise_rate=0.0), X)
+    many = jnp.tile(X[:, :400], (100, 1))
+    assert 0.4 < (audio.augment(KEY, many) != many).any(axis=1).mean() < 0.6
 
 
 def test_everything_at_once_is_finite_per_clip_and_decided_by_the_key():

@@ -9,7 +9,7 @@ import pytest
 from dfjax import models
 from dfjax.data import feeds, precomputed, resident, sampling, sources
 from dfjax.imbalance import rates
-from dfjax.records import FAKE, REAL, InputError
+from dfjax.records import FAKE, REAL, UNKNOWN, InputError
 from dfjax.runtime import devices
 from dfjax.training import recipe
 from experiments import audio_sources
@@ -194,3 +194,25 @@ def test_fakes_made_of_real_clips_stand_beside_them_and_the_classes_keep_their_r
     np.testing.assert_array_equal(data_of["label"], [*split.label, *[FAKE] * len(real)])
     assert data_of["weight"][data_of["label"] == FAKE].sum() == pytest.approx(0.5)
     assert data_of["weight"][30:].sum() == pytest.approx(share) and data_of["weight"].sum() == pytest.approx(1)
+
+
+def test_no_step_sees_a_clip_of_unknown_label(two):
+    """Its loss is not a number, which no weight of 0 takes out of a sum: the first step diverged."""
+    split, mesh = sources.open_data(data(), two, "train"), devices.make_mesh()
+    unknown = np.arange(30) % 7 == 3
+    split = dataclasses.replace(split, label=np.where(unknown, UNKNOWN, split.label))
+
+    def make_x(key, examples, altered):
+        return examples["audio"][:, :100].astype(np.float32), examples["label"]
+
+    strata = sampling.strata(split.label, {REAL: 0.7, FAKE: 0.3})
+    words = {"model": models.input_of("band_kernel", {}), "mesh": mesh, "seed": 0, "first": 0, "copies": 1}
+    front, fakes = (make_x, lambda x: x[:, :5]), (0.2, make_x)
+    found = feeds.make("auto", split, strata, 40, front=front, fakes=fakes, **words).take(0)
+    known = np.flatnonzero(~unknown)
+    kept = split.label[known]
+    np.testing.assert_array_equal(found["label"], [*kept, *[FAKE] * (kept == REAL).sum()])
+    np.testing.assert_array_equal(found["kind"], np.arange(len(found["label"])) >= len(kept))
+    sounds = resident.load(split, "audio")["audio"][:, :5].astype(np.float32)
+    np.testing.assert_array_equal(found["statistics"][0], sounds[[*known, *known[kept == REAL]]])
+    assert float(found["weight"].sum()) == pytest.approx(1)
