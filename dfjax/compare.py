@@ -148,6 +148,8 @@ def compare(
     for config in configs.values():
         options.check(config)
         main_job.check(rebalance.without_head(config))
+        if config.balance.get("head"):
+            rebalance.check_head(config)
     progress = progress and process.first_process()
     runs: dict[str, list[comparison.Run]] = {name: [] for name in configs}
     say = functools.partial(print, flush=True) if progress else lambda *_: None

@@ -23,6 +23,7 @@ from dfjax.decide.score_file import Scores
 from dfjax.imbalance import rates, smote
 from dfjax.imbalance.ledger import Ledger
 from dfjax.inference import scorers, trained
+from dfjax.models import functional, heads
 from dfjax.records import InputError
 from dfjax.reporting import report
 from dfjax.run import main_job
@@ -45,11 +46,9 @@ def rebalance(
       What resampling made of the training embeddings, with its ledger and notes.
 
     Raises:
-      InputError: the model's head is not linear, or the resampler refuses.
+      InputError: the resampler refuses.
     """
     network = trained.restore(backbone)
-    if network.params["head"].keys() != {"out"}:
-        raise InputError(f"the head of {config.model.name} is not linear; only a linear head can be fitted again")
     split = sources.open_data(config.data, directory, "train")
     mesh = devices.make_mesh()
     embed = scorers.make_embedder(network.graphdef, network.takes.modality, mesh)
@@ -57,6 +56,7 @@ def rebalance(
     rows = sources.known_rows(split)
     resampled = smote.resample(embeddings[rows], split.label[rows], config.balance.head, seed=config.seed)
     head = linear_head.fit(resampled.embeddings, resampled.labels)
+    head = heads.shared_out(head, network.params["head"])
     params = network.params | {"head": devices.put(head, devices.replicated(mesh))}
     average = params if config.optim.ema > 0 else None
     state = checkpoint.State(np.int32(network.step), params, network.model_state, None, average)
@@ -93,13 +93,14 @@ def finish(
       What report.json holds.
 
     Raises:
-      InputError: see `main_job.run` and `rebalance`; or there is no `balance.head`, another run in `folder`, other data
-        than it or the backbone began on, or nothing to resample.
+      InputError: see `main_job.run` and `rebalance`; or there is no `balance.head`, the head is not linear, another run
+        is in `folder`, other data than it or the backbone began on are given, or there is nothing to resample.
     """
     options.check(config)
     if not config.balance.get("head"):
         raise InputError("config.balance.head says how to resample embeddings; it is missing")
     main_job.check(without_head(config))
+    check_head(config)
     progress = progress and process.first_process()
     folder = epath.Path(folder)
     backbone = epath.Path(backbone or folder / "backbone")
@@ -177,6 +178,16 @@ def keep_typicality(
         trained.learn_typicality(folder, splits, seed=seed)
     elif process.first_process():
         files.write(epath.Path(folder) / typicality.TYPICALITY, known.read_bytes())
+
+
+def check_head(config: ml_collections.ConfigDict) -> None:
+    """Raises InputError unless the detector of an experiment has a linear head, which alone can be fitted again."""
+    params, _ = functional.shapes(recipe.make_builder(config), devices.replicated(devices.make_mesh()))
+    if params["head"].keys() != {"out"}:
+        raise InputError(
+            f"the head of {config.model.name} with loss {config.loss.name!r} is not linear; only a linear head can be "
+            "fitted again"
+        )
 
 
 def without_head(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import sys
+import types
 
 import jax
 import numpy as np
@@ -17,8 +18,8 @@ from dfjax.decide.typicality import TYPICALITY
 from dfjax.imbalance import smote
 from dfjax.imbalance.ledger import Ledger
 from dfjax.inference import trained
-from dfjax.records import InputError
-from dfjax.training import train
+from dfjax.records import Input, InputError
+from dfjax.training import linear_head, train
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STUDY = str(ROOT / "experiments" / "imbalance_study.py")
@@ -154,6 +155,47 @@ def test_an_unknown_head_is_refused_before_anything_is_written(tmp_path):
     config.balance.head = "smot"
     with pytest.raises(InputError, match="config.balance.head='smot': expected one of '', 'random_over'"):
         rebalance.finish(config, tmp_path / "new", name="x")
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_head_of_a_network_with_two_logits_is_fitted_again(tmp_path, monkeypatch):
+    """Its checkpoint had one logit and could not be read: an error that named shapes, after all was trained."""
+    rng = np.random.default_rng(0)
+    labels = np.array([0] * 30 + [1] * 10)
+    embeddings = rng.normal(size=(40, 4)).astype(np.float32) + labels[:, None]
+    head = {"out": {"kernel": np.zeros((4, 2), np.float32), "bias": np.zeros(2, np.float32)}}
+    network = types.SimpleNamespace(
+        params={"body": np.ones(3), "head": head}, graphdef=None, model_state={}, step=3, takes=Input("audio", None, 4)
+    )
+    saved = []
+    monkeypatch.setattr(trained, "restore", lambda _: network)
+    names = dict.fromkeys(("id", "clip", "group", "method", "domain", "of"), np.arange(40).astype(str))
+    split = sources.Split("train", "made", [], labels, **names, subgroups={})
+    monkeypatch.setattr(sources, "open_data", lambda *_: split)
+    monkeypatch.setattr(rebalance.scorers, "make_embedder", lambda *_: None)
+    monkeypatch.setattr(rebalance.scorers, "score_split", lambda *_: embeddings)
+    monkeypatch.setattr(rebalance.checkpoint, "save", lambda _, state, metrics: saved.append(state))
+    found = rebalance.rebalance(experiment("smote_head"), tmp_path, tmp_path, {})
+    (state,) = saved
+    assert jax.tree.map(np.shape, state.params) == jax.tree.map(np.shape, network.params)
+    fake, real = (embeddings @ np.asarray(state.params["head"]["out"]["kernel"])).T
+    fitted = linear_head.fit(found.embeddings, found.labels)["out"]
+    np.testing.assert_allclose(fake - real, (embeddings @ fitted["kernel"])[:, 0], rtol=1e-4, atol=1e-5)
+    bias = np.asarray(state.params["head"]["out"]["bias"])
+    np.testing.assert_allclose(bias[0] - bias[1], fitted["bias"][0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["am_softmax", "oc_softmax"])
+def test_a_head_that_is_not_linear_is_refused_before_its_backbone_is_trained(loss, tmp_path):
+    config = experiment("smote_head")
+    config.model.kwargs.members = 1
+    config.loss = {"name": loss, "kwargs": {}}
+    for call in (
+        lambda: rebalance.finish(config, tmp_path / "new", name="x"),
+        lambda: compare.compare({"x": config}, 1, tmp_path / "new"),
+    ):
+        with pytest.raises(InputError, match=f"head of texture with loss '{loss}' is not linear"):
+            call()
     assert not (tmp_path / "new").exists()
 
 

@@ -4,6 +4,9 @@ Their products are taken in float32 on every device. A GPU or TPU left to itself
 bits, and a kernel machine's logit is a small difference of large terms.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -94,6 +97,13 @@ def for_loss(model: nnx.Module, loss: str, *, rngs: nnx.Rngs) -> nnx.Module:
             "set config.model.kwargs.members=1"
         )
     return Cosine(model.head.out.in_features, COSINE[loss], rngs=rngs)
+
+
+def shared_out(head: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a `Linear` head as those of a `TwoLogits` head with the same logits, where `like` are such."""
+    if like["out"]["bias"].shape[0] == 1:
+        return dict(head)
+    return {"out": {name: jnp.concatenate([value / 2, -value / 2], axis=-1) for name, value in head["out"].items()}}
 
 
 def start_at(head: nnx.Module, bias: float) -> None:

@@ -66,6 +66,16 @@ def test_the_bias_is_the_logit_of_an_empty_embedding(made):
     np.testing.assert_allclose(head(jnp.zeros((1, 4))), [-2.3], rtol=1e-6)
 
 
+@pytest.mark.parametrize("made", [heads.Linear, heads.TwoLogits])
+def test_a_linear_head_is_shared_out_over_the_outputs_there_are(made, embeddings):
+    plain, other = heads.Linear(8, rngs=Rngs(0)), made(8, rngs=Rngs(1))
+    heads.start_at(plain, 0.7)
+    parameters = [nnx.to_pure_dict(nnx.state(head, nnx.Param)) for head in (plain, other)]
+    nnx.update(other, heads.shared_out(*parameters))
+    x = jnp.asarray(embeddings)
+    np.testing.assert_allclose(other(x), plain(x), rtol=1e-5, atol=1e-5)
+
+
 def test_members_that_answer_alone_have_no_cosine():
     config = loss_study.get_config("oc_softmax")
     config.model.kwargs.members = 8
