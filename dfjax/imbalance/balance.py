@@ -93,6 +93,15 @@ class Plan:
     deferred_weights: Pair | None = None  # class weights once the fraction `reweight_from` of the run is done
     reweight_from: float = 0.0
 
+    def switch(self, steps: int) -> int:
+        """The update of a run of `steps`, counted from 0, from which on the deferred weights apply."""
+        return int(self.reweight_from * steps)
+
+    def ledger_after(self, updates: int, steps: int) -> Ledger:
+        """What is added to the log-odds after some updates of a run of `steps`: deferred weights, once they apply."""
+        waiting = self.deferred_weights is not None and updates <= self.switch(steps)
+        return dataclasses.replace(self.ledger, class_weights=0.0) if waiting else self.ledger
+
 
 def plan(
     counts: Counts,

@@ -113,7 +113,7 @@ def run(
             memory=memory,
         )
         splits = {name: sources.open_data(config.data, directories, name) for name in ("train", "validation", "test")}
-        ledger = plan.ledger.to_json()
+        ledger = plan.ledger_after(summary["best_step"], config.train.steps).to_json()
         header = {"clip_score": recipe.clip_rule(config), "ledger": ledger}
         validation, test = (trained.score(folder, splits[name], header) for name in ("validation", "test"))
         if few := trained.learn_typicality(folder, splits, seed=config.seed).too_few():

@@ -184,5 +184,5 @@ def make_loss(plan: balance.Plan, steps: int) -> Callable:
     if plan.deferred_weights is None:
         return lambda logits, labels, step: early(logits, labels)
     late = losses.build(plan.loss, **{**plan.loss_kwargs, "weights": plan.deferred_weights})
-    switch = int(plan.reweight_from * steps)
+    switch = plan.switch(steps)
     return lambda logits, labels, step: jnp.where(step < switch, early(logits, labels), late(logits, labels))

@@ -1,13 +1,14 @@
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import optimize
 
 from dfjax.imbalance import balance
 from dfjax.imbalance.ledger import Ledger
-from dfjax.records import InputError
-from dfjax.training import losses
+from dfjax.records import FAKE, REAL, InputError
+from dfjax.training import losses, recipe
 
 COUNTS = {(0, ""): 1000, (1, "griffin-lim"): 75, (1, "wavenet"): 25}
 NATURAL = np.log(0.1)  # log-odds of a fake under COUNTS
@@ -118,6 +119,21 @@ def test_deferred_weights_wait():
     plan = balance.plan(COUNTS, loss="ldam", loss_kwargs={"weights": "balanced", "reweight_from": 0.8})
     assert plan.loss_kwargs["weights"] == (1, 1) and plan.reweight_from == 0.8
     assert plan.deferred_weights == balance.class_weights(COUNTS)
+
+
+def test_the_ledger_of_a_checkpoint_counts_deferred_weights_once_an_update_had_them():
+    """The report gave the weights to scores of a best checkpoint from before they applied."""
+    plan = balance.plan(COUNTS, loss="ldam", loss_kwargs={"weights": "balanced", "reweight_from": 0.8})
+    loss, counted = recipe.make_loss(plan, 10), []
+    for update in range(10):  # the checkpoint after it is that of step `update` + 1
+        real, fake = loss(jnp.zeros(2), jnp.array([REAL, FAKE]), jnp.int32(update))
+        plain = losses.ldam(jnp.zeros(2), jnp.array([REAL, FAKE]), margins=plan.loss_kwargs["margins"])
+        weighted = abs(float(np.log(fake / real) - np.log(plain[1] / plain[0]))) > 0.1
+        counted.append(plan.ledger_after(update + 1, 10).class_weights)
+        assert (counted[-1] == plan.ledger.class_weights) is weighted and plan.ledger.class_weights != 0
+    assert counted[:8] == [0.0] * 8 and 0.0 not in counted[8:]
+    at_once = balance.plan(COUNTS, loss="ldam", loss_kwargs={"weights": "balanced"})
+    assert at_once.ledger_after(0, 10) == at_once.ledger
 
 
 def fit(x, y, weight):
