@@ -35,7 +35,8 @@ def strata(keys: np.ndarray, rates: dict, rows: np.ndarray | None = None) -> Str
       rows: (keys,) row numbers that may be drawn, a repeated one as often as it stands there; None is all rows.
 
     Raises:
-      InputError: a stratum with a positive rate has no rows, or no rate is positive.
+      InputError: a stratum with a positive rate has no rows, a rate is too small to tell from 0 in float32, or none is
+        positive.
     """
     names = [name for name, rate in rates.items() if rate > 0]
     if not names:
@@ -47,12 +48,19 @@ def strata(keys: np.ndarray, rates: dict, rows: np.ndarray | None = None) -> Str
     rate = np.array([rates[name] for name in names], np.float64)
     cumulative = np.cumsum(rate / rate.sum())
     cumulative[-1] = 1.0
+    single = cumulative.astype(np.float32)
+    if (lost := np.diff(single, prepend=np.float32(0)) <= 0).any():
+        rare = names[int(np.argmax(lost))]
+        raise InputError(
+            f"the sampling rate of {rare!r} is {rates[rare] / rate.sum():.1g} of all, which is never drawn; expected "
+            "at least 1e-6 of all, or 0"
+        )
     count = np.array([len(found) for found in rows], np.int32)
     return Strata(
         order=np.concatenate(rows).astype(np.int32),
         start=(np.cumsum(count) - count).astype(np.int32),
         count=count,
-        cumulative=cumulative.astype(np.float32),
+        cumulative=single,
     )
 
 

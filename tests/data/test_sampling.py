@@ -42,6 +42,17 @@ def test_a_rate_for_an_absent_stratum_says_which():
         sampling.strata(LABELS, {0: 0.0})
 
 
+@pytest.mark.parametrize("rates", [{0: 1e6, 1: 1e-3}, {0: 1e-3, 1: 1e6}])
+def test_a_rate_is_drawn_or_refused(rates):
+    """One too small for float32 was never drawn, and the streaming feed divided by it."""
+    if min(rates, key=rates.get) == 1:
+        with pytest.raises(InputError, match="sampling rate of 1 is 1e-09 of all, which is never drawn"):
+            sampling.strata(LABELS, rates)
+    else:  # the first of all is exact however small
+        assert sampling.row_rates(sampling.strata(LABELS, rates), 110)[:100].sum() == pytest.approx(1e-9)
+    assert (np.diff(sampling.strata(LABELS, {0: 1e6, 1: 1.0}).cumulative) > 0).all()
+
+
 def test_cut_tiles_short_clips_and_stays_inside_long_ones():
     clip = np.arange(1, 101, dtype=np.int16)
     buffer = np.stack([clip, np.pad(clip[:30], (0, 70))])
