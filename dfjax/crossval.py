@@ -92,6 +92,8 @@ def crossval(
     if whole:
         main_job.check_splits(config.data, directories)
     _check_folds(config, by, parts, directories)
+    for line in main_job.in_common(held_back["train"]) if progress else ():
+        print(line)
     plan = recipe.make_plan(config, *recipe.tally(held_back["train"]))
     header = {"clip_score": recipe.clip_rule(config), "ledger": plan.ledger.to_json(), "left_out_by": by}
     each: dict[str, list[Scores]] = {LEFT_OUT: [], TESTED: []}  # of each seed

@@ -76,6 +76,23 @@ def finished(recordings, data_dir, tmp_path_factory):
     return folder, report
 
 
+def test_datasets_of_the_same_recordings_are_named_and_others_are_not():
+    """Nothing was said where one dataset's test clips are made of another's training clips."""
+
+    def of(*names, domains=None):
+        columns = dict.fromkeys(("label", "id", "clip", "group", "method"), np.array([""] * len(names)))
+        domain = np.array(domains or names)
+        return sources.Split("train", "joint", [], of=np.array(names), domain=domain, subgroups={}, **columns)
+
+    (told,) = main_job.in_common(of("wavefake", "demo_speech", "fake_or_real/norm-official"))
+    assert told.startswith(
+        "fake_or_real/norm-official and wavefake are both made of LJSpeech: what one has for training"
+    )
+    assert not main_job.in_common(of("wavefake", "asvspoof2019_la")) and not main_job.in_common(of("wavefake"))
+    (told,) = main_job.in_common(of("mine", "wavefake", domains=("LJSpeech-1.1", "x")))
+    assert told.startswith("mine and wavefake are both made of LJSpeech")
+
+
 def test_a_run_leaves_everything_the_contract_names(finished):
     folder, report = finished
     for name in ARTEFACTS:

@@ -3,6 +3,7 @@
 What `python -m dfjax.run` does once its command line is read.
 """
 
+import itertools
 import json
 import os
 import time
@@ -15,6 +16,7 @@ from etils import epath
 from flax import nnx
 
 import data_builders
+from data_builders import sharing
 from dfjax import models, prepare
 from dfjax.data import feeds, precomputed, sources
 from dfjax.decide.decision import decide, write_decision
@@ -95,6 +97,8 @@ def run(
     # all that a user can get wrong comes before the workdir is made
     check_splits(config.data, directories)
     train_split = sources.open_data(config.data, directories, "train")
+    for words in in_common(train_split):
+        say(words)
     plan = recipe.make_plan(config, *recipe.tally(train_split))
     recipe.make_strata(config, plan, train_split)
     devices.make_mesh(recipe.part_size(config))
@@ -182,6 +186,20 @@ def dataset_facts(name: str, directories: Mapping[str, epath.Path]) -> dict[str,
     return (
         {"dataset": first} if len(each) == 1 else {"dataset": first | {"name": name}, "datasets": list(each.values())}
     )
+
+
+def in_common(split: sources.Split) -> list[str]:
+    """A sentence for each two of several datasets in a split that are made of the same recordings."""
+    told = {name: set(split.domain[split.of == name].tolist()) for name in sorted(set(split.of.tolist()))}
+    found = []
+    for one, other in itertools.combinations(told, 2):
+        names = (name.partition("/")[0] for name in (one, other))
+        if shared := sharing.shared(*names, (told[one], told[other])):
+            found.append(
+                f"{one} and {other} are both made of {' and '.join(shared)}: what one has for training the other may "
+                "have for validation or test, and what is measured there is too good"
+            )
+    return found
 
 
 def check_splits(data: ml_collections.ConfigDict, directories: Mapping[str, epath.Path]) -> None:

@@ -12,7 +12,7 @@ Two rules hold for all of them:
   as some focal losses do, is another loss: at gamma 2, y = 0.9 its minimiser is p = 0.986, that of the
   expectation is p = 0.694.
 * Nothing is clipped. Values and gradients are right for logits of any size; an infinite logit on the right
-  side costs 0, on the wrong side infinity with gradient -1 or +1 (times the weight).
+  side costs 0, on the wrong side infinity with gradient -1 or +1 (times the weight, and the scale where there is one).
 
 What a loss does to the meaning of a score, and how to undo it, is in `imbalance.ledger`.
 """
