@@ -125,8 +125,8 @@ def plan(
       minority_groups: independent sources of the smaller class, for 'auto'; None counts as few.
 
     Raises:
-      InputError: a class without examples, an unknown mode, scheme or alpha, a rate outside (0, 1), or more than one
-        correction unless allowed.
+      InputError: a class without examples, an unknown mode, scheme or alpha, a rate outside (0, 1), a time for weights
+        that there are none of, or more than one correction unless allowed.
     """
     real, fake = class_counts(counts)
     kwargs = dict(loss_kwargs or {})
@@ -140,6 +140,11 @@ def plan(
         scheme = {"weighted": "balanced", "class_balanced": "effective_number", "ldam": "none"}[loss]
         weights = kwargs.pop("weights", scheme)
         beta = kwargs.pop("beta", 0.9999)
+        if kwargs.get("reweight_from", 0.0) > 0 and weights == "none":
+            raise InputError(
+                f"config.loss.kwargs.reweight_from={kwargs['reweight_from']} says when weights apply, and there are "
+                "none; set config.loss.kwargs.weights='balanced' or 'effective_number'"
+            )
         if isinstance(weights, str):
             weights = class_weights(counts, weights, beta=beta)
         kwargs["weights"] = tuple(float(w) for w in weights)

@@ -35,7 +35,8 @@ class Ledger:
     the posterior and move no threshold while margins are equal. Exact when rates depend on the class only; a
     resampler that makes new examples also changes what a class looks like, and a network that interpolates
     its training data feels weights and rates less: take the correction as an upper bound and fit slope and
-    intercept on validation data after it. Label smoothing bounds the score and is left to that fit.
+    intercept on validation data after it. Label smoothing bounds the score and is left to that fit; so is what `gamma`
+    or margins do to a detector with a logit for each kind of fakes, whose sum is inverted as if it were one logit.
     """
 
     sampling: float = 0.0  # ln of fake:real as drawn over fake:real in the split; resampled embeddings too

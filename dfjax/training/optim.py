@@ -66,13 +66,18 @@ def build_schedule(
     The cosine is that of Loshchilov and Hutter, "SGDR", ICLR 2017, without restarts.
 
     Raises:
-      InputError: a warm-up that is no part of the run, or `final` above the learning rate or below 0.
+      InputError: a warm-up that is no part of the run, or `final` above the learning rate, below 0 or of 'constant'.
     """
     if not 0 <= warmup_steps < total_steps:
         told = "config.optim.warmup_steps must be in [0, config.train.steps)"
         raise InputError(f"{told}, got {warmup_steps} of {total_steps}")
     if not 0 <= final <= learning_rate:
         raise InputError(f"need 0 <= final <= learning_rate, got {final} and {learning_rate}")
+    if final and name == "constant":
+        raise InputError(
+            f"config.optim.final_learning_rate={final} is where the cosine ends; set it to 0, or "
+            "config.optim.schedule='cosine'"
+        )
 
     first = learning_rate / (warmup_steps + 1)  # not 0, or the first update would change nothing
     warmup = optax.linear_schedule(first, learning_rate, warmup_steps)

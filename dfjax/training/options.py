@@ -28,6 +28,7 @@ GRADIENT_ALONE = {
     "loss.uniformity": 0.0,
     "loss.alignment": 0.0,
     "train.accumulate": 1,
+    "train.fsdp": False,
     "model.dtype": "float32",
 }
 

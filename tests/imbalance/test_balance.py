@@ -121,6 +121,12 @@ def test_deferred_weights_wait():
     assert plan.deferred_weights == balance.class_weights(COUNTS)
 
 
+def test_a_time_for_weights_that_there_are_none_of_is_refused():
+    with pytest.raises(InputError, match="reweight_from=0.8 says when weights apply, and there are none"):
+        balance.plan(COUNTS, loss="ldam", loss_kwargs={"reweight_from": 0.8})
+    balance.plan((5, 5), loss="ldam", loss_kwargs={"reweight_from": 0.8, "weights": "balanced"})  # all alike by chance
+
+
 def test_the_ledger_of_a_checkpoint_counts_deferred_weights_once_an_update_had_them():
     """The report gave the weights to scores of a best checkpoint from before they applied."""
     plan = balance.plan(COUNTS, loss="ldam", loss_kwargs={"weights": "balanced", "reweight_from": 0.8})

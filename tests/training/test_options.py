@@ -223,6 +223,10 @@ def test_a_wrong_option_leaves_nothing_behind(command, name, value, tmp_path):
         ({"train.accumulate": 5}, "config.train.accumulate=5 must divide config.train.batch=64"),
         ({"optim.warmup_steps": 400}, "warmup_steps must be in"),
         ({"optim.final_learning_rate": 1.0}, "need 0 <= final <= learning_rate"),
+        (
+            {"optim.schedule": "constant", "optim.final_learning_rate": 1e-6},
+            "config.optim.final_learning_rate=1e-06 is where the cosine ends; set it to 0, or config.optim.schedule",
+        ),
         ({"optim.swa": True}, "config.optim.ema and config.optim.swa are two averages"),
         (
             {"optim.swa": True, "train.eval_every": 401},
@@ -254,7 +258,7 @@ def test_kept_statistics_are_not_streamed():
 
 @pytest.mark.parametrize("name", options.GRADIENT_ALONE)
 def test_what_newton_steps_do_not_do_is_refused_and_not_passed_over(name):
-    given = {"model.dtype": "bfloat16", "optim.swa": True, "train.accumulate": 2}.get(name, 0.9)
+    given = {"model.dtype": "bfloat16", "optim.swa": True, "train.accumulate": 2, "train.fsdp": True}.get(name, 0.9)
     config = EXPERIMENTS["audio_focal-audio_focal"]
     assert config.model.name == "band_kernel" and hasattr(models.model_class("band_kernel"), "newton")
     with pytest.raises(InputError, match=f"config.{name}={given!r}: band_kernel learns by Newton steps"):
