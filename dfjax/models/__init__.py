@@ -44,6 +44,7 @@ PUBLISHED = {  # name -> "module:function"; loaders of released weights: load(pa
     "rawnet2": "rawnet2:load",
     "lcnn": "lcnn:load",
     "wav2vec2": "wav2vec2:load",
+    "wav2vec2_frozen": "wav2vec2:load_frozen",
     "xception": "xception:load",
     "efficientnet_b0": "efficientnet:load_b0",
     "efficientnet_b4": "efficientnet:load_b4",

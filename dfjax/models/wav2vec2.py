@@ -299,6 +299,11 @@ def load(path: str | pathlib.Path, *, frozen: bool = False, **kwargs) -> Wav2Vec
     return nnx.merge(graph, nnx.State({**new, "encoder": nnx.to_pure_dict(nnx.state(encoder))}))
 
 
+def load_frozen(path: str | pathlib.Path, **kwargs) -> Wav2Vec2:
+    """As `load`, with an encoder that keeps its weights in training."""
+    return load(path, frozen=True, **kwargs)
+
+
 def _weights_file(path: pathlib.Path) -> pathlib.Path:
     older = path / "pytorch_model.bin"
     return older if older.is_file() and not (path / "model.safetensors").is_file() else path

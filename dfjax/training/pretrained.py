@@ -1,4 +1,4 @@
-"""A run that starts from released weights, `config.model.weights`; only its head and back end begin at random."""
+"""A run that starts from released weights, `config.model.weights`; only its head and back end begin anew."""
 
 import dataclasses
 import pathlib
@@ -11,7 +11,8 @@ from dfjax.models import functional
 from dfjax.records import InputError
 from dfjax.runtime import checkpoint
 
-NEW = {"head", "back_end"}  # released weights hold none, or one that answers another question
+# released weights hold none, or one that answers another question
+NEW = {"head", "back_end", "layer_weights"}
 
 
 def check(name: str, path: str) -> None:

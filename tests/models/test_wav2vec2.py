@@ -6,13 +6,16 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import safetensors.numpy
 from flax import nnx
 
+from dfjax import models
 from dfjax.models import wav2vec2, weights
 from dfjax.models.streams import Rngs
 from dfjax.records import InputError
+from dfjax.training import pretrained, train_step
 from tests.models import seeded
 
 GOLDEN = json.loads((pathlib.Path(__file__).parent / "golden/wav2vec2.json").read_text())
@@ -57,6 +60,21 @@ def test_equals_transformers(kind, tmp_path):
     np.testing.assert_allclose(jnp.sqrt((states[-1] ** 2).sum((1, 2))), golden["last_l2"], rtol=PARITY)
     louder = jax.jit(lambda x: model.embed(3 * x + 0.1))(jnp.asarray(x))
     np.testing.assert_allclose(louder, states[-1].mean(axis=1), atol=PARITY)
+
+
+@pytest.mark.parametrize("name", ["wav2vec2", "wav2vec2_frozen"])
+def test_a_run_of_either_kind_starts_from_released_weights_and_may_mix_their_layers(name, tmp_path):
+    """The frozen kind was in no table of released weights, and a mix of layers was taken for another network."""
+    path = folder(tmp_path, "layer")
+    words = {"size": wav2vec2._size(path / "config.json"), "weighted": True, "back_end": "aasist"}
+    build = lambda rngs: models.build(name, rngs=rngs, **words)
+    state = train_step.create(build, optax.sgd(0.1), jax.random.key(0), ema=False)[1]
+    pretrained.check(name, str(path))
+    begun = pretrained.start(state, name, str(path))
+    released = nnx.to_pure_dict(nnx.state(wav2vec2.load(path).encoder, nnx.Param))
+    jax.tree.map(np.testing.assert_array_equal, begun.params["encoder"], released)
+    for part in ("layer_weights", "back_end", "head"):
+        jax.tree.map(np.testing.assert_array_equal, begun.params[part], state.params[part])
 
 
 def test_older_names_of_the_positional_convolution_are_read():
