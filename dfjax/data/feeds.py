@@ -113,7 +113,8 @@ def make(
     sources.check_media(split, model.modality)
     size = None if model.modality == "audio" else model.size
     bytes_each = streaming.example_bytes(model.modality, size)
-    kind = choose(wanted, len(split), bytes_each, batch // mesh.size, process.free_memory())
+    free = int(devices.least(process.free_memory()))  # or processes might choose apart
+    kind = choose(wanted, len(split), bytes_each, batch // mesh.size, free)
     spread = devices.split_batch(mesh)
 
     if copies or kind == "resident":

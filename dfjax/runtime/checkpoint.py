@@ -23,6 +23,7 @@ from dfjax.runtime import files, process
 
 _POLICIES = ocp.training.preservation_policies
 PARTS = ("params", "model_state", "opt_state", "average", "snapshots")
+RESIDENT = "resident"  # name of a metric: 1 where the split was kept on the devices, 0 where batches were read ahead
 ENDING = "cannot schedule new futures after"  # shutdown, or interpreter shutdown: Python's own words
 
 
@@ -112,7 +113,8 @@ def save(checkpointer: ocp.training.Checkpointer, state: State, metrics: dict[st
     """Writes the state under its step; complete or absent, never half.
 
     The feed has no state of its own: the step says which batch comes next. `metrics` are those of validation, of which
-    `average_precision` says which checkpoint is the best, and `seconds`, see `seconds_spent`.
+    `average_precision` says which checkpoint is the best, `seconds` (see `seconds_spent`) and RESIDENT (see
+    `feed_kept`).
     """
     # orbax takes no empty part
     parts = {name: getattr(state, name) for name in PARTS if jax.tree.leaves(getattr(state, name))}
@@ -128,6 +130,13 @@ def seconds_spent(checkpointer: ocp.training.Checkpointer) -> float:
     """How long all calls together trained until the newest step; 0 without one."""
     newest = checkpointer.latest
     return float(((newest and newest.metrics) or {}).get("seconds") or 0.0)
+
+
+def feed_kept(checkpointer: ocp.training.Checkpointer) -> str | None:
+    """The kind of feed that the newest step was trained with, 'resident' or 'streaming'; None if that is not known."""
+    newest = checkpointer.latest
+    resident = ((newest and newest.metrics) or {}).get(RESIDENT)
+    return None if resident is None else "resident" if resident else "streaming"
 
 
 def best_step(checkpointer: ocp.training.Checkpointer) -> int:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
@@ -127,3 +128,10 @@ def put(tree: PyTree, sharding: NamedSharding) -> PyTree:
 def fetch(x: jax.Array):
     """The whole of an array on the host of every process."""
     return multihost_utils.process_allgather(x, tiled=True) if jax.process_count() > 1 else x
+
+
+def least(value: float | int) -> float | int:
+    """The smallest of a number that each process has, in float32 where there are several: the same in all."""
+    if jax.process_count() == 1:
+        return value
+    return float(multihost_utils.process_allgather(np.float32(value)).min())

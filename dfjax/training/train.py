@@ -95,8 +95,10 @@ def train(
             state = checkpoint.restore(checkpoints, first, state)
         elif weights := config.model.get("weights", ""):
             state = pretrained.start(state, config.model.name, weights)
+        # what 'auto' chose is kept: the memory that is free may be another now, and the other feed draws other batches
+        wanted = (config.data.feed == "auto" and first and checkpoint.feed_kept(checkpoints)) or config.data.feed
         feed = feeds.make(
-            config.data.feed,
+            wanted,
             train_split,
             strata,
             batch,
@@ -153,6 +155,7 @@ def train(
         step, first_step_seconds, stopped, tracing = first, None, False, False
         judged: list[float] = []  # seconds of each judgement
         hidden = not (progress and process.first_process())
+        about = functools.partial(_about, began - before, feed.kind)
         told = {"first": first, "total": total, "hidden": hidden, "tensorboard": tensorboard}
         with process.termination() as asked_to_stop, journal(workdir, **told) as notes:
             while step < total and not stopped:
@@ -175,15 +178,14 @@ def train(
                     notes.write_steps()
                 if at_interval:
                     began_judging = time.perf_counter()
-                    state = judge(state, step, validate, checkpoints, notes, snapshot=swa, clock=began - before)
+                    state = judge(state, step, validate, checkpoints, notes, snapshot=swa, about=about)
                     judged.append(round(time.perf_counter() - began_judging, 3))
                 elif stopped:
-                    spent = time.perf_counter() - began + before
-                    checkpoint.save(checkpoints, state, {"average_precision": None, "seconds": spent})
+                    checkpoint.save(checkpoints, state, {"average_precision": None} | about())
             if swa and step == total and not stopped and state.snapshots["count"]:
                 more = ((feed.take(n), jax.random.fold_in(root, n)) for n in range(total, total + interval))
                 state = snapshots.finish(state, graphdef, more, lambda *of: batch_of(*of)[::2], everywhere)
-                state = judge(state, total + 1, validate, checkpoints, notes, snapshot=False, clock=began - before)
+                state = judge(state, total + 1, validate, checkpoints, notes, snapshot=False, about=about)
             stopped = stopped or asked_to_stop(step)  # after the last step, or where there was none left
         if tracing:
             trace(workdir / "profile", start=False, wait=state)
@@ -219,11 +221,11 @@ def judge(
     notes: Journal,
     *,
     snapshot: bool,
-    clock: float,
+    about: Callable[[], Values],
 ) -> checkpoint.State:
     """Evaluates the state after `step`, notes and saves it; if `snapshot`, one as good as the best joins their mean.
 
-    `clock` is when training began, by `time.perf_counter`, had no call of it been stopped.
+    `about` says what the checkpoint is saved with beside what validation says of it.
 
     Raises:
       FloatingPointError: a score is not finite; the message names the step.
@@ -238,8 +240,17 @@ def judge(
         longer = snapshots.add(state.snapshots, state.params, scored["average_precision"])
         state = dataclasses.replace(state, snapshots=longer)
     notes.write_validation(step, scored)
-    checkpoint.save(checkpoints, state, {**scored, "seconds": time.perf_counter() - clock})
+    checkpoint.save(checkpoints, state, scored | about())
     return state
+
+
+def _about(clock: float, feed: str) -> Values:
+    """What a checkpoint says of its training: how long it took until now, and of what kind its feed is.
+
+    `clock` is when training began, by `time.perf_counter`, had no call of it been stopped.
+    """
+    kept: Values = {} if feed == "precomputed" else {checkpoint.RESIDENT: float(feed == "resident")}
+    return kept | {"seconds": time.perf_counter() - clock}
 
 
 def _compile(one_step: Callable, count: int, state, data, root: jax.Array, batch: int, everywhere) -> Callable:

@@ -180,6 +180,13 @@ def test_virtual_devices_are_left_out_until_they_share_the_batch():
     assert [devices.make_mesh(batch).size for batch in (8, 7, 1)] == [2, 1, 1]
 
 
+def test_processes_agree_on_the_smallest(monkeypatch):
+    assert devices.least(2**40 + 1) == 2**40 + 1
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(devices.multihost_utils, "process_allgather", lambda x: np.array([x, x / 2]))
+    assert devices.least(2**40) == 2**39
+
+
 def test_a_command_for_one_process_says_so_in_one_line(monkeypatch, capsys):
     from dfjax import predict
     from dfjax.runtime import cli

@@ -1,5 +1,6 @@
 """What ends a run early loses nothing: SIGTERM, kill -9, a full disk, a second process."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -10,6 +11,7 @@ import sys
 import time
 
 import absl.logging
+import jax
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ from dfjax.inference import trained
 from dfjax.records import InputError
 from dfjax.run import main_job
 from dfjax.runtime import checkpoint, cli, process, progress, workdir
-from dfjax.training import train
+from dfjax.training import recipe, train, train_step
 from tests import children, job, prepared
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -109,6 +111,30 @@ def test_reading_makes_and_removes_nothing(whole, directory, tmp_path):
     assert trained.restore(tmp_path / "w").step == 12 and saving.exists()
     with checkpoint.manager(tmp_path / "w"):
         assert not saving.exists()
+
+
+def test_a_run_goes_on_with_the_feed_that_it_began_with(directory, tmp_path, monkeypatch):
+    """'auto' asked again how much memory is free, and the other feed draws other batches."""
+    wanted = []
+
+    def make(asked, *_, **__):
+        wanted.append(asked)
+        raise SystemExit
+
+    monkeypatch.setattr(train.feeds, "make", make)
+    for saved, asked in ((None, "auto"), ("resident", "resident"), ("streaming", "streaming"), ("precomputed", "auto")):
+        settings = job.config(**{"data.feed": "auto"})
+        folder = tmp_path / str(saved)
+        job.claim(folder, settings)
+        if saved:
+            build = recipe.make_builder(settings, training=True)
+            tx, _ = recipe.make_optimizer(settings)
+            state = train_step.create(build, tx, jax.random.key(0), ema=True)[1]
+            with checkpoint.manager(folder) as checkpoints:
+                checkpoint.save(checkpoints, dataclasses.replace(state, step=np.int32(4)), train._about(0.0, saved))
+        with pytest.raises(SystemExit):
+            train.train(settings, folder, directory, progress=False)
+        assert wanted.pop() == asked
 
 
 @pytest.mark.slow

@@ -12,4 +12,4 @@ def test_scores_that_are_not_finite_name_the_step():
 
     state, notes = checkpoint.State(0, {}, {}, None, None), object.__new__(progress.Journal)
     with pytest.raises(FloatingPointError, match="diverged at step 7: scores .* not finite; lower config.optim.learn"):
-        train.judge(state, 7, validate, None, notes, snapshot=False, clock=0.0)
+        train.judge(state, 7, validate, None, notes, snapshot=False, about=dict)
