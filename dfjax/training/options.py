@@ -149,6 +149,11 @@ def _check_together(given: Mapping[str, Any]) -> None:
     for name in ("loss.uniformity", "loss.alignment"):
         if value(name) and members > 1:
             raise InputError(f"config.{name} is of whole embeddings; set config.model.kwargs.members=1")
+    if value("loss.uniformity") and value("train.batch") // value("train.accumulate") < 2:
+        raise InputError(
+            "config.loss.uniformity is of pairs of embeddings; expected a config.train.batch, over "
+            "config.train.accumulate if given, of 2 or more"
+        )
     if value("optim.swa") and value("train.eval_every") > value("train.steps"):
         raise InputError(
             f"config.train.eval_every={value('train.eval_every')}: expected at most config.train.steps="

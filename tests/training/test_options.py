@@ -237,6 +237,11 @@ def test_a_wrong_option_leaves_nothing_behind(command, name, value, tmp_path):
         ({"data.copies": 2}, "config.data.copies is an option of band_kernel; this experiment has texture"),
         ({"data.leave_out": {"by": "method"}}, "config.data.leave_out: expected both"),
         ({"loss.uniformity": 0.5}, "set config.model.kwargs.members=1"),
+        ({"loss.uniformity": 0.5, "model.kwargs.members": 1, "train.batch": 1}, "is of pairs of embeddings; expected"),
+        (
+            {"loss.uniformity": 0.5, "model.kwargs.members": 1, "train.accumulate": 64},
+            "expected a config.train.batch, over config.train.accumulate if given, of 2 or more",
+        ),
         ({"model.kwargs.members": 7}, "embedding=64; expected a multiple of members=7"),
     ],
 )
