@@ -68,7 +68,8 @@ def jpeg_like(images: Float[Array, "b h w 3"], quality: Float[Array, " b"]) -> F
     """Images in [0, 1] after JPEG's losses at quality[i] (1 to 100): chroma halved (4:2:0), 8x8 DCT, quantisation.
 
     Entropy coding loses nothing and is left out. Tables scale with quality as in libjpeg, which below 50 rounds their
-    factor down to whole percents first. Sides that are no multiple of 16 are padded with their edge, as an encoder does.
+    factor down to whole percents first. Sides that are no multiple of 16 are padded with their edge, as an encoder
+    does.
     """
     return turns.few_at_a_time(lambda pair: _coded(*pair), (images, quality), each=1)
 
