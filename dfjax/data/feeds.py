@@ -59,7 +59,7 @@ def choose(wanted: str, rows: int, example_bytes: int, batch: int, free: int) ->
     if wanted == "resident" and whole > free:
         raise InputError(
             f"config.data.feed='resident' needs {whole / GIB:.1f} GiB on each device, {free / GIB:.1f} GiB are "
-            "free; use 'streaming'"
+            "free; use 'streaming' in a new run, or free some"
         )
     if wanted == "resident" or (wanted == "auto" and whole <= RESIDENT_SHARE * free):
         return "resident"
