@@ -77,7 +77,7 @@ def source_config(config: MediaConfig, source: epath.Path) -> MediaConfig:
             for name in names:
                 if indexing.junk(name):
                     continue
-                if name == "metadata.csv":
+                if name.lower() == "metadata.csv":
                     tables[below + name] = (folder / name).read_bytes()
                 yield below + name, indexing.size(folder, name)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from etils import epath
 
-from data_builders import indexing
+from data_builders import indexing, splitting
 from data_builders.indexing import Index, Item, Items
 from dfjax.records import FAKE, LABEL_NAMES, PARTS, REAL, SUBGROUPS, InputError
 
@@ -26,6 +26,7 @@ LABEL_FOLDERS = {
 GROUP_COLUMNS = ("group", "speaker", "identity", "source_video")  # the first that is filled in
 METHOD_COLUMNS = ("method", "generator", "manipulation")
 DOMAIN_COLUMNS = ("domain", "source", "corpus")
+METADATA = "metadata.csv"  # in any case
 COLUMNS = ("file", "label", *GROUP_COLUMNS, *METHOD_COLUMNS, *DOMAIN_COLUMNS, *SUBGROUPS, *PARTS)  # of metadata.csv
 PART_WORDS = {  # a fake whose method has words of one part alone in its name is fake in this part
     "picture": ("face", "video", "visual"),
@@ -55,7 +56,7 @@ def index(root: epath.Path, dataset: str, suffixes: tuple[str, ...], *, whole: b
             f"{root} holds no folders named real and fake, nor train, val and test with these inside; "
             f"expected {{train,val,test}}/{{real,fake}} or {{real,fake}}"
         )
-    root = found
+    given, root = epath.Path(root), found
     skipped: list[tuple[str, str]] = []
     warnings: list[str] = []
     inside = indexing.folders(root)
@@ -66,7 +67,7 @@ def index(root: epath.Path, dataset: str, suffixes: tuple[str, ...], *, whole: b
         for label, label_folder in _match(indexing.folders(folder), LABEL_FOLDERS, folder).items():
             for id_ in indexing.media_files(label_folder, root, suffixes, skipped):
                 items.append(Item(root, id_, label, split, group=id_, clip=id_))
-    items = Items(_with_parts(item) for item in _with_metadata(root, items, warnings))
+    items = Items(_with_parts(item) for item in _with_metadata(given, root, items, warnings))
     used = {path.name for path in parts.values()} if split_folders else set()
     if ignored := sorted(path.name for key, path in inside.items() if split_folders and path.name not in used):
         warnings.append(f"folders that are no split were left out: {', '.join(ignored)}")
@@ -127,22 +128,33 @@ def _with_validation(items: Items) -> Items:
     return Items(itertools.chain(parts, (item for item in items if item.split != "train")))
 
 
-def _with_metadata(root: epath.Path, items: Items, warnings: list[str]) -> Iterable[Item]:
-    """The items with group, method and subgroups from `metadata.csv`; its `file` is relative to the root."""
-    path = root / "metadata.csv"
-    if not path.exists():
+def _with_metadata(given: epath.Path, root: epath.Path, items: Items, warnings: list[str]) -> Iterable[Item]:
+    """The items with group, method and subgroups from `metadata.csv`; its `file` is relative to the folder it is in.
+
+    That is the root or, where there is none, the nearest folder above it, up to the one that the user gave.
+    """
+    between = root.relative_to(given).parts
+    places = [given.joinpath(*between[:count]) for count in range(len(between), -1, -1)]
+    path = splitting.find_file(METADATA, places)
+    if path is None:
         return items
     by_file = _metadata(path, warnings)
-    names = {_plain(item.id) for item in items}
+    above = root.relative_to(path.parent).as_posix()
+    prefix = "" if above == "." else f"{above}/"
+
+    def row(item: Item) -> dict[str, str]:
+        return by_file.get(_plain(prefix + item.id), {})
+
+    names = {_plain(prefix + item.id) for item in items}
     if absent := sorted(by_file.keys() - names):
         warnings.append(f"metadata.csv: {len(absent)} rows name files that are not used, first {absent[0]!r}")
     if unknown := len(names - by_file.keys()):
         warnings.append(f"metadata.csv: {unknown} files have no row")
     for item in items:
-        said, other = by_file.get(_plain(item.id), {}).get("label", ""), FAKE if item.label == REAL else REAL
+        said, other = row(item).get("label", ""), FAKE if item.label == REAL else REAL
         if said.lower() in LABEL_FOLDERS[other]:
             raise InputError(f"{path} says label={said!r} of {item.id}, a {LABEL_NAMES[item.label]} one by its folder")
-    return (_described(item, by_file.get(_plain(item.id), {})) for item in items)
+    return (_described(item, row(item)) for item in items)
 
 
 def _metadata(path: epath.Path, warnings: list[str]) -> dict[str, dict[str, str]]:
@@ -166,7 +178,7 @@ def _metadata(path: epath.Path, warnings: list[str]) -> dict[str, dict[str, str]
                         f"{path} says {part}={fields[part]!r} of {fields['file']}; expected real, fake or nothing"
                     )
             before = by_file.setdefault(name, fields)
-            if differ := [key for key in COLUMNS[2:] if before.get(key) != fields.get(key)]:
+            if differ := [key for key in COLUMNS[1:] if _meant(key, before) != _meant(key, fields)]:
                 of = f"{before[differ[0]]!r} and {fields[differ[0]]!r}"
                 raise InputError(f"{path} has two rows of {fields['file']} that say {differ[0]} {of}; keep one of them")
     except UnicodeDecodeError as error:
@@ -177,6 +189,14 @@ def _metadata(path: epath.Path, warnings: list[str]) -> dict[str, dict[str, str]
         if name not in COLUMNS and (near := difflib.get_close_matches(name, COLUMNS, 1, cutoff=0.8)):
             warnings.append(f"metadata.csv: the column {name!r} is not used; is {near[0]!r} meant?")
     return by_file
+
+
+def _meant(column: str, fields: dict[str, str]) -> str | None:
+    """What a row says in a column; of a label the class, whatever it is called."""
+    text = fields.get(column)
+    if column == "label" and text:
+        return next((LABEL_NAMES[label] for label, names in LABEL_FOLDERS.items() if text.lower() in names), text)
+    return text
 
 
 def _plain(name: str) -> str:

@@ -117,7 +117,8 @@ def media_files(
       folder: where to look.
       root: ids are relative to it.
       suffixes: the wanted endings, lower-case, with their dot.
-      skipped: receives (id, reason) of leftovers, empty files, unknown endings and names that are no text.
+      skipped: receives (id, reason) of leftovers, hidden and empty files, unknown endings, names that are no text, and
+        of folders that are hidden or links.
       recursive: whether to look into the folders below.
     """
     found: list[str] = []
@@ -129,8 +130,12 @@ def media_files(
         for name, is_folder, length in _entries(parent):
             if junk(name):
                 left.append((name, "/" if is_folder else "", "operating system leftover"))
+            elif name.startswith("."):  # what was thrown away, or half copied
+                left.append((name, "/" if is_folder else "", "hidden"))
             elif not _is_text(name):  # records hold text
                 left.append((name, "/" if is_folder else "", "name is not UTF-8; rename it"))
+            elif is_folder and recursive and os.path.islink(parent / name):  # links may lead in circles
+                left.append((name, "/", "link to a folder"))
             elif is_folder:
                 inside.append(name)
             elif not name.lower().endswith(suffixes):
@@ -140,9 +145,8 @@ def media_files(
             else:
                 found.append(prefix + name)
         skipped += [(f"{prefix}{name}{end}", reason) for name, end, reason in sorted(left)]
-        for name in sorted(inside):
-            if recursive and not os.path.islink(parent / name):  # links may lead in circles
-                todo.append((parent / name, f"{prefix}{name}/"))
+        if recursive:
+            todo += [(parent / name, f"{prefix}{name}/") for name in sorted(inside)]
     found.sort()
     return found
 

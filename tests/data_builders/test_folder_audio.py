@@ -96,6 +96,10 @@ def test_metadata_fills_fields_and_empty_ones_do_not(tmp_path):
             "file,speaker\nreal/a.wav,ann\n./real/a.wav,bob\n",
             "two rows of ./real/a.wav that say speaker 'ann' and 'bob'",
         ),
+        (
+            "file,label\nreal/a.wav,genuine\nreal/a.wav,real\nreal/a.wav,fake\n",
+            "two rows of real/a.wav that say label 'genuine' and 'fake'",
+        ),
         ("file,Source,source\nreal/a.wav,x,\n", "has the column source twice; keep one"),
         ("file,label\nreal/a.wav,FAKE\n", "says label='FAKE' of real/a.wav, a real one by its folder"),
         ("file;source\nreal/a.wav;x\n", "expected one named file; columns are separated by commas"),
@@ -146,6 +150,41 @@ def test_leftovers_are_skipped_with_their_reason(tmp_path):
     reasons = dict(found.skipped)
     assert reasons["real/zero.wav"] == "empty file" and reasons["fake/notes.txt"] == "unknown ending"
     assert reasons["real/__MACOSX/"] == reasons["real/.DS_Store"] == "operating system leftover"
+
+
+def test_what_is_hidden_or_behind_a_link_is_left_out_and_said(tmp_path):
+    """A folder of thrown away files is no data, and a linked folder of data is not left out without a word."""
+    root = fixtures.tree(tmp_path, ["real/a.wav", "real/.Trash-0/b.wav", "fake/c.wav", "fake/.d.wav"], seconds=0.2)
+    (root / "fake/more").symlink_to(root / "real", target_is_directory=True)
+    (root / "fake/up").symlink_to(root, target_is_directory=True)
+    (root / "fake/e.wav").symlink_to(root / "fake/c.wav")
+    found = index(root)
+    assert sorted(item.id for item in found.items) == ["fake/c.wav", "fake/e.wav", "real/a.wav"]
+    assert dict(found.skipped) == {
+        "real/.Trash-0/": "hidden",
+        "fake/.d.wav": "hidden",
+        "fake/more/": "link to a folder",
+        "fake/up/": "link to a folder",
+    }
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "Metadata.CSV"])
+@pytest.mark.parametrize("where", ["", "corpus", "corpus/audio"])
+def test_metadata_are_found_beside_the_media_or_above_them_in_the_folder_given(tmp_path, name, where):
+    """Speakers that nobody reads would be on two sides without a word."""
+    files = ["corpus/audio/Real/a.wav", "corpus/audio/Fake/b.wav"]
+    root = fixtures.tree(tmp_path / "given", files, seconds=0.2)
+    before = configs.source_config(configs.MediaConfig(name="folder"), epath.Path(root)).name
+    rows = [f"{os.path.relpath(file, where or '.')},ann" for file in files]
+    fixtures.text(root / where / name, "\n".join(["file,speaker", *rows]))
+    fixtures.text(root.parent / "metadata.csv", "file,speaker\n")  # outside
+    found = index(root)
+    assert {item.group for item in found.items} == {"ann"}
+    assert not any("metadata.csv" in warning for warning in found.warnings)
+    told = configs.source_config(configs.MediaConfig(name="folder"), epath.Path(root)).name
+    fixtures.text(root / where / name, "\n".join(["file,speaker", *rows]).replace("ann", "bob"))
+    now = configs.source_config(configs.MediaConfig(name="folder"), epath.Path(root)).name
+    assert len({before, told, now}) == 3
 
 
 def test_a_group_in_two_given_splits_is_said(tmp_path):
