@@ -68,11 +68,16 @@ def table(decision: Mapping[str, Any], test: Scores | None = None) -> str:
         lines += [f"at this threshold: {found['words']}", *_by_domain(found)]
         if (certificate := found["certificate"]) and certificate["statement"] != decision["message"]:
             lines.append(certificate["statement"])
+    if not clips["fake"] or not clips["real"]:
+        gone = "real" if clips["fake"] else "fake"
+        lines.append(f"there is no {gone} clip, so nothing here says what a threshold does to {gone} ones; add some")
     if band := decision["band"]:
         lines.append(
             f"no verdict from {float(band['real_below']):.4f} to {float(band['fake_from']):.4f}: "
             f"{band['undecided']:.1%} of the clips"
         )
+    if (prior := decision["calibration"]["deploy_prior"]) is not None:
+        lines.append(f"a verdict's probability is for {100 * prior:.3g} % fakes in use; that moves no threshold")
     if test is not None and decision["tuned"]:
         test = score_file.by_clip(score_file.known(test))
         lines += ["test (not used for the choice):", _heading()]
@@ -157,6 +162,16 @@ def renew_report(workdir: str | os.PathLike, decision: dict[str, Any], validatio
     return f"report renewed: {epath.Path(workdir) / 'report.html'}"
 
 
+def scale(scores: Scores) -> str | None:
+    """What is to be said where the scores look like probabilities, for which 0.5 is no logit of 0; else None."""
+    if len(scores) and scores.score.min() >= 0 and 0 < scores.score.max() <= 1:
+        return (
+            "all scores lie from 0 to 1, as probabilities do, but are read as logits: the row 0.5 is the threshold 0 and "
+            "calls all of them fake; the row below it holds for either"
+        )
+    return None
+
+
 def parser() -> cli.Parser:
     """The command line."""
     result = cli.Parser(prog="python -m dfjax.tune", description="Choose the threshold again, without training.")
@@ -191,7 +206,7 @@ def parser() -> cli.Parser:
         help=f"with --certify: guarantee --max_fpr on a new source (default {certify_domains.CONFIDENCE})",
     )
     result.add_argument("--abstain", type=float, metavar="RATE", help="add a band without verdict")
-    result.add_argument("--deploy_prior", type=float, metavar="P", help="share of fakes where it will be used")
+    result.add_argument("--deploy_prior", type=float, metavar="P", help="share of fakes in use, for probabilities")
     result.add_argument(
         "--out", help="where the decision goes (default: decision.json of the workdir, beside its report)"
     )
@@ -235,7 +250,7 @@ def main() -> None:
         write_decision(out, decision)
     found = find_scores(flags.workdir, "test", flags.dataset) if flags.workdir else None
     test = score_file.read(found) if found else None
-    note = None
+    note = scale(scores) if flags.scores else None
     if flags.workdir and not flags.out and met:
         own = find_scores(flags.workdir, VALIDATION) if split == score_file.LEFT_OUT else None
         note = renew_report(flags.workdir, decision, score_file.read(own) if own else scores, test)

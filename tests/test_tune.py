@@ -197,6 +197,24 @@ def test_a_plain_csv_is_enough_and_json_is_one_line(tmp_path, monkeypatch, capsy
     assert strict(out)["clips"] == {"fake": 110, "real": 1090}  # rows are clips
 
 
+def test_scores_that_look_like_probabilities_are_said_to_be_read_as_logits(tmp_path, monkeypatch, capsys):
+    """All of them are above the logit 0, so the row 0.5 would call every clip fake without a word."""
+    rows = ["1,0.9", "1,0.6", "0,0.4", "0,0.1"]
+    (tmp_path / "p.csv").write_text("\n".join(["label,score", *rows]))
+    code, out, _ = run(monkeypatch, capsys, "--scores", tmp_path / "p.csv")
+    assert code == 0 and out.count("as probabilities do, but are read as logits") == 1
+    code, out, err = run(monkeypatch, capsys, "--scores", tmp_path / "p.csv", "--json")
+    assert strict(out)["threshold"] == pytest.approx(0.5) and "as probabilities do" in err
+    (tmp_path / "l.csv").write_text("\n".join(["label,score", *rows, "0,-0.1"]))
+    assert "probabilities" not in run(monkeypatch, capsys, "--scores", tmp_path / "l.csv")[1]
+
+
+def test_a_threshold_of_fakes_alone_says_what_it_does_not_know(tmp_path, monkeypatch, capsys):
+    (tmp_path / "f.csv").write_text("label,score\n1,2\n1,3\n")
+    code, out, _ = run(monkeypatch, capsys, "--scores", tmp_path / "f.csv")
+    assert code == 0 and "there is no real clip, so nothing here says what a threshold does to real ones" in out
+
+
 def test_infeasible_exits_2_names_the_nearest_point_and_writes_strict_json_where_told(workdir, monkeypatch, capsys):
     score_file.write(workdir / "scores/demo.validation.csv", make(gap=-1))
     assert run(monkeypatch, capsys, "--workdir", workdir)[0] == 0
@@ -232,6 +250,7 @@ def test_abstain_band_and_deployment_prior_are_stored(workdir, monkeypatch, caps
     code, out, _ = run(monkeypatch, capsys, "--workdir", workdir, "--abstain", "0.02", "--deploy_prior", "0.01")
     decision = read_decision(workdir / "decision.json")
     band = decision["band"]
+    assert "a verdict's probability is for 1 % fakes in use; that moves no threshold\n" in out
     assert code == 0 and "no verdict" in out and band["real_below"] < band["fake_from"] and 0 < band["undecided"] < 1
     fitted = decision["calibration"]
     z = calibration.logits(np.zeros(1), fitted) - (

@@ -246,13 +246,19 @@ def with_face_model(media: tuple[str, dict], face_model: str | None) -> tuple[st
     """How a detector's media are prepared, with the file that finds their faces, where there are any.
 
     Raises:
-      InputError: the faces of its training data were found by YuNet, and its file is not given.
+      InputError: the faces of its training data were found by YuNet, and its file is not given; or a file is given
+        that does not exist, or that finds nothing since they were not found by YuNet.
     """
     modality, options = media
+    yunet = modality != "audio" and options.get("detector") == "yunet"
+    if face_model is not None and not yunet:
+        raise InputError(f"--face_model {face_model} is for detectors whose faces were found by YuNet; leave it out")
+    if yunet and face_model is None:
+        raise InputError("the faces of this run's data were found by YuNet; give its .onnx file as --face_model")
+    if yunet and not os.path.isfile(str(face_model)):
+        raise InputError(f"--face_model {face_model} is not a file; give the path of a YuNet .onnx model")
     if modality == "audio":
         return modality, options
-    if options.get("detector") == "yunet" and face_model is None:
-        raise InputError("the faces of this run's data were found by YuNet; give its .onnx file as --face_model")
     return modality, options | {"face_model": face_model}
 
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dfjax.inference.detector import MAX_OVERLAP, Detector
+from dfjax.inference.detector import MAX_OVERLAP, Detector, with_face_model
 from dfjax.records import Input, InputError
 from tests.data_builders import fixtures
 
@@ -103,3 +103,26 @@ def test_a_decoder_that_is_not_installed_skips_no_file(monkeypatch, tmp_path):
     monkeypatch.setattr("dfjax.media.audio.decode", missing)
     with pytest.raises(ModuleNotFoundError, match="soxr"):
         list(LISTENING.many([path], jobs=0))
+
+
+@pytest.mark.parametrize(
+    ("media", "face_model", "message"),
+    [
+        (("audio", {}), "yunet.onnx", "is for detectors whose faces were found by YuNet; leave it out"),
+        (("video", {"detector": "haar"}), "yunet.onnx", "is for detectors whose faces were found by YuNet; leave it out"),
+        (("image", {}), "yunet.onnx", "is for detectors whose faces were found by YuNet; leave it out"),
+        (("video", {"detector": "yunet"}), None, "give its .onnx file as --face_model"),
+        (("video", {"detector": "yunet"}), "gone.onnx", "gone.onnx is not a file; give the path"),
+    ],
+)
+def test_a_face_model_that_finds_no_face_is_refused(media, face_model, message):
+    with pytest.raises(InputError, match=message):
+        with_face_model(media, face_model)
+
+
+def test_the_face_model_of_a_detector_that_takes_one_is_used(tmp_path):
+    file = fixtures.text(tmp_path / "yunet.onnx", "model")
+    options = {"detector": "yunet", "frames": 4}
+    assert with_face_model(("video", options), str(file)) == ("video", options | {"face_model": str(file)})
+    assert with_face_model(("audio", {}), None) == ("audio", {})
+    assert with_face_model(("video", {"detector": "haar"}), None)[1]["face_model"] is None
