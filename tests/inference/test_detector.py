@@ -108,9 +108,13 @@ def test_a_decoder_that_is_not_installed_skips_no_file(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("media", "face_model", "message"),
     [
-        (("audio", {}), "yunet.onnx", "is for detectors whose faces were found by YuNet; leave it out"),
-        (("video", {"detector": "haar"}), "yunet.onnx", "is for detectors whose faces were found by YuNet; leave it out"),
-        (("image", {}), "yunet.onnx", "is for detectors whose faces were found by YuNet; leave it out"),
+        (("audio", {}), "yunet.onnx", "faces were found by YuNet; leave it out"),
+        (
+            ("video", {"detector": "haar"}),
+            "yunet.onnx",
+            "is for detectors whose faces were found by YuNet; leave it out",
+        ),
+        (("image", {}), "yunet.onnx", "faces were found by YuNet; leave it out"),
         (("video", {"detector": "yunet"}), None, "give its .onnx file as --face_model"),
         (("video", {"detector": "yunet"}), "gone.onnx", "gone.onnx is not a file; give the path"),
     ],
