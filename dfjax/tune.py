@@ -166,8 +166,8 @@ def scale(scores: Scores) -> str | None:
     """What is to be said where the scores look like probabilities, for which 0.5 is no logit of 0; else None."""
     if len(scores) and scores.score.min() >= 0 and 0 < scores.score.max() <= 1:
         return (
-            "all scores lie from 0 to 1, as probabilities do, but are read as logits: the row 0.5 is the threshold 0 and "
-            "calls all of them fake; the row below it holds for either"
+            "all scores lie from 0 to 1, as probabilities do, but are read as logits: the row 0.5 is the threshold 0, "
+            "which calls all of them fake; the row below holds for either"
         )
     return None
 
