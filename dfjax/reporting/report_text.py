@@ -168,7 +168,7 @@ def _facts(run: dict) -> str:
     facts = [
         run["dataset"] and f"dataset {escape(run['dataset'])}",
         run["steps"] and f"{run['steps']:,} steps",
-        seconds and f"trained in {f'{seconds:.0f} s' if seconds < 90 else f'{seconds / 60:.0f} min'}",
+        seconds and f"trained and scored in {f'{seconds:.0f} s' if seconds < 90 else f'{seconds / 60:.0f} min'}",
         run["hardware"] and escape(run["hardware"]),
     ]
     return ", ".join(fact for fact in facts if fact)

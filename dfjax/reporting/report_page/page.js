@@ -97,7 +97,7 @@ function card(host, title, heads, rows, notes = []) {
 function fixed() {
   const run = report.run;
   $("facts").textContent = [run.dataset && `dataset ${run.dataset}`, run.steps && `${whole(run.steps)} steps`,
-    run.seconds && `trained in ${run.seconds < 90 ? `${whole(run.seconds)} s` : `${whole(run.seconds / 60)} min`}`, run.hardware].filter(Boolean).join(" · ");
+    run.seconds && `trained and scored in ${run.seconds < 90 ? `${whole(run.seconds)} s` : `${whole(run.seconds / 60)} min`}`, run.hardware].filter(Boolean).join(" · ");
   $("synthetic").hidden = !run.synthetic;
   $("verdict").replaceChildren(...report.verdict.map((text) => node("li", { text })));
   for (const name of Object.keys(DATA)) $("split").append(node("option", { text: name, value: name }));
