@@ -145,7 +145,12 @@ def parser() -> cli.Parser:
         "named, with the reason, and change nothing of it. With --output it is of all rows of the table, those of "
         "earlier runs too.",
     )
-    result.add_argument("paths", nargs="*", metavar="PATH", help="media files or folders; '-': read them from stdin")
+    result.add_argument(
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help="media files or folders, of which what is hidden and linked folders are left out; '-': read them from stdin",
+    )
     result.add_argument(
         "--files",
         metavar="LIST",
