@@ -67,9 +67,9 @@ def evaluate(
     config: Any = workdir.read_config(folder)
     folder, progress = epath.Path(folder), progress and process.first_process()
     decision = read_decision(folder / "decision.json")
-    _check_splits(decision, datasets, split)
-    modality = models.input_of(config.model.name, config.model.kwargs).modality
     own = _trained_on(folder, config)
+    _check_splits(decision, datasets, split, data_dir, own, config.data.dataset)
+    modality = models.input_of(config.model.name, config.model.kwargs).modality
     network, rows, found = None, [], []
     for name in datasets:  # all that is wrong with any comes before the first is scored
         data = _content_hash(name, data_dir, own)
@@ -192,13 +192,13 @@ def robustness(
             f"{folder} has no usable threshold ({decision['status']}); "
             f"tune one: python -m dfjax.tune --workdir {folder}"
         )
-    _check_splits(decision, datasets, split)
+    own = _trained_on(folder, config)
+    _check_splits(decision, datasets, split, data_dir, own, config.data.dataset)
     if wrong := [k for k in strengths if k not in corruptions.STRENGTHS]:
         raise InputError(f"strength {wrong[0]} does not exist; expected some of {list(corruptions.STRENGTHS)}")
     if clips < 0 or clips == 1:
         raise InputError(f"{clips} clips show nothing; expected two or more, or 0 for all")
     modality = models.input_of(config.model.name, config.model.kwargs).modality
-    own = _trained_on(folder, config)
     for name in datasets:  # all that is wrong with any comes before the first is scored
         clean = folder / "scores" / f"{name.replace('/', '-')}.{split}.clean.csv"
         if _content_hash(name, data_dir, own) or not clean.exists():  # of one that is gone, what was scored stands
@@ -239,10 +239,22 @@ def robustness(
     return result
 
 
-def _check_splits(decision: dict[str, Any], datasets: Sequence[str], split: str) -> None:
-    """Raises InputError when the threshold was tuned on this split of one of the datasets, NAME or NAME/CONFIG."""
+def _check_splits(
+    decision: dict[str, Any],
+    datasets: Sequence[str],
+    split: str,
+    data_dir: epath.PathLike | None,
+    own: Mapping[str, str],
+    together: str,
+) -> None:
+    """Raises InputError when the threshold was tuned on this split of one of the datasets, NAME or NAME/CONFIG.
+
+    `own` is what `_trained_on` returned; `together` is what those datasets are called where they are one split.
+    """
     for name in datasets:
-        report.check_other_split(decision, {"dataset": name.partition("/")[0], "split": split})
+        trained = (_content_hash(name, data_dir, own) or own.get(name)) in own.values()
+        for called in {name.partition("/")[0], *([together] if trained else [])}:
+            report.check_other_split(decision, {"dataset": called, "split": split})
 
 
 def _trained_on(folder: epath.Path, config: Any) -> dict[str, str]:

@@ -69,6 +69,21 @@ def test_the_split_of_the_threshold_is_refused_before_anything_is_scored(judge, 
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "decision.json"}
 
 
+@pytest.mark.parametrize("judge", [evaluate.evaluate, evaluate.robustness])
+def test_a_part_of_what_the_threshold_was_tuned_on_is_refused(judge, tmp_path, monkeypatch):
+    """Several datasets trained on together are one split of another name, whose clips chose the threshold."""
+    config = {"model": {"name": "texture", "kwargs": {}}, "data": {"dataset": "sources"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "environment.json").write_text(json.dumps({"datasets": [{"name": "own", "hash": "07"}]}))
+    (tmp_path / "decision.json").write_text(json.dumps(DECISION | {"dataset": "sources"}))
+    monkeypatch.setattr(evaluate, "_content_hash", lambda name, *_: {"folder_audio/own-1": "07"}.get(name))
+    monkeypatch.setattr(trained, "restore", lambda *_: pytest.fail("scores"))
+    with pytest.raises(InputError, match="tuned on the split 'validation'"):
+        judge(tmp_path, ["folder_audio/own-1"], split="validation", data_dir=tmp_path, progress=False)
+    with pytest.raises(InputError, match="Unknown dataset|not prepared|needs"):
+        judge(tmp_path, ["folder_audio/other-1"], split="validation", data_dir=tmp_path, progress=False)
+
+
 def test_table_without_a_threshold_falls_back_to_one_half():
     decision = DECISION | {"threshold": None, "status": "undefined"}
     found = evaluate.report.plain(evaluate.row("demo", make_scores(), decision, trained=False))

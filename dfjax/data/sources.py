@@ -251,15 +251,15 @@ def open_splits(directories: Mapping[str, epath.PathLike], name: str, together: 
     """The split of several prepared datasets as one; the ids, clips and groups of each bear its name.
 
     Args:
-      directories: name of a dataset -> its folder. A single one is as `open_split` opens it.
+      directories: name of a dataset -> its folder. A single one is as `open_split` opens it, but for its name.
       name: of the split; datasets without it are left out.
-      together: what several are called.
+      together: what they are called, be there one or several, and with them the files of their scores.
 
     Raises:
       InputError: none of them has the split, or one cannot be read.
     """
     if len(directories) == 1:
-        return open_split(next(iter(directories.values())), name)
+        return dataclasses.replace(open_split(next(iter(directories.values())), name), dataset=together)
     parts = {
         dataset: open_split(directory, name)
         for dataset, directory in directories.items()

@@ -39,9 +39,13 @@ def test_several_datasets_are_one_split_and_say_where_each_record_is_from(two):
     assert len(sources.open_data(data(), two, "test")) == 9  # b has none
 
 
-def test_a_single_dataset_keeps_its_names(two):
-    alone, opened = sources.open_data(data(), two["a"], "train"), sources.open_split(two["a"], "train")
-    assert alone.dataset == "made" and alone.id.tolist() == opened.id.tolist()
+def test_a_single_dataset_keeps_its_names_and_is_called_as_several_would_be(two):
+    """Its scores lay in files that nobody looked for: those of the experiment's dataset."""
+    opened = sources.open_split(two["a"], "train")
+    for directory in (two["a"], {"a": two["a"]}):
+        alone = sources.open_data(data(), directory, "train")
+        assert alone.dataset == "joint" and alone.id.tolist() == opened.id.tolist()
+        assert alone.domain.tolist() == opened.domain.tolist() and set(alone.of.tolist()) == {"made"}
 
 
 @pytest.mark.parametrize(("by", "value"), [("domain", "site1"), ("method", "buzz"), ("dataset", "b")])
