@@ -149,7 +149,7 @@ def parser() -> cli.Parser:
         "paths",
         nargs="*",
         metavar="PATH",
-        help="media files or folders, of which what is hidden and linked folders are left out; '-': read them from stdin",
+        help="media files or folders, without what is hidden and linked folders in them; '-': read them from stdin",
     )
     result.add_argument(
         "--files",
