@@ -16,6 +16,8 @@ STEPS = 20  # of Newton's method; it stands still after about ten
 MORE = 1.1  # times `Trace.bit_rate`, up to which a file has few bits: encoders keep to a rate only roughly
 FOREIGN = 0.2  # share of records after the codec that are noticed, at least, where training has none of its kind
 LEAST = 1e-6  # least curvature of a record's loss in a step
+HALVINGS = 30  # of a step, at most
+SLACK = 1e-9  # by which rounding may raise the loss where the method stands still
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,16 +75,30 @@ def fit(
 
 
 def _classifier(plain, coded):
-    """Weights and bias of a logistic regression, coded records from plain ones, by Newton's method."""
+    """Weights and bias of a logistic regression, coded records from plain ones, by Newton's method.
+
+    Of few records whole steps may lead away without end; one that raises the loss is halved until it does not.
+    """
     x, labels = np.concatenate([plain, coded]), np.repeat((0.0, 1.0), (len(plain), len(coded)))
     mean, unit = x.mean(axis=0), x.std(axis=0).mean() + 1e-12
     design = np.column_stack([(x - mean) / unit, np.ones(len(x))])
     penalty = RIDGE * np.append(np.ones(x.shape[1]), 1e-6)
     theta = np.zeros(design.shape[1])
+
+    def loss(at):
+        logits = design @ at
+        return np.mean(np.logaddexp(0, logits) - labels * logits) + 0.5 * penalty @ at**2
+
     for _ in range(STEPS):
         chance = 1 / (1 + np.exp(-design @ theta))
         gradient = design.T @ (chance - labels) / len(x) + penalty * theta
         curvature = np.maximum(chance * (1 - chance), LEAST) / len(x)
-        theta -= np.linalg.solve((design.T * curvature) @ design + np.diag(penalty), gradient)
+        step = np.linalg.solve((design.T * curvature) @ design + np.diag(penalty), gradient)
+        most = loss(theta) + SLACK
+        for _ in range(HALVINGS):
+            if loss(theta - step) <= most:
+                break
+            step /= 2
+        theta -= step
     weights = theta[:-1] / unit
     return weights, theta[-1] - mean @ weights

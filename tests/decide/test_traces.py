@@ -1,6 +1,7 @@
 """Traces of codecs: found in domains that the classifier has not seen, and seldom in what met no codec."""
 
 import numpy as np
+import pytest
 
 from dfjax.decide import traces
 
@@ -51,3 +52,15 @@ def test_a_codec_is_told_the_same_whatever_the_embeddings_unit_and_origin():
     moved = traces.fit(1000 * plain + 7, 1000 * coded + 7, domains, 0.05)
     assert (found.noticed(coded) == moved.noticed(1000 * coded + 7)).mean() > 0.99
     assert np.allclose(1000 * moved.weights, found.weights, rtol=1e-3, atol=1e-4 * np.abs(found.weights).max())
+
+
+@pytest.mark.parametrize("seed", [3, 24, 26])
+def test_few_records_of_very_different_spread_have_a_classifier_too(seed):
+    """Whole steps led away: logits of hundreds of thousands, which noticed a codec in whatever lay on one side."""
+    rng, spread = np.random.default_rng(seed), np.append(np.arange(1, 17.0) ** -0.33, np.zeros(500))
+    plain = spread * rng.standard_t(3, (12, len(spread)))
+    coded = plain + spread * (0.05 * rng.standard_t(2, (12, len(spread))) + 0.05)
+    weights, bias = traces._classifier(plain, coded)
+    logits = np.concatenate([plain, coded]) @ weights + bias
+    assert np.abs(logits).max() < 100
+    np.testing.assert_allclose(np.mean(1 / (1 + np.exp(-logits))), 0.5, atol=1e-6)  # as many as there are
