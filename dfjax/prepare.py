@@ -8,6 +8,7 @@ import contextlib
 import json
 import re
 import shlex
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +37,7 @@ def prepare(
     beam_runner: str | None = None,
     beam_options: str = "",
     face_model: epath.PathLike | None = None,
+    tell: bool = False,
     **crop_options,
 ) -> epath.Path:
     """The folder of a prepared dataset, prepared now if it is not there yet.
@@ -51,6 +53,7 @@ def prepare(
       beam_options: that runner's own options, as on a command line.
       face_model: YuNet's ONNX file, its path or an http(s) address that is downloaded once; faces are then found
         by it.
+      tell: whether to say on standard error what was found and left out, where it is prepared now.
       **crop_options: frames, size, faces or image_format unlike the config's.
 
     Returns:
@@ -102,7 +105,9 @@ def prepare(
             return directory
         builder.load_index(epath.Path(builder.data_dir_root, "downloads", "manual"))
         builder.download_and_prepare(download_config=_beam(beam_runner, beam_options))
-        return directory
+    if tell:
+        print(describe(summary(directory), directory), file=sys.stderr)
+    return directory
 
 
 def prepare_data(
@@ -130,7 +135,7 @@ def prepare_data(
         if isinstance(source, Mapping):
             raise InputError(f"folders by name are of several datasets; {data.dataset} takes one folder")
         words = (data.dataset, source, data_dir, data.config_name or None)
-        return {data.dataset: process.in_turn(lambda: prepare(*words, progress=progress))}
+        return {data.dataset: process.in_turn(lambda: prepare(*words, progress=progress, tell=progress))}
     folders = _by_name(source)
     found: dict[str, epath.Path] = {}
     for entry, known in sources.names_of(data.datasets).items():
@@ -147,7 +152,7 @@ def prepare_data(
         words = (dataset, folder, data_dir, config_name)
         if known in found:
             raise InputError(f"two of the datasets {list(data.datasets)} are called {known}; rename a folder")
-        found[known] = process.in_turn(lambda words=words: prepare(*words, progress=progress))
+        found[known] = process.in_turn(lambda words=words: prepare(*words, progress=progress, tell=progress))
     if folders:
         raise InputError(
             f"--source {min(folders)} fits none of the datasets {list(data.datasets)}; name it as one of them is "

@@ -219,8 +219,27 @@ def test_folders_are_found_by_their_names_however_they_are_written(source, tmp_p
         prepare.prepare_data(data, f"folder_audio/a={folder},folder_image/a={folder}", **words)
 
 
+@pytest.mark.parametrize("progress", [True, False])
+def test_what_a_run_leaves_out_of_its_data_is_said_as_prepare_says_it(tmp_path, capsys, progress):
+    """Copies in two splits and files that cannot be read were told to those alone who had called prepare."""
+    paths = [
+        f"{split}/{label}/{k}.wav" for split in ("train", "val", "test") for label in ("real", "fake") for k in "ab"
+    ]
+    folder = fixtures.tree(tmp_path / "own", paths, seconds=0.2)
+    shutil.copy(folder / "train/real/a.wav", folder / "test/real/copy.wav")
+    fixtures.text(folder / "train/fake/broken.wav", "no sound")
+    data = ml_collections.ConfigDict({"dataset": "folder_audio", "config_name": ""})
+    words = {"data_dir": tmp_path / "data", "progress": progress}
+    prepare.prepare_data(data, str(folder), **words)
+    out, err = capsys.readouterr()
+    for told in ("skipped 1: unreadable", "train/fake/broken.wav", " lie in another split, first "):
+        assert (told in err) == progress and told not in out
+    prepare.prepare_data(data, str(folder), **words)  # prepared by now
+    assert "skipped" not in capsys.readouterr().err
+
+
 def test_two_configs_of_one_dataset_stand_beside_each_other(monkeypatch):
-    monkeypatch.setattr(prepare, "prepare", lambda name, source, data_dir, config, progress: epath.Path(config))
+    monkeypatch.setattr(prepare, "prepare", lambda name, source, data_dir, config, **words: epath.Path(config))
     data = ml_collections.ConfigDict({"datasets": {"faceforensics/c23": 1.0, "faceforensics/c40": 2.0, "dfd/c23": 1.0}})
     found = prepare.prepare_data(data)
     assert {name: str(folder) for name, folder in found.items()} == {
