@@ -52,7 +52,8 @@ def files_of(paths: Iterable[str], lists: Iterable[str] = ()) -> Iterator[str]:
 
     Args:
       paths: of files and folders; '-' stands for the lines of standard input.
-      lists: text files of paths, one a line; a byte-order mark at the beginning is none of the first path.
+      lists: text files of paths, one a line, or '-' for standard input; a byte-order mark at the beginning is none of
+        the first path.
 
     Raises:
       InputError: a path or a list does not exist or cannot be read, or a list is none. What a list names need not
@@ -68,6 +69,9 @@ def files_of(paths: Iterable[str], lists: Iterable[str] = ()) -> Iterator[str]:
         else:
             raise InputError(f"{text} does not exist; give media files or folders")
     for name in lists:
+        if name == "-":
+            yield from _listed(sys.stdin.buffer, "standard input")
+            continue
         try:
             with open(name, "rb") as file:
                 yield from _listed(file, f"--files {name}")
@@ -156,7 +160,7 @@ def parser() -> cli.Parser:
         metavar="LIST",
         action="append",
         default=[],
-        help="text file of paths, one a line, to be judged as well; may be given several times",
+        help="text file of paths, one a line ('-': stdin), to be judged as well; may be given several times",
     )
     result.add_argument(
         "--workdir",

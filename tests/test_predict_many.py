@@ -236,6 +236,9 @@ def test_files_come_from_folders_lists_and_standard_input_in_order(tmp_path, mon
             *below,
             str(tmp_path / "c"),
         ]
+    with listed.open() as file:  # as other programs have it
+        monkeypatch.setattr(sys, "stdin", file)
+        assert list(predict.files_of([], ["-"])) == ["one.wav", "no\udcfftext.wav", *below]
     with pytest.raises(InputError, match="does not exist"):
         list(predict.files_of([str(tmp_path / "nowhere")]))
     with pytest.raises(InputError, match="--files .* cannot be read: No such file"):
