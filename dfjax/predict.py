@@ -200,7 +200,7 @@ def main() -> None:
     process.check_alone("dfjax.predict")
     process.use_all_cores()
     _check(flags)
-    given = "-" in flags.paths  # what comes through a pipe can be read once only
+    given = "-" in (*flags.paths, *flags.files)  # what comes through a pipe can be read once only
     total = None if given else sum(1 for _ in files_of(flags.paths, flags.files))
     detector = load(flags.workdir, flags.face_model)
     if flags.heatmap and detector.model.modality == "audio":

@@ -298,6 +298,12 @@ def test_the_table_of_a_command_continues_and_its_exit_status_is_of_all_rows(
     assert called(monkeypatch, "--output", table, *some) == 3 and table.read_bytes() == content
     assert called(monkeypatch, "--retry_skipped", "--output", table, *some) == 3
     assert sorted(table.read_bytes().splitlines()) == sorted(content.splitlines())
+    (tmp_path / "list.txt").write_text("\n".join(some[:3]))
+    for piped in (("-",), ("--files", "-")):  # is read once, and not to count first
+        with (tmp_path / "list.txt").open() as file:
+            monkeypatch.setattr(sys, "stdin", file)
+            assert called(monkeypatch, *piped) == 3
+        assert all(path in capsys.readouterr().out for path in some[:1])
     assert called(monkeypatch, "--timeline", tmp_path / "plots", "--output", table, *some) == 3
     assert not (tmp_path / "plots").exists()
     assert called(monkeypatch, "--overlap", "0.5", "--output", table, *some) == 2
