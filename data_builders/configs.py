@@ -67,6 +67,12 @@ def source_config(config: MediaConfig, source: epath.Path) -> MediaConfig:
     """
     if not source.is_dir():
         raise InputError(f"--source {source} is not a folder; give the folder that holds the media")
+    suffix = config.name.removeprefix("folder")
+    return dataclasses.replace(config, name=f"{folder_stem(source)}-{folder_digest(source)}{suffix}")
+
+
+def folder_digest(source: epath.Path) -> str:
+    """Eight hexadecimal digits that stand for the names and sizes of a folder's files and for its metadata.csv."""
     tables: dict[str, bytes] = {}
 
     def sizes() -> Iterator[tuple[str, int]]:
@@ -82,7 +88,4 @@ def source_config(config: MediaConfig, source: epath.Path) -> MediaConfig:
                 yield below + name, indexing.size(folder, name)
 
     listed = indexing.listing_digest(sizes()).encode()
-    digest = hashlib.blake2b(b"".join([listed, *(tables[name] for name in sorted(tables))]), digest_size=4)
-    name = folder_stem(source)
-    suffix = config.name.removeprefix("folder")
-    return dataclasses.replace(config, name=f"{name}-{digest.hexdigest()}{suffix}")
+    return hashlib.blake2b(b"".join([listed, *(tables[name] for name in sorted(tables))]), digest_size=4).hexdigest()

@@ -1,6 +1,7 @@
 """Finds every dataset below a folder by its layout, whatever its folders are called, and says what is wrong with any.
 
-Reads names only. `find(root)` is what `dfjax.stats ROOT` and `dfjax.benchmark --root ROOT` start from.
+Reads names only, and sizes where a root holds several folders of one's own. `find(root)` is what `dfjax.stats ROOT` and
+`dfjax.benchmark --root ROOT` start from.
 """
 
 import collections
@@ -15,7 +16,7 @@ from typing import Any
 from etils import epath
 
 import data_builders
-from data_builders import layouts
+from data_builders import configs, layouts
 from data_builders.indexing import junk
 from data_builders.layouts import Folder
 from dfjax.records import InputError
@@ -146,7 +147,7 @@ def _found(folder: Folder, match: layouts.Match) -> Found:
 
 
 def _mark_copies(result: Finding) -> None:
-    """Of a published dataset the first complete copy is used."""
+    """Of a published dataset the first complete copy is used, and of folders of one's own with the same files."""
     first: dict[str, Found] = {}
     for one in result.found:
         if not one.problem and not one.dataset.startswith("folder_"):
@@ -155,6 +156,17 @@ def _mark_copies(result: Finding) -> None:
         chosen = first.get(one.dataset)
         if chosen and chosen is not one and not one.problem:
             problem = f"another copy ({one.layout}); the one in {chosen.folder} ({chosen.layout}) is used"
+            result.found[i] = dataclasses.replace(one, problem=problem)
+    own = [(i, one) for i, one in enumerate(result.found) if one.dataset.startswith("folder_") and not one.problem]
+    several = collections.Counter(one.dataset for _, one in own)
+    same: dict[tuple[str, str], Found] = {}
+    for i, one in ((i, one) for i, one in own if several[one.dataset] > 1):
+        try:
+            chosen = same.setdefault((one.dataset, configs.folder_digest(epath.Path(one.source))), one)
+        except OSError:  # what may not be read is told when it is
+            continue
+        if chosen is not one:
+            problem = f"the same files as in {chosen.folder}, by their names and sizes; those are used"
             result.found[i] = dataclasses.replace(one, problem=problem)
 
 

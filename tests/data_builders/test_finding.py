@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import tarfile
 import tracemalloc
 import zipfile
@@ -101,6 +102,23 @@ def test_at_most_four_levels_down_and_links_once(tmp_path):
     os.symlink(tmp_path, tmp_path / "1" / "loop")
     found = finding.find(tmp_path)
     assert [one.folder for one in found.found] == [str(tmp_path / "link")] and not found.problems
+
+
+def test_a_copy_of_a_folder_of_ones_own_is_left_out(tmp_path):
+    """Both took part: trained on the one, a detector was judged on the other, and one was advised to add the other."""
+    for label in ("real", "fake"):
+        for name in ("a.wav", "b.wav"):
+            (tmp_path / "mine" / label).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "mine" / label / name).write_bytes(label.encode())
+    shutil.copytree(tmp_path / "mine", tmp_path / "mine (copy)")
+    shutil.copytree(tmp_path / "mine", tmp_path / "other")
+    (tmp_path / "other" / "real" / "a.wav").write_bytes(b"longer")
+    found = finding.find(tmp_path)
+    assert [one.folder for one in found.usable] == [str(tmp_path / "mine"), str(tmp_path / "other")]
+    assert found.problems == [
+        f"folder_audio in {tmp_path / 'mine (copy)'}: the same files as in {tmp_path / 'mine'}, by their names and "
+        "sizes; those are used"
+    ]
 
 
 def test_two_copies_are_named_and_the_first_complete_one_is_used(tmp_path):
