@@ -62,6 +62,19 @@ def test_too_little_memory_to_import_is_not_told_as_a_package_that_is_missing(er
     assert (result.returncode, result.stderr) == (2, told)
 
 
+@pytest.mark.parametrize(
+    ("work", "what"),
+    [
+        ("raise MemoryError", ""),
+        ("import numpy; numpy.ones((1 << 20, 1 << 30))", r" \(Unable to allocate 8.00 PiB .*\)"),
+    ],
+)
+def test_too_little_memory_within_a_command_is_one_line(work, what):
+    result = ended(f"from dfjax.runtime import cli\ndef work(): {work}\ncli.main(work)")
+    line = f"error: too little memory{what}; end other programs, or allow it more; the same command continues\n"
+    assert result.returncode == 2 and re.fullmatch(line, result.stderr)
+
+
 def test_a_module_that_dfjax_itself_lacks_is_a_mistake_of_dfjax():
     result = ended("from dfjax.runtime import cli\ndef needing(): import dfjax.nowhere\ncli.main(needing)")
     assert result.returncode == 1 and "Traceback" in result.stderr
