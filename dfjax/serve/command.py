@@ -37,7 +37,10 @@ def parser() -> cli.Parser:
     """The command line."""
     result = cli.Parser(prog="python -m dfjax.serve", description="Verdicts over HTTP.")
     result.add_argument(
-        "--bundle", metavar="FILE", help="of dfjax.export, or a run's folder (default: the detector that comes along)"
+        "--bundle",
+        "--workdir",  # as the other commands call it
+        metavar="FILE",
+        help="of dfjax.export, or a run's folder (default: the detector that comes along)",
     )
     result.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     result.add_argument("--port", type=int, default=8000, help="port to listen on (default %(default)s)")

@@ -428,6 +428,11 @@ def test_it_does_not_listen_as_it_should_not(words, token, message):
         command.check(command.parser().parse_args(words), token)
 
 
+@pytest.mark.parametrize("option", ["--bundle", "--workdir"])
+def test_a_detector_is_named_as_the_other_commands_name_it(option):
+    assert command.parser().parse_args([option, "detector.zip"]).bundle == "detector.zip"
+
+
 def test_the_refusal_is_one_line_and_exit_code_2():
     words = [sys.executable, "-m", "dfjax.serve", "--host", "0.0.0.0"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, env=os.environ | {"DFJAX_TOKEN": ""})
