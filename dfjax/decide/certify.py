@@ -10,6 +10,7 @@ threshold may have been tuned on them.
 import dataclasses
 import fractions
 import math
+import operator
 
 import numpy as np
 
@@ -206,9 +207,6 @@ def band(
     real_below = at_value(both, value, "recall_at_fnr", {"max_fnr": max_fnr})
     if around is not None:
         given = at_value(both, around, "around", {})
-        return min(real_below, given, key=_value), max(fake_from, given, key=_value)
+        value_of = operator.attrgetter("value")
+        return min(real_below, given, key=value_of), max(fake_from, given, key=value_of)
     return (fake_from, fake_from) if real_below.value >= fake_from.value else (real_below, fake_from)
-
-
-def _value(edge):
-    return edge.value

@@ -103,11 +103,11 @@ def points(
     fake, every = scores.label == FAKE, np.ones(len(scores), bool)
     count = dict.fromkeys(NAMES, fewest(fake, groups)) | {"accuracy": _number(every, groups)}
     count["recall"] = _number(fake, groups)
+    called = [{"precision": _number(scores.score >= t, groups)} for t in thresholds]
     sides = [
         {"threshold": float(t)}
         | dict(zip(("tp", "fp", "fn", "tn"), total[4 * k : 4 * k + 4].tolist(), strict=True))
-        | {name: at_an_end(interval(values[k][name]), of) for name, of in count.items()}
-        | {"precision": at_an_end(interval(values[k]["precision"]), _number(scores.score >= t, groups))}
+        | {name: at_an_end(interval(values[k][name]), of) for name, of in (count | called[k]).items()}
         for k, t in enumerate(thresholds)
     ]
     changes = [{name: interval(value[name] - values[0][name]) for name in NAMES} for value in values[1:]]

@@ -40,7 +40,6 @@ class AudioInfo:
     channels: int
     codec: str  # 'PCM_16', 'FLAC', 'aac', ...
     seconds: float  # length of the decoded sound
-    bit_rate: float | None = None  # bit/s of a channel, where the codec is one of LOSSY
 
 
 def decode(path: epath.PathLike, longest: float = MAX_SECONDS) -> tuple[Int16[np.ndarray, " samples"], AudioInfo]:
@@ -86,20 +85,30 @@ def _decode(source: str | IO[bytes], longest: float) -> tuple[Int16[np.ndarray, 
     if stream:
         pieces.append(_int16(stream.resample_chunk(np.zeros(0, np.float32), last=True)))
     _check(length > 0, "empty")
-    samples, seconds = _usable(np.concatenate(pieces), peak, info.channels), length / info.rate
-    bits = _bits(source) if info.codec in LOSSY else None
-    return samples, dataclasses.replace(info, seconds=seconds, bit_rate=bits and bits / (seconds * info.channels))
+    samples = _usable(np.concatenate(pieces), peak, info.channels)
+    return samples, dataclasses.replace(info, seconds=length / info.rate)
 
 
-def _bits(source: str | IO[bytes]) -> int | None:
-    """Of all packets of a file's first sound stream, without what container and pictures take; None if not known."""
-    if not isinstance(source, str):
-        source.seek(0)
+def coding(path: epath.PathLike, info: AudioInfo) -> dict[str, str | int] | None:
+    """`codec` and `bit_rate` (bit/s of a channel) of a file whose codec is one of LOSSY; None of others.
+
+    The rate is that of the packets of its sound, without what container and pictures take; None if they cannot be read.
+
+    Args:
+      path: of the file.
+      info: what `decode` said of it.
+    """
+    if info.codec not in LOSSY:
+        return None
     try:
-        with av.open(source, metadata_errors="ignore", options={"protocol_whitelist": "file"}) as container:
-            return 8 * sum(packet.size for packet in container.demux(container.streams.audio[0]))
+        with (
+            local(epath.Path(path)) as source,
+            av.open(source, metadata_errors="ignore", options={"protocol_whitelist": "file"}) as container,
+        ):
+            size = sum(packet.size for packet in container.demux(container.streams.audio[0]))
     except (av.FFmpegError, OSError, ValueError, IndexError, MemoryError):
         return None
+    return {"codec": LOSSY[info.codec], "bit_rate": round(8 * size / (info.seconds * info.channels))}
 
 
 def from_array(samples: Num[np.ndarray, "..."]) -> Int16[np.ndarray, " samples"]:

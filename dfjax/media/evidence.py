@@ -59,8 +59,8 @@ def of_file(
     if modality == "audio":
         samples, info = audio.decode(path, longest)
         seen = of_sound(samples, info.seconds, overlap=overlap, described=described)
-        if info.bit_rate:
-            seen.facts["coding"] = {"codec": audio.LOSSY[info.codec], "bit_rate": round(info.bit_rate)}
+        if coding := audio.coding(path, info):
+            seen.facts["coding"] = coding
         return seen
     found = decoding.decode_item(path, modality, options)
     records = found["records"]
