@@ -167,12 +167,15 @@ def _parts(held_back: dict[str, sources.Split], by: str, value: str) -> dict[str
 
 
 def _decide_again(config, folder: epath.Path, scores: Scores) -> None:
-    """The decision and report of a finished run, made again where its trainings left out were fewer or more.
+    """The decision and report of a finished run, made again where what it was chosen on was less or more.
+
+    That is the seeds, or the clips: earlier versions left test clips among them.
 
     What dfjax.tune put into the decision beside its criterion stays: a band, the share of fakes in use.
     """
-    decision = read_decision(folder / "decision.json")
-    if not process.first_process() or decision.get("seeds") == scores.header["seeds"]:
+    decision, clips = read_decision(folder / "decision.json"), score_file.by_clip(score_file.known(scores))
+    same = decision.get("seeds") == scores.header["seeds"] and sum(decision["clips"].values()) == len(clips)
+    if not process.first_process() or same:
         return
     choose = f"python -m dfjax.tune --workdir {folder} --split {LEFT_OUT}"
     if "seeds" not in decision:

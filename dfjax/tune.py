@@ -162,6 +162,18 @@ def renew_report(workdir: str | os.PathLike, decision: dict[str, Any], validatio
     return f"report renewed: {epath.Path(workdir) / 'report.html'}"
 
 
+def check_left_out(scores: Scores, test: Scores) -> None:
+    """Raises InputError where test clips are among the scores of what was left out, as earlier versions wrote them."""
+    # beside a method a clip's name begins with it
+    pairs = zip(scores.clip.tolist(), [] if scores.domain is None else scores.domain.tolist(), strict=False)
+    known = set(test.clip.tolist())
+    if many := len({clip for clip, domain in pairs if clip in known or clip.removeprefix(f"{domain}: ") in known}):
+        raise InputError(
+            f"{many:,} test clips are among the scores of what was left out, as earlier versions wrote them; the "
+            "python -m dfjax.crossval command of this workdir, given again, scores them into a file of their own"
+        )
+
+
 def scale(scores: Scores) -> str | None:
     """What is to be said where the scores look like probabilities, for which 0.5 is no logit of 0; else None."""
     if len(scores) and scores.score.min() >= 0 and 0 < scores.score.max() <= 1:
@@ -235,6 +247,10 @@ def main() -> None:
     if certified is not None and math.isnan(certified):
         certified = certify_domains.CONFIDENCE if flags.by_domain else 0.95
     scores = score_file.read(path)
+    found = find_scores(flags.workdir, "test", flags.dataset) if flags.workdir else None
+    test = score_file.read(found) if found else None
+    if test is not None and split == score_file.LEFT_OUT:
+        check_left_out(scores, test)
     decision = decide(
         scores,
         flags.criterion,
@@ -248,8 +264,6 @@ def main() -> None:
     met = decision["status"] == "ok"
     if out and (met or flags.out):
         write_decision(out, decision)
-    found = find_scores(flags.workdir, "test", flags.dataset) if flags.workdir else None
-    test = score_file.read(found) if found else None
     note = scale(scores) if flags.scores else None
     if flags.workdir and not flags.out and met:
         own = find_scores(flags.workdir, VALIDATION) if split == score_file.LEFT_OUT else None

@@ -1,5 +1,6 @@
 """Leaving sources out, end to end on small folders: what is trained without what, the decision, continuing."""
 
+import contextlib
 import csv
 import json
 import shutil
@@ -11,13 +12,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from dfjax import crossval, prepare
+from dfjax import crossval, prepare, tune
 from dfjax.data import precomputed, sources, vocode
 from dfjax.decide import score_file
 from dfjax.decide.decision import decide, read_decision, write_decision
 from dfjax.inference import ship, trained
 from dfjax.records import InputError
 from experiments import audio_sources
+from tests import commands
 
 SITES = ("alpha", "beta", "gamma")
 SAMPLES = 8_000  # of every clip
@@ -223,17 +225,40 @@ def test_test_clips_choose_nothing_and_have_a_file_of_their_own(done):
     assert "score is the mean of 2 trainings" in (workdir / "report.md").read_text()
 
 
-def test_a_fold_that_was_scored_with_its_test_clips_is_scored_again(done, tmp_path, monkeypatch):
+def test_what_earlier_versions_left_with_test_clips_among_it_chooses_nothing(done, tmp_path, monkeypatch, capsys):
+    """The folds are scored again and the decision is made again; tune said that test was not used for the choice."""
     folder, result, words = done
     workdir = tmp_path / "before"
     shutil.copytree(folder, workdir)
-    for seed in (0, 1):  # as earlier versions left them
-        at = workdir / "folds" / f"seed{seed}" / "own" / "scores"
+    places = [workdir / "folds" / f"seed{seed}" / "own" / "scores" for seed in (0, 1)]
+    for at in (workdir / "scores", *places):
         both = [score_file.read(at / f"{stem}.csv") for stem in (crossval.LEFT_OUT, crossval.TESTED)]
         score_file.write(at / "left_out.csv", crossval._together(both, both[0].header))
         (at / "left_out_test.csv").unlink()
+    write_decision(workdir / "decision.json", decide(score_file.read(workdir / "scores" / "left_out.csv")))
+    assert read_decision(workdir / "decision.json") != read_decision(folder / "decision.json")
+    assert commands.called(monkeypatch, tune.main, "--workdir", workdir, "--split", "left_out") == 2
+    assert "8 test clips are among the scores of what was left out" in capsys.readouterr().err
     assert crossval.crossval(experiment(), workdir, seeds=2, **words) == result
     assert read_decision(workdir / "decision.json") == read_decision(folder / "decision.json")
+    assert commands.called(monkeypatch, tune.main, "--workdir", workdir, "--split", "left_out") == 0
+
+
+def test_test_clips_beside_a_method_are_found_behind_its_name():
+    text = lambda *names: np.array(names)  # noqa: E731
+    columns = {name: text("buzz: a", "buzz: b") for name in ("id", "clip", "group")}
+    left_out = score_file.Scores(
+        **columns, label=np.array([0, 1]), method=text("", "buzz"), score=np.zeros(2), domain=text("buzz", "buzz")
+    )
+    for name, there in (("a", True), ("c", False)):
+        test = score_file.Scores(
+            **dict.fromkeys(("id", "clip", "group"), text(name)),
+            label=np.array([0]),
+            method=text(""),
+            score=np.zeros(1),
+        )
+        with pytest.raises(InputError, match="1 test clips are among") if there else contextlib.nullcontext():
+            tune.check_left_out(left_out, test)
 
 
 def test_beside_a_method_stand_reals_that_choose_and_others_that_are_tested(done, data_dir, media):
