@@ -155,8 +155,11 @@ def check(criterion: str, constraint: Mapping[str, Any]) -> None:
     if criterion not in CRITERIA:
         raise InputError(f"Unknown criterion {criterion!r}; expected one of {sorted(CRITERIA)}")
     bounds = CRITERIA[criterion].parameters
-    if set(bounds) != set(constraint):
-        raise InputError(f"criterion {criterion!r} takes {sorted(bounds) or 'no number'}, got {sorted(constraint)}")
+    if missing := sorted(bounds.keys() - constraint.keys()):
+        raise InputError(f"criterion {criterion!r} needs {' and '.join(missing)}; give a number for each")
+    if unknown := sorted(constraint.keys() - bounds.keys()):
+        takes = f"{' and '.join(sorted(bounds))} alone" if bounds else "no number"
+        raise InputError(f"criterion {criterion!r} takes {takes}; leave out {' and '.join(unknown)}")
     for name, value in constraint.items():
         low, high = bounds[name]
         if not (low <= value <= high and value < math.inf):

@@ -166,7 +166,8 @@ class Journal:
                     raise FloatingPointError(
                         f"training diverged at step {step}: {row}; lower config.optim.learning_rate"
                     )
-                row["learning_rate"] = row.pop("learning_rate")  # last
+                if "learning_rate" in row:  # a detector that steps without one has none
+                    row["learning_rate"] = row.pop("learning_rate")  # last
                 print(json.dumps({"step": step, **row}), file=self._log)
                 self._show(step, {f"train/{name}": value for name, value in row.items()})
                 losses.append(row["loss"])

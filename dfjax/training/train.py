@@ -127,11 +127,10 @@ def train(
 
         @devices.shared_by(mesh)
         def one_step(state, data, key):
+            if newton:
+                return train_step.newton(state, data, graphdef=graphdef, loss=loss)
             # noted by the step itself: by the host it takes a third of a second of little programs
             rate = {"learning_rate": schedule(state.step)}
-            if newton:
-                state, values = train_step.newton(state, data, graphdef=graphdef, loss=loss)
-                return state, values | rate
             x, labels, key_model = batch_of(data, key)
             state, values = train_step.update(
                 state,

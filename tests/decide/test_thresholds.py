@@ -324,8 +324,10 @@ def test_infeasible_names_the_nearest_point():
     "name, constraint, message",
     [
         ("f3", {}, "Unknown criterion 'f3'; expected one of"),
-        ("f_beta", {}, "takes .'beta'., got"),
-        ("f1", {"beta": 1}, "takes no number, got"),
+        ("f_beta", {}, "criterion 'f_beta' needs beta; give a number"),
+        ("cost", {"c_fn": 1}, "criterion 'cost' needs c_fp; give a number"),
+        ("f_beta", {"beta": 1, "c_fn": 1}, "takes beta alone; leave out c_fn"),
+        ("f1", {"beta": 1}, "takes no number; leave out beta"),
         ("recall_at_fpr", {"max_fpr": 1.5}, "from 0 to 1, got 1.5"),
         ("recall_at_fpr", {"max_fpr": math.nan}, "from 0 to 1, got nan"),
         ("cost", {"c_fp": -1, "c_fn": 1}, "c_fp must be a number"),
