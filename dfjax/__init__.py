@@ -6,7 +6,7 @@
         print(found["file"], found["verdict"], found["probability"])
 
 Names are imported on first use, so `import dfjax` costs nothing: `load` and `Detector`; the modules `thresholds`,
-`metrics`, `calibration` and `score_file`, which need no JAX; `losses` and `models`.
+`metrics`, `calibration` and `score_file`, which need no JAX; `losses`; and `models`, which takes the extra `train`.
 """
 
 import importlib
@@ -29,7 +29,11 @@ _MODULES = {
 
 def __getattr__(name: str):
     if name in _MODULES:
-        return importlib.import_module(_MODULES[name])
+        try:
+            return importlib.import_module(_MODULES[name])
+        except ModuleNotFoundError as error:
+            needs = f"dfjax.{name} needs {error.name}, which is not installed; pip install 'dfjax[train]'"
+            raise ModuleNotFoundError(needs, name=error.name) from error
     if name in _OBJECTS:
         return getattr(importlib.import_module(_OBJECTS[name]), name)
     raise AttributeError(f"module 'dfjax' has no attribute {name!r}")

@@ -12,72 +12,47 @@ older JAX than the one that exported them need not read them: export with the ol
 
 import json
 import pathlib
+from collections.abc import Mapping
 
-import jax
-import numpy as np
 from etils import epath
 
-import dfjax
-from dfjax.decide import typicality
-from dfjax.inference import bundle, lowering, scoring, trained, weights
-from dfjax.records import MAX_SAMPLES, SAMPLE_RATE, InputError
+from dfjax.decide import decision, typicality
+from dfjax.inference import bundle
+from dfjax.records import InputError
 from dfjax.reporting import model_card
 from dfjax.runtime import cli, process
-from dfjax.runtime.strict_json import plain
 
 
 def export(folder: str | pathlib.Path, path: str | pathlib.Path) -> tuple[str, int]:
     """Writes the bundle of a run; returns its SHA-256 and its size in bytes.
 
     Args:
-      folder: the workdir, or the folder of a detector that comes with dfjax.
+      folder: the workdir; or a bundle, as the folder of the detector that comes with dfjax is one.
       path: of the bundle.
 
     Raises:
-      InputError: the run is not finished or has no usable threshold, its detector cannot be lowered, or the file cannot
-        be written.
+      InputError: the run is not finished or has no usable threshold, its detector cannot be lowered, the bundle is
+        damaged, or the file cannot be written.
     """
     if "\0" in str(path):  # known before the detector is lowered, which takes seconds
         raise InputError(f"--out {str(path)!r} cannot be the name of a file")
     if pathlib.Path(path).is_dir():
         raise InputError(f"--out {path} is a folder; give the file that is to be written, such as detector.zip")
-    run, folder = trained.read(folder), epath.Path(folder)
-    network = run.network
-    known = folder / typicality.TYPICALITY
-    arrays = {
-        name: np.asarray(leaf) for name, (_, leaf) in weights.flatten(network.params, network.model_state).items()
-    }
-    about = {
-        "dfjax": dfjax.__version__,
-        "jax": jax.__version__,
-        "model": run.config.model.name,
-        "dataset": run.config.data.dataset,
-        "step": network.step,
-        "weights": weights.digest(network.params, network.model_state),
-        "parameters": sum(x.size for x in jax.tree.leaves(network.params)),
-        "input": {"modality": network.takes.modality, "size": network.takes.size, "samples": network.takes.samples},
-        "shapes": scoring.shapes(network.takes),
-        "media": run.media,
-        "sample_rate": SAMPLE_RATE,
-        "window": MAX_SAMPLES,
-        "platforms": lowering.PLATFORMS,
-    }
-    basis = typicality.load(known).basis if known.exists() else None
-    own_card = folder / bundle.CARD
-    members = {
-        bundle.CARD: own_card.read_bytes()
-        if own_card.exists()
-        else model_card.card(about, run.decision, basis).encode(),
-        bundle.ABOUT: json.dumps(plain(about), indent=2, allow_nan=False).encode(),
-        bundle.DECISION: (folder / bundle.DECISION).read_bytes(),
-        bundle.WEIGHTS: bundle.pack(arrays),
-    }
-    if basis is not None:
-        members[typicality.TYPICALITY] = known.read_bytes()
-    members |= lowering.programs(
-        network.graphdef, network.params, network.model_state, network.takes, embedding=basis is not None
-    )
+    known = "://" not in str(folder) and bundle.is_bundle(folder)
+    members = bundle.read(folder).members if known else _lowered(folder)
     return bundle.write(path, members), pathlib.Path(path).stat().st_size
+
+
+def _lowered(folder: str | pathlib.Path) -> Mapping[str, bytes]:
+    from dfjax.inference import lowering  # and with it flax, which the detector that comes with dfjax does without
+
+    found, folder = lowering.members(folder), epath.Path(folder)
+    if (card := folder / bundle.CARD).exists():
+        return {bundle.CARD: card.read_bytes(), **found}
+    chosen = decision.parse(found[bundle.DECISION].decode(), bundle.DECISION)
+    stored = found.get(typicality.TYPICALITY)
+    basis = typicality.parse(stored, str(folder / typicality.TYPICALITY)).basis if stored else None
+    return {bundle.CARD: model_card.card(json.loads(found[bundle.ABOUT]), chosen, basis).encode(), **found}
 
 
 def parser() -> cli.Parser:
@@ -92,9 +67,9 @@ def main() -> None:
     """Exports, says what to do next."""
     flags = parser().parse_args()
     process.check_alone("dfjax.export")
-    digest, size = export(flags.workdir or weights.SPEECH, flags.out)
+    digest, size = export(flags.workdir or bundle.SPEECH, flags.out)
     print(
-        f"{flags.out}: {size / 1e6:.1f} MB, for {', '.join(lowering.PLATFORMS)}\nSHA-256 {digest}\n"
+        f"{flags.out}: {size / 1e6:.1f} MB, for {', '.join(bundle.PLATFORMS)}\nSHA-256 {digest}\n"
         f"Judge files: python -m dfjax.predict --workdir {flags.out} PATH..."
     )
 

@@ -14,7 +14,7 @@ from flax import nnx
 
 import dfjax
 from dfjax import export, models
-from dfjax.inference import weights
+from dfjax.inference import bundle, trained
 from dfjax.models import depthwise
 from tests import job, prepared
 
@@ -77,10 +77,10 @@ def test_two_trainings_are_the_same_to_the_bit(tmp_path):
 
 
 def test_a_bundle_gives_the_logits_of_the_detector(tmp_path):
-    export.export(weights.SPEECH, tmp_path / "detector.zip")
+    export.export(bundle.SPEECH, tmp_path / "detector.zip")
     clips = [np.random.default_rng(i).integers(-9000, 9000, 48_000).astype(np.int16) for i in range(3)]
     pairs = [
         [detector(clip)["score"] for clip in clips]
-        for detector in (dfjax.load(), dfjax.load(tmp_path / "detector.zip"))
+        for detector in (trained.load(bundle.SPEECH), dfjax.load(tmp_path / "detector.zip"))
     ]
     np.testing.assert_allclose(*pairs, rtol=0, atol=1e-6)

@@ -11,6 +11,7 @@ import tomllib
 import pytest
 
 from dfjax import __main__ as main
+from dfjax.runtime import cli
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TRACKED = [
@@ -175,8 +176,16 @@ def test_the_readme_gives_two_set_up_commands_and_ci_runs_the_second():
     assert "<!-- tests -->" in text and "<!-- tests -->" in (ROOT / ".ci" / "run").read_text()
 
 
-def test_what_judging_needs_is_part_of_what_the_package_needs_in_the_same_versions():
-    whole = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    lines = (ROOT / "dfjax" / "inference" / "requirements.txt").read_text().splitlines()
-    part = [line for line in lines if not line.startswith("#")]
-    assert part and set(part) < set(whole)
+def test_no_package_is_asked_for_twice_and_testing_takes_what_trains_and_serves():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    lists = [project["dependencies"], *(extras[name] for name in ("train", "draw", "serve"))]
+    names = [re.match(r"[\w.-]+", line)[0].lower() for line in sum(lists, []) if not line.startswith("dfjax")]
+    assert len(names) == len(set(names)) and "flax" in names and "dfjax[train,serve]" in extras["test"]
+    assert all("dfjax[draw]" in extras[name] for name in ("train", "serve"))
+
+
+def test_the_extra_that_a_missing_module_is_said_to_be_of_has_it():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for module, extra in cli.EXTRAS.items():
+        assert any(line.startswith(module) for line in extras[extra])

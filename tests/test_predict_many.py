@@ -18,7 +18,7 @@ import pytest
 import dfjax
 from dfjax import predict
 from dfjax.decide import typicality
-from dfjax.inference import scoring, weights
+from dfjax.inference import bundle, scoring
 from dfjax.records import InputError
 from dfjax.reporting import verdicts
 from tests import children, commands
@@ -360,7 +360,7 @@ def test_what_drawing_needs_is_told_before_a_file_is_judged(recordings, tmp_path
         text=True,
     )
     assert done.returncode == 2 and done.stdout == ""
-    assert re.fullmatch("error: .*matplotlib.*pip install dfjax\n", done.stderr)
+    assert re.fullmatch(r"error: .*matplotlib.*pip install 'dfjax\[draw\]'\n", done.stderr)
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".py"] in ([], ["__pycache__"])
 
 
@@ -422,4 +422,4 @@ def test_the_name_of_a_detector_changes_with_what_verdicts_depend_on(shipped):
     assert shipped.name() == dfjax.load().name() != shipped.name(0.5)
     assert shipped.name().startswith("band_kernel-") and len(shipped.hashes()["weights"]) == 64
     assert set(shipped.hashes()) == {"weights", "decision.json", typicality.TYPICALITY}
-    assert pathlib.Path(weights.SPEECH / "decision.json").exists()
+    assert pathlib.Path(bundle.SPEECH / "decision.json").exists()

@@ -16,7 +16,7 @@ from flax import nnx
 
 import dfjax
 from dfjax import __main__, inference, models
-from dfjax.inference import weights
+from dfjax.inference import bundle
 from dfjax.models import functional
 from dfjax.models.streams import Rngs
 from dfjax.records import SAMPLE_RATE
@@ -53,8 +53,8 @@ def test_its_python_is_python():
 
 
 def test_the_notebook_example_gives_verdicts(tmp_path, monkeypatch, capsys):
-    if not (weights.SPEECH / weights.FILE).exists():
-        pytest.skip(f"no {weights.FILE} in {weights.SPEECH.relative_to(ROOT)}: no detector comes with the package yet")
+    if not (bundle.SPEECH / bundle.WEIGHTS).exists():
+        pytest.skip(f"no {bundle.WEIGHTS} in {bundle.SPEECH.relative_to(ROOT)}: no detector comes with the package yet")
     (block,) = PYTHON
     time = np.arange(4 * SAMPLE_RATE) / SAMPLE_RATE
     voice = 0.2 * np.sin(2 * np.pi * 150 * time) * (1 + np.sin(2 * np.pi * 3 * time))

@@ -1,9 +1,10 @@
-"""A bundle: a detector in one file, which JAX, NumPy and decoders are enough to use.
+"""A bundle: a detector in one file, or one folder, which JAX, NumPy and decoders are enough to use.
 
-It is a ZIP of stored members: `detector.json` (what it takes of a file), `decision.json`, `typicality.npz`,
-`weights.npz`, a StableHLO program for each shape of its input, its model card, and `manifest.json` with the SHA-256 of
-every other member. Whatever does not match is refused. Nothing in it is Python: arrays without pickles, JSON, and
-programs that call nothing outside of XLA.
+Its members: `detector.json` (what it takes of a file), `decision.json`, `typicality.npz`, `weights.safetensors`, a
+StableHLO program for each shape of its input, its model card, and `manifest.json` with the SHA-256 of every other
+member. Whatever does not match is refused. Nothing in it is Python: arrays without pickles, JSON, and programs that
+call nothing outside of XLA. As one file they lie in a ZIP, stored; as a folder they are the detector that comes with
+dfjax, and what else lies there is not read.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ import functools
 import hashlib
 import io
 import json
+import os
 import pathlib
 import re
 import zipfile
@@ -19,6 +21,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import safetensors.numpy
 from jax import export
 from jaxlib.mlir.dialects import stablehlo
 from jaxtyping import Array
@@ -29,11 +32,12 @@ from dfjax.inference.detector import Detector, digest, with_face_model
 from dfjax.records import MAX_SAMPLES, MEDIA, SAMPLE_RATE, Input, InputError
 from dfjax.runtime import devices, files
 
-FORMAT, VERSION = "dfjax bundle", 1
-MANIFEST, ABOUT, DECISION, WEIGHTS, CARD = "manifest.json", "detector.json", "decision.json", "weights.npz", "README.md"
-HEAT = "heat.stablehlo"
-AGAIN = "export it again: python -m dfjax.export"
+SPEECH = pathlib.Path(__file__).resolve().parent.parent / "shipped" / "speech"  # the detector that comes with dfjax
+FORMAT, VERSION = "dfjax bundle", 2  # version 1 had its weights in another format, and ends like any that is not read
+MANIFEST, ABOUT, DECISION, CARD = "manifest.json", "detector.json", "decision.json", "README.md"
+WEIGHTS, HEAT, PROGRAMS = "weights.safetensors", "heat.stablehlo", "*.stablehlo"
 MOST = 16 << 20  # bytes that typicality may unpack to, several times what it holds
+PLATFORMS = ("cpu", "cuda", "tpu")  # that programs are for
 DATE = (1980, 1, 1, 0, 0, 0)  # of every member: the same detector gives the same bytes
 # calls out of a program that it may hold: what checks its shapes, what says how it is spread. Others could reach Python
 CALLS = ("shape_assertion", "Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape")
@@ -55,25 +59,24 @@ class Bundle:
         """The value of a JSON member."""
         return json.loads(self.members[name])
 
-    def arrays(self, name: str) -> dict[str, np.ndarray]:
-        """The arrays of an .npz member, which take no more memory than the file.
+    def weights(self) -> dict[str, np.ndarray]:
+        """The arrays of WEIGHTS, which take no more memory than the file."""
+        return safetensors.numpy.load(self.members[WEIGHTS])
 
-        Raises:
-          ValueError: they are packed, not stored.
-        """
-        with zipfile.ZipFile(io.BytesIO(self.members[name])) as archive:
-            entries = archive.infolist()
-        if not all(map(_is_stored, entries)) or sum(e.file_size for e in entries) > len(self.members[name]):
-            raise ValueError(f"{name} holds packed arrays")
-        with np.load(io.BytesIO(self.members[name]), allow_pickle=False) as stored:
-            return dict(stored)
+    @property
+    def again(self) -> str:
+        """What to do where it cannot be used."""
+        return _again(self.path)
 
 
 def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The bytes of an .npz member."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
+    """The bytes of WEIGHTS."""
+    return safetensors.numpy.save({name: np.asarray(leaf, order="C") for name, leaf in arrays.items()})
+
+
+def is_bundle(path: str | pathlib.Path) -> bool:
+    """Whether it is a file, or a folder with a manifest, and so no run."""
+    return any(map(os.path.isfile, (path, os.path.join(path, MANIFEST))))
 
 
 def write(path: str | pathlib.Path, members: Mapping[str, bytes]) -> str:
@@ -82,18 +85,41 @@ def write(path: str | pathlib.Path, members: Mapping[str, bytes]) -> str:
     Raises:
       InputError: the file cannot be written.
     """
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
-    manifest = {"format": FORMAT, "version": VERSION, "sha256": hashes}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in {MANIFEST: json.dumps(manifest, indent=2).encode(), **members}.items():
+        for name, content in {MANIFEST: _manifest(members), **members}.items():
             archive.writestr(zipfile.ZipInfo(name, DATE), content)
     files.write(path, buffer.getvalue())
     return hashlib.sha256(buffer.getvalue()).hexdigest()
 
 
+def unpack(folder: pathlib.Path, members: Mapping[str, bytes]) -> None:
+    """Writes these members and their manifest as a folder, and removes programs that are none of them.
+
+    Raises:
+      InputError: a file cannot be written.
+    """
+    for name, content in {**members, MANIFEST: _manifest(members)}.items():
+        files.write(folder / name, content)
+    for path in folder.glob(PROGRAMS):
+        if path.name not in members:
+            path.unlink()
+
+
+def _manifest(members: Mapping[str, bytes]) -> bytes:
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
+    return json.dumps({"format": FORMAT, "version": VERSION, "sha256": hashes}, indent=2).encode()
+
+
+def _again(path: str | pathlib.Path) -> str:
+    return "install dfjax again" if pathlib.Path(path).is_dir() else "export it again: python -m dfjax.export"
+
+
 def read(path: str | pathlib.Path) -> Bundle:
     """The members of a bundle, each as its manifest says.
+
+    Args:
+      path: of the file, or the folder.
 
     Raises:
       InputError: no bundle, one of another version, or one that is damaged or was altered.
@@ -108,26 +134,33 @@ def read(path: str | pathlib.Path) -> Bundle:
     except PermissionError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except Exception as error:  # a damaged ZIP makes zipfile raise half a dozen kinds of error
-        raise InputError(f"{path} is no bundle, or a damaged one ({_words(error)}); {AGAIN}") from error
+        raise InputError(f"{path} is no bundle, or a damaged one ({_words(error)}); {_again(path)}") from error
     if not known or manifest["version"] != VERSION:
         raise InputError(
             f"{path} is a {manifest['format']!r} of version {manifest['version']!r}; this dfjax reads a {FORMAT!r} of "
-            f"version {VERSION}"
+            f"version {VERSION}; {_again(path)}"
         )
     found = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
     if wrong := sorted(name for name in found.keys() | hashes.keys() if found.get(name) != hashes.get(name)):
-        raise InputError(f"{path} is damaged or was altered: {', '.join(map(repr, wrong[:3]))}; {AGAIN}")
+        raise InputError(f"{path} is damaged or was altered: {', '.join(map(repr, wrong[:3]))}; {_again(path)}")
     return Bundle(str(path), members)
 
 
 def _members(path: str | pathlib.Path) -> dict[str, bytes]:
-    size = pathlib.Path(path).stat().st_size
+    path = pathlib.Path(path)
+    if path.is_dir():
+        manifest = (path / MANIFEST).read_bytes()
+        # a name that leads out of the folder is none of its files, and is missing
+        named = {name: path / name for name in json.loads(manifest)["sha256"] if pathlib.PurePath(name).name == name}
+        there = {name: file.read_bytes() for name, file in named.items() if file.is_file()}
+        return {MANIFEST: manifest, **there}
+    size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         stored = all(map(_is_stored, entries))
         # no member unpacks to more than the file holds, and none hides another
         if not stored or sum(e.file_size for e in entries) > size or len({e.filename for e in entries}) < len(entries):
-            raise InputError(f"{path} is no bundle of dfjax: its members are packed or doubled; {AGAIN}")
+            raise InputError(f"{path} is no bundle of dfjax: its members are packed or doubled; {_again(path)}")
         return {entry.filename: archive.read(entry) for entry in entries}
 
 
@@ -139,7 +172,7 @@ def load(path: str | pathlib.Path, face_model: str | None = None) -> Detector:
     """The detector of a bundle, ready to judge files.
 
     Args:
-      path: of the bundle.
+      path: of the bundle, a file or a folder.
       face_model: YuNet's ONNX file, for a detector whose training faces were found by it.
 
     Raises:
@@ -155,7 +188,7 @@ def load(path: str | pathlib.Path, face_model: str | None = None) -> Detector:
     except InputError:
         raise
     except Exception as error:  # every member is as it was written, but not by dfjax.export
-        raise InputError(f"{path} was not written by dfjax.export ({_words(error)}); {AGAIN}") from error
+        raise InputError(f"{path} was not written by dfjax.export ({_words(error)}); {found.again}") from error
 
 
 def _words(error: Exception) -> str:
@@ -206,12 +239,12 @@ def _detector(found: Bundle, face_model: str | None) -> tuple[Detector, list[Map
     if takes.modality not in MEDIA or prepared != (SAMPLE_RATE, MAX_SAMPLES):
         raise InputError(
             f"{found.path} prepares media as this dfjax does not ({takes.modality}, {prepared}); install the dfjax of "
-            f"version {about['dfjax']}, or {AGAIN}"
+            f"version {about['dfjax']}, or {found.again}"
         )
     modality, options = about["media"]
     media = with_face_model((modality, options), face_model)
     mesh = devices.make_mesh()
-    weights = found.arrays(WEIGHTS)
+    weights = found.weights()
     if tuple(about["shapes"]) != scoring.shapes(takes):
         raise ValueError(f"programs for {about['shapes']}, expected {list(scoring.shapes(takes))}")
     if digest(weights) != about["weights"]:
@@ -237,7 +270,7 @@ def _detector(found: Bundle, face_model: str | None) -> tuple[Detector, list[Map
         media=media,
         batch=each * mesh.size,
         typicality=_own_typicality(found),
-        card=found.members[CARD].decode(),
+        card=found.members[CARD].decode() if CARD in found.members else None,
         hashes=functools.partial(_hashes, found, about["weights"]),
     )
     return detector, [jax.tree.unflatten(each.out_tree, each.out_avals) for each in programs.values()]
@@ -283,7 +316,7 @@ def _program(found: Bundle, name: str, weights: dict) -> export.Exported:
         raise InputError(f"{found.path} holds a program that calls {strange}; it was not written by dfjax.export")
     wanted = jax.tree.unflatten(program.in_tree, program.in_avals)[0][0]
     if {k: (x.shape, x.dtype) for k, x in weights.items()} != {k: (x.shape, x.dtype) for k, x in wanted.items()}:
-        raise InputError(f"{found.path} holds weights of another detector than its programs; {AGAIN}")
+        raise InputError(f"{found.path} holds weights of another detector than its programs; {found.again}")
     platform = jax.default_backend().replace("gpu", "cuda")
     if platform not in program.platforms:
         raise InputError(

@@ -6,13 +6,10 @@ what moved the score, not which pixels are fake.
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float
 
 from dfjax.records import InputError
-
-OPACITY = 0.5  # of the coloured map where it is 1
 
 
 def _finish(
@@ -76,19 +73,3 @@ def heat_map(model: nnx.Module, images: Float[Array, "batch height width 3"]) ->
     if hasattr(model, "features") and hasattr(model, "pool"):
         return grad_cam(model, images)
     raise InputError(f"{type(model).__name__} has no heat map; expected a convolutional network or a transformer")
-
-
-def overlay(
-    image: UInt8[np.ndarray, "height width 3"], heat: Float[np.ndarray, "height width"]
-) -> UInt8[np.ndarray, "height width 3"]:
-    """The image under the coloured map, as bytes to be written as a picture; cold regions are untouched.
-
-    Args:
-      image: RGB.
-      heat: the map, in [0, 1].
-    """
-    import matplotlib  # 0.1 s, wanted by few
-
-    colours = matplotlib.colormaps["inferno"](heat)[..., :3] * 255
-    alpha = OPACITY * np.asarray(heat)[..., None]
-    return np.round((1 - alpha) * image + alpha * colours).astype(np.uint8)

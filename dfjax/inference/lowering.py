@@ -1,20 +1,63 @@
-"""A detector's functions as StableHLO programs of any batch, for CPU, CUDA and TPU alike: what a bundle holds."""
+"""A detector's functions as StableHLO programs of any batch, for CPU, CUDA and TPU alike; all that a bundle holds."""
 
+import json
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from etils import epath
 from flax import nnx, traverse_util
 from jax import export
 from jaxtyping import PyTree
 
-from dfjax.inference import bundle, heatmap, scorers, scoring, weights
+import dfjax
+from dfjax.decide import typicality
+from dfjax.inference import bundle, heatmap, scorers, scoring, trained, weights
 from dfjax.models import functional
-from dfjax.records import SAMPLE_RATE, Input, InputError
+from dfjax.records import MAX_SAMPLES, SAMPLE_RATE, Input, InputError
+from dfjax.runtime.strict_json import plain
 
-PLATFORMS = ("cpu", "cuda", "tpu")
 BATCH = "2*b"  # an even number, so that a CPU can take two clips at a time; any other is padded
+
+
+def members(folder: str | pathlib.Path) -> dict[str, bytes]:
+    """The members of a run's bundle, but for the model card.
+
+    Args:
+      folder: the workdir, or the folder of a detector that comes with dfjax.
+
+    Raises:
+      InputError: the run is not finished or has no usable threshold, or its detector cannot be lowered.
+    """
+    run, folder = trained.read(folder), epath.Path(folder)
+    network, known = run.network, folder / typicality.TYPICALITY
+    about = {
+        "dfjax": dfjax.__version__,
+        "jax": jax.__version__,
+        "model": run.config.model.name,
+        "dataset": run.config.data.dataset,
+        "step": network.step,
+        "weights": weights.digest(network.params, network.model_state),
+        "parameters": sum(x.size for x in jax.tree.leaves(network.params)),
+        "input": {"modality": network.takes.modality, "size": network.takes.size, "samples": network.takes.samples},
+        "shapes": scoring.shapes(network.takes),
+        "media": run.media,
+        "sample_rate": SAMPLE_RATE,
+        "window": MAX_SAMPLES,
+        "platforms": bundle.PLATFORMS,
+    }
+    found = {
+        bundle.ABOUT: json.dumps(plain(about), indent=2, allow_nan=False).encode(),
+        bundle.DECISION: (folder / bundle.DECISION).read_bytes(),
+        bundle.WEIGHTS: bundle.pack(weights.arrays(network.params, network.model_state)),
+    }
+    if known.exists():
+        found[typicality.TYPICALITY] = known.read_bytes()
+    return found | programs(
+        network.graphdef, network.params, network.model_state, network.takes, embedding=known.exists()
+    )
 
 
 def programs(
@@ -78,12 +121,12 @@ def _lower(function, *shapes) -> bytes:
     before = jax.config.jax_traceback_in_locations_limit
     jax.config.update("jax_traceback_in_locations_limit", 0)
     try:
-        program = export.export(jax.jit(function), platforms=PLATFORMS)(*shapes)
+        program = export.export(jax.jit(function), platforms=bundle.PLATFORMS)(*shapes)
         if calls := bundle.outside_calls(program):
             raise InputError(f"the detector calls {calls} outside of XLA; a bundle holds none of that")
         return bytes(program.serialize())
     except NotImplementedError as error:
         words = " ".join(str(error).split())[:200]
-        raise InputError(f"the detector cannot be lowered for {', '.join(PLATFORMS)}: {words}") from error
+        raise InputError(f"the detector cannot be lowered for {', '.join(bundle.PLATFORMS)}: {words}") from error
     finally:
         jax.config.update("jax_traceback_in_locations_limit", before)

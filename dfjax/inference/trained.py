@@ -18,14 +18,12 @@ from dfjax import models
 from dfjax.data import sources
 from dfjax.decide import score_file, typicality
 from dfjax.decide.decision import read_decision
-from dfjax.inference import heatmap, reference, scorers, scoring, weights
+from dfjax.inference import bundle, heatmap, reference, scorers, scoring, weights
 from dfjax.inference.detector import Detector, with_face_model
 from dfjax.inference.scorers import Network
 from dfjax.models import functional
 from dfjax.records import Input, InputError
 from dfjax.runtime import devices, process, workdir
-
-CARD = "README.md"  # beside the weights
 
 
 def restore(folder: epath.PathLike, step: int | None = None) -> Network:
@@ -160,7 +158,7 @@ def read(folder: str | pathlib.Path) -> Trained:
             f"{folder} has no usable threshold ({decision['status']}); "
             f"tune one: python -m dfjax.tune --workdir {folder}"
         )
-    shipped = (epath.Path(folder) / weights.FILE).exists()
+    shipped = (epath.Path(folder) / bundle.WEIGHTS).exists()
     network = _shipped(pathlib.Path(folder)) if shipped else restore(folder)
     media: tuple[str, dict] = ("audio", {})
     if network.takes.modality != "audio":
@@ -183,7 +181,7 @@ def load(folder: str | pathlib.Path, face_model: str | None = None) -> Detector:
     network, sharding = run.network, devices.split_batch(mesh)
     modality, arrays = network.takes.modality, (network.params, network.model_state)
     each = scoring.EACH_OF_FILES if jax.default_backend() == "cpu" else scoring.EACH
-    known, card = epath.Path(folder) / typicality.TYPICALITY, epath.Path(folder) / CARD
+    known, card = epath.Path(folder) / typicality.TYPICALITY, epath.Path(folder) / bundle.CARD
     judge = scorers.make_judge(network.graphdef, modality, mesh, embedding=known.exists())
 
     def outputs(examples: list[dict]) -> Mapping[str, Array]:

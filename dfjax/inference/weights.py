@@ -1,4 +1,4 @@
-"""Weights of a detector in a file of plain arrays, without checkpoint or optimiser: what comes with the package."""
+"""A detector's weights as plain arrays by name, without checkpoint or optimiser, and back into its model."""
 
 import pathlib
 from collections.abc import Callable
@@ -6,18 +6,14 @@ from typing import Any
 
 import jax
 import numpy as np
-import safetensors
 import safetensors.numpy
 from flax import nnx, traverse_util
 from jaxtyping import PyTree
 
-from dfjax.inference import detector
+from dfjax.inference import bundle, detector
 from dfjax.models import functional
 from dfjax.records import InputError
 from dfjax.runtime import devices
-
-FILE = "weights.safetensors"
-SPEECH = pathlib.Path(__file__).resolve().parent.parent / "shipped" / "speech"  # the detector that comes with dfjax
 
 
 def flatten(params: PyTree, model_state: PyTree) -> dict[str, tuple[tuple, Any]]:
@@ -26,15 +22,14 @@ def flatten(params: PyTree, model_state: PyTree) -> dict[str, tuple[tuple, Any]]
     return {"/".join(map(str, path)): (path, leaf) for path, leaf in flat.items()}
 
 
-def save(folder: pathlib.Path, params: PyTree, model_state: PyTree) -> None:
-    """Writes parameters and running statistics into a folder's FILE, under the paths that they have in the model."""
-    arrays = {name: np.asarray(leaf) for name, (_, leaf) in flatten(params, model_state).items()}
-    safetensors.numpy.save_file(arrays, folder / FILE)
+def arrays(params: PyTree, model_state: PyTree) -> dict[str, np.ndarray]:
+    """Parameters and running statistics under the paths that they have in the model: what a bundle's weights hold."""
+    return {name: np.asarray(leaf) for name, (_, leaf) in flatten(params, model_state).items()}
 
 
 def digest(params: PyTree, model_state: PyTree) -> str:
     """`detector.digest` of all arrays."""
-    return detector.digest({name: leaf for name, (_, leaf) in flatten(params, model_state).items()})
+    return detector.digest(arrays(params, model_state))
 
 
 def restore(build: Callable[[nnx.Rngs], nnx.Module], folder: pathlib.Path) -> tuple[PyTree, PyTree]:
@@ -43,7 +38,7 @@ def restore(build: Callable[[nnx.Rngs], nnx.Module], folder: pathlib.Path) -> tu
     Raises:
       InputError: they cannot be read, or are of another model.
     """
-    path, sharding = folder / FILE, devices.replicated(devices.make_mesh())
+    path, sharding = folder / bundle.WEIGHTS, devices.replicated(devices.make_mesh())
     params, model_state = functional.shapes(build, sharding)
     wanted = flatten(params, model_state)
     try:

@@ -4,11 +4,11 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import matplotlib
 import numpy as np
 from jaxtyping import Float, Int16, UInt8
 from matplotlib.figure import Figure
 
-from dfjax.inference import heatmap
 from dfjax.inference.detector import Detector, along, scores_of
 from dfjax.media import MediaError, evidence, images
 from dfjax.records import SAMPLE_RATE
@@ -17,6 +17,7 @@ from dfjax.reporting import figures
 COLUMNS = 1600  # of a spectrogram
 N_FFT = 512  # samples, 32 ms
 RANGE_DB = 80  # of a spectrogram, below its loudest point
+OPACITY = 0.5  # of a coloured heat map where it is 1
 
 
 def _plot_scores(axes, result: Mapping[str, Any]) -> None:
@@ -80,10 +81,24 @@ def spectrogram(samples: Int16[np.ndarray, " samples"]) -> Float[np.ndarray, "bi
     return np.maximum(decibel, -RANGE_DB).T.astype(np.float32)
 
 
+def overlay(
+    image: UInt8[np.ndarray, "height width 3"], heat: Float[np.ndarray, "height width"]
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The image under the coloured map, as bytes to be written as a picture; cold regions are untouched.
+
+    Args:
+      image: RGB.
+      heat: the map, in [0, 1].
+    """
+    colours = matplotlib.colormaps["inferno"](heat)[..., :3] * 255
+    alpha = OPACITY * np.asarray(heat)[..., None]
+    return np.round((1 - alpha) * image + alpha * colours).astype(np.uint8)
+
+
 def face_png(detector: Detector, face: UInt8[np.ndarray, "size size 3"]) -> bytes:
     """A face as the detector sees it beside itself under the heat map, as PNG."""
     heat = np.asarray(detector.heat(face[None].astype(np.float32) / 255))[0]
-    return images.encode(np.concatenate([face, heatmap.overlay(face, heat)], axis=1), "png")
+    return images.encode(np.concatenate([face, overlay(face, heat)], axis=1), "png")
 
 
 def heat_png(detector: Detector, path: str | pathlib.Path, result: Mapping[str, Any]) -> bytes:

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from dfjax.records import InputError
 
+EXTRAS = {"matplotlib": "draw"}  # of which a module is; of all others that are not installed: train
 UNMAPPED = "failed to map segment"  # the loader's words for a library that does not fit into memory
 
 
@@ -85,9 +86,20 @@ def _end_without(error: ImportError | MemoryError) -> None:
     if isinstance(error, MemoryError) or UNMAPPED in text:
         text, how = f"too little memory to load {name or 'what this needs'}", "; end other programs, or allow it more"
     else:
-        how = "; install what this needs: pip install dfjax" if name else ""  # without a name the text says it
+        # without a name the text says it
+        how = f"; pip install 'dfjax[{EXTRAS.get(name.partition('.')[0], 'train')}]'" if name else ""
+        if isinstance(error, ModuleNotFoundError):
+            text = f"{_command()} needs {name}, which is not installed"
     print(f"error: {text}{how}", file=sys.stderr)
     sys.exit(2)
+
+
+def _command() -> str:
+    """What runs, as the user called it: 'dfjax run', or dfjax.run."""
+    if sys.argv[0].startswith("dfjax "):
+        return sys.argv[0]
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name.removesuffix(".__main__") if spec else "this"
 
 
 class Parser(argparse.ArgumentParser):

@@ -25,7 +25,7 @@ import soundfile
 
 from dfjax import inference
 from dfjax.decide import typicality
-from dfjax.inference import detector, scorers, scoring, trained, weights
+from dfjax.inference import bundle, detector, scorers, scoring, trained
 from dfjax.media import audio, evidence, properties
 from dfjax.records import SAMPLE_RATE
 from dfjax.runtime import devices, workers
@@ -58,7 +58,7 @@ def processor() -> float:
 
 def one_at_a_time(judge: detector.Detector):
     """The way before: a function of a path."""
-    network = trained.read(weights.SPEECH).network
+    network = trained.read(bundle.SPEECH).network
     graphdef, params, model_state = network.graphdef, network.params, network.model_state
     mesh = devices.make_mesh()
     scorer = scorers.make_scorer(graphdef, "audio", mesh)

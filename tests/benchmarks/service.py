@@ -36,7 +36,7 @@ import soundfile
 
 import dfjax
 from dfjax import export
-from dfjax.inference import weights
+from dfjax.inference import bundle
 from tests.benchmarks import rows
 from tests.benchmarks.predict import clips
 
@@ -220,7 +220,7 @@ def main() -> None:
         (folder / "clips").mkdir()
         (folder / "kept").mkdir()
         paths = clips(folder / "clips", GOOD)
-        export.export(weights.SPEECH, folder / "detector.zip")
+        export.export(bundle.SPEECH, folder / "detector.zip")
         detector = dfjax.load(folder / "detector.zip")
         detector(paths[0])  # compiles
         began = time.perf_counter()

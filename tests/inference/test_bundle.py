@@ -1,5 +1,6 @@
-"""A detector in one file: the checkpoint's scores, nothing of the training stack, and no damage that goes unnoticed."""
+"""A detector in one file or folder: the checkpoint's scores, nothing that trains, no damage that goes unnoticed."""
 
+import hashlib
 import io
 import json
 import os
@@ -24,13 +25,17 @@ from jax import export as jax_export
 import dfjax
 from dfjax import export, import_weights, models
 from dfjax.decide.decision import write_decision
-from dfjax.inference import bundle, lowering, weights
+from dfjax.inference import bundle, lowering, ship, trained, weights
 from dfjax.models import functional
 from dfjax.models.streams import Rngs
 from dfjax.records import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TRAINING = "flax optax orbax tensorflow_datasets sklearn grain librosa ml_collections matplotlib safetensors torch"
+# modules that judging does without
+TRAINING = (
+    "absl array_record flax grain imblearn librosa matplotlib ml_collections optax orbax pyarrow sklearn "
+    "tensorflow_datasets torch"
+)
 # loads every bundle named; prints 'refused' and the reason, 'loaded', or the kind of any other error
 LOADER = """
 import sys, dfjax
@@ -50,8 +55,14 @@ for path in sys.argv[1:]:
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory):
     path = tmp_path_factory.mktemp("bundle") / "speech.zip"
-    export.export(weights.SPEECH, path)
+    export.export(bundle.SPEECH, path)
     return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+    """The same detector as flax computes it, of its experiment and weights."""
+    return trained.load(bundle.SPEECH)
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +79,20 @@ def voices(count, seconds=1.0):
     return (sound * 20_000).astype(np.int16)
 
 
-def test_its_verdicts_are_the_checkpoints(opened):
-    ours, theirs = opened, dfjax.load()
-    for sound in voices(3):
-        found, wanted = ours(sound), theirs(sound)
+@pytest.mark.parametrize("seconds", [0.7, 1.5, 2.5, 5.0])  # a program each, the last one twice
+def test_its_verdicts_are_the_checkpoints(opened, checkpoint, seconds):
+    """Programs that are of another day's code, or of other weights, are found here, too."""
+    for sound in voices(3, seconds):
+        found, wanted = opened(sound), checkpoint(sound)
         assert abs(found["score"] - wanted["score"]) < 1e-6
         assert found == wanted
-    assert ours.threshold == theirs.threshold
+    assert opened.threshold == checkpoint.threshold
+
+
+def test_the_folder_that_comes_with_the_package_is_the_same_detector(speech, opened):
+    assert bundle.read(bundle.SPEECH).members == bundle.read(speech).members
+    sound = voices(1)[0]
+    assert dfjax.load()(sound) == opened(sound)
 
 
 def test_programs_are_for_three_platforms_and_any_even_batch(speech):
@@ -82,16 +100,17 @@ def test_programs_are_for_three_platforms_and_any_even_batch(speech):
     about = found.json(bundle.ABOUT)
     program = jax_export.deserialize(bytearray(found.members[bundle.program_name(about["shapes"][0])]))
     assert set(program.platforms) == {"cpu", "cuda", "tpu"} and bundle.outside_calls(program) == []
-    arrays, sounds = found.arrays(bundle.WEIGHTS), np.resize(voices(2), (6, about["shapes"][0]))
+    arrays, sounds = found.weights(), np.resize(voices(2), (6, about["shapes"][0]))
     batches = [{"audio": sounds[:n], "length": np.full(n, sounds.shape[1], np.int32)} for n in (2, 6)]
     two, six = (np.asarray(jax.jit(program.call)(arrays, batch)["score"]) for batch in batches)
     np.testing.assert_allclose(six, np.tile(two, 3), atol=1e-5)
 
 
 def test_it_needs_neither_what_trains_nor_the_training_folder(speech):
-    """Judging files: JAX, NumPy (with JAX's SciPy), decoders."""
+    """Judging files: JAX, NumPy, decoders; so does the detector that comes with dfjax."""
     words = (
-        "import sys, dfjax; import numpy as np; found = dfjax.load(sys.argv[1])\n"
+        "import sys, dfjax; import numpy as np; found = dfjax.load(sys.argv[1]), dfjax.load()\n"
+        "found[1](np.arange(-8000, 8000, dtype=np.int16))\n"
         "print(sorted(set(sys.argv[2].split()) & {name.split('.')[0] for name in sys.modules}))"
     )
     done = subprocess.run(
@@ -102,7 +121,7 @@ def test_it_needs_neither_what_trains_nor_the_training_folder(speech):
 
 @pytest.mark.slow
 def test_in_an_empty_environment_it_scores_as_the_checkpoint(speech, tmp_path, shared):
-    """With the package and what it says that judging needs, and nothing else."""
+    """With the package and what it says that it needs, no extra, and nothing else."""
     venv.create(tmp_path / "venv", with_pip=True)
     python, elsewhere = tmp_path / "venv" / "bin" / "python", tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -115,24 +134,36 @@ def test_in_an_empty_environment_it_scores_as_the_checkpoint(speech, tmp_path, s
     install = "pip", "install", "--quiet", "--disable-pip-version-check"
     if (done := called(*install, "tqdm")).returncode:
         pytest.skip(f"pip reaches no registry here: {done.stderr.strip().splitlines()[-1]}")
-    for words in (("--no-deps", str(ROOT)), ("-r", str(ROOT / "dfjax" / "inference" / "requirements.txt"))):
-        done = called(*install, *words)
-        assert done.returncode == 0, done.stderr[-2000:]
+    done = called(*install, str(ROOT))
+    assert done.returncode == 0, done.stderr[-2000:]
     listed = called("pip", "list", "--format", "json", "--disable-pip-version-check")
     there = {each["name"].lower().replace("_", "-") for each in json.loads(listed.stdout)}
     assert not there & {"flax", "optax", "orbax-checkpoint", "tensorflow", "tensorflow-datasets", "grain", "torch"}
+    lacking = f"import importlib.util as of; print([n for n in {TRAINING.split()} if of.find_spec(n)])"
+    done = subprocess.run([python, "-c", lacking], capture_output=True, text=True, cwd=elsewhere, env=env)
+    assert done.stdout == "[]\n", done.stderr
 
     sounds = sorted(shared.rglob("*.flac"))[::300]
     for k, sound in enumerate(voices(4, 9.0)):
         soundfile.write(tmp_path / f"{k}.wav", sound, 16_000)
         sounds.append(tmp_path / f"{k}.wav")
+    code = "import json, sys; from dfjax.inference import bundle, trained; judge = trained.load(bundle.SPEECH)\n"
+    code += "for path in sys.argv[1:]: print(json.dumps(judge(path)))"
     judged = []
-    for words, by in ((("--workdir", "detector.zip"), python), ((), sys.executable)):  # both as XLA compiles by default
-        done = called("dfjax.predict", "--json", *words, *map(str, sounds), by=by)
+    for words in (
+        (sys.executable, "-c", code),  # the checkpoint, as XLA compiles by default
+        (python, "-m", "dfjax.predict", "--json"),
+        (python, "-m", "dfjax.predict", "--json", "--workdir", "detector.zip"),
+    ):
+        own = env | ({"PYTHONPATH": str(ROOT)} if words[0] == sys.executable else {})
+        done = subprocess.run(
+            [*words, *map(str, sounds)], capture_output=True, text=True, timeout=900, cwd=elsewhere, env=own
+        )
         assert done.returncode in (0, 3), done.stderr
         judged.append([json.loads(line) for line in done.stdout.splitlines()])
-    for each, theirs, path in zip(*judged, sounds, strict=True):
-        assert each["score"] == pytest.approx(theirs["score"], abs=1e-6), path
+    for theirs, folder, file, path in zip(*judged, sounds, strict=True):
+        assert file["score"] == pytest.approx(theirs["score"], abs=1e-6), path
+        assert folder == file, path
 
 
 def test_predict_takes_it_and_exports_are_the_same_bytes(speech, opened, tmp_path):
@@ -141,10 +172,12 @@ def test_predict_takes_it_and_exports_are_the_same_bytes(speech, opened, tmp_pat
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert done.returncode in (0, 3), done.stderr
     assert json.loads(done.stdout)["score"] == pytest.approx(opened(voices(1)[0])["score"], abs=1e-6)
-    digest, size = export.export(weights.SPEECH, tmp_path / "again.zip")
+    with zipfile.ZipFile(speech) as archive:
+        assert archive.namelist()[0] == bundle.MANIFEST and "config.json" not in archive.namelist()
+    digest, size = export.export(bundle.SPEECH, tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == speech.read_bytes() and size == speech.stat().st_size
     assert len(digest) == 64
-    assert (bundle.read(speech).members[bundle.CARD]) == (weights.SPEECH / "README.md").read_bytes()
+    assert (bundle.read(speech).members[bundle.CARD]) == (bundle.SPEECH / "README.md").read_bytes()
 
 
 def test_no_path_of_this_machine_is_in_it(speech):
@@ -173,7 +206,7 @@ def untrained(folder, name, kwargs, modality):
     (folder / "config.json").write_text(config.to_json())
     crops = {"dataset": {"modality": modality, "crops": {"size": 64}}}
     (folder / "environment.json").write_text(json.dumps(crops))
-    weights.save(folder, params, model_state)
+    (folder / bundle.WEIGHTS).write_bytes(bundle.pack(weights.arrays(params, model_state)))
     write_decision(folder / "decision.json", import_weights.untuned())
     return folder
 
@@ -322,7 +355,7 @@ def test_one_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
 def test_it_is_not_written_where_it_cannot_be(out, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError):
-        export.export(weights.SPEECH, out)
+        export.export(bundle.SPEECH, out)
     pathlib.Path("file").write_text("")
     with pytest.raises(InputError, match="cannot write file/name.zip: file is a file"):
         bundle.write("file/name.zip", {})
@@ -380,9 +413,7 @@ def test_what_cannot_judge_is_refused_when_it_is_loaded(speech, tmp_path, name, 
 
 def test_weights_that_are_not_those_it_names_are_refused(speech, tmp_path):
     """Their hash stands on every report and in every table: who read it there must be able to rely on it."""
-    found = members(speech)
-    with np.load(io.BytesIO(found[bundle.WEIGHTS])) as stored:
-        arrays = dict(stored)
+    found, arrays = members(speech), bundle.read(speech).weights()
     name = max(arrays, key=lambda name: arrays[name].size)
     content = bundle.pack(arrays | {name: np.nextafter(arrays[name], np.inf, dtype=arrays[name].dtype)})
     (tmp_path / "b.zip").write_bytes(forged(found, bundle.WEIGHTS, content, tmp_path))
@@ -402,19 +433,25 @@ def test_a_program_of_another_shape_than_its_name_is_refused(speech, tmp_path):
 
 def test_arrays_that_unpack_to_much_are_refused_before(speech, tmp_path):
     found = members(speech)
-    for name, words in ((bundle.WEIGHTS, "packed arrays"), ("typicality.npz", "more than 16 MB")):
-        with np.load(io.BytesIO(found[name])) as stored:
-            arrays = dict(stored)
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays, bomb=np.zeros(3 << 20))
-        (tmp_path / "b.zip").write_bytes(forged(found, name, buffer.getvalue(), tmp_path))
+    with np.load(io.BytesIO(found["typicality.npz"])) as stored:
+        arrays = dict(stored)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays, bomb=np.zeros(3 << 20))
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}}).encode()
+    promised = len(header).to_bytes(8, "little") + header + bytes(64)
+    for name, content, words in (
+        (bundle.WEIGHTS, buffer.getvalue(), "SafetensorError"),
+        (bundle.WEIGHTS, promised, "SafetensorError"),
+        ("typicality.npz", buffer.getvalue(), "more than 16 MB"),
+    ):
+        (tmp_path / "b.zip").write_bytes(forged(found, name, content, tmp_path))
         with pytest.raises(InputError, match=words):
             dfjax.load(tmp_path / "b.zip")
 
 
 def test_a_program_that_calls_back_into_the_host_is_refused(speech, tmp_path):
     found = bundle.read(speech)
-    shapes = {k: jax.ShapeDtypeStruct(x.shape, x.dtype) for k, x in found.arrays(bundle.WEIGHTS).items()}
+    shapes = {k: jax.ShapeDtypeStruct(x.shape, x.dtype) for k, x in found.weights().items()}
     example = {"audio": jax.ShapeDtypeStruct((2, 16_000), jnp.int16), "length": jax.ShapeDtypeStruct((2,), jnp.int32)}
 
     name = "xla_ffi_python_cpu_callback"
@@ -434,10 +471,10 @@ def test_a_program_that_calls_back_into_the_host_is_refused(speech, tmp_path):
 def test_other_versions_are_named(speech, tmp_path):
     found = members(speech)
     manifest = json.loads(found[bundle.MANIFEST])
-    for change in ({"version": 2}, {"format": "other"}):
+    for change in ({"version": 1}, {"version": 3}, {"format": "other"}):
         new = found | {bundle.MANIFEST: json.dumps(manifest | change).encode()}
         (tmp_path / "b.zip").write_bytes(packed(new.items()))
-        with pytest.raises(InputError, match="reads a 'dfjax bundle' of version 1"):
+        with pytest.raises(InputError, match="reads a 'dfjax bundle' of version 2; export"):
             dfjax.load(tmp_path / "b.zip")
 
 
@@ -461,6 +498,85 @@ def test_other_preparation_is_refused(speech, tmp_path):
         dfjax.load(tmp_path / "b.zip")
 
 
-def test_it_says_what_it_is_of(speech):
-    ours, theirs = dfjax.load(speech), dfjax.load()
-    assert ours.hashes() == theirs.hashes() and ours.card == theirs.card and ours.name() == theirs.name()
+def test_it_says_what_it_is_of(speech, checkpoint):
+    for ours in (dfjax.load(speech), dfjax.load()):
+        assert ours.hashes() == checkpoint.hashes() and ours.name() == checkpoint.name()
+        assert ours.card == checkpoint.card
+
+
+# the folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The detector that comes with the package, where it may be damaged."""
+    return shutil.copytree(bundle.SPEECH, tmp_path / "speech")
+
+
+def test_its_programs_are_those_that_its_experiment_and_weights_give_today(folder):
+    """Byte by byte under the JAX that made them; under another the verdicts are compared, above."""
+    shutil.copy(folder / bundle.MANIFEST, folder / "before")
+    ship.ship(folder, folder)
+    before, after = (json.loads((folder / name).read_text()) for name in ("before", bundle.MANIFEST))
+    ours = {name for name in before["sha256"] if not name.endswith(".stablehlo") and name != bundle.ABOUT}
+    if json.loads((bundle.SPEECH / bundle.ABOUT).read_text())["jax"] == jax.__version__:
+        ours = before["sha256"].keys()
+    wrong = [name for name in ours if before["sha256"][name] != after["sha256"].get(name)]
+    assert not wrong and len(before["sha256"]) == len(after["sha256"]), (
+        f"{wrong} are not of today; python -m dfjax.inference.ship dfjax/shipped/speech dfjax/shipped/speech"
+    )
+
+
+def test_a_folder_is_made_again_without_programs_of_before(folder):
+    (folder / "score-1.stablehlo").write_bytes(b"of another shape")
+    (folder / bundle.CARD).write_text("# Another card")
+    with pytest.raises(InputError, match=r"damaged or was altered: 'README\.md'; install dfjax again$"):
+        dfjax.load(folder)
+    ship.ship(folder, folder)
+    assert dfjax.load(folder).card == "# Another card" and not (folder / "score-1.stablehlo").exists()
+
+
+def test_a_folder_without_a_card_is_a_detector_without_one(folder):
+    (folder / bundle.CARD).unlink()
+    ship.ship(folder, folder)
+    assert dfjax.load(folder).card is None
+
+
+def test_every_member_of_a_folder_is_under_its_hash_and_nothing_else_is_read(folder):
+    (folder / "notes.txt").write_text("of a user")
+    wanted = json.loads((folder / bundle.MANIFEST).read_text())["sha256"]
+    assert set(bundle.read(folder).members) == set(wanted)
+    for name in wanted:
+        whole = (folder / name).read_bytes()
+        for damage in (whole[:-1], whole + b" ", bytes([whole[0] ^ 1]) + whole[1:], None):
+            if damage is None:
+                (folder / name).unlink()
+            else:
+                (folder / name).write_bytes(damage)
+            with pytest.raises(InputError, match=rf"altered: '{re.escape(name)}'; install dfjax again$"):
+                bundle.read(folder)
+        (folder / name).write_bytes(whole)
+    assert set(bundle.read(folder).members) == set(wanted)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_damaged_manifest_of_a_folder_is_refused_in_one_line(folder, seed):
+    rng, path = np.random.default_rng(seed), folder / bundle.MANIFEST
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(rng.integers(len(whole)))] if seed % 2 else flipped(whole, rng, 3))
+    with pytest.raises(InputError, match="install dfjax again$") as error:
+        dfjax.load(folder)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["../outside", "{}/outside", "a/outside", ".", "a\0b"])
+def test_a_manifest_that_names_what_lies_elsewhere_is_refused(folder, name):
+    name = name.format(folder.parent)
+    for where in (folder.parent, folder / "a"):
+        where.mkdir(exist_ok=True)
+        (where / "outside").write_text("x")
+    manifest = json.loads((folder / bundle.MANIFEST).read_text())
+    manifest["sha256"][name] = hashlib.sha256(b"x").hexdigest()
+    (folder / bundle.MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="install dfjax again$"):
+        bundle.read(folder)

@@ -94,12 +94,3 @@ def test_the_kind_follows_from_the_detector():
     np.testing.assert_array_equal(heatmap.heat_map(Looks(3), x), heatmap.attention_rollout(Looks(3), x))
     with pytest.raises(InputError, match="has no heat map"):
         heatmap.heat_map(nnx.Dropout(0.5), x)
-
-
-def test_overlay_leaves_cold_regions_alone():
-    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
-    heat = np.zeros((8, 8), np.float32)
-    np.testing.assert_array_equal(heatmap.overlay(image, heat), image)
-    heat[2, 3] = 1
-    out = heatmap.overlay(image, heat)
-    assert out.dtype == np.uint8 and (out != image).any(axis=-1).sum() == 1

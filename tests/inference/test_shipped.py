@@ -2,9 +2,11 @@
 
 import itertools
 import json
+import pathlib
 import re
 import subprocess
 import sys
+import tomllib
 
 import av
 import numpy as np
@@ -13,7 +15,7 @@ import soundfile
 
 import dfjax
 from dfjax.decide import metrics
-from dfjax.inference import weights
+from dfjax.inference import bundle, trained
 from dfjax.media import MediaError, codecs
 from dfjax.records import InputError
 
@@ -24,16 +26,30 @@ def shipped():
 
 
 def test_its_folder_holds_plain_files_of_at_most_five_megabytes():
-    assert (weights.SPEECH / weights.FILE).stat().st_size <= 5_000_000
-    assert {path.name for path in weights.SPEECH.iterdir()} == {
+    assert (bundle.SPEECH / bundle.WEIGHTS).stat().st_size <= 5_000_000
+    about = json.loads((bundle.SPEECH / bundle.ABOUT).read_text())
+    programs = {bundle.program_name(shape) for shape in about["shapes"]}
+    assert programs and {path.name for path in bundle.SPEECH.iterdir()} == programs | {
         "README.md",
         "config.json",
         "decision.json",
+        "detector.json",
+        "manifest.json",
         "typicality.npz",
-        weights.FILE,
+        "weights.safetensors",
     }
-    decision = json.loads((weights.SPEECH / "decision.json").read_text())
+    assert {oct(path.stat().st_mode & 0o133) for path in bundle.SPEECH.iterdir()} == {"0o0"}  # 644 or 664
+    assert sum((bundle.SPEECH / name).stat().st_size for name in programs) <= 4_000_000
+    decision = json.loads((bundle.SPEECH / "decision.json").read_text())
     assert decision["split"] == "left_out" and decision["domains"]["count"] >= 7
+
+
+def test_every_jax_that_is_allowed_reads_its_programs():
+    """A newer one reads what an older one exported, for a while; the other way round it need not."""
+    about = json.loads((bundle.SPEECH / bundle.ABOUT).read_text())
+    project = tomllib.loads((pathlib.Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    (oldest,) = (re.match(r"jax>=([\d.]+)", line)[1] for line in project["dependencies"] if line.startswith("jax>="))
+    assert about["jax"] == oldest and about["platforms"] == ["cpu", "cuda", "tpu"]
 
 
 def test_it_tells_recordings_from_syntheses_of_validation_speech(shipped, shared):
@@ -118,11 +134,13 @@ def test_predict_needs_no_workdir(tmp_path):
 
 
 def test_damaged_weights_are_refused_in_one_line(tmp_path):
-    for path in weights.SPEECH.iterdir():
+    for path in bundle.SPEECH.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    (tmp_path / weights.FILE).write_bytes(b"\0" * 100)
-    with pytest.raises(InputError, match="weights.safetensors cannot be read"):
+    (tmp_path / bundle.WEIGHTS).write_bytes(b"\0" * 100)
+    with pytest.raises(InputError, match="altered: 'weights.safetensors'; install dfjax again$"):
         dfjax.load(tmp_path)
+    with pytest.raises(InputError, match="weights.safetensors cannot be read"):  # as evaluate does
+        trained.load(tmp_path)
 
 
 def test_importing_the_package_is_fast_and_needs_no_jax():
@@ -134,7 +152,9 @@ def test_importing_the_package_is_fast_and_needs_no_jax():
     assert {"load", "Detector", "thresholds", "metrics", "losses", "models"} <= set(dir(dfjax))
 
 
-def test_it_is_loaded_without_what_training_needs():
-    code = "import sys, dfjax; dfjax.load(); print({'orbax', 'tensorflow_datasets', 'array_record'} & set(sys.modules))"
+def test_its_checkpoint_is_loaded_without_what_training_needs():
+    """As `evaluate` loads it; `dfjax.load()` needs no flax, either: test_bundle.py."""
+    code = "import sys; from dfjax.inference import bundle, trained; trained.load(bundle.SPEECH)\n"
+    code += "print({'orbax', 'tensorflow_datasets', 'array_record'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "set()\n"

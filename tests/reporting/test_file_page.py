@@ -359,3 +359,12 @@ def test_a_spectrogram_has_the_tone_where_it_is():
     shown = file_figures.spectrogram(tone)
     assert shown.shape[1] <= file_figures.COLUMNS and shown.max() == 0 and shown.min() >= -file_figures.RANGE_DB
     assert (shown[:, 10:-10].argmax(axis=0) == 32).all()  # 1,000 Hz of bins of 31.25 Hz
+
+
+def test_overlay_leaves_cold_regions_alone():
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    heat = np.zeros((8, 8), np.float32)
+    np.testing.assert_array_equal(file_figures.overlay(image, heat), image)
+    heat[2, 3] = 1
+    out = file_figures.overlay(image, heat)
+    assert out.dtype == np.uint8 and (out != image).any(axis=-1).sum() == 1

@@ -9,9 +9,14 @@ from pathlib import Path
 import pytest
 
 from dfjax.__main__ import COMMANDS
+from tests.data_builders import fixtures
 
 ROOT = Path(__file__).resolve().parents[2]
-TRAINS = ["absl", "flax", "matplotlib", "ml_collections", "optax", "orbax", "safetensors", "tensorflow_datasets"]
+TRAINS = [
+    *("absl", "array_record", "flax", "grain", "imblearn", "librosa", "matplotlib", "ml_collections", "optax", "orbax"),
+    *("pyarrow", "sklearn", "tensorflow_datasets"),
+]
+JUDGE = ("predict", "export", "tune")  # commands that need none of them
 
 
 @pytest.mark.parametrize("words", ["print('a line')", "print('a line\\n' * 100_000)", "raise SystemExit(print('a'))"])
@@ -38,7 +43,7 @@ def ended(code):
 def test_a_package_that_is_not_installed_is_named_in_one_line():
     result = ended("from dfjax.runtime import cli\ndef needing(): import nowhere.inside\ncli.main(needing)")
     assert result.returncode == 2
-    assert result.stderr == "error: No module named 'nowhere'; install what this needs: pip install dfjax\n"
+    assert result.stderr == "error: this needs nowhere, which is not installed; pip install 'dfjax[train]'\n"
 
 
 def test_what_a_library_says_of_a_package_that_it_wants_is_one_line():
@@ -80,22 +85,61 @@ def test_a_module_that_dfjax_itself_lacks_is_a_mistake_of_dfjax():
     assert result.returncode == 1 and "Traceback" in result.stderr
 
 
-@pytest.mark.parametrize("start", [*([f"dfjax.{name}"] for name in COMMANDS), ["dfjax", "export"]], ids=" ".join)
-def test_where_only_what_judging_needs_is_installed_a_command_names_what_it_lacks(start, tmp_path):
-    """As with dfjax/inference/requirements.txt alone; a command's file may import it before its `main` runs."""
-    (tmp_path / "sitecustomize.py").write_text(f"import sys; sys.modules |= dict.fromkeys({TRAINS})\n")
-    name = start[-1].removeprefix("dfjax.")
-    words = {"predict": ["README.md"], "export": ["--out", "d.zip"], "serve": ["--port", "1"]}.get(name, [])
-    result = subprocess.run(
-        [sys.executable, "-m", *start, *words],
+def alone(*words, folder, lacking=TRAINS):
+    """A command where these modules are not installed."""
+    (folder / "sitecustomize.py").write_text(f"import sys; sys.modules |= dict.fromkeys({lacking})\n")
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, words)],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        env=os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"},
         text=True,
         capture_output=True,
     )
+
+
+@pytest.mark.parametrize(
+    "start",
+    [*([f"dfjax.{name}"] for name in COMMANDS if name not in JUDGE), ["dfjax", "run"], ["dfjax", "stats"]],
+    ids=" ".join,
+)
+def test_where_only_what_judging_needs_is_installed_a_command_names_what_it_lacks(start, tmp_path):
+    """As after `pip install dfjax`; a command's file may import it before its `main` runs."""
+    result = alone(*start, *(["--port", "1"] if start == ["dfjax.serve"] else []), folder=tmp_path)
     assert result.returncode == 2 and result.stderr.count("\n") == 1, result.stderr
-    if name != "tune":  # which works without them
-        assert re.search(f"{'|'.join(TRAINS)}.* pip install '?dfjax", result.stderr), result.stderr
+    extra = "serve" if start == ["dfjax.serve"] else "train"
+    told = rf"error: {' '.join(start)} needs .*\b({'|'.join(TRAINS)})\b.*; .*pip install 'dfjax\[{extra}\]'\n"
+    assert re.fullmatch(told, result.stderr), result.stderr
+
+
+def test_what_judges_works_where_only_what_judging_needs_is_installed(tmp_path):
+    sound, scores = fixtures.audio(tmp_path / "a.wav", 1.0, seed=0), tmp_path / "scores.csv"
+    scores.write_text("label,score\n" + "".join(f"{k % 2},{(k * 37 % 100) / 100 + k % 2}\n" for k in range(200)))
+    for words in (
+        ["dfjax.predict", sound],
+        ["dfjax", "predict", "--output", tmp_path / "v.csv", sound],
+        ["dfjax.export", "--out", tmp_path / "d.zip"],
+        ["dfjax.predict", "--workdir", tmp_path / "d.zip", sound],
+        ["dfjax.tune", "--scores", scores, "--criterion", "f1", "--out", tmp_path / "decision.json"],
+        ["dfjax", "--completion", "bash"],
+    ):
+        result = alone(*words, folder=tmp_path)
+        assert result.returncode in ((0, 3) if "predict" in " ".join(map(str, words)) else (0,)), result.stderr
+
+
+@pytest.mark.parametrize("command", ["predict", "export"])
+def test_a_run_is_told_as_what_needs_more_than_judging_does(command, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    rest = ["README.md"] if command == "predict" else ["--out", tmp_path / "d.zip"]
+    result = alone(f"dfjax.{command}", "--workdir", tmp_path, *rest, folder=tmp_path)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1, result.stderr
+    assert re.search(f"needs ({'|'.join(TRAINS)})\\b.* pip install 'dfjax\\[train\\]'", result.stderr), result.stderr
+
+
+def test_a_name_of_the_package_says_what_it_lacks(tmp_path):
+    (tmp_path / "words.py").write_text("import dfjax\ntry: dfjax.models\nexcept ImportError as error: print(error)\n")
+    result = alone("words", folder=tmp_path)
+    told = rf"dfjax.models needs ({'|'.join(TRAINS)}), which is not installed; pip install 'dfjax\[train\]'\n"
+    assert re.fullmatch(told, result.stdout), result.stderr
 
 
 def test_an_error_of_another_kind_while_a_command_is_imported_is_told_whole():

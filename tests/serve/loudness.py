@@ -25,7 +25,7 @@ def write(folder):
     shapes = {"scale": jax.ShapeDtypeStruct((1,), jnp.float32)}
     sound = {"audio": ((batch, SAMPLE_RATE), jnp.int16), "length": ((batch,), jnp.int32)}
     example = {name: jax.ShapeDtypeStruct(*words) for name, words in sound.items()}
-    program = export.export(jax.jit(score), platforms=lowering.PLATFORMS)(shapes, example)
+    program = export.export(jax.jit(score), platforms=bundle.PLATFORMS)(shapes, example)
     about = {"dfjax": "0", "model": "loudness", "shapes": [SAMPLE_RATE], "media": ["audio", {}]}
     about |= {"input": {"modality": "audio", "size": None, "samples": SAMPLE_RATE}}
     about |= {"sample_rate": SAMPLE_RATE, "window": MAX_SAMPLES, "weights": digest(arrays)}
