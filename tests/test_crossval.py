@@ -16,7 +16,7 @@ from dfjax import crossval, prepare, tune
 from dfjax.data import precomputed, sources, vocode
 from dfjax.decide import score_file
 from dfjax.decide.decision import decide, read_decision, write_decision
-from dfjax.inference import ship, trained
+from dfjax.inference import bundle, ship, trained
 from dfjax.records import InputError
 from experiments import audio_sources
 from tests import commands
@@ -157,7 +157,9 @@ def test_a_detector_of_plain_files_gives_the_same_verdicts(done, media, tmp_path
     workdir, _, _ = done
     ship.ship(workdir, tmp_path / "shipped")
     path = f"{media.partition(',')[0]}/fake/0.wav"
-    assert trained.load(tmp_path / "shipped")(path) == trained.load(workdir)(path)
+    wanted = trained.load(workdir)(path)
+    assert trained.load(tmp_path / "shipped")(path) == wanted
+    assert bundle.load(tmp_path / "shipped")(path) == wanted
 
 
 def test_one_source_cannot_be_left_out(tmp_path, data_dir):
