@@ -31,15 +31,14 @@ def export(folder: str | pathlib.Path, path: str | pathlib.Path) -> tuple[str, i
       path: of the bundle.
 
     Raises:
-      InputError: the run is not finished or has no usable threshold, its detector cannot be lowered, the bundle is
-        damaged, or the file cannot be written.
+      InputError: there is no such folder, the run is not finished or has no usable threshold, its detector cannot be
+        lowered, the bundle is damaged, or the file cannot be written.
     """
     if "\0" in str(path):  # known before the detector is lowered, which takes seconds
         raise InputError(f"--out {str(path)!r} cannot be the name of a file")
     if pathlib.Path(path).is_dir():
         raise InputError(f"--out {path} is a folder; give the file that is to be written, such as detector.zip")
-    known = "://" not in str(folder) and bundle.is_bundle(folder)
-    members = bundle.read(folder).members if known else _lowered(folder)
+    members = bundle.read(folder).members if bundle.is_bundle(folder) else _lowered(folder)
     return bundle.write(path, members), pathlib.Path(path).stat().st_size
 
 

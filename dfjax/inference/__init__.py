@@ -20,12 +20,8 @@ def load(path: str | pathlib.Path | None = None, face_model: str | None = None):
     """
     from dfjax.inference import bundle  # and with it JAX
 
-    path = bundle.SPEECH if path is None else path
-    remote = "://" in str(path)
-    if not remote and bundle.is_bundle(path):
-        return bundle.load(path, face_model)
-    if not remote and not pathlib.Path(path).exists():
-        raise InputError(f"{path} does not exist; give the workdir of a finished run, or a bundle of dfjax.export")
+    if path is None or bundle.is_bundle(path):
+        return bundle.load(bundle.SPEECH if path is None else path, face_model)
     try:
         from dfjax.inference import trained
     except ModuleNotFoundError as error:

@@ -75,8 +75,17 @@ def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def is_bundle(path: str | pathlib.Path) -> bool:
-    """Whether it is a file, or a folder with a manifest, and so no run."""
-    return any(map(os.path.isfile, (path, os.path.join(path, MANIFEST))))
+    """Whether it is a file, or a folder with what a bundle alone has, and so no run.
+
+    Raises:
+      InputError: there is nothing of this name.
+    """
+    if "://" in str(path):  # in a bucket, where runs may lie
+        return False
+    if not os.path.exists(path):
+        raise InputError(f"{path} does not exist; give the workdir of a finished run, or a bundle of dfjax.export")
+    # by either: without its manifest it is a damaged bundle, and nothing that is judged by unsealed
+    return any(map(os.path.isfile, (path, os.path.join(path, MANIFEST), os.path.join(path, ABOUT))))
 
 
 def write(path: str | pathlib.Path, members: Mapping[str, bytes]) -> str:
@@ -112,7 +121,8 @@ def _manifest(members: Mapping[str, bytes]) -> bytes:
 
 
 def _again(path: str | pathlib.Path) -> str:
-    return "install dfjax again" if pathlib.Path(path).is_dir() else "export it again: python -m dfjax.export"
+    comes_along = os.path.realpath(path) == str(SPEECH)
+    return "install dfjax again" if comes_along else "export it again: python -m dfjax.export"
 
 
 def read(path: str | pathlib.Path) -> Bundle:

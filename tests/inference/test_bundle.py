@@ -513,6 +513,13 @@ def folder(tmp_path):
     return shutil.copytree(bundle.SPEECH, tmp_path / "speech")
 
 
+@pytest.fixture
+def installed(folder, monkeypatch):
+    """The same where dfjax looks for the detector that comes with it."""
+    monkeypatch.setattr(bundle, "SPEECH", folder)
+    return folder
+
+
 def test_its_programs_are_those_that_its_experiment_and_weights_give_today(folder):
     """Byte by byte under the JAX that made them; under another the verdicts are compared, above."""
     shutil.copy(folder / bundle.MANIFEST, folder / "before")
@@ -527,13 +534,13 @@ def test_its_programs_are_those_that_its_experiment_and_weights_give_today(folde
     )
 
 
-def test_a_folder_is_made_again_without_programs_of_before(folder):
-    (folder / "score-1.stablehlo").write_bytes(b"of another shape")
-    (folder / bundle.CARD).write_text("# Another card")
+def test_a_folder_is_made_again_without_programs_of_before(installed):
+    (installed / "score-1.stablehlo").write_bytes(b"of another shape")
+    (installed / bundle.CARD).write_text("# Another card")
     with pytest.raises(InputError, match=r"damaged or was altered: 'README\.md'; install dfjax again$"):
-        dfjax.load(folder)
-    ship.ship(folder, folder)
-    assert dfjax.load(folder).card == "# Another card" and not (folder / "score-1.stablehlo").exists()
+        dfjax.load(installed)
+    ship.ship(installed, installed)
+    assert dfjax.load(installed).card == "# Another card" and not (installed / "score-1.stablehlo").exists()
 
 
 def test_a_folder_without_a_card_is_a_detector_without_one(folder):
@@ -542,41 +549,74 @@ def test_a_folder_without_a_card_is_a_detector_without_one(folder):
     assert dfjax.load(folder).card is None
 
 
-def test_every_member_of_a_folder_is_under_its_hash_and_nothing_else_is_read(folder):
-    (folder / "notes.txt").write_text("of a user")
-    wanted = json.loads((folder / bundle.MANIFEST).read_text())["sha256"]
-    assert set(bundle.read(folder).members) == set(wanted)
+def test_every_member_of_a_folder_is_under_its_hash_and_nothing_else_is_read(installed):
+    (installed / "notes.txt").write_text("of a user")
+    wanted = json.loads((installed / bundle.MANIFEST).read_text())["sha256"]
+    assert set(bundle.read(installed).members) == set(wanted)
     for name in wanted:
-        whole = (folder / name).read_bytes()
+        whole = (installed / name).read_bytes()
         for damage in (whole[:-1], whole + b" ", bytes([whole[0] ^ 1]) + whole[1:], None):
             if damage is None:
-                (folder / name).unlink()
+                (installed / name).unlink()
             else:
-                (folder / name).write_bytes(damage)
+                (installed / name).write_bytes(damage)
             with pytest.raises(InputError, match=rf"altered: '{re.escape(name)}'; install dfjax again$"):
-                bundle.read(folder)
-        (folder / name).write_bytes(whole)
-    assert set(bundle.read(folder).members) == set(wanted)
+                bundle.read(installed)
+        (installed / name).write_bytes(whole)
+    assert set(bundle.read(installed).members) == set(wanted)
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_damaged_manifest_of_a_folder_is_refused_in_one_line(folder, seed):
-    rng, path = np.random.default_rng(seed), folder / bundle.MANIFEST
+def test_a_damaged_manifest_of_a_folder_is_refused_in_one_line(installed, seed):
+    rng, path = np.random.default_rng(seed), installed / bundle.MANIFEST
     whole = path.read_bytes()
     path.write_bytes(whole[: int(rng.integers(len(whole)))] if seed % 2 else flipped(whole, rng, 3))
     with pytest.raises(InputError, match="install dfjax again$") as error:
-        dfjax.load(folder)
+        dfjax.load(installed)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["../outside", "{}/outside", "a/outside", ".", "a\0b"])
-def test_a_manifest_that_names_what_lies_elsewhere_is_refused(folder, name):
-    name = name.format(folder.parent)
-    for where in (folder.parent, folder / "a"):
+def test_a_manifest_that_names_what_lies_elsewhere_is_refused(installed, name):
+    name = name.format(installed.parent)
+    for where in (installed.parent, installed / "a"):
         where.mkdir(exist_ok=True)
         (where / "outside").write_text("x")
-    manifest = json.loads((folder / bundle.MANIFEST).read_text())
+    manifest = json.loads((installed / bundle.MANIFEST).read_text())
     manifest["sha256"][name] = hashlib.sha256(b"x").hexdigest()
-    (folder / bundle.MANIFEST).write_text(json.dumps(manifest))
+    (installed / bundle.MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(InputError, match="install dfjax again$"):
-        bundle.read(folder)
+        bundle.read(installed)
+
+
+def lost(folder, name):
+    """A folder without a member; a folder of that name instead is none."""
+    (folder / name).unlink()
+    (folder / name).mkdir()
+
+
+@pytest.mark.parametrize("lose", [lambda folder, name: (folder / name).unlink(), lost])
+def test_a_folder_without_its_manifest_is_a_damaged_bundle_and_no_run(installed, lose):
+    """It was judged by all the same, as a run that nothing seals; without flax it was to be installed."""
+    lose(installed, bundle.MANIFEST)
+    for load in (dfjax.load, lambda: dfjax.load(installed), lambda: export.export(installed, installed / "d.zip")):
+        with pytest.raises(InputError, match=r"is no bundle, or a damaged one \(.*manifest.*\); install dfjax again$"):
+            load()
+
+
+def test_the_detector_that_comes_along_is_never_read_as_a_run(installed):
+    (installed / bundle.MANIFEST).unlink()
+    (installed / bundle.ABOUT).unlink()
+    with pytest.raises(InputError, match="install dfjax again$"):
+        dfjax.load()
+    shutil.rmtree(installed)
+    with pytest.raises(InputError, match="install dfjax again$"):
+        dfjax.load()
+
+
+def test_a_bundle_that_was_unpacked_is_not_mended_by_installing_dfjax(speech, tmp_path):
+    zipfile.ZipFile(speech).extractall(tmp_path / "mine")
+    assert bundle.read(tmp_path / "mine").members == bundle.read(speech).members
+    (tmp_path / "mine" / bundle.DECISION).write_text("{}")
+    with pytest.raises(InputError, match="altered: 'decision.json'; export it again: python -m dfjax.export$"):
+        dfjax.load(tmp_path / "mine")

@@ -133,10 +133,11 @@ def test_predict_needs_no_workdir(tmp_path):
     assert done.returncode == 3 and found["verdict"] == "uncertain" and found["reasons"]
 
 
-def test_damaged_weights_are_refused_in_one_line(tmp_path):
+def test_damaged_weights_are_refused_in_one_line(tmp_path, monkeypatch):
     for path in bundle.SPEECH.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / bundle.WEIGHTS).write_bytes(b"\0" * 100)
+    monkeypatch.setattr(bundle, "SPEECH", tmp_path)
     with pytest.raises(InputError, match="altered: 'weights.safetensors'; install dfjax again$"):
         dfjax.load(tmp_path)
     with pytest.raises(InputError, match="weights.safetensors cannot be read"):  # as evaluate does

@@ -135,6 +135,14 @@ def test_a_run_is_told_as_what_needs_more_than_judging_does(command, tmp_path):
     assert re.search(f"needs ({'|'.join(TRAINS)})\\b.* pip install 'dfjax\\[train\\]'", result.stderr), result.stderr
 
 
+@pytest.mark.parametrize("command", ["predict", "export"])
+def test_a_run_that_is_not_there_needs_nothing_but_its_right_name(command, tmp_path):
+    rest = ["README.md"] if command == "predict" else ["--out", tmp_path / "d.zip"]
+    result = alone(f"dfjax.{command}", "--workdir", tmp_path / "none", *rest, folder=tmp_path)
+    told = f"error: {tmp_path}/none does not exist; give the workdir of a finished run, or a bundle of dfjax.export\n"
+    assert result.returncode == 2 and result.stderr == told
+
+
 def test_a_name_of_the_package_says_what_it_lacks(tmp_path):
     (tmp_path / "words.py").write_text("import dfjax\ntry: dfjax.models\nexcept ImportError as error: print(error)\n")
     result = alone("words", folder=tmp_path)
