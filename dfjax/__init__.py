@@ -10,6 +10,7 @@ Names are imported on first use, so `import dfjax` costs nothing: `load` and `De
 """
 
 import importlib
+import importlib.util
 import sys
 
 __version__ = "0.1.0"
@@ -40,7 +41,9 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES, *_OBJECTS})
+    """What can be had here: `help` and completion ask for each of these names."""
+    lacking = set() if importlib.util.find_spec("flax") else {"models"}
+    return sorted({*globals(), *_MODULES, *_OBJECTS} - lacking)
 
 
 if sys.argv[:1] == ["-m"]:  # so it is while `python -m dfjax.COMMAND` looks for the command, whose imports come next

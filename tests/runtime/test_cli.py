@@ -150,6 +150,16 @@ def test_a_name_of_the_package_says_what_it_lacks(tmp_path):
     assert re.fullmatch(told, result.stdout), result.stderr
 
 
+def test_help_tells_the_names_of_the_package_where_only_what_judging_needs_is_installed(tmp_path):
+    """It asks for every name of `dir`; one that takes the extra `train` ended it in that name's error."""
+    (tmp_path / "words.py").write_text(
+        "import dfjax\nhelp(dfjax)\nprint('models' in dir(dfjax), 'load' in dir(dfjax))\n"
+    )
+    result = alone("words", folder=tmp_path)
+    assert "dfjax.load()" in result.stdout and "the extra `train`" in result.stdout, result.stdout
+    assert result.stdout.endswith("False True\n") and not result.stderr
+
+
 def test_an_error_of_another_kind_while_a_command_is_imported_is_told_whole():
     code = "from dfjax.runtime import cli; cli.end_without_modules(); import dfjax.nowhere"
     result = ended(code)
