@@ -30,12 +30,14 @@ def restore(folder: epath.PathLike, step: int | None = None) -> Network:
     """The network of a run's checkpoint, ready to evaluate.
 
     Args:
-      folder: the workdir.
+      folder: the workdir, or the folder of a detector that comes with dfjax, which has one checkpoint and no other.
       step: of the checkpoint; None is the best one.
 
     Raises:
       InputError: there is no run, no complete checkpoint, or one of another model.
     """
+    if (epath.Path(folder) / bundle.WEIGHTS).exists():
+        return _shipped(pathlib.Path(folder))
     from dfjax.runtime import checkpoint  # with orbax, which a detector that comes with dfjax does without
 
     config, build, takes = _experiment(folder)
@@ -158,8 +160,7 @@ def read(folder: str | pathlib.Path) -> Trained:
             f"{folder} has no usable threshold ({decision['status']}); "
             f"tune one: python -m dfjax.tune --workdir {folder}"
         )
-    shipped = (epath.Path(folder) / bundle.WEIGHTS).exists()
-    network = _shipped(pathlib.Path(folder)) if shipped else restore(folder)
+    network = restore(folder)
     media: tuple[str, dict] = ("audio", {})
     if network.takes.modality != "audio":
         facts = json.loads((epath.Path(folder) / "environment.json").read_text())["dataset"]

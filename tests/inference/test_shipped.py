@@ -15,7 +15,7 @@ import soundfile
 
 import dfjax
 from dfjax.decide import metrics
-from dfjax.inference import bundle, trained
+from dfjax.inference import bundle, trained, weights
 from dfjax.media import MediaError, codecs
 from dfjax.records import InputError
 
@@ -151,6 +151,13 @@ def test_importing_the_package_is_fast_and_needs_no_jax():
     seconds, jax = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True).stdout.split()
     assert float(seconds) < 0.3 and jax == "False"
     assert {"load", "Detector", "thresholds", "metrics", "losses", "models"} <= set(dir(dfjax))
+
+
+def test_what_evaluates_takes_it_as_a_run_of_one_checkpoint(shipped):
+    """It was told that it has none; `evaluate` asks for the step of its decision."""
+    for step in (None, 0):
+        network = trained.restore(bundle.SPEECH, step)
+        assert weights.digest(network.params, network.model_state) == shipped.hashes()["weights"]
 
 
 def test_its_checkpoint_is_loaded_without_what_training_needs():
