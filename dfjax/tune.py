@@ -26,6 +26,7 @@ from dfjax.reporting import report
 from dfjax.runtime import cli
 
 VALIDATION = "validation"
+SEAL = "manifest.json"  # of a bundle: inference.bundle, which imports JAX, has it as MANIFEST
 SHOWN = ("accuracy", "precision", "recall", "f1", "balanced_accuracy")
 CONSTRAINTS = {
     "beta": "of f_beta: how many times recall counts as much as precision",
@@ -233,6 +234,11 @@ def main() -> None:
         raise InputError(f"--{'split' if flags.split else 'dataset'} is of a --workdir; --scores is the file itself")
     if flags.certify is not None and flags.criterion:
         raise InputError("--certify takes --min_recall or --max_fpr and no --criterion; give one of the two")
+    if flags.workdir and not flags.out and (epath.Path(flags.workdir) / SEAL).exists():
+        raise InputError(
+            f"{flags.workdir} is a bundle, which another decision.json would break; give --out FILE for the decision, "
+            "or tune the run that it was made of"
+        )
     split = flags.split or (choose_split(flags.workdir, flags.dataset) if flags.workdir else VALIDATION)
     path = flags.scores or find_scores(flags.workdir, split, flags.dataset)
     if path is None and split == score_file.LEFT_OUT:

@@ -304,6 +304,19 @@ def test_folders_and_files_that_are_not_what_they_should_be(tmp_path, monkeypatc
     assert code == 2 and "no clip has a known label" in err
 
 
+def test_the_decision_of_a_bundle_is_not_replaced_under_its_seal(workdir, monkeypatch, capsys):
+    """A detector that was tuned where it lay judged no file any more."""
+    from dfjax.inference import bundle
+
+    assert tune.SEAL == bundle.MANIFEST
+    (workdir / tune.SEAL).write_text("{}")
+    code, _, err = run(monkeypatch, capsys, "--workdir", workdir)
+    assert code == 2 and "is a bundle, which another decision.json would break; give --out FILE" in err
+    assert not (workdir / "decision.json").exists()
+    code, _, _ = run(monkeypatch, capsys, "--workdir", workdir, "--out", workdir / "mine.json")
+    assert code == 0 and (workdir / "mine.json").exists()
+
+
 def test_judging_imports_no_jax():
     words = "import sys, dfjax.tune, dfjax.reporting.report; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", words], timeout=60).returncode == 0
