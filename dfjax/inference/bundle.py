@@ -103,16 +103,16 @@ def write(path: str | pathlib.Path, members: Mapping[str, bytes]) -> str:
 
 
 def unpack(folder: pathlib.Path, members: Mapping[str, bytes]) -> None:
-    """Writes these members and their manifest as a folder, and removes programs that are none of them.
+    """Writes these members and their manifest as a folder, and removes programs and typicality that are none of them.
 
     Raises:
       InputError: a file cannot be written.
     """
     for name, content in {**members, MANIFEST: _manifest(members)}.items():
         files.write(folder / name, content)
-    for path in folder.glob(PROGRAMS):
+    for path in (*folder.glob(PROGRAMS), folder / typicality.TYPICALITY):  # what `trained` reads if it is there, too
         if path.name not in members:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def _manifest(members: Mapping[str, bytes]) -> bytes:

@@ -543,6 +543,14 @@ def test_a_folder_is_made_again_without_programs_of_before(installed):
     assert dfjax.load(installed).card == "# Another card" and not (installed / "score-1.stablehlo").exists()
 
 
+def test_a_folder_is_made_again_without_the_typicality_of_before(folder):
+    """It is no member then; evaluating and the next `ship` would have taken it for the new detector's."""
+    members = bundle.read(folder).members
+    for _ in range(2):
+        bundle.unpack(folder, {name: content for name, content in members.items() if name != "typicality.npz"})
+        assert not (folder / "typicality.npz").exists()
+
+
 def test_a_folder_without_a_card_is_a_detector_without_one(folder):
     (folder / bundle.CARD).unlink()
     ship.ship(folder, folder)
