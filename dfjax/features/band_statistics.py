@@ -151,7 +151,7 @@ def _loud(frame_power: Float[Array, "batch frames"]) -> Float[Array, "batch 1"]:
     last = frame_power.shape[1] - 1
     below, between = np.divmod(0.95 * last, 1)
     largest = jax.lax.top_k(frame_power, last - int(below) + 1)[0]
-    return largest[:, -1:] * np.float32(1 - between) + largest[:, -2:-1] * np.float32(between)
+    return largest[:, -1:] * np.float32(1 - between) + largest[:, -2:][:, :1] * np.float32(between)
 
 
 def _product(a: Array, b: Array | np.ndarray) -> Array:
