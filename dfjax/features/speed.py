@@ -18,7 +18,7 @@ def stretched(x: Float[Array, "batch time"], samples: int) -> Float[Array, "batc
 def played(x: Float[Array, "batch time"], speed: float | int) -> Float[Array, "batch time"]:
     """The sounds at about `speed` times their speed, cut or begun again to be as long as before; at 1 as they are.
 
-    The length is the nearest even one that transforms fast: of a second and more less than half a percent off.
+    The length is the nearest even one that transforms fast: of a second and more less than one percent off.
 
     Args:
       x: waveforms.

@@ -19,8 +19,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 MEMORY = 8 << 30  # bytes a worker may take beyond its start; absurd headers ask for more, real media do not
-# every core has its worker already
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1")
+ENVIRONMENT = {
+    # every core has its worker already
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1"),
+    # what one file's arrays took is kept for those of the next: given back, as glibc does from 128 KiB on, every page of
+    # it is asked for and zeroed again
+    **dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(32 << 20)),  # bytes, the most glibc takes
+}
 
 
 class WorkerError(RuntimeError):
@@ -113,7 +118,7 @@ class _Worker:
                     stdin=subprocess.DEVNULL,
                     stdout=self.log,
                     stderr=self.log,
-                    env=os.environ | ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                    env=os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 )
             except OSError as error:  # no more processes, files or room
                 raise WorkerError(f"a worker process does not start: {error.strerror}") from error
