@@ -22,8 +22,8 @@ MEMORY = 8 << 30  # bytes a worker may take beyond its start; absurd headers ask
 ENVIRONMENT = {
     # every core has its worker already
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1"),
-    # what one file's arrays took is kept for those of the next: given back, as glibc does from 128 KiB on, every page of
-    # it is asked for and zeroed again
+    # what one file's arrays took is kept for those of the next: given back, as glibc does from 128 KiB on, every page
+    # of it is asked for and zeroed again
     **dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(32 << 20)),  # bytes, the most glibc takes
 }
 
