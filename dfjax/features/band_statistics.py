@@ -76,18 +76,15 @@ def _window(x: Float[Array, "batch time"], *, size: int, floored: bool) -> Float
     sums = total(inner, active)
     louder = inner > _spread(_product(sums, fold) / (frames * bins + 1), fold)[:, None]
     valley = log_power[:, 1:-1, 2:] + log_power[:, 1:-1, :-2] >= (2 * inner + RISE if floored else 2 * inner)
-    # how much each bin counts: where it has no power neither its phase nor whether it is a valley is known
-    counts = active[:, :, None] * (power / (power + floor))[:, 1:-1, 1:-1] if floored else active[:, :, None]
-    louder, valley = (jnp.where(where, counts, 0.0) for where in (louder, valley))
+    louder, valley = (jnp.where(where, active[:, :, None], 0.0) for where in (louder, valley))
     louder_bins, valley_bins = (_product(where.sum(axis=1), fold) for where in (louder, valley))
-    all_bins = _product(counts.sum(axis=1), fold) if floored else frames * bins
     found = []
     for curvature in _curvatures(real * scale, imaginary * scale):
         of_louder, of_valley = (_product((curvature * where).sum(axis=1), fold) for where in (louder, valley))
         quieter = _product(total(curvature, active), fold) - of_louder
         found += [
             of_louder / (louder_bins + 1),
-            quieter / (all_bins - louder_bins + 1),
+            quieter / (frames * bins - louder_bins + 1),
             of_valley / (valley_bins + 1),
         ]
 

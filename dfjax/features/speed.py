@@ -2,9 +2,10 @@
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-from scipy import fft
 
 from dfjax.features import spectrum
+
+STEP = 240  # samples: lengths that are multiples of it transform fast
 
 
 def stretched(x: Float[Array, "batch time"], samples: int) -> Float[Array, "batch {samples}"]:
@@ -18,16 +19,12 @@ def stretched(x: Float[Array, "batch time"], samples: int) -> Float[Array, "batc
 def played(x: Float[Array, "batch time"], speed: float | int) -> Float[Array, "batch time"]:
     """The sounds at about `speed` times their speed, cut or begun again to be as long as before; at 1 as they are.
 
-    The length is the nearest even one that transforms fast: of a second and more less than one percent off.
-
     Args:
-      x: waveforms.
+      x: waveforms, longer than STEP.
       speed: 1.05 is faster and higher; from 0.5 to 2.
     """
     if speed == 1:
         return x
     time = x.shape[1]
-    half = round(time / speed / 2)
-    half = min(fft.prev_fast_len(half), fft.next_fast_len(half), key=lambda length: abs(length - half))
-    y = stretched(x, 2 * half)
+    y = stretched(x, STEP * round(time / speed / STEP))
     return jnp.concatenate([y, y, y], axis=1)[:, :time]
