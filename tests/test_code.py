@@ -183,6 +183,7 @@ def test_no_package_is_asked_for_twice_and_testing_takes_what_trains_and_serves(
     names = [re.match(r"[\w.-]+", line)[0].lower() for line in sum(lists, []) if not line.startswith("dfjax")]
     assert len(names) == len(set(names)) and "flax" in names and "dfjax[train,serve]" in extras["test"]
     assert all("dfjax[draw]" in extras[name] for name in ("train", "serve"))
+    assert all(extras.values())  # what an extra brings nothing for comes without asking
 
 
 def test_the_extra_that_a_missing_module_is_said_to_be_of_has_it():
