@@ -161,11 +161,18 @@ def read(folder: str | pathlib.Path) -> Trained:
             f"tune one: python -m dfjax.tune --workdir {folder}"
         )
     network = restore(folder)
-    media: tuple[str, dict] = ("audio", {})
-    if network.takes.modality != "audio":
-        facts = json.loads((epath.Path(folder) / "environment.json").read_text())["dataset"]
-        media = facts["modality"], facts["crops"] or {}
+    media = ("audio", {}) if network.takes.modality == "audio" else _media(epath.Path(folder))
     return Trained(config, decision, media, network)
+
+
+def _media(folder: epath.Path) -> tuple[str, dict]:
+    """How pictures were cut out for training: of a detector that comes with dfjax, sealed; of a run, what it noted."""
+    about = folder / bundle.ABOUT
+    if about.exists():
+        modality, options = json.loads(about.read_text())["media"]
+        return modality, options
+    facts = json.loads((folder / "environment.json").read_text())["dataset"]
+    return facts["modality"], facts["crops"] or {}
 
 
 def load(folder: str | pathlib.Path, face_model: str | None = None) -> Detector:

@@ -197,7 +197,7 @@ def test_released_weights_become_one(tmp_path, shared):
 
 
 def untrained(folder, name, kwargs, modality):
-    """The folder of a detector with its first weights, as `ship` leaves one."""
+    """The folder of a detector with its first weights, and what a run notes of its pictures."""
     model = {"name": name, "kwargs": kwargs}
     words = {"data": {"dataset": "none"}, "model": model, "loss": {"name": "focal"}, "train": {"batch": 8}}
     config = ml_collections.ConfigDict(words)
@@ -219,6 +219,18 @@ def test_a_detector_of_pictures_has_its_heat_map_too(tmp_path):
     assert ours(picture) == theirs(picture)
     x = np.random.default_rng(1).random((1, 64, 64, 3), np.float32)
     np.testing.assert_allclose(ours.heat(x), theirs.heat(x), atol=1e-5)
+
+
+def test_a_detector_of_pictures_that_was_shipped_is_read_and_shipped_again(tmp_path):
+    """What cuts its pictures out stood in the run's environment.json alone, which no detector that comes along has."""
+    run = untrained(tmp_path / "run", "cnn_small", {"size": 64, "window": 56, "width": 4}, "image")
+    ship.ship(run, tmp_path / "shipped")
+    picture = np.random.default_rng(0).integers(0, 256, (80, 70, 3), np.uint8)
+    wanted = trained.load(run)(picture)
+    assert trained.load(tmp_path / "shipped")(picture) == dfjax.load(tmp_path / "shipped")(picture) == wanted
+    before = {path.name: path.read_bytes() for path in (tmp_path / "shipped").iterdir()}
+    ship.ship(tmp_path / "shipped", tmp_path / "shipped")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "shipped").iterdir()} == before
 
 
 def test_a_detector_of_sound_has_no_heat_map(opened):
