@@ -33,7 +33,9 @@ def __getattr__(name: str):
         try:
             return importlib.import_module(_MODULES[name])
         except ModuleNotFoundError as error:
-            needs = f"dfjax.{name} needs {error.name}, which is not installed; pip install 'dfjax[train]'"
+            from dfjax.runtime import cli
+
+            needs = f"dfjax.{name} needs {error.name}, which is not installed; {cli.installing(error.name or '')}"
             raise ModuleNotFoundError(needs, name=error.name) from error
     if name in _OBJECTS:
         return getattr(importlib.import_module(_OBJECTS[name]), name)

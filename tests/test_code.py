@@ -1,6 +1,7 @@
 """The code's own rules: formatting, docstrings, the direction of imports, and no file that says too much."""
 
 import ast
+import importlib.metadata
 import pathlib
 import re
 import shutil
@@ -184,6 +185,14 @@ def test_no_package_is_asked_for_twice_and_testing_takes_what_trains_and_serves(
     assert len(names) == len(set(names)) and "flax" in names and "dfjax[train,serve]" in extras["test"]
     assert all("dfjax[draw]" in extras[name] for name in ("train", "serve"))
     assert all(extras.values())  # what an extra brings nothing for comes without asking
+
+
+def test_a_missing_module_is_said_to_be_of_dfjax_itself_where_what_judges_has_it():
+    lines = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {re.match(r"[\w.-]+", line)[0].lower() for line in lines} | {"jaxlib"}  # a half of jax
+    installed = importlib.metadata.packages_distributions()
+    of = {module: {name.lower() for name in installed[module]} for module in cli.CORE}
+    assert all(of[module] & names for module in cli.CORE) and set.union(*of.values()) >= names
 
 
 def test_the_extra_that_a_missing_module_is_said_to_be_of_has_it():

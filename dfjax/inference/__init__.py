@@ -3,6 +3,7 @@
 import pathlib
 
 from dfjax.records import InputError
+from dfjax.runtime import cli
 
 
 def load(path: str | pathlib.Path | None = None, face_model: str | None = None):
@@ -26,7 +27,7 @@ def load(path: str | pathlib.Path | None = None, face_model: str | None = None):
         from dfjax.inference import trained
     except ModuleNotFoundError as error:
         raise InputError(
-            f"{path} is no bundle, and a run needs {error.name}: pip install 'dfjax[train]', or give the file that "
-            "dfjax.export made of the run"
+            f"{path} is no bundle, and a run needs {error.name}: {cli.installing(error.name or '')}, or give the file "
+            "that dfjax.export made of the run"
         ) from error
     return trained.load(path, face_model)

@@ -13,6 +13,10 @@ from typing import NoReturn
 
 from dfjax.records import InputError
 
+CORE = (  # modules of what is installed without an extra
+    *("PIL", "av", "cv2", "etils", "flatbuffers", "jax", "jaxlib", "jaxtyping", "numpy", "safetensors", "scipy"),
+    *("shtab", "soundfile", "soxr", "tqdm"),
+)
 EXTRAS = {"matplotlib": "draw"}  # of which a module is; of all others that are not installed: train
 UNMAPPED = "failed to map segment"  # the loader's words for a library that does not fit into memory
 
@@ -87,11 +91,17 @@ def _end_without(error: ImportError | MemoryError) -> None:
         text, how = f"too little memory to load {name or 'what this needs'}", "; end other programs, or allow it more"
     else:
         # without a name the text says it
-        how = f"; pip install 'dfjax[{EXTRAS.get(name.partition('.')[0], 'train')}]'" if name else ""
+        how = f"; {installing(name)}" if name else ""
         if isinstance(error, ModuleNotFoundError):
             text = f"{_command()} needs {name}, which is not installed"
     print(f"error: {text}{how}", file=sys.stderr)
     sys.exit(2)
+
+
+def installing(module: str) -> str:
+    """The command that installs what a missing module is of: dfjax as it is, where every installation needs it."""
+    name = module.partition(".")[0]
+    return "pip install dfjax" if name in CORE else f"pip install 'dfjax[{EXTRAS.get(name, 'train')}]'"
 
 
 def _command() -> str:

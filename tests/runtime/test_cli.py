@@ -143,6 +143,29 @@ def test_a_run_that_is_not_there_needs_nothing_but_its_right_name(command, tmp_p
     assert result.returncode == 2 and result.stderr == told
 
 
+@pytest.mark.parametrize(
+    ("lacking", "words"),
+    [
+        ("soundfile", ["dfjax.predict", "README.md"]),
+        ("numpy", ["dfjax", "tune", "--scores", "scores.csv"]),
+        ("cv2", ["dfjax.predict", "--workdir", ".", "README.md"]),
+        ("tqdm", ["dfjax.evaluate", "--workdir", ".", "--datasets", "demo_speech"]),
+    ],
+)
+def test_what_every_installation_needs_is_not_said_to_be_of_an_extra(lacking, words, tmp_path):
+    """Who lacked soundfile was told to install all that trains."""
+    result = alone(*words, folder=tmp_path, lacking=[lacking])
+    command = " ".join(words[: 2 if words[0] == "dfjax" else 1])
+    told = rf"error: {command} needs {lacking}(\.\w+)?, which is not installed; pip install dfjax\n"
+    assert result.returncode == 2 and re.fullmatch(told, result.stderr), result.stderr
+
+
+def test_a_name_of_the_package_that_lacks_what_every_installation_needs_says_so(tmp_path):
+    (tmp_path / "words.py").write_text("import dfjax\ntry: dfjax.metrics\nexcept ImportError as error: print(error)\n")
+    result = alone("words", folder=tmp_path, lacking=["numpy"])
+    assert result.stdout == "dfjax.metrics needs numpy, which is not installed; pip install dfjax\n", result.stderr
+
+
 def test_a_name_of_the_package_says_what_it_lacks(tmp_path):
     (tmp_path / "words.py").write_text("import dfjax\ntry: dfjax.models\nexcept ImportError as error: print(error)\n")
     result = alone("words", folder=tmp_path)
