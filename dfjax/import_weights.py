@@ -14,16 +14,13 @@ A released file holds no training data, so what is typical of them is not known 
 import hashlib
 import pathlib
 
-import ml_collections
 import numpy as np
 from etils import epath
 
-from dfjax import models
 from dfjax.decide import calibration
 from dfjax.decide.decision import write_decision
-from dfjax.models import functional
 from dfjax.records import InputError
-from dfjax.runtime import checkpoint, cli, workdir
+from dfjax.runtime import cli
 
 DETECTORS = {  # published head and all -> the arguments that build a loaded model anew
     "aasist": lambda model: {"variant": model.variant},
@@ -46,6 +43,12 @@ def import_weights(name: str, path: epath.PathLike, folder: epath.PathLike) -> N
     Raises:
       InputError: an unknown name, weights that do not fit, or a folder that holds something.
     """
+    import ml_collections  # of the extra `train`, as are those below: --help does without
+
+    from dfjax import models
+    from dfjax.models import functional
+    from dfjax.runtime import checkpoint, workdir
+
     if name not in DETECTORS:
         heads = "" if name not in models.PUBLISHED else "; its weights have no head that knows fakes from reals"
         raise InputError(f"Unknown detector {name!r}; expected one of {sorted(DETECTORS)}{heads}")

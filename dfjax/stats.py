@@ -13,15 +13,11 @@ import argparse
 import json
 import sys
 
-import absl.logging
 from etils import epath
 
 import data_builders
-from data_builders import finding
-from dfjax.planning import survey
-from dfjax.planning.counting import AUDITED
 from dfjax.records import InputError
-from dfjax.reporting import stats_view, survey_view
+from dfjax.reporting.audit import AUDITED
 from dfjax.runtime import cli, files
 
 
@@ -46,6 +42,11 @@ def main() -> None:
     flags = parser().parse_args()
     if flags.audit < 0:
         raise InputError(f"--audit {flags.audit} is no number of clips; give 0 for no audit, or more")
+    import absl.logging  # of the extra `train`, as is what counts: --help does without
+
+    from dfjax.planning import survey
+    from dfjax.reporting import stats_view
+
     absl.logging.set_verbosity(absl.logging.ERROR)  # TFDS's own lines; ours say what is going on
     folder = epath.Path(flags.what).expanduser()
     one = flags.what in data_builders.DATASETS
@@ -64,6 +65,10 @@ def main() -> None:
 
 def _main_folder(flags: argparse.Namespace, folder: epath.Path) -> None:
     """A line per dataset as JSON and a last one for the rest, or all in words; exit code 1 where something is wrong."""
+    from data_builders import finding
+    from dfjax.planning import survey
+    from dfjax.reporting import stats_view, survey_view
+
     found = survey.of_folder(folder, flags.audit)
     if flags.out:
         survey_view.write(found, flags.out)

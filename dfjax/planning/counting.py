@@ -18,8 +18,8 @@ from dfjax.imbalance import balance
 from dfjax.planning import advice, costs
 from dfjax.records import FAKE, LABEL_NAMES, MEDIA, REAL, SPLITS, InputError
 from dfjax.reporting import audit
+from dfjax.reporting.audit import AUDITED
 
-AUDITED = 1000  # clips whose headers or records the shortcut audit reads
 OF_SOURCE, PREPARED = "source", "prepared"
 
 

@@ -10,8 +10,9 @@ from tensorflow_datasets.core.constants import DATA_DIR
 import data_builders
 from data_builders import finding
 from dfjax.planning import advice
-from dfjax.planning.counting import AUDITED, of_found, of_prepared, of_source
+from dfjax.planning.counting import of_found, of_prepared, of_source
 from dfjax.records import InputError
+from dfjax.reporting.audit import AUDITED
 from dfjax.runtime import files
 
 LEVELS = 4  # of folders between the one given and a prepared dataset: name/config/version

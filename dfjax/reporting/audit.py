@@ -17,6 +17,7 @@ from dfjax.records import FAKE, REAL
 __all__ = ["audit", "audit_records", "audio_features", "header_features", "image_features", "table"]
 
 WARN_ABOVE = 0.7  # AUC
+AUDITED = 1000  # clips whose headers or records are read for it where datasets are counted
 SAMPLE = 4_000  # clips; more are subsampled, which leaves the AUC within about 0.01
 FOLDS = 5
 BINS = 8  # quantile bins per numeric feature, so that a regression sees "1024 wide" and not only "wider"

@@ -17,6 +17,11 @@ TRAINS = [
     *("pyarrow", "sklearn", "tensorflow_datasets"),
 ]
 JUDGE = ("predict", "export", "tune")  # commands that need none of them
+WORDS = {  # of a command that reads its words before it imports them
+    "serve": ["--port", "1"],
+    "stats": ["demo_speech"],
+    "import_weights": ["--model", "aasist", "--weights", "w.pth", "--workdir", "w"],
+}
 
 
 @pytest.mark.parametrize("words", ["print('a line')", "print('a line\\n' * 100_000)", "raise SystemExit(print('a'))"])
@@ -104,11 +109,19 @@ def alone(*words, folder, lacking=TRAINS):
 )
 def test_where_only_what_judging_needs_is_installed_a_command_names_what_it_lacks(start, tmp_path):
     """As after `pip install dfjax`; a command's file may import it before its `main` runs."""
-    result = alone(*start, *(["--port", "1"] if start == ["dfjax.serve"] else []), folder=tmp_path)
+    name = start[-1].removeprefix("dfjax.")
+    result = alone(*start, *WORDS.get(name, []), folder=tmp_path)
     assert result.returncode == 2 and result.stderr.count("\n") == 1, result.stderr
-    extra = "serve" if start == ["dfjax.serve"] else "train"
+    extra = "serve" if name == "serve" else "train"
     told = rf"error: {' '.join(start)} needs .*\b({'|'.join(TRAINS)})\b.*; .*pip install 'dfjax\[{extra}\]'\n"
     assert re.fullmatch(told, result.stderr), result.stderr
+
+
+@pytest.mark.parametrize("name", [*JUDGE, *WORDS])
+def test_help_needs_no_more_than_what_judging_does(name, tmp_path):
+    """But where a command's file is that of its work, too, or its options are those of an experiment."""
+    result = alone(f"dfjax.{name}", "--help", folder=tmp_path)
+    assert result.returncode == 0 and result.stdout.startswith(f"usage: python -m dfjax.{name}"), result.stderr
 
 
 def test_what_judges_works_where_only_what_judging_needs_is_installed(tmp_path):
