@@ -7,7 +7,8 @@ the scores can be tuned on: python -m dfjax.tune --workdir runs/audio_focal --da
 
     python -m dfjax.evaluate --workdir runs/audio_focal --datasets fake_or_real --corruptions all
 
-The robustness table: the same clips after codecs, telephone lines, noise, rooms (or JPEG, H.264, blur, ...).
+The robustness table: the same clips after codecs, telephone lines, noise, rooms (or JPEG, H.264, blur, ...). The
+detector that comes with dfjax is sealed, and nothing is written into its folder: `--out DIR` takes tables and scores.
 """
 
 import argparse
@@ -26,8 +27,8 @@ from dfjax.data import sources
 from dfjax.decide import operating_points, score_file
 from dfjax.decide.decision import read_decision
 from dfjax.decide.score_file import Scores
+from dfjax.inference import bundle, trained
 from dfjax.inference import robustness as grid
-from dfjax.inference import trained
 from dfjax.media import corruptions
 from dfjax.records import FAKE, REAL, InputError
 from dfjax.reporting import figures, report
@@ -44,6 +45,7 @@ def evaluate(
     folder: epath.PathLike,
     datasets: list[str],
     *,
+    out: epath.PathLike | None = None,
     data_dir: epath.PathLike | None = None,
     split: str = "test",
     progress: bool = True,
@@ -51,8 +53,9 @@ def evaluate(
     """A row per dataset; score files, evaluation.json and evaluation.md are left in the workdir.
 
     Args:
-      folder: a finished run.
+      folder: a finished run, or the folder of a detector that comes with dfjax.
       datasets: names of prepared datasets, or name/config.
+      out: of the folder of such a detector, which is sealed: where the files are left instead.
       data_dir: where prepared datasets lie.
       split: which split of each; the one that the threshold was tuned on is refused.
       progress: whether to show progress.
@@ -61,11 +64,12 @@ def evaluate(
       What `row` returns, in the order of `datasets`.
 
     Raises:
-      InputError: no finished run, an unknown or unprepared dataset, one of the other modality; or the split that the
-        threshold was tuned on, before anything is scored.
+      InputError: no finished run, an unknown or unprepared dataset, one of the other modality; see `_place`; or the
+        split that the threshold was tuned on, before anything is scored.
     """
     config: Any = workdir.read_config(folder)
     folder, progress = epath.Path(folder), progress and process.first_process()
+    place, sealed = _place(folder, out)
     decision = read_decision(folder / "decision.json")
     own = _trained_on(folder, config)
     _check_splits(decision, datasets, split, data_dir, own, config.data.dataset)
@@ -76,22 +80,22 @@ def evaluate(
         stem = name.replace("/", "-")
         if data and own.get(name, data) != data:  # the run's own scores of a dataset of this name are of other data
             stem += f"-{data}"
-        path = folder / "scores" / f"{stem}.{split}.csv"
-        scores = _stored(path, decision, data, own.get(name))
+        path = place / "scores" / f"{stem}.{split}.csv"
+        scores = _stored(path, decision, data, own.get(name), sealed)
         opened = _open(modality, name, split, data_dir) if scores is None else None
         found.append((name, data, path, scores, opened))
     for name, data, path, scores, opened in tqdm.tqdm(found, unit="dataset", desc="evaluate", disable=not progress):
         if scores is None:
             network = network or trained.restore(folder, decision.get("step"))
-            scores = trained.score_split(network, opened, {"clip_score": _rule(decision), "data": data})
+            scores = trained.score_split(network, opened, {"clip_score": _rule(decision), "data": data, **sealed})
             if process.first_process():
                 score_file.write(path, scores)
             process.barrier("scored")  # the others look for this file only when it is whole
         rows.append(row(name, scores, decision, trained=(data or own.get(name)) in own.values()))
     rows = plain(rows)
-    workdir.write_json(folder / "evaluation.json", rows)
+    workdir.write_json(place / "evaluation.json", rows)
     if process.first_process():
-        files.write(folder / "evaluation.md", markdown(rows, decision, split))
+        files.write(place / "evaluation.md", markdown(rows, decision, split))
     process.barrier("evaluated")
     return rows
 
@@ -157,6 +161,7 @@ def robustness(
     *,
     strengths: Sequence[int] = corruptions.STRENGTHS,
     clips: int = CLIPS,
+    out: epath.PathLike | None = None,
     data_dir: epath.PathLike | None = None,
     split: str = "test",
     progress: bool = True,
@@ -167,11 +172,12 @@ def robustness(
     the same call continues one that was killed.
 
     Args:
-      folder: a finished run.
+      folder: a finished run, or the folder of a detector that comes with dfjax.
       datasets: names of prepared datasets, or name/config.
       kinds: names in `dfjax.media.corruptions`, or 'all' for those of the detector's modality.
       strengths: out of 1 to 5.
       clips: a random but fixed choice of so many clips of each dataset, half of them fake if there are; 0 for all.
+      out: of the folder of such a detector, which is sealed: where the files are left instead.
       data_dir: where prepared datasets lie.
       split: which split of each; the one that the threshold was tuned on is refused.
       progress: whether to show progress.
@@ -181,11 +187,12 @@ def robustness(
       with dataset, trained, clean and kinds (kind -> strength), of what `reporting.robustness.judge` returns.
 
     Raises:
-      InputError: no finished run or no threshold, an unknown dataset, kind or strength, one of the other modality; or
-        the split that the threshold was tuned on, before anything is scored.
+      InputError: no finished run or no threshold, an unknown dataset, kind or strength, one of the other modality; see
+        `_place`; or the split that the threshold was tuned on, before anything is scored.
     """
     config: Any = workdir.read_config(folder)
     folder, progress = epath.Path(folder), progress and process.first_process()
+    place, sealed = _place(folder, out)
     decision = read_decision(folder / "decision.json")
     if report.threshold(decision) is None:
         raise InputError(
@@ -200,7 +207,7 @@ def robustness(
         raise InputError(f"{clips} clips show nothing; expected two or more, or 0 for all")
     modality = models.input_of(config.model.name, config.model.kwargs).modality
     for name in datasets:  # all that is wrong with any comes before the first is scored
-        clean = folder / "scores" / f"{name.replace('/', '-')}.{split}.clean.csv"
+        clean = place / "scores" / f"{name.replace('/', '-')}.{split}.clean.csv"
         if _content_hash(name, data_dir, own) or not clean.exists():  # of one that is gone, what was scored stands
             _open(modality, name, split, data_dir)
     table, left_out = corruptions.named(kinds, modality)
@@ -213,7 +220,9 @@ def robustness(
                 folder,
                 name,
                 every,
-                step=decision["step"],
+                out=place,
+                step=None if sealed else decision["step"],
+                sealed=sealed,
                 rule=_rule(decision),
                 clips=clips,
                 split_name=split,
@@ -230,13 +239,32 @@ def robustness(
     levels = {kind: {str(k): what.level(k) for k in sorted(set(strengths))} for kind, what in table.items()}
     about = {"threshold": report.threshold(decision), "split": split, "clips": clips, "left_out": left_out}
     result = plain(about | {"kinds": levels, "datasets": found})
-    workdir.write_json(folder / "robustness.json", result)
+    workdir.write_json(place / "robustness.json", result)
     if process.first_process():
-        files.write(folder / "robustness.md", robustness_report.markdown(result))
+        files.write(place / "robustness.md", robustness_report.markdown(result))
         picture = figures.png(functools.partial(robustness_report.figure, result))
-        files.write(folder / "figures" / "robustness.png", picture)
+        files.write(place / "figures" / "robustness.png", picture)
     process.barrier("evaluated")
     return result
+
+
+def _place(folder: epath.Path, out: epath.PathLike | None) -> tuple[epath.Path, dict[str, str]]:
+    """Where scores and tables go, and what names a detector that comes with dfjax in score files: its weights' digest.
+
+    Raises:
+      InputError: such a detector is damaged or was altered, or no place is given beside it, or that of another; or one
+        is given for a run, whose tables lie beside its own scores.
+    """
+    if not bundle.is_bundle(str(folder)):
+        if out is not None:
+            raise InputError(f"--out is of a bundle, which is sealed; tables of the run {folder} go into it")
+        return folder, {}
+    weights = bundle.read(str(folder)).json(bundle.ABOUT)["weights"]
+    if out is None:
+        raise InputError(f"{folder} is a bundle, which stays as it was sealed; give --out DIR for tables and scores")
+    if any((epath.Path(out) / name).exists() for name in ("config.json", bundle.MANIFEST)):
+        raise InputError(f"--out {out} holds a run or a bundle; give another folder")
+    return epath.Path(out), {"weights": weights}
 
 
 def _check_splits(
@@ -265,7 +293,9 @@ def _trained_on(folder: epath.Path, config: Any) -> dict[str, str]:
     return {one["name"]: one["hash"] for one in each if "hash" in one}
 
 
-def _stored(path: epath.Path, decision: dict[str, Any], data: str | None, own: str | None) -> Scores | None:
+def _stored(
+    path: epath.Path, decision: dict[str, Any], data: str | None, own: str | None, sealed: Mapping[str, str] = {}
+) -> Scores | None:
     """The scores of an earlier call, if the same checkpoint made them of the same data for the same clip scores.
 
     Args:
@@ -273,11 +303,13 @@ def _stored(path: epath.Path, decision: dict[str, Any], data: str | None, own: s
       decision: of the run.
       data: content hash of the dataset; of one that is gone, None, and what was scored stands.
       own: that of the dataset that the run itself has scored, whose files do not say it.
+      sealed: what `_place` returned: a bundle's detector is known by its weights, a run's by its checkpoint's step.
     """
     if not path.exists():
         return None
     scores = score_file.read(path)
-    same = decision.get("step") is not None and scores.header.get("step") == decision["step"]
+    made = sealed or {"step": decision.get("step")}
+    same = all(value is not None and scores.header.get(key) == value for key, value in made.items())
     same &= data is None or scores.header.get("data", own) == data
     return scores if same and score_file.rule_of(scores) == _rule(decision) else None
 
@@ -317,7 +349,8 @@ def _open(modality: str, name: str, split_name: str, data_dir: epath.PathLike | 
 def parser() -> cli.Parser:
     """The command line."""
     result = cli.Parser(prog="python -m dfjax.evaluate", description="One detector on many datasets.")
-    result.add_argument("--workdir", required=True, help="a finished run")
+    result.add_argument("--workdir", required=True, help="a finished run, or the folder of a bundle")
+    result.add_argument("--out", help="of a bundle, which is sealed: the folder for tables and scores")
     result.add_argument("--datasets", required=True, help="names, or name/config, separated by commas")
     result.add_argument("--data_dir", help="where prepared datasets lie (default ~/tensorflow_datasets)")
     result.add_argument(
@@ -349,14 +382,15 @@ def main() -> None:
     if flags.corruptions is not None:
         _robustness(flags, names)
         return
-    rows = evaluate(flags.workdir, names, data_dir=flags.data_dir, split=flags.split, progress=not flags.json)
+    words = {"out": flags.out, "data_dir": flags.data_dir, "split": flags.split, "progress": not flags.json}
+    rows = evaluate(flags.workdir, names, **words)
     if not process.first_process():
         return
     if flags.json:
         for line in rows:
             print(json.dumps(line, allow_nan=False))
     else:
-        print((epath.Path(flags.workdir) / "evaluation.md").read_bytes().decode(), end="")
+        print((epath.Path(flags.out or flags.workdir) / "evaluation.md").read_bytes().decode(), end="")
 
 
 def _robustness(flags: argparse.Namespace, names: list[str]) -> None:
@@ -370,6 +404,7 @@ def _robustness(flags: argparse.Namespace, names: list[str]) -> None:
         _words(flags.corruptions),
         strengths=[int(word) for word in strengths],
         clips=CLIPS if flags.clips is None else flags.clips,
+        out=flags.out,
         data_dir=flags.data_dir,
         split=flags.split,
         progress=not flags.json,
@@ -383,7 +418,7 @@ def _robustness(flags: argparse.Namespace, names: list[str]) -> None:
         for one in found["datasets"]:
             print(json.dumps(about | one | {"levels": found["kinds"]}, allow_nan=False))
     else:
-        print((epath.Path(flags.workdir) / "robustness.md").read_bytes().decode(), end="")
+        print((epath.Path(flags.out or flags.workdir) / "robustness.md").read_bytes().decode(), end="")
 
 
 def _words(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -15,11 +16,12 @@ from dfjax.data import sources
 from dfjax.decide import metrics, score_file
 from dfjax.decide.decision import read_decision
 from dfjax.decide.score_file import Scores
-from dfjax.inference import trained
+from dfjax.inference import bundle, trained
 from dfjax.media import corruptions
 from dfjax.records import InputError
 from dfjax.run import main_job
 from dfjax.runtime import cli, workdir
+from tests.commands import called
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DECISION = {"threshold": -1.5, "status": "ok", "criterion": "f1", "split": "validation", "dataset": "demo", "step": 4}
@@ -82,6 +84,66 @@ def test_a_part_of_what_the_threshold_was_tuned_on_is_refused(judge, tmp_path, m
         judge(tmp_path, ["folder_audio/own-1"], split="validation", data_dir=tmp_path, progress=False)
     with pytest.raises(InputError, match="Unknown dataset|not prepared|needs"):
         judge(tmp_path, ["folder_audio/other-1"], split="validation", data_dir=tmp_path, progress=False)
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in pathlib.Path(folder).rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("words", [[], ["--corruptions", "level"]])
+def test_nothing_is_written_into_the_folder_of_a_bundle(words, tmp_path, monkeypatch, capsys):
+    """Tables and scores lay beside the members of the detector that comes along."""
+    for name in ("use_all_cores", "connect"):  # of a process that has not used jax
+        monkeypatch.setattr(evaluate.process, name, lambda: None)
+    monkeypatch.setattr(trained, "restore", lambda *_: pytest.fail("scores"))
+    sealed = pathlib.Path(shutil.copytree(bundle.SPEECH, tmp_path / "sealed"))
+    before, given = contents(sealed), ["--workdir", sealed, "--datasets", "folder_audio/a", *words]
+    assert called(monkeypatch, evaluate.main, *given) == 2
+    told = f"error: {sealed} is a bundle, which stays as it was sealed; give --out DIR for tables and scores\n"
+    assert capsys.readouterr().err == told
+    assert called(monkeypatch, evaluate.main, *given, "--out", sealed) == 2
+    assert capsys.readouterr().err == f"error: --out {sealed} holds a run or a bundle; give another folder\n"
+    assert contents(sealed) == before
+
+
+@pytest.mark.parametrize("judge", [evaluate.evaluate, evaluate.robustness])
+def test_a_bundle_that_was_altered_is_not_evaluated(judge, tmp_path):
+    """Its decision was taken from the file as it lay there."""
+    sealed = pathlib.Path(shutil.copytree(bundle.SPEECH, tmp_path / "sealed"))
+    (sealed / "decision.json").write_text((sealed / "decision.json").read_text() + "\n")
+    with pytest.raises(InputError, match=r"altered: 'decision\.json'"):
+        judge(sealed, ["folder_audio/a"], out=tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("judge", [evaluate.evaluate, evaluate.robustness])
+def test_tables_of_a_run_go_into_it(judge, tmp_path):
+    config = {"model": {"name": "texture", "kwargs": {}}, "data": {"dataset": "demo"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "decision.json").write_text(json.dumps(DECISION))
+    with pytest.raises(InputError, match="--out is of a bundle"):
+        judge(tmp_path, ["another"], out=tmp_path / "out", progress=False)
+
+
+def test_a_bundle_is_evaluated_beside_it_and_known_by_its_weights(tmp_path, monkeypatch):
+    source, data_dir, out = make_folder(tmp_path / "own", 0), tmp_path / "data", tmp_path / "out"
+    name = f"folder_audio/{prepare.prepare('folder_audio', source, data_dir, progress=False).parent.name}"
+    before, words = contents(bundle.SPEECH), {"data_dir": data_dir, "progress": False, "out": out}
+    grid = {"kinds": ["level"], "strengths": [5], "clips": 4}
+    rows = evaluate.evaluate(bundle.SPEECH, [name], **words)
+    table = evaluate.robustness(bundle.SPEECH, [name], **grid, **words)
+    assert json.loads((out / "evaluation.json").read_text()) == rows and rows[0]["fake"] == 5
+    assert json.loads((out / "robustness.json").read_text()) == table and (out / "robustness.md").exists()
+    assert contents(bundle.SPEECH) == before
+    # made once; the scores of another detector are not read back
+    monkeypatch.setattr(trained, "restore", lambda *_: pytest.fail("scored"))
+    assert evaluate.evaluate(bundle.SPEECH, [name], **words) == rows
+    assert evaluate.robustness(bundle.SPEECH, [name], **grid, **words) == table
+    for path in (out / "scores").iterdir():
+        path.write_text(re.sub("weights: [0-9a-f]{64}", f"weights: {64 * '0'}", path.read_text()))
+    for judge, more in ((evaluate.evaluate, {}), (evaluate.robustness, grid)):
+        with pytest.raises(pytest.fail.Exception):
+            judge(bundle.SPEECH, [name], **more, **words)
 
 
 def test_table_without_a_threshold_falls_back_to_one_half():

@@ -1,4 +1,4 @@
-"""A split scored as it is and under every corruption: score files in the workdir, each made once.
+"""A split scored as it is and under every corruption: score files, each made once.
 
 A call that was killed goes on with the first file that is missing.
 """
@@ -45,7 +45,9 @@ def score(
     name: str,
     every: Sequence[Case],
     *,
-    step: int,
+    out: epath.Path,
+    step: int | None,
+    sealed: Mapping[str, str],
     rule: str,
     clips: int,
     split_name: str,
@@ -58,10 +60,12 @@ def score(
     their numbers in order of appearance, as `detector.Detector` would judge them; None of another.
 
     Args:
-      folder: the workdir; files go to `scores/NAME.SPLIT.CASE.csv`.
+      folder: the workdir, or the folder of a detector that comes with dfjax.
       name: of the dataset.
       every: from `cases`.
-      step: of the checkpoint that the decision is of.
+      out: files go to `scores/NAME.SPLIT.CASE.csv` in this folder.
+      step: of the checkpoint that the decision is of; None of a detector that comes with dfjax.
+      sealed: what the header says of such a detector, `weights`; of a run nothing.
       rule: how a clip's score is made, as in the decision.
       clips: how many are chosen, see `corrupted.choose`.
       split_name: of the split.
@@ -79,8 +83,8 @@ def score(
     with concurrent.futures.ThreadPoolExecutor(workers.cores()) as pool:
         for case in every:
             header = {"clip_score": rule, "corruption": case.name, "level": case.level, "clips": clips}
-            header |= {"typicality": digest, "data": data}
-            path = folder / "scores" / f"{name.replace('/', '-')}.{split_name}.{case.name}.csv"
+            header |= {"typicality": digest, "data": data, **sealed}
+            path = out / "scores" / f"{name.replace('/', '-')}.{split_name}.{case.name}.csv"
             found = _stored(path, {"step": step, **header})
             if found is None:
                 if split is None:
