@@ -39,6 +39,7 @@ class Certificate:
       noise: probability that the clips of any domain mislead: 1 - confidence - (exceeding + 1) / (domains + 1).
       needed: the fewest domains for this confidence.
       statement: one sentence for people.
+      mean_fpr: probability of a false alarm on a clip of a new domain, at most, whichever comes; see `on_the_mean`.
     """
 
     threshold: thresholds.Threshold | None
@@ -49,6 +50,7 @@ class Certificate:
     noise: float
     needed: int
     statement: str
+    mean_fpr: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """All but the threshold, as plain values."""
@@ -144,6 +146,30 @@ def certify(
     both = cuts.classes(clips.score, clips.label)
     found = clip_certify.at_value(both, value, "certified_domain_fpr", {"confidence": confidence, "fpr": max_fpr})
     return Certificate(found, float(max_fpr), statement=promise, **about)
+
+
+def on_the_mean(certificate: Certificate, max_fpr: Number) -> Certificate:
+    """Beside a certificate, what a threshold that keeps the mean of n domains' false alarm rates promises of a new one.
+
+    The lowest threshold at which the mean over all n + 1 domains is at most (n max_fpr + 1) / (n + 1) lies no higher,
+    for the new one's rate is 1 at most; at that threshold the new one's rate is as likely any of theirs, so it is no
+    more than this on the mean over which domain comes. Nothing is asked of the clips within a domain, however few their
+    speakers (Lee, Barber and Willett, "Distribution-free inference with hierarchical data", 2023). The n are scored
+    without themselves and the new one by a detector of all n, so the promise is for nearly the same detector.
+
+    Args:
+      certificate: of the domains with real clips; where the bound is not `useful` it is returned as it is.
+      max_fpr: what the mean of their rates was kept at or below, by the lowest threshold that does or a higher one.
+    """
+    n = certificate.domains
+    bound = float((n * criteria.decimal(max_fpr) + 1) / (n + 1))
+    if not useful(bound):
+        return certificate
+    told = (
+        f"a real clip of a new one is called fake with a probability of at most {_percent_up(bound)} %, where it and "
+        f"the {domains.in_words(n)} count as drawn alike"
+    )
+    return dataclasses.replace(certificate, mean_fpr=bound, statement=f"{certificate.statement}; {told}")
 
 
 def useful(bound: float) -> bool:

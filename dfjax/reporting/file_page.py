@@ -318,7 +318,8 @@ def limits(decision: Mapping[str, Any], card: str | None) -> str:
 def _promised(certificate: Mapping[str, Any], criterion: str | None, noun: str) -> str:
     """A certificate's sentence; one that only describes a threshold may be an earlier version's, of a useless bound."""
     bound, statement = certificate["max_fpr"], certificate["statement"]
-    if bound is not None and criterion != "certified_domain_fpr" and not certify_domains.useful(bound):
+    promised = bound is not None and (criterion == "certified_domain_fpr" or certify_domains.useful(bound))
+    if bound is not None and not promised and certificate.get("mean_fpr") is None:
         numbers = (certificate[name] for name in ("confidence", "domains", "exceeding"))
-        statement, bound = certify_domains.useless(bound, *numbers, noun), None
-    return statement[0].upper() + statement[1:] if bound is None else f"Promised: {statement}"
+        statement = certify_domains.useless(bound, *numbers, noun)
+    return f"Promised: {statement}" if promised else statement[0].upper() + statement[1:]

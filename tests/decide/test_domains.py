@@ -203,6 +203,29 @@ def test_the_promise_is_kept_as_often_as_it_says():
     assert share_kept(1) >= 0.8 and share_kept(3) >= 0.8
 
 
+def test_what_is_promised_on_the_mean_is_kept_on_the_mean_of_one_speaker_a_source_too():
+    """And a threshold for 10 % on the mean of few sources has more than 10 % on the mean of new ones."""
+    known, new = [], []
+    for seed in range(400):
+        scores = make(6, 40, sd=2.0, gap=2.0, seed=seed)
+        scores = dataclasses.replace(scores, group=scores.domain)
+        own = score_file.select(scores, np.flatnonzero(scores.domain != "source_5"))
+        weights = domains.equal_weights(own)
+        value = thresholds.search(own.score, own.label, "recall_at_fpr", weights=weights, max_fpr=0.1).value
+        reals = [scores.score[(scores.domain == f"source_{k}") & (scores.label == 0)] for k in range(6)]
+        rates = [np.mean(real >= value) for real in reals]
+        known.append(np.mean(rates[:5]))
+        new.append(rates[5])
+    certificate = certify_domains.certify(own, threshold=value)
+    found = certify_domains.on_the_mean(certificate, 0.1)
+    assert found.mean_fpr == pytest.approx(1.5 / 6) and max(known) <= 0.1 < np.mean(new) <= found.mean_fpr
+    assert found.statement == (
+        f"{certificate.statement}; a real clip of a new one is called fake with a probability of at most 25 %, where "
+        "it and the five count as drawn alike"
+    )
+    assert certify_domains.on_the_mean(certificate, 0.55) == certificate  # (5 * .55 + 1) / 6 is no promise
+
+
 def test_groups_count_as_one_each_and_make_the_promise_weaker():
     single = make(7, 200, sd=0)
     grouped = make(7, 200, sd=0, groups=4)  # two reals in a group

@@ -149,6 +149,8 @@ def test_promises_are_told_as_such_where_they_are(shipped):
     assert file_page._promised(high, "certified_domain_fpr", "source") == "Promised: at most 60 %"  # was asked for
     none = certificate | {"max_fpr": None, "statement": "a promise needs more"}
     assert file_page._promised(none, "f1", "source") == "A promise needs more"
+    mean = certificate | {"max_fpr": 0.99, "mean_fpr": 0.19, "statement": "nothing useful; on the mean 19 %"}
+    assert file_page._promised(mean, "recall_at_fpr", "source") == "Nothing useful; on the mean 19 %"
 
 
 def test_a_validation_split_a_band_and_a_score_that_says_nothing_are_told(shipped):
