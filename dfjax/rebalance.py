@@ -22,7 +22,7 @@ from dfjax.decide.decision import decide, write_decision
 from dfjax.decide.score_file import Scores
 from dfjax.imbalance import rates, smote
 from dfjax.imbalance.ledger import Ledger
-from dfjax.inference import scorers, trained
+from dfjax.inference import bundle, scorers, trained
 from dfjax.models import functional, heads
 from dfjax.records import InputError
 from dfjax.reporting import report
@@ -225,6 +225,8 @@ def main() -> None:
     args = parser().parse_args()
     process.use_all_cores()
     process.connect()
+    if bundle.is_bundle(str(args.workdir)):
+        raise InputError(f"{args.workdir} is a bundle, which stays as it was sealed; give the run that it was made of")
     config = workdir.read_config(args.workdir)
     if "balance" not in config:
         raise InputError(

@@ -17,7 +17,7 @@ from dfjax.decide.decision import read_decision
 from dfjax.decide.typicality import TYPICALITY
 from dfjax.imbalance import smote
 from dfjax.imbalance.ledger import Ledger
-from dfjax.inference import trained
+from dfjax.inference import bundle, trained
 from dfjax.records import Input, InputError
 from dfjax.training import linear_head, train
 
@@ -251,3 +251,12 @@ def test_the_baseline_differs_from_the_focal_experiment_in_loss_and_sampling_alo
     assert focal.pop("loss") == {"name": "focal", "kwargs": {"gamma": 2.0}}
     assert focal.pop("balance") == {"sampling": "balanced", "allow_stacking": False}
     assert plain == focal
+
+
+def test_a_bundle_is_no_backbone(monkeypatch, tmp_path):
+    """It would have been trained on, in the folder that its manifest seals."""
+    (tmp_path / bundle.MANIFEST).write_text("{}")
+    monkeypatch.setattr(sys, "argv", ["rebalance", "--workdir", str(tmp_path), "--method", "smote"])
+    with pytest.raises(InputError, match="is a bundle, which stays as it was sealed; give the run"):
+        rebalance.main()
+    assert [path.name for path in tmp_path.iterdir()] == [bundle.MANIFEST]
