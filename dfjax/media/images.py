@@ -20,9 +20,10 @@ from dfjax.records import InputError
 
 MAX_PIXELS = 1 << 28  # 16384 x 16384: larger is a damaged header
 MIN_SIDE = 16  # pixels
-KEPT = ("JPEG", "PNG")  # formats whose bytes are kept; others become PNG
+# formats whose bytes are kept; others become PNG. MPO: a JPEG to which a phone appended more pictures, a depth map
+KEPT = ("JPEG", "MPO", "PNG")
 # Pillow's names of what is a picture by its bytes, too; it also knows the first bytes of some videos
-STILL = (*KEPT, "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
+STILL = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"mif1")  # brands that such files begin with, after b"ftyp"
 OPENING = threading.Lock()  # held while Pillow's limit is another
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
@@ -71,7 +72,8 @@ def _is_heic(head: bytes) -> bool:
 def read(path: epath.PathLike) -> tuple[bytes, tuple[int, int]]:
     """The bytes of a picture that decodes without error, and its (height, width) as shown.
 
-    JPEG and PNG stay as they are, bit for bit; other formats are written anew as PNG, with 8 bits of each colour.
+    JPEG, also with the further pictures that phones append, and PNG stay as they are, bit for bit; other formats are
+    written anew as PNG, with 8 bits of each colour.
 
     Raises:
       MediaError: no picture, truncated, of a size that no picture has, or of numbers without a white.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from av.stream import Disposition
-from PIL import Image
+from PIL import ExifTags, Image
 
 from dfjax.media import MediaError, audio, evidence, faces, facts, images, properties, video
 from dfjax.records import MAX_SAMPLES, SAMPLE_RATE
@@ -230,6 +230,19 @@ def test_pictures_keep_their_bytes_or_become_png(tmp_path):
         data, size = images.read(path)
         assert size == (40, 60) and data[1:4] == b"PNG"
         np.testing.assert_array_equal(images.decode(data), np.asarray(Image.open(path).convert("RGB")))
+
+
+def test_a_picture_of_a_phone_that_holds_more_than_one_is_the_jpeg_that_it_begins_with(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    image = Image.open(fixtures.image(tmp_path / "a.png", (40, 60)))
+    image.save(tmp_path / "plain.jpg", exif=exif, quality=60)
+    more = {"save_all": True, "append_images": [image.resize((20, 20))]}
+    image.save(tmp_path / "phone.jpg", "MPO", exif=exif, quality=60, **more)
+    (plain, shape), (phone, same) = (images.read(tmp_path / name) for name in ("plain.jpg", "phone.jpg"))
+    assert phone == (tmp_path / "phone.jpg").read_bytes() and shape == same == (60, 40)
+    np.testing.assert_array_equal(images.decode(phone), images.decode(plain))
+    assert properties.picture_properties(phone) == properties.picture_properties(plain)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
