@@ -20,6 +20,7 @@ from etils import epath
 import data_builders
 from data_builders import configs, indexing, preparing
 from dfjax.data import sources
+from dfjax.media import faces
 from dfjax.records import LABEL_NAMES, InputError
 from dfjax.runtime import cli, process
 
@@ -246,6 +247,8 @@ def _check_arguments(data_dir, jobs, face_model, crop_options) -> None:
         raise InputError(f"--data_dir {data_dir} is a file; give a folder")
     if face_model is not None and not epath.Path(face_model).is_file():
         raise InputError(f"--face_model {face_model} is not a file; give the path of a YuNet .onnx model")
+    if face_model is not None:
+        faces.check_model(face_model)
     for name, value, low in (("jobs", jobs, 0), *((n, crop_options.get(n), 1) for n in ("frames", "size"))):
         if value is not None and value < low:
             raise InputError(f"--{name} {value} is too small; expected {low} or more")

@@ -188,6 +188,7 @@ def test_splits_without_files_are_left_out(tmp_path):
 def test_mistakes_are_one_line_and_leave_nothing_behind(tmp_path):
     out = tmp_path / "out"
     (tmp_path / "empty").mkdir()
+    page = fixtures.text(tmp_path / "page.onnx", "<html>")
     for arguments, words in (
         (["nothing"], "Unknown dataset 'nothing'; expected one of ["),
         (["folder_audio"], "needs --source"),
@@ -195,6 +196,7 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(tmp_path):
         (["folder_audio", "--source", str(tmp_path / "empty")], "expected {train,val,test}/{real,fake}"),
         (["folder_audio", "--source", str(tmp_path / "empty"), "--config_name", "x"], "Unknown config 'x'"),
         (["folder_image", "--source", str(tmp_path), "--face_model", "gone.onnx"], "YuNet"),
+        (["folder_image", "--source", str(tmp_path), "--face_model", str(page)], "is not a YuNet model"),
         (["folder_image", "--source", str(tmp_path), "--frames", "0"], "--frames 0 is too small"),
     ):
         with pytest.raises(InputError, match=".") as error:

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Shaped
 from dfjax.decide import calibration, clip_score
 from dfjax.decide.typicality import Typicality, whole
 from dfjax.inference import scoring
-from dfjax.media import audio, evidence, images
+from dfjax.media import audio, evidence, faces, images
 from dfjax.media.evidence import Evidence
 from dfjax.media.properties import looks
 from dfjax.records import PARTS, SAMPLE_RATE, Input, InputError
@@ -87,7 +87,10 @@ class Detector:
 
     def name(self, overlap: float = 0.0) -> str:
         """What verdicts depend on beside the file, as one short word: model, weights, decision, typicality, overlap."""
-        words = json.dumps([self.hashes(), self.media, overlap], sort_keys=True, default=str)
+        modality, options = self.media
+        if path := options.get("face_model"):  # its bytes, wherever they lie
+            options = options | {"face_model": hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()}
+        words = json.dumps([self.hashes(), (modality, options), overlap], sort_keys=True, default=str)
         return f"{self.architecture}-{hashlib.sha256(words.encode()).hexdigest()[:12]}"
 
     def many(
@@ -247,7 +250,7 @@ def with_face_model(media: tuple[str, dict], face_model: str | None) -> tuple[st
 
     Raises:
       InputError: the faces of its training data were found by YuNet, and its file is not given; or a file is given
-        that does not exist, or that finds nothing since they were not found by YuNet.
+        that does not exist, that is not YuNet, or that finds nothing since they were not found by YuNet.
     """
     modality, options = media
     yunet = modality != "audio" and options.get("detector") == "yunet"
@@ -259,6 +262,8 @@ def with_face_model(media: tuple[str, dict], face_model: str | None) -> tuple[st
         raise InputError(f"--face_model {face_model} is not a file; give the path of a YuNet .onnx model")
     if modality == "audio":
         return modality, options
+    if face_model is not None:
+        faces.check_model(face_model)
     return modality, options | {"face_model": face_model}
 
 

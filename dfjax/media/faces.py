@@ -17,6 +17,7 @@ from etils import epath
 from jaxtyping import Float32, UInt8
 
 from dfjax.media import MediaError, images, video
+from dfjax.records import InputError
 
 DETECTORS = ("haar", "yunet")
 MARGIN = 1.3  # side of the crop over the longer side of the face box
@@ -55,6 +56,17 @@ def find_with(name: str, model: epath.PathLike | None = None) -> Detector:
             raise ValueError("the detector 'yunet' needs the path of its .onnx file")
         return functools.partial(_yunet, str(model))
     raise ValueError(f"Unknown face detector {name!r}; expected one of {list(DETECTORS)}")
+
+
+def check_model(path: epath.PathLike) -> None:
+    """Raises InputError where a file is not YuNet: every picture would be one that cannot be judged, for its sake."""
+    try:
+        _yunet(str(path), np.zeros((64, 64, 3), np.uint8))
+    except (cv2.error, IndexError, ValueError) as error:  # no ONNX; or another network, which puts out other things
+        raise InputError(
+            f"--face_model {path} is not a YuNet model that OpenCV reads; give its .onnx file itself, some 200 kB, and "
+            "not a page or a pointer to it"
+        ) from error
 
 
 def crop(

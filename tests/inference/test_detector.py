@@ -1,5 +1,7 @@
 """What a detector takes from Python: the same verdict on what is the same, one line on what is nothing to judge."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -124,7 +126,23 @@ def test_a_face_model_that_finds_no_face_is_refused(media, face_model, message):
         with_face_model(media, face_model)
 
 
-def test_the_face_model_of_a_detector_that_takes_one_is_used(tmp_path):
+def test_a_file_that_is_no_face_model_is_refused_before_any_picture_is_skipped_for_its_sake(tmp_path):
+    file = fixtures.text(tmp_path / "yunet.onnx", "version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(InputError, match="yunet.onnx is not a YuNet model that OpenCV reads; give its .onnx file"):
+        with_face_model(("video", {"detector": "yunet"}), str(file))
+
+
+def test_verdicts_depend_on_the_face_model_and_not_on_where_it_lies(tmp_path):
+    files = {name: fixtures.text(tmp_path / name, text) for name, text in (("a", "1"), ("b", "1"), ("c", "2"))}
+    first, moved, other = (
+        dataclasses.replace(WATCHING, media=("video", {"detector": "yunet", "face_model": str(file)})).name()
+        for file in files.values()
+    )
+    assert first == moved != other
+
+
+def test_the_face_model_of_a_detector_that_takes_one_is_used(tmp_path, monkeypatch):
+    monkeypatch.setattr("dfjax.media.faces.check_model", lambda path: None)
     file = fixtures.text(tmp_path / "yunet.onnx", "model")
     options = {"detector": "yunet", "frames": 4}
     assert with_face_model(("video", options), str(file)) == ("video", options | {"face_model": str(file)})
