@@ -72,6 +72,7 @@ def test_the_score_of_a_video_is_the_mean_over_its_frames(tmp_path, monkeypatch)
     np.testing.assert_allclose(result["spread"], np.std([-2.75, 1.0, 2.875], ddof=1), rtol=1e-6)
     assert result["above"] == pytest.approx(2 / 3)
     assert result["verdict"] == "real" and result["frames_without_face"] == 1
+    assert "  1 of 4 frames without a face  " in predict.line({"file": "a.mp4", **result})
     assert [frame["seconds"] for frame in result["frames"]] == [0.0, 0.2, 0.4]
 
     pair = cv2.imdecode(np.frombuffer(file_figures.heat_png(judge, path, result), np.uint8), cv2.IMREAD_COLOR)

@@ -136,6 +136,9 @@ def numbers(decision: Mapping[str, Any], result: Mapping[str, Any]) -> str:
             f"scores spread by {result['spread']:.2f}; {100 * result['above']:.0f} % of its parts lie at or above the "
             "threshold"
         )
+    if faceless := result.get("frames_without_face"):
+        count = faceless + len(along(result)[0])
+        rows["Frames without a face"] = f"{faceless} of {count}; the score says nothing of them"
     rows |= {f"Logit of the {name}": f"{value:+.2f}" for name, value in result.get("parts", {}).items()}
     typicality = result.get("typicality")
     rows["Like the training data"] = (

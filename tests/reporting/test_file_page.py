@@ -204,6 +204,15 @@ def test_a_picture_shows_the_face_beside_its_heat_map(tmp_path):
     assert "50 x 70" in words and "no data of both classes" in words and "did not learn what is typical" in words
 
 
+def test_frames_without_a_face_are_told_since_the_score_says_nothing_of_them():
+    decision = {"calibration": {"method": "none", "slope": 1.0, "intercept": 0.0, "prior": None, "ledger": None}}
+    faces_of = [{"frame": frame, "seconds": 0.04 * frame, "score": 1.0} for frame in (0, 5, 5)]
+    result = {"score": 1.0, "threshold": 0.5, "probability": 0.7, "log10_likelihood_ratio": None, "spread": 0.0}
+    result |= {"above": 1.0, "frames": faces_of}
+    assert "without a face</th><td>2 of 4; " in file_page.numbers(decision, result | {"frames_without_face": 2})
+    assert "without a face" not in file_page.numbers(decision, result | {"frames_without_face": 0})
+
+
 def test_picture_and_sound_together_are_shown_with_the_sound(tmp_path, monkeypatch):
     def judged(examples):
         scores = np.array([np.abs(example["audio"] / 32768).mean() for example in examples], np.float32)
