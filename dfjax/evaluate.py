@@ -67,7 +67,7 @@ def evaluate(
       InputError: no finished run, an unknown or unprepared dataset, one of the other modality; see `_place`; or the
         split that the threshold was tuned on, before anything is scored.
     """
-    config: Any = workdir.read_config(folder)
+    config = _experiment(folder)
     folder, progress = epath.Path(folder), progress and process.first_process()
     place, sealed = _place(folder, out)
     decision = read_decision(folder / "decision.json")
@@ -190,7 +190,7 @@ def robustness(
       InputError: no finished run or no threshold, an unknown dataset, kind or strength, one of the other modality; see
         `_place`; or the split that the threshold was tuned on, before anything is scored.
     """
-    config: Any = workdir.read_config(folder)
+    config = _experiment(folder)
     folder, progress = epath.Path(folder), progress and process.first_process()
     place, sealed = _place(folder, out)
     decision = read_decision(folder / "decision.json")
@@ -246,6 +246,19 @@ def robustness(
         files.write(place / "figures" / "robustness.png", picture)
     process.barrier("evaluated")
     return result
+
+
+def _experiment(folder: epath.PathLike) -> Any:
+    """The experiment of a run or of the detector that comes with dfjax; raises InputError where there is none."""
+    try:
+        return workdir.read_config(folder)
+    except InputError as error:
+        if epath.Path(folder).exists() and bundle.is_bundle(str(folder)):
+            raise InputError(
+                f"{folder} is a bundle of dfjax.export, which holds no experiment; give the --workdir of the run "
+                "that it was made of"
+            ) from error
+        raise
 
 
 def _place(folder: epath.Path, out: epath.PathLike | None) -> tuple[epath.Path, dict[str, str]]:
@@ -349,8 +362,10 @@ def _open(modality: str, name: str, split_name: str, data_dir: epath.PathLike | 
 def parser() -> cli.Parser:
     """The command line."""
     result = cli.Parser(prog="python -m dfjax.evaluate", description="One detector on many datasets.")
-    result.add_argument("--workdir", required=True, help="a finished run, or the folder of a bundle")
-    result.add_argument("--out", help="of a bundle, which is sealed: the folder for tables and scores")
+    result.add_argument(
+        "--workdir", required=True, help="a finished run, or the folder of the detector that comes with dfjax"
+    )
+    result.add_argument("--out", help="of that detector, which is sealed: the folder for tables and scores")
     result.add_argument("--datasets", required=True, help="names, or name/config, separated by commas")
     result.add_argument("--data_dir", help="where prepared datasets lie (default ~/tensorflow_datasets)")
     result.add_argument(

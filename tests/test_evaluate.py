@@ -117,6 +117,17 @@ def test_a_bundle_that_was_altered_is_not_evaluated(judge, tmp_path):
 
 
 @pytest.mark.parametrize("judge", [evaluate.evaluate, evaluate.robustness])
+def test_a_bundle_that_was_exported_is_told_from_a_folder_without_a_run(judge, tmp_path):
+    """It holds no experiment; --help said that the folder of a bundle would do."""
+    folder = pathlib.Path(shutil.copytree(bundle.SPEECH, tmp_path / "exported"))
+    (folder / "config.json").unlink()
+    with pytest.raises(InputError, match=r"a bundle of dfjax\.export, which holds no experiment; give the --workdir"):
+        judge(folder, ["folder_audio/a"], out=tmp_path / "out", progress=False)
+    with pytest.raises(InputError, match="holds no run"):
+        judge(tmp_path, ["folder_audio/a"], progress=False)
+
+
+@pytest.mark.parametrize("judge", [evaluate.evaluate, evaluate.robustness])
 def test_tables_of_a_run_go_into_it(judge, tmp_path):
     config = {"model": {"name": "texture", "kwargs": {}}, "data": {"dataset": "demo"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
