@@ -132,8 +132,8 @@ def forecast(
             described = [_at_most(together[split], most) for split, most in reference.RECORDS.items()]
             seconds += _scoring(of, *described) - 2 * of["batch"] + sum(part.described for part in described)
             if _domains(on, facts) >= reference.DOMAINS:
-                train = _at_most(together["train"], reference.RECORDS["train"])
-                seconds += of["coded"] * _lengths(train) + len(reference.CODECS) * _scoring(of, train)
+                kept = _at_most(together["train"], reference.CODED)
+                seconds += of["coded"] * _lengths(kept) + len(reference.CODECS) * _scoring(of, kept)
             seconds += 2 * _compiling(of, *together.values())  # scores and embeddings
         elif job.kind == "left_out" and all(sizes):
             folds = [_sum([s for s in sizes if s is not one]) for one in sizes]

@@ -11,13 +11,13 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-RIDGE = 0.1  # weight of the squared norm beside the mean logistic loss, for embeddings of unit mean deviation
-STEPS = 20  # of Newton's method, at most
+RIDGE = 1e-2  # weight of the squared norm beside the mean logistic loss, for embeddings of unit mean deviation
+STEPS = 20  # of Newton's method; it stands still after about ten
 MORE = 1.1  # times `Trace.bit_rate`, up to which a file has few bits: encoders keep to a rate only roughly
 FOREIGN = 0.2  # share of records after the codec that are noticed, at least, where training has none of its kind
 LEAST = 1e-6  # least curvature of a record's loss in a step
 HALVINGS = 30  # of a step, at most
-SLACK = 1e-9  # by which rounding may raise the loss where the method stands still; less gain ends it
+SLACK = 1e-9  # by which rounding may raise the loss where the method stands still
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,13 +94,11 @@ def _classifier(plain, coded):
         gradient = design.T @ (chance - labels) / len(x) + penalty * theta
         curvature = np.maximum(chance * (1 - chance), LEAST) / len(x)
         step = np.linalg.solve((design.T * curvature) @ design + np.diag(penalty), gradient)
-        before = loss(theta)
+        most = loss(theta) + SLACK
         for _ in range(HALVINGS):
-            if (after := loss(theta - step)) <= before + SLACK:
+            if loss(theta - step) <= most:
                 break
             step /= 2
         theta -= step
-        if before - after <= SLACK:
-            break
     weights = theta[:-1] / unit
     return weights, theta[-1] - mean @ weights

@@ -20,6 +20,7 @@ from dfjax.records import UNKNOWN
 from dfjax.runtime import devices, workers
 
 RECORDS = {"train": 1_200, "validation": 800}  # that are described, at most: quantiles gain little from more
+CODED = 400  # training clips, at most, that pass through each codec of CODECS
 # Strength as in `corruptions` and share for `traces.fit`; and the most bit/s of a channel that are few: with so many or
 # less the detector that comes with dfjax has AUC below .9 on sources left out (experiments/README.md).
 CODECS = {"mp3": (2, 0.01, 48_000.0), "aac": (2, 0.01, 40_000.0), "opus": (2, 0.04, 32_000.0)}
@@ -102,7 +103,8 @@ def fit_typicality(
         seed=seed,
     )
     if network.takes.modality == "audio" and len(np.unique(train.domain[firsts])) >= DOMAINS:
-        learnt = dataclasses.replace(learnt, traces=_traces(network, train, clips, embeddings))
+        kept = embedding_space.evenly(train.domain[firsts], CODED, seed)
+        learnt = dataclasses.replace(learnt, traces=_traces(network, train, [clips[i] for i in kept], embeddings[kept]))
     return learnt
 
 
