@@ -39,7 +39,8 @@ class Certificate:
       noise: probability that the clips of any domain mislead: 1 - confidence - (exceeding + 1) / (domains + 1).
       needed: the fewest domains for this confidence.
       statement: one sentence for people.
-      mean_fpr: probability of a false alarm on a clip of a new domain, at most, whichever comes; see `on_the_mean`.
+      mean_fpr: probability of a false alarm on a real clip of a new domain, at most, on the mean over which domain
+        comes; None where nothing says so. See `on_the_mean`.
     """
 
     threshold: thresholds.Threshold | None
@@ -155,7 +156,8 @@ def on_the_mean(certificate: Certificate, max_fpr: Number) -> Certificate:
     for the new one's rate is 1 at most; at that threshold the new one's rate is as likely any of theirs, so it is no
     more than this on the mean over which domain comes. Nothing is asked of the clips within a domain, however few their
     speakers (Lee, Barber and Willett, "Distribution-free inference with hierarchical data", 2023). The n are scored
-    without themselves and the new one by a detector of all n, so the promise is for nearly the same detector.
+    without themselves and the new one by a detector of all n, so the promise is for nearly the same detector; and where
+    the n have chosen its settings, too, they are a little easier for it than a new one.
 
     Args:
       certificate: of the domains with real clips; where the bound is not `useful` it is returned as it is.
@@ -165,10 +167,8 @@ def on_the_mean(certificate: Certificate, max_fpr: Number) -> Certificate:
     bound = float((n * criteria.decimal(max_fpr) + 1) / (n + 1))
     if not useful(bound):
         return certificate
-    told = (
-        f"a real clip of a new one is called fake with a probability of at most {_percent_up(bound)} %, where it and "
-        f"the {domains.in_words(n)} count as drawn alike"
-    )
+    who = f"a real clip of a new one, drawn as the {domains.in_words(n)} were,"
+    told = f"{who} is called fake with a probability of at most {_percent_up(bound)} %"
     return dataclasses.replace(certificate, mean_fpr=bound, statement=f"{certificate.statement}; {told}")
 
 

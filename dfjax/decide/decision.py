@@ -199,8 +199,8 @@ def decide(
         if decision["tuned"]:  # clips as they are, where the search has weighed them
             decision["counts"] = {name: decision["tuned"][name] for name in ("tp", "fp", "fn", "tn")}
         met = certified is None and criterion == "recall_at_fpr" and found.status == "ok"
-        kept = constraint["max_fpr"] if met else None
-        decision["domains"] = _domains(clips, value, worth, certificate, n, seed, kept)
+        kept_fpr = constraint["max_fpr"] if met else None
+        decision["domains"] = _domains(clips, value, worth, certificate, n, seed, kept_fpr)
         decision["seeds"] = scores.header.get("seeds")  # of the trainings whose mean scores these are
     return plain(decision, name_infinities=True)
 
@@ -212,7 +212,7 @@ def _fpr_alone(constraint):
     return constraint
 
 
-def _domains(clips, threshold, worth, certificate, n, seed, kept):
+def _domains(clips, threshold, worth, certificate, n, seed, kept_fpr):
     """What decision.json says of a new domain; see `domains`.
 
     Returns:
@@ -225,8 +225,8 @@ def _domains(clips, threshold, worth, certificate, n, seed, kept):
     rows = [row | {"threshold_without": without.get(row["domain"])} for row in rows]
     if certificate is None and not domains.of_methods(clips) and threshold is not None:
         certificate = certify_domains.certify(clips, threshold=without or threshold)
-        if kept is not None:  # the mean false alarm rate that the threshold was chosen for
-            certificate = certify_domains.on_the_mean(certificate, kept)
+        if kept_fpr is not None:  # the mean false alarm rate that the threshold was chosen for
+            certificate = certify_domains.on_the_mean(certificate, kept_fpr)
     elif not isinstance(certificate, certify_domains.Certificate):
         certificate = None
     what = domains.noun(clips)

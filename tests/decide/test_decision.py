@@ -75,10 +75,10 @@ def test_a_threshold_of_left_out_domains_weighs_them_alike_and_says_what_a_new_o
     certificate = certify_domains.certify(clips, threshold=worth.thresholds)
     assert found["certificate"] == certificate.to_json() and certificate.max_fpr > max(alarms)
     certificate = decide(scores, "recall_at_fpr", max_fpr=0.1)["domains"]["certificate"]
-    assert certificate["mean_fpr"] == pytest.approx(
-        1.7 / 8
-    )  # of the mean false alarm rate it was chosen for, not above
-    assert certificate["statement"].endswith("of at most 21.3 %, where it and the seven count as drawn alike")
+    assert certificate["mean_fpr"] == pytest.approx((7 * 0.1 + 1) / 8)
+    assert certificate["statement"].endswith(
+        "drawn as the seven were, is called fake with a probability of at most 21.3 %"
+    )
 
 
 def test_the_calibration_knows_how_domains_differ():

@@ -220,8 +220,8 @@ def test_what_is_promised_on_the_mean_is_kept_on_the_mean_of_one_speaker_a_sourc
     found = certify_domains.on_the_mean(certificate, 0.1)
     assert found.mean_fpr == pytest.approx(1.5 / 6) and max(known) <= 0.1 < np.mean(new) <= found.mean_fpr
     assert found.statement == (
-        f"{certificate.statement}; a real clip of a new one is called fake with a probability of at most 25 %, where "
-        "it and the five count as drawn alike"
+        f"{certificate.statement}; a real clip of a new one, drawn as the five were, is called fake with a probability "
+        "of at most 25 %"
     )
     assert certify_domains.on_the_mean(certificate, 0.55) == certificate  # (5 * .55 + 1) / 6 is no promise
 
