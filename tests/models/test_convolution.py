@@ -9,24 +9,32 @@ from jax import export
 
 from dfjax.models import convolution
 
-CASES = [  # side, kernel, stride, padding
-    (9, 1, 1, "SAME"),
-    (9, 1, 2, "SAME"),
-    (8, 1, 2, "VALID"),
-    (9, 3, 2, "SAME"),
-    (8, 3, 2, "SAME"),
-    (10, 3, 1, "VALID"),
-    (11, 3, 2, "VALID"),
-    (8, 2, 2, "VALID"),
-    (9, 4, 4, "VALID"),
-    (9, 5, 2, ((2, 1), (1, 2))),
+CASES = [  # side, channels in and out, kernel, stride, padding
+    (9, 5, 7, 1, 1, "SAME"),
+    (9, 5, 7, 1, 2, "SAME"),
+    (8, 5, 7, 1, 2, "VALID"),
+    (9, 5, 7, 3, 2, "SAME"),
+    (8, 5, 7, 3, 2, "SAME"),
+    (10, 5, 7, 3, 1, "VALID"),
+    (11, 5, 7, 3, 2, "VALID"),
+    (8, 5, 7, 2, 2, "VALID"),
+    (9, 5, 7, 4, 4, "VALID"),
+    (9, 5, 7, 5, 2, ((2, 1), (1, 2))),
+    (10, 16, 17, 3, 1, "VALID"),  # in rows of patches: whole multiples of four rows of outputs, or not
+    (11, 17, 16, 3, 1, "VALID"),
+    (9, 16, 16, 5, 1, ((2, 1), (0, 4))),
+    (4, 16, 16, 2, 1, "SAME"),
+    (3, 16, 16, 3, 1, "VALID"),
+    (6, 16, 16, 2, 1, ((0, 3), (2, 0))),  # padded with more than the kernel
 ]
+CASE = "side", "inputs", "outputs", "k", "stride", "padding"
 
 
-@pytest.mark.parametrize(("side", "k", "stride", "padding"), CASES)
-def test_every_form_is_the_convolution_and_so_are_its_gradients(side, k, stride, padding):
+@pytest.mark.parametrize(CASE, CASES)
+def test_every_form_is_the_convolution_and_so_are_its_gradients(side, inputs, outputs, k, stride, padding):
     keys = jax.random.split(jax.random.key(0))
-    x, kernel = jax.random.normal(keys[0], (2, side, side + 1, 5)), jax.random.normal(keys[1], (k, k, 5, 7))
+    x = jax.random.normal(keys[0], (2, side, side + 1, inputs))
+    kernel = jax.random.normal(keys[1], (k, k, inputs, outputs))
     plain = functools.partial(jax.lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
     out = []
     for function in (convolution.convolution, plain):
@@ -36,9 +44,11 @@ def test_every_form_is_the_convolution_and_so_are_its_gradients(side, k, stride,
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("k", "stride", "expected"), [(1, 1, 0), (1, 2, 0), (2, 2, 0), (3, 1, 2)])
-def test_a_cpu_gets_products_and_other_devices_the_convolution(k, stride, expected):
-    x, kernel = jnp.ones((2, 8, 8, 3)), jnp.ones((k, k, 3, 4))
+@pytest.mark.parametrize(
+    ("k", "stride", "channels", "expected"), [(1, 1, 3, 0), (1, 2, 3, 0), (2, 2, 3, 0), (3, 1, 3, 2), (3, 1, 16, 0)]
+)
+def test_a_cpu_gets_products_and_other_devices_the_convolution(k, stride, channels, expected):
+    x, kernel = jnp.ones((2, 8, 8, channels)), jnp.ones((k, k, channels, channels))
     slopes = jax.jit(jax.grad(lambda x, w: convolution.convolution(x, w, (stride,) * 2, "VALID").sum(), argnums=(0, 1)))
     forward = jax.jit(lambda x, w: jnp.cos(convolution.convolution(x, w, (stride,) * 2, "VALID")))
     texts = {}
@@ -48,18 +58,19 @@ def test_a_cpu_gets_products_and_other_devices_the_convolution(k, stride, expect
     assert texts["cpu"] == expected and texts["cuda"] == 3
 
 
-@pytest.mark.parametrize(("side", "k", "stride", "padding"), CASES)
-def test_a_batch_of_unknown_size_can_be_exported(side, k, stride, padding):
+@pytest.mark.parametrize(CASE, CASES)
+def test_a_batch_of_unknown_size_can_be_exported(side, inputs, outputs, k, stride, padding):
     batch = export.symbolic_shape("b")[0]
-    x = jax.ShapeDtypeStruct((batch, side, side, 5), jnp.float32)
-    kernel = jnp.ones((k, k, 5, 7))
+    x = jax.ShapeDtypeStruct((batch, side, side, inputs), jnp.float32)
+    kernel = jnp.ones((k, k, inputs, outputs))
     form = jax.jit(lambda x: convolution.convolution(x, kernel, (stride, stride), padding))
-    made, some = export.export(form, platforms=["cpu", "cuda"])(x), jnp.ones((3, side, side, 5))
+    made, some = export.export(form, platforms=["cpu", "cuda"])(x), jnp.ones((3, side, side, inputs))
     np.testing.assert_allclose(made.call(some), form(some), rtol=1e-5)
 
 
-def test_half_precision_keeps_its_type():
-    x, kernel = jnp.ones((2, 8, 8, 3), jnp.bfloat16), jnp.ones((3, 3, 3, 4), jnp.bfloat16)
+@pytest.mark.parametrize("channels", [3, 16])
+def test_half_precision_keeps_its_type(channels):
+    x, kernel = jnp.ones((2, 8, 8, channels), jnp.bfloat16), jnp.ones((3, 3, channels, channels), jnp.bfloat16)
     y, back = jax.vjp(lambda x, kernel: convolution.convolution(x, kernel, (1, 1), "SAME"), x, kernel)
     assert {part.dtype for part in (y, *back(y))} == {jnp.dtype(jnp.bfloat16)}
 

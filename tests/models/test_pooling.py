@@ -10,7 +10,9 @@ from flax import nnx
 from dfjax.models import pooling
 
 
-@pytest.mark.parametrize(("window", "stride", "padding"), [(2, 2, 0), (3, 2, 1), (3, 3, 0)])
+@pytest.mark.parametrize(
+    ("window", "stride", "padding"), [(2, 2, 0), (3, 2, 1), (3, 3, 0), (3, 1, 1), (5, 2, 2), (5, 3, 0)]
+)
 def test_values_and_slopes_are_those_of_xla(window, stride, padding):
     x = jax.random.normal(jax.random.key(0), (2, 17, 22, 3))
 
@@ -31,6 +33,9 @@ def test_values_and_slopes_are_those_of_xla(window, stride, padding):
 def test_of_equal_pixels_the_first_has_the_slope():
     slope = jax.grad(lambda x: pooling.max_pool(x, 2, 2).sum())(jnp.ones((1, 4, 4, 1)))
     np.testing.assert_array_equal(slope[0, :, :, 0], np.tile([[1, 0], [0, 0]], (2, 2)))
+    x = jnp.array([[0.0, 1, 0], [1, 1, 0], [0, 0, 0]])[None, :, :, None]  # row by row
+    slope = jax.grad(lambda x: pooling.max_pool(x, 3, 3).sum())(x)
+    np.testing.assert_array_equal(slope[0, :, :, 0], [[0, 1, 0], [0, 0, 0], [0, 0, 0]])
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -46,6 +51,8 @@ def test_largest_over_an_axis_is_that_of_jax_and_its_slope_too(axis):
 def test_not_a_number_stays_one():
     nan, one = jnp.array([jnp.nan, 1.0]), jnp.array([1.0, jnp.nan])
     assert jnp.isnan(pooling.maximum(nan, one)).all() and jnp.isnan(pooling.largest(nan, 0))
+    picture = jnp.zeros((1, 4, 4, 1)).at[0, 1, 1].set(jnp.nan)
+    np.testing.assert_array_equal(jnp.isnan(pooling.max_pool(picture, 2, 2))[0, :, :, 0], [[1, 0], [0, 0]])
 
 
 def test_over_three_drops_the_rest():
