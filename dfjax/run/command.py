@@ -6,6 +6,7 @@
 The same command continues a run that was killed.
 """
 
+import gc
 import json
 import signal
 import sys
@@ -72,11 +73,14 @@ def main() -> None:
     """Flags, then one call."""
     config, name = parse(sys.argv, sys.modules[__name__])
     pages.ask_for_large(config)
+    gc.disable()  # modules stay, and looking through them for garbage takes a third of a second
     import jax  # with all that follows 2 s, wanted neither by --help nor by a mistake
 
     from dfjax.run import main_job
     from dfjax.runtime import process
 
+    gc.freeze()
+    gc.enable()
     process.use_all_cores()
     process.connect()
     process.keep_compilations()

@@ -139,6 +139,11 @@ def compiler_options() -> dict[str, str]:
     return {"xla_disable_hlo_passes": "cse_barrier_expander"} if jax.default_backend() == "cpu" else {}
 
 
+def compiled_once() -> dict[str, int]:
+    """Options of XLA for a program that runs once, name -> value: on a CPU to optimise it less, to the same numbers."""
+    return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else {}
+
+
 def check_memory(compiled: jax.stages.Compiled, what: str) -> None:
     """Compares what a compiled function will allocate with what is free, before it is called.
 

@@ -18,6 +18,7 @@ from jaxtyping import Array, PyTree
 from dfjax.models import functional
 from dfjax.models.streams import Rngs
 from dfjax.records import UNKNOWN
+from dfjax.runtime import process
 from dfjax.runtime.checkpoint import State
 from dfjax.training import losses, snapshots
 
@@ -68,7 +69,7 @@ def create(
         struct = jax.ShapeDtypeStruct
         return graphdef, jax.tree.map(lambda x: struct(x.shape, x.dtype, sharding=place(x)), shapes)
     places = jax.tree.map(place, shapes) if callable(sharding) else sharding
-    return graphdef, jax.jit(init, out_shardings=places)(key)
+    return graphdef, jax.jit(init, out_shardings=places, compiler_options=process.compiled_once())(key)
 
 
 def update(

@@ -21,13 +21,15 @@ from tests.benchmarks import rows
 
 COUNTS = {"train": (270, 30), "validation": (27, 3), "test": (27, 3)}
 CHILD = """
-import sys, time
+import gc, sys, time
+gc.disable()  # as dfjax.run.command.main
 from dfjax.run import main_job
 from dfjax.inference import validation
 from dfjax.runtime import process
 from dfjax.training import train
 from etils import epath
 from experiments import audio_texture
+gc.freeze(); gc.enable()
 process.use_all_cores()
 config = audio_texture.get_config("made")
 config.data.dataset = "demo_speech"; main_job.check(config)

@@ -8,10 +8,11 @@ import optax
 import pytest
 from flax import nnx
 
+from dfjax import models
 from dfjax.inference import scorers
 from dfjax.models import functional, heads
 from dfjax.records import InputError
-from dfjax.runtime import checkpoint, devices
+from dfjax.runtime import checkpoint, devices, process
 from dfjax.training import losses, recipe, train_step
 from tests import job, prepared
 
@@ -120,6 +121,14 @@ def test_training_updates_running_statistics_and_counts_steps(problem):
     assert int(new.step) == int(state.step) + 1
     assert not np.array_equal(new.model_state["norm"]["mean"], state.model_state["norm"]["mean"])
     assert np.isfinite(metrics["loss"]) and metrics["grad_norm"] > 0
+
+
+def test_a_state_compiled_for_one_call_has_the_numbers_of_one_compiled_for_many(monkeypatch):
+    build = functools.partial(models.build, "texture")
+    make = lambda: train_step.create(lambda rngs: build(rngs=rngs), optax.adam(1e-2), jax.random.key(0), ema=True)[1]  # noqa: E731
+    once = make()
+    monkeypatch.setattr(process, "compiled_once", lambda: {"xla_backend_optimization_level": 3})
+    equal(once, make())
 
 
 def test_the_head_can_start_at_the_log_odds():
