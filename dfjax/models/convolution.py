@@ -113,17 +113,17 @@ def _by_rows_backward(pads, saved, dy):
         for n, k, m, (before, _) in zip(x.shape[1:3], kernel.shape[:2], dy.shape[1:3], pads, strict=True)
     ]
     dx = _correlated(jnp.pad(dy, ((0, 0), *around, (0, 0))), kernel[::-1, ::-1].swapaxes(2, 3))
-    # to the kernel: what each few rows of slopes add
+    # to the kernel: what each few rows of slopes add, for each picture alone: devices would wait for each other's sums
     rows = dy.shape[1]
     padded, slopes = (_filled_up(part, rows) for part in (jnp.pad(x, ((0, 0), *pads, (0, 0))), dy))
 
     def add(row: Array, total: Array) -> Array:
         some = jax.lax.dynamic_slice_in_dim(slopes, row * ROWS, ROWS, axis=1)
-        return total + jnp.einsum("bhwc,bhwd->cd", _rows_of_patches(padded, row, kernel.shape), some)
+        return total + jnp.einsum("bhwc,bhwd->bcd", _rows_of_patches(padded, row, kernel.shape), some)
 
-    total = jnp.zeros((kernel[..., 0].size, dy.shape[3]), dy.dtype)
+    total = jnp.zeros((dy.shape[0], kernel[..., 0].size, dy.shape[3]), dy.dtype)
     dkernel = jax.lax.fori_loop(0, -(-rows // ROWS), add, total)
-    return dx, dkernel.reshape(kernel.shape)
+    return dx, dkernel.sum(axis=0).reshape(kernel.shape)
 
 
 _by_rows.defvjp(_by_rows_forward, _by_rows_backward)
