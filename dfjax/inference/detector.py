@@ -279,7 +279,7 @@ def verdict(decision: dict, scores: Float[np.ndarray, " rows"], frames: Shaped[n
       call of a `Detector` returns them.
     """
     threshold = np.float32(decision["threshold"])
-    rule = decision.get("clip_score", "mean")
+    rule = clip_score.rule_of(decision)
     score = clip_score.clip_scores(scores, frames, np.zeros_like(frames), rule)[0]
     each = clip_score.clip_scores(scores, frames, frames)  # every frame by itself
     probability = calibration.apply(np.array([score]), decision["calibration"])[0]
