@@ -208,6 +208,9 @@ def test_what_is_no_table_of_this_detector_is_refused_and_left_alone(tmp_path):
             with pytest.raises(InputError, match="is there and is no table of verdicts"):
                 verdicts.Table(tmp_path / name, "x-1")
             assert (tmp_path / name).read_text() == text
+    (tmp_path / "older.csv").write_text("file,verdict,skipped,detector\na.wav,real,,x-1\n")
+    with pytest.raises(InputError, match="has the columns of another version of dfjax; give another file"):
+        verdicts.Table(tmp_path / "older.csv", "x-1")
     with pytest.raises(InputError, match="ends in .jsonl, .csv or .parquet"):
         verdicts.check("verdicts.xlsx")
 

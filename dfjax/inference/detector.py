@@ -70,7 +70,7 @@ class Detector:
           real; None without calibration data of both), `score` (logit), `threshold`, `spread`, `above`, which say what
           the score alone would, and the scores along the time line: `windows`, `seconds` and, of a file in a lossy
           format of sound, `coding` (its `codec` and `bit_rate` in bit/s of a channel), or `frames` and
-          `frames_without_face`.
+          `frames_without_face`; and `notes`, if there are any, lines on what of the file was not judged.
 
           A verdict is uncertain if the file is not typical of the training data, as `typicality` says of the mean
           embedding and the median properties of up to `properties.LOOKS` windows or frames, or if the score lies in
@@ -185,7 +185,7 @@ class Detector:
         if "parts" in found:
             decided["parts"] = dict(zip(PARTS, found["parts"].mean(axis=0).tolist(), strict=True))
         timeline = [part | {"score": float(score)} for part, score in zip(parts, scores, strict=True)]
-        # sound: {'seconds', 'windows'}, pictures: {'frames', 'frames_without_face'}
+        # sound: {'seconds', 'windows'}, pictures: {'frames', 'frames_without_face'}; of both perhaps 'notes'
         return {**decided, **facts, "windows": timeline} if sound else {**decided, "frames": timeline, **facts}
 
     def _typical(

@@ -13,7 +13,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Int16
 
-from dfjax.media import MediaError, audio, decoding, properties
+from dfjax.media import MediaError, audio, decoding, images, properties
 from dfjax.records import SAMPLE_RATE, InputError
 
 SECONDS = 60.0  # a file may take this long to decode ...
@@ -28,7 +28,9 @@ class Evidence:
     examples: list[dict[str, np.ndarray]]  # 'audio' as long as its window is, 'image' (size, size, 3), or both
     parts: list[dict[str, Any]]  # of each: `start` and `end`, or `frame` and `seconds`; seconds from the beginning
     properties: list[dict[str, float]]  # of those that `properties.looks` names; of none where nobody asks
-    facts: dict[str, Any]  # of the whole: `seconds` and, of a lossy file, `coding`; or `frames_without_face`
+    # of the whole: `seconds` and, of a lossy file, `coding`; or `frames_without_face`; and `notes`, if there are any:
+    # lines on what of the file was not judged
+    facts: dict[str, Any]
 
 
 def of_file(
@@ -75,8 +77,20 @@ def of_file(
             for record in records
         ],
         properties=_described(records) if described else [],
-        facts={"frames_without_face": found.get("faceless", 0)},
+        facts={"frames_without_face": found.get("faceless", 0), **(_further(path) if _is_still(records) else {})},
     )
+
+
+def _is_still(records: list[dict[str, Any]]) -> bool:
+    """Whether records are of one picture: those of a video have their frames as positions, in words."""
+    return records[0]["position"] == 0
+
+
+def _further(path: epath.PathLike) -> dict[str, list[str]]:
+    """A note on the pictures of a file behind its first."""
+    with epath.Path(path).open("rb") as file, images.opened(file) as image:
+        held = images.count(image)
+    return {"notes": [f"only the first of {held:,} pictures in the file was judged"]} if held > 1 else {}
 
 
 def _check(path: epath.PathLike) -> None:

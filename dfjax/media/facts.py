@@ -141,6 +141,7 @@ def _sound(path) -> dict[str, Any]:
 def _picture(path) -> dict[str, Any]:
     with open(path, "rb") as file, images.opened(file.read()) as image:
         told = {"kind": "picture", "pixels": f"{image.width} x {image.height}", "mode": image.mode}
+        told |= {"pictures": held} if (held := images.count(image)) > 1 else {}
         xmp = image.info.get("xmp") or b""
         metadata = _xmp(xmp)
         metadata |= {
