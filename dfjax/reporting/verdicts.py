@@ -33,6 +33,7 @@ COLUMNS = (  # of CSV and Parquet; JSON lines hold all that a detector says
     ("spread", float),
     ("above", float),
     ("p_value", float),
+    ("frames_without_face", int),
     ("reasons", str),
     ("notes", str),
     ("skipped", str),
@@ -126,7 +127,7 @@ class Table:
         import pyarrow
         import pyarrow.parquet
 
-        types = {str: pyarrow.string(), float: pyarrow.float64()}
+        types = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
         schema = pyarrow.schema([(name, types[kind]) for name, kind in COLUMNS])
         partial = self.path.with_name(f".{self.path.name}.partial")
         with self.journal.open("rb") as file, pyarrow.parquet.ParquetWriter(partial, schema) as writer:
