@@ -29,6 +29,7 @@ from etils import epath
 
 from data_builders import configs, decoding, indexing
 from data_builders.configs import MediaConfig as MediaConfig
+from dfjax.media import faces
 from dfjax.media.decoding import decode_item, safely
 from dfjax.records import LABEL_NAMES, SPLITS, TEXT_FIELDS, InputError, features
 from dfjax.runtime import workers
@@ -271,6 +272,7 @@ class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-a
             "modality": config.modality,
             "crops": {name: getattr(config, name) for name in configs.CROP_OPTIONS} if crops else None,
             "face_detector": config.detector if crops else None,
+            "face_model": faces.model_digest(self.face_model) if crops and self.face_model is not None else None,
             "source_digest": indexing.source_digest(index),
             "counts": counts,
             "skipped": sorted([*index.skipped, *self._skipped.items()]),
