@@ -160,6 +160,23 @@ def test_a_bundle_is_evaluated_beside_it_and_known_by_its_weights(tmp_path, monk
             judge(bundle.SPEECH, [name], **more, **words)
 
 
+def test_a_folder_that_is_not_prepared_is_told_by_the_names_that_can_be_given(tmp_path):
+    """It asked for --source, which `evaluate` does not have."""
+    ways = "prepare it: python -m dfjax.prepare folder_audio --source DIR, or the --data_dir where it lies"
+    with pytest.raises(InputError) as told:
+        prepared.open_split("audio", "folder_audio", "test", tmp_path)
+    assert str(told.value) == f"folder_audio is not prepared in {tmp_path}; {ways}"
+    for name in ("own-12345678", "other-9abcdef0"):
+        path = tmp_path / "folder_audio" / name / "1.0.0" / "preparation.json"
+        path.parent.mkdir(parents=True)
+        path.write_text("{}")
+    ways = "give one of folder_audio/other-9abcdef0, folder_audio/own-12345678 among --datasets"
+    for name in ("folder_audio", "folder_audio/own"):
+        with pytest.raises(InputError) as told:
+            prepared.open_split("audio", name, "test", tmp_path)
+        assert str(told.value) == f"{name} is not prepared in {tmp_path}; {ways}, or the --data_dir where it lies"
+
+
 def test_table_without_a_threshold_falls_back_to_one_half():
     decision = DECISION | {"threshold": None, "status": "undefined"}
     found = plain(cross_dataset.row("demo", make_scores(), decision, trained=False))
@@ -270,9 +287,9 @@ def test_what_is_wrong_with_any_dataset_comes_before_the_first_is_scored(finishe
     monkeypatch.setattr(trained, "score_split", lambda *_: pytest.fail("scored"))
     monkeypatch.setattr(table, "_stored", lambda *_: None)  # as if nothing had been scored before
     names = [other, "folder_audio/none"]
-    with pytest.raises(InputError, match="Prepared already, for --config_name"):
+    with pytest.raises(InputError, match=f"none is not prepared in .*; give one of {other}, folder_audio/own-"):
         table.make(folder, names, data_dir=data_dir, progress=False)
-    with pytest.raises(InputError, match="Prepared already, for --config_name"):
+    with pytest.raises(InputError, match=f"none is not prepared in .*; give one of {other}, folder_audio/own-"):
         corrupted.make(folder, names, ["level"], strengths=[2], data_dir=data_dir, progress=False)
 
 

@@ -3,18 +3,26 @@
 from collections.abc import Mapping
 
 from etils import epath
+from tensorflow_datasets.core.constants import DATA_DIR
 
 from dfjax import prepare
 from dfjax.data import sources
-from dfjax.records import InputError
+from dfjax.records import InputError, SourceNeeded
 from dfjax.runtime import process
 
 
 def _directory(name: str, data_dir: epath.PathLike | None) -> epath.Path:
-    """The folder of a prepared dataset, NAME or NAME/CONFIG."""
+    """The folder of a prepared dataset, NAME or NAME/CONFIG; raises InputError where there is none."""
     dataset, _, config_name = name.partition("/")
     words = (dataset, None, data_dir, config_name or None)
-    return epath.Path(process.in_turn(lambda: prepare.prepare(*words)))
+    try:
+        return epath.Path(process.in_turn(lambda: prepare.prepare(*words)))
+    except SourceNeeded as error:
+        there = ", ".join(f"{dataset}/{one}" for one in prepare.prepared(dataset, data_dir))
+        ways = f"prepare it: python -m dfjax.prepare {dataset} --source DIR"
+        ways = f"give one of {there} among --datasets" if there else ways
+        where = f"{name} is not prepared in {data_dir or DATA_DIR}"
+        raise InputError(f"{where}; {ways}, or the --data_dir where it lies") from error
 
 
 def content_hash(name: str, data_dir: epath.PathLike | None, own: Mapping[str, str]) -> str | None:
