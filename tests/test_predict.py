@@ -83,6 +83,44 @@ def test_what_a_phone_appends_to_a_picture_and_what_is_judged_as_a_video_need_no
             watching(frames=8)(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["a.wav", "a.mkv"])
+def test_of_a_recording_that_was_cut_short_it_is_said(tmp_path, name):
+    """What was left of it was judged without a word."""
+    decision, takes = {"threshold": 0.5, "calibration": {"method": "none"}}, models.Input("audio", None, None)
+    quiet = shown(lambda examples: np.zeros(len(examples), np.float32))
+    judge = detector.Detector("silence", quiet, decision, takes, len, ("audio", {}))
+    path = fixtures.audio(tmp_path / name, seconds=4.0)
+    whole, whole_result = path.read_bytes(), judge(path)
+    assert "notes" not in whole_result
+    path.write_bytes(whole[: len(whole) // 2])
+    result = {"file": name, **judge(path)}
+    told = f"cut short: {len(whole) // 2:,} of the {len(whole):,} bytes that its header tells are there"
+    assert result["seconds"] < 0.6 * whole_result["seconds"]
+    assert result["notes"] == [told] and predict.line(result).endswith(f"{name}  ({told})")
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.mkv", "a.mp4", "a.mov"])
+def test_a_video_that_was_cut_short_is_known_by_its_header(tmp_path, name):
+    path = fixtures.video(tmp_path / name, pictures=[fixtures.picture((64, 64), k) for k in range(20)])
+    assert facts.cut_short(path) is None
+    whole, size = path.read_bytes(), path.stat().st_size
+    path.write_bytes(whole + bytes(range(200, 255)))  # behind it may lie what is no part of it
+    assert facts.cut_short(path) is None
+    path.write_bytes(whole[: size // 2])
+    assert facts.cut_short(path).startswith(f"cut short: {size // 2:,} of the ")
+    head = path.read_bytes()[:100]
+    for length in range(len(head)):  # nothing is read behind what is left of a header
+        path.write_bytes(head[:length])
+        assert (facts.cut_short(path) or "cut short: ").startswith("cut short: ")
+
+
+@pytest.mark.parametrize("length", [0, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
+def test_a_recording_that_was_streamed_does_not_tell_its_length(tmp_path, length):
+    path = fixtures.audio(tmp_path / "a.wav")
+    path.write_bytes(b"RIFF" + length.to_bytes(4, "little") + path.read_bytes()[8:])
+    assert facts.cut_short(path) is None
+
+
 def test_the_score_of_a_video_is_the_mean_over_its_frames(tmp_path, monkeypatch):
     def records(path, **options):
         faces = [np.full((40, 40, 3), value, np.uint8) for value in (40, 160, 220)]
