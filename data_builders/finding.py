@@ -22,6 +22,7 @@ from data_builders.layouts import Folder
 from dfjax.records import InputError
 
 DEPTH = 4  # levels below the folder given at which the root of a dataset may lie
+BUNDLE = ("manifest.json", "detector.json")  # the first file of a bundle of dfjax.export, and another
 TRIED = 2000  # entries of a zip archive that are looked for on the disk
 
 
@@ -100,7 +101,9 @@ def find(root: epath.PathLike) -> Finding:
                 continue
             found = layouts.matches(folder)
             result.found += [_found(folder, match) for match in found]
-            result.archives += [_archive(path, name) for name in folder.archives]
+            result.archives += [
+                _archive(path, name) for name in folder.archives if not _is_detector(os.path.join(path, name))
+            ]
             taken = {name for match in found for name in match.takes}
             for key, name in folder.inside.items():
                 if key not in taken and not (d == 0 and key == "downloads"):
@@ -171,6 +174,19 @@ def _mark_copies(result: Finding) -> None:
 
 
 # ---- Archives ---------------------------------------------------------------------------------------------
+
+
+def _is_detector(path: str) -> bool:
+    """Whether a file is a bundle of dfjax.export, which is a ZIP without data."""
+    first, another = BUNDLE
+    try:
+        with open(path, "rb") as file:
+            if not file.read(30 + len(first)).endswith(first.encode()):  # the name follows 30 bytes of its header
+                return False
+        with zipfile.ZipFile(path) as archive:
+            return another in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _archive(folder: str, name: str) -> Archive:

@@ -29,8 +29,9 @@ from etils import epath
 
 from data_builders import configs, decoding, indexing
 from data_builders.configs import MediaConfig as MediaConfig
+from dfjax.media import faces
 from dfjax.media.decoding import decode_item, safely
-from dfjax.records import LABEL_NAMES, SPLITS, TEXT_FIELDS, InputError, features
+from dfjax.records import LABEL_NAMES, SPLITS, TEXT_FIELDS, InputError, SourceNeeded, features
 from dfjax.runtime import workers
 
 MODALITIES = ("audio", "image", "video", "av", "index")
@@ -107,14 +108,15 @@ class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-a
         """The checked index of `source`, or of `<manual_dir>/<name>` where no source was given; read once.
 
         Raises:
-          InputError: there is nothing to prepare, or labels contradict each other.
+          InputError: there is nothing to prepare (SourceNeeded: nor said where it lies), or labels contradict each
+            other.
         """
         if self._index is None:
             root = self.source
             if root is None and manual_dir is not None:
                 root = manual_dir / self.name
             if root is None or (self.source is None and not root.is_dir()):
-                raise InputError(f"{self.name} needs --source. {self.MANUAL_DOWNLOAD_INSTRUCTIONS or ''}")
+                raise SourceNeeded(f"{self.name} needs --source. {self.MANUAL_DOWNLOAD_INSTRUCTIONS or ''}")
             if not root.is_dir():
                 raise InputError(f"--source {root} is not a folder; give the folder that holds the media")
             self._index = indexing.check(self.index(root))
@@ -271,6 +273,7 @@ class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-a
             "modality": config.modality,
             "crops": {name: getattr(config, name) for name in configs.CROP_OPTIONS} if crops else None,
             "face_detector": config.detector if crops else None,
+            "face_model": faces.model_digest(self.face_model) if crops and self.face_model is not None else None,
             "source_digest": indexing.source_digest(index),
             "counts": counts,
             "skipped": sorted([*index.skipped, *self._skipped.items()]),

@@ -131,7 +131,7 @@ def bars(values: list[float], low: float, high: float) -> str:
 
 
 def line(result: dict) -> str:
-    """A verdict on one line: probability, time line, spread, the logits of parts, the file, why it is uncertain.
+    """A verdict on one line: probability, time line, spread, logits of parts, file, why uncertain, what was not judged.
 
     In front of the file also how many frames had no face, and so no place in the time line.
     """
@@ -140,7 +140,7 @@ def line(result: dict) -> str:
     told += "".join(f"  {part} {logit:+.1f}" for part, logit in result.get("parts", {}).items())
     if faceless := result.get("frames_without_face"):
         told += f"  {faceless} of {faceless + len(along(result)[1])} frames without a face"
-    reasons = "".join(f"  ({reason})" for reason in result["reasons"])
+    reasons = "".join(f"  ({words})" for words in (*result["reasons"], *result.get("notes", ())))
     return f"{result['verdict']:<9}{result['probability']:6.1%} fake  {told}  {shown(result['file'])}{reasons}"
 
 

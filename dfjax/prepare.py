@@ -21,7 +21,7 @@ import data_builders
 from data_builders import configs, indexing, preparing
 from dfjax.data import sources
 from dfjax.media import faces
-from dfjax.records import LABEL_NAMES, InputError
+from dfjax.records import LABEL_NAMES, InputError, SourceNeeded
 from dfjax.runtime import cli, process
 
 Source = str | epath.PathLike | Mapping[str, epath.PathLike]  # of the user's media, see `prepare_data`
@@ -61,8 +61,8 @@ def prepare(
       `<data_dir>/<name>/<config>/<version>`, complete.
 
     Raises:
-      InputError: unknown names, nothing usable in `source`, contradicting labels, or a dataset that was
-        prepared from another source.
+      InputError: unknown names, nothing usable in `source`, contradicting labels, a dataset that was prepared from
+        another source, or (SourceNeeded) one that is not prepared without any.
     """
     cls = data_builders.load(name)
     if face_model is not None:
@@ -80,23 +80,21 @@ def prepare(
             builder.download_and_prepare(file_format="array_record")
             _write_missing_indexes(builder)
             return epath.Path(builder.data_dir)
-        if source is None and not given and (prepared := _prepared(cls, data_dir, config_name)) is not None:
-            return prepared
+        if source is None and not given and (found := _prepared(cls, data_dir, config_name)) is not None:
+            return found
         if source is None and cls.CONFIG_PER_SOURCE:
-            there = sorted(
-                path.parent.parent.name for path in _root(data_dir, cls).glob(f"*/{cls.VERSION}/preparation.json")
-            )
+            there = prepared(name, data_dir)
             ways = f"in an experiment --config.data.config_name, among --datasets {name}/{(there or [''])[0]}"
             known = f" Prepared already, for --config_name: {there} ({ways})." if there else ""
-            raise InputError(f"{name} needs --source. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}{known}")
+            raise SourceNeeded(f"{name} needs --source. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}{known}")
         config = _config(cls, config_name)
         if config.modality in ("image", "video", "av"):
             detector = None if face_model is None else "yunet"
             config = configs.with_options(config, detector=detector, **crop_options)
         elif given:
             raise InputError(f"--{given[0]} is of pictures and videos; {name} holds sound")
-        if source is None and (prepared := _prepared(cls, data_dir, config.name)) is not None:
-            return prepared
+        if source is None and (found := _prepared(cls, data_dir, config.name)) is not None:
+            return found
         builder = cls(
             source=source, data_dir=data_dir, config=config, face_model=face_model, jobs=jobs, progress=progress
         )
@@ -179,15 +177,19 @@ def _by_name(source: Source | None) -> dict[str, epath.Path]:
 
 def _prepared_config(dataset: str, wanted: str, data_dir: epath.PathLike | None) -> str:
     """The config of a user's folder that was prepared earlier: its name, a digest, and what follows."""
-    cls = data_builders.load(dataset)
     stem, suffix = configs.stem(wanted.removesuffix("-whole")), "-whole" if wanted.endswith("-whole") else ""
     fits = re.compile(rf"{stem}-[0-9a-f]{{8}}{suffix}")
-    there = [path.parent.parent.name for path in _root(data_dir, cls).glob(f"*/{cls.VERSION}/preparation.json")]
-    found = sorted(name for name in there if fits.fullmatch(name))
+    found = [name for name in prepared(dataset, data_dir) if fits.fullmatch(name)]
     if len(found) != 1:
         what = f"was prepared {len(found)} times ({', '.join(found)})" if found else "is not prepared yet"
         raise InputError(f"{dataset}/{wanted} {what}; give its folder: --source {stem}=FOLDER")
     return found[0]
+
+
+def prepared(dataset: str, data_dir: epath.PathLike | None) -> list[str]:
+    """The configs of a dataset that are prepared below `data_dir`, sorted."""
+    cls = data_builders.load(dataset)
+    return sorted(path.parent.parent.name for path in _root(data_dir, cls).glob(f"*/{cls.VERSION}/preparation.json"))
 
 
 def summary(directory: epath.PathLike) -> dict[str, Any]:

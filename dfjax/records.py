@@ -46,6 +46,10 @@ class InputError(ValueError):
     """The user's input cannot be used. The message is one line: what was given, what was expected, what to do."""
 
 
+class SourceNeeded(InputError):
+    """A dataset is not prepared, and nobody says where its media lie."""
+
+
 def features(modality: str, *, subgroups: tuple[str, ...] = (), video: bool = False):
     """The TFDS feature dict of a record, for `builder.dataset_info_from_configs(features=...)`.
 

@@ -11,16 +11,19 @@ import numpy as np
 import pytest
 import soundfile
 
-from dfjax import evaluate, prepare
+from dfjax import prepare
 from dfjax.data import sources
 from dfjax.decide import metrics, score_file
 from dfjax.decide.decision import read_decision
 from dfjax.decide.score_file import Scores
+from dfjax.evaluate import command, corrupted, prepared, table
 from dfjax.inference import bundle, trained
 from dfjax.media import corruptions
 from dfjax.records import InputError
+from dfjax.reporting import cross_dataset
 from dfjax.run import main_job
 from dfjax.runtime import cli, workdir
+from dfjax.runtime.strict_json import plain
 from tests.commands import called
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -38,7 +41,7 @@ def make_scores(n=440, label=None, split="test"):
 
 def test_row_states_what_the_threshold_does():
     scores = make_scores()
-    found = evaluate.row("demo", scores, DECISION, trained=True)
+    found = cross_dataset.row("demo", scores, DECISION, trained=True)
     truth = metrics.at_threshold(scores.score, scores.label, -1.5)
     assert {k: found["tuned"][k] for k in ("tp", "fp", "fn", "tn")} == {k: truth[k] for k in ("tp", "fp", "fn", "tn")}
     assert found["tuned"]["false_alarms"]["value"] == truth["fpr"]
@@ -49,18 +52,18 @@ def test_row_states_what_the_threshold_does():
 @pytest.mark.parametrize("only", [0, 1])
 def test_one_class_cannot_be_ranked_but_counted(only):
     scores = make_scores(label=np.full(440, only, np.int32))
-    found = evaluate.row("x", scores, DECISION, trained=False)
+    found = cross_dataset.row("x", scores, DECISION, trained=False)
     assert np.isnan(found["auc"]["value"])
     assert (found["tuned"]["false_alarms"]["value"] is None) == (only == 1)
-    assert "undefined" in evaluate.markdown([evaluate.report.plain(found)], DECISION)
+    assert "undefined" in cross_dataset.markdown([plain(found)], DECISION)
 
 
 def test_the_split_of_the_threshold_is_refused():
     with pytest.raises(InputError, match="tuned on the split"):
-        evaluate.row("demo", make_scores(split="validation"), DECISION, trained=True)
+        cross_dataset.row("demo", make_scores(split="validation"), DECISION, trained=True)
 
 
-@pytest.mark.parametrize("judge", [evaluate.evaluate, evaluate.robustness])
+@pytest.mark.parametrize("judge", [table.make, corrupted.make])
 def test_the_split_of_the_threshold_is_refused_before_anything_is_scored(judge, tmp_path, monkeypatch):
     config = {"model": {"name": "texture", "kwargs": {}}, "data": {"dataset": "demo"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -71,14 +74,14 @@ def test_the_split_of_the_threshold_is_refused_before_anything_is_scored(judge, 
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "decision.json"}
 
 
-@pytest.mark.parametrize("judge", [evaluate.evaluate, evaluate.robustness])
+@pytest.mark.parametrize("judge", [table.make, corrupted.make])
 def test_a_part_of_what_the_threshold_was_tuned_on_is_refused(judge, tmp_path, monkeypatch):
     """Several datasets trained on together are one split of another name, whose clips chose the threshold."""
     config = {"model": {"name": "texture", "kwargs": {}}, "data": {"dataset": "sources"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "environment.json").write_text(json.dumps({"datasets": [{"name": "own", "hash": "07"}]}))
     (tmp_path / "decision.json").write_text(json.dumps(DECISION | {"dataset": "sources"}))
-    monkeypatch.setattr(evaluate, "_content_hash", lambda name, *_: {"folder_audio/own-1": "07"}.get(name))
+    monkeypatch.setattr(prepared, "content_hash", lambda name, *_: {"folder_audio/own-1": "07"}.get(name))
     monkeypatch.setattr(trained, "restore", lambda *_: pytest.fail("scores"))
     with pytest.raises(InputError, match="tuned on the split 'validation'"):
         judge(tmp_path, ["folder_audio/own-1"], split="validation", data_dir=tmp_path, progress=False)
@@ -94,19 +97,19 @@ def contents(folder):
 def test_nothing_is_written_into_the_folder_of_a_bundle(words, tmp_path, monkeypatch, capsys):
     """Tables and scores lay beside the members of the detector that comes along."""
     for name in ("use_all_cores", "connect"):  # of a process that has not used jax
-        monkeypatch.setattr(evaluate.process, name, lambda: None)
+        monkeypatch.setattr(command.process, name, lambda: None)
     monkeypatch.setattr(trained, "restore", lambda *_: pytest.fail("scores"))
     sealed = pathlib.Path(shutil.copytree(bundle.SPEECH, tmp_path / "sealed"))
     before, given = contents(sealed), ["--workdir", sealed, "--datasets", "folder_audio/a", *words]
-    assert called(monkeypatch, evaluate.main, *given) == 2
+    assert called(monkeypatch, command.main, *given) == 2
     told = f"error: {sealed} is a bundle, which stays as it was sealed; give --out DIR for tables and scores\n"
     assert capsys.readouterr().err == told
-    assert called(monkeypatch, evaluate.main, *given, "--out", sealed) == 2
+    assert called(monkeypatch, command.main, *given, "--out", sealed) == 2
     assert capsys.readouterr().err == f"error: --out {sealed} holds a run or a bundle; give another folder\n"
     assert contents(sealed) == before
 
 
-@pytest.mark.parametrize("judge", [evaluate.evaluate, evaluate.robustness])
+@pytest.mark.parametrize("judge", [table.make, corrupted.make])
 def test_a_bundle_that_was_altered_is_not_evaluated(judge, tmp_path):
     """Its decision was taken from the file as it lay there."""
     sealed = pathlib.Path(shutil.copytree(bundle.SPEECH, tmp_path / "sealed"))
@@ -116,7 +119,7 @@ def test_a_bundle_that_was_altered_is_not_evaluated(judge, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("judge", [evaluate.evaluate, evaluate.robustness])
+@pytest.mark.parametrize("judge", [table.make, corrupted.make])
 def test_a_bundle_that_was_exported_is_told_from_a_folder_without_a_run(judge, tmp_path):
     """It holds no experiment; --help said that the folder of a bundle would do."""
     folder = pathlib.Path(shutil.copytree(bundle.SPEECH, tmp_path / "exported"))
@@ -127,7 +130,7 @@ def test_a_bundle_that_was_exported_is_told_from_a_folder_without_a_run(judge, t
         judge(tmp_path, ["folder_audio/a"], progress=False)
 
 
-@pytest.mark.parametrize("judge", [evaluate.evaluate, evaluate.robustness])
+@pytest.mark.parametrize("judge", [table.make, corrupted.make])
 def test_tables_of_a_run_go_into_it(judge, tmp_path):
     config = {"model": {"name": "texture", "kwargs": {}}, "data": {"dataset": "demo"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -141,44 +144,63 @@ def test_a_bundle_is_evaluated_beside_it_and_known_by_its_weights(tmp_path, monk
     name = f"folder_audio/{prepare.prepare('folder_audio', source, data_dir, progress=False).parent.name}"
     before, words = contents(bundle.SPEECH), {"data_dir": data_dir, "progress": False, "out": out}
     grid = {"kinds": ["level"], "strengths": [5], "clips": 4}
-    rows = evaluate.evaluate(bundle.SPEECH, [name], **words)
-    table = evaluate.robustness(bundle.SPEECH, [name], **grid, **words)
+    rows = table.make(bundle.SPEECH, [name], **words)
+    grid_table = corrupted.make(bundle.SPEECH, [name], **grid, **words)
     assert json.loads((out / "evaluation.json").read_text()) == rows and rows[0]["fake"] == 5
-    assert json.loads((out / "robustness.json").read_text()) == table and (out / "robustness.md").exists()
+    assert json.loads((out / "robustness.json").read_text()) == grid_table and (out / "robustness.md").exists()
     assert contents(bundle.SPEECH) == before
     # made once; the scores of another detector are not read back
     monkeypatch.setattr(trained, "restore", lambda *_: pytest.fail("scored"))
-    assert evaluate.evaluate(bundle.SPEECH, [name], **words) == rows
-    assert evaluate.robustness(bundle.SPEECH, [name], **grid, **words) == table
+    assert table.make(bundle.SPEECH, [name], **words) == rows
+    assert corrupted.make(bundle.SPEECH, [name], **grid, **words) == grid_table
     for path in (out / "scores").iterdir():
         path.write_text(re.sub("weights: [0-9a-f]{64}", f"weights: {64 * '0'}", path.read_text()))
-    for judge, more in ((evaluate.evaluate, {}), (evaluate.robustness, grid)):
+    for judge, more in ((table.make, {}), (corrupted.make, grid)):
         with pytest.raises(pytest.fail.Exception):
             judge(bundle.SPEECH, [name], **more, **words)
 
 
+def test_a_folder_that_is_not_prepared_is_told_by_the_names_that_can_be_given(tmp_path):
+    """It asked for --source, which `evaluate` does not have."""
+    ways = "prepare it: python -m dfjax.prepare folder_audio --source DIR, or the --data_dir where it lies"
+    with pytest.raises(InputError) as told:
+        prepared.open_split("audio", "folder_audio", "test", tmp_path)
+    assert str(told.value) == f"folder_audio is not prepared in {tmp_path}; {ways}"
+    for name in ("own-12345678", "other-9abcdef0"):
+        path = tmp_path / "folder_audio" / name / "1.0.0" / "preparation.json"
+        path.parent.mkdir(parents=True)
+        path.write_text("{}")
+    ways = "give one of folder_audio/other-9abcdef0, folder_audio/own-12345678 among --datasets"
+    for name in ("folder_audio", "folder_audio/own"):
+        with pytest.raises(InputError) as told:
+            prepared.open_split("audio", name, "test", tmp_path)
+        assert str(told.value) == f"{name} is not prepared in {tmp_path}; {ways}, or the --data_dir where it lies"
+
+
 def test_table_without_a_threshold_falls_back_to_one_half():
     decision = DECISION | {"threshold": None, "status": "undefined"}
-    found = evaluate.report.plain(evaluate.row("demo", make_scores(), decision, trained=False))
-    assert found["tuned"] is None and "threshold 0.5" in evaluate.markdown([found], decision)
+    found = plain(cross_dataset.row("demo", make_scores(), decision, trained=False))
+    assert found["tuned"] is None and "threshold 0.5" in cross_dataset.markdown([found], decision)
 
 
 @pytest.mark.parametrize("trained", [True, False])
 def test_a_threshold_of_left_out_sources_is_told_beside_the_data_that_chose_it(trained):
     decision = DECISION | {"split": "left_out", "domains": {"noun": "source"}}
-    found = evaluate.report.plain(evaluate.row("demo", make_scores(), decision, trained=trained))
-    assert ("chose the threshold, too, scored by trainings without" in evaluate.markdown([found], decision)) == trained
-    assert "chose the threshold, too" not in evaluate.markdown([found], DECISION)
+    found = plain(cross_dataset.row("demo", make_scores(), decision, trained=trained))
+    assert (
+        "chose the threshold, too, scored by trainings without" in cross_dataset.markdown([found], decision)
+    ) == trained
+    assert "chose the threshold, too" not in cross_dataset.markdown([found], DECISION)
 
 
 @pytest.mark.parametrize("words", [["--strengths", "1"], ["--clips", "8"], ["--clips", "0"]])
 def test_words_of_corruptions_without_any_are_refused(words, monkeypatch, capsys):
     """They changed nothing, without a word."""
     for name in ("use_all_cores", "connect"):  # of a process that has not used jax
-        monkeypatch.setattr(evaluate.process, name, lambda: None)
+        monkeypatch.setattr(command.process, name, lambda: None)
     monkeypatch.setattr(sys, "argv", ["evaluate", "--workdir", "w", "--datasets", "d", *words])
     with pytest.raises(SystemExit) as stopped:
-        cli.main(evaluate.main)
+        cli.main(command.main)
     assert stopped.value.code == 2
     assert capsys.readouterr().err == f"error: {words[0]} is of --corruptions; name some, or all\n"
 
@@ -218,7 +240,7 @@ def finished(tmp_path_factory):
 @pytest.mark.slow
 def test_another_dataset_is_scored_and_the_table_written(finished):
     folder, data_dir, other = finished
-    rows = evaluate.evaluate(folder, ["folder_audio", other], data_dir=data_dir, progress=False)
+    rows = table.make(folder, ["folder_audio", other], data_dir=data_dir, progress=False)
     assert [r["dataset"] for r in rows] == ["folder_audio", other]
     assert all(r["real"] == r["fake"] == 5 for r in rows)
     assert json.loads((folder / "evaluation.json").read_text()) == rows
@@ -227,7 +249,7 @@ def test_another_dataset_is_scored_and_the_table_written(finished):
     threshold = read_decision(folder / "decision.json")["threshold"]
     assert rows[1]["tuned"]["tp"] == int(((scores.score >= np.float32(threshold)) & (scores.label == 1)).sum())
     # a second call reads the scores back; the prepared data are not needed any more
-    assert evaluate.evaluate(folder, ["folder_audio", other], data_dir="/nowhere", progress=False) == rows
+    assert table.make(folder, ["folder_audio", other], data_dir="/nowhere", progress=False) == rows
     assert [r["trained"] for r in rows] == [True, False]
 
 
@@ -242,19 +264,19 @@ def test_a_run_that_noted_its_data_by_the_sizes_of_files_still_knows_them(finish
     assert noted["hash"] == sources.content_hash(directory)
     noted["hash"] = sources.content_hash(directory, sized=True)
     (old / "environment.json").write_text(json.dumps(facts))
-    rows = evaluate.evaluate(old, [f"folder_audio/{own}", other], data_dir=data_dir, progress=False)
+    rows = table.make(old, [f"folder_audio/{own}", other], data_dir=data_dir, progress=False)
     assert [row["trained"] for row in rows] == [True, False]
 
 
 @pytest.mark.slow
 def test_scores_of_other_data_of_the_same_name_are_not_read_back(finished, tmp_path):
     folder, data_dir, other = finished
-    (before,) = evaluate.evaluate(folder, [other], data_dir=data_dir, progress=False)
+    (before,) = table.make(folder, [other], data_dir=data_dir, progress=False)
     path = folder / "scores" / f"{other.replace('/', '-')}.test.csv"
     made_of = score_file.read(path).header["data"]
     elsewhere = pathlib.Path(shutil.copytree(data_dir, tmp_path / "data"))
     (next((elsewhere / other).iterdir()) / "more.txt").write_text("prepared again")
-    (again,) = evaluate.evaluate(folder, [other], data_dir=elsewhere, progress=False)
+    (again,) = table.make(folder, [other], data_dir=elsewhere, progress=False)
     assert again == before and score_file.read(path).header["data"] != made_of
 
 
@@ -263,19 +285,19 @@ def test_what_is_wrong_with_any_dataset_comes_before_the_first_is_scored(finishe
     """The second of two was refused after the first had been scored, and no table written."""
     folder, data_dir, other = finished
     monkeypatch.setattr(trained, "score_split", lambda *_: pytest.fail("scored"))
-    monkeypatch.setattr(evaluate, "_stored", lambda *_: None)  # as if nothing had been scored before
+    monkeypatch.setattr(table, "_stored", lambda *_: None)  # as if nothing had been scored before
     names = [other, "folder_audio/none"]
-    with pytest.raises(InputError, match="Prepared already, for --config_name"):
-        evaluate.evaluate(folder, names, data_dir=data_dir, progress=False)
-    with pytest.raises(InputError, match="Prepared already, for --config_name"):
-        evaluate.robustness(folder, names, ["level"], strengths=[2], data_dir=data_dir, progress=False)
+    with pytest.raises(InputError, match=f"none is not prepared in .*; give one of {other}, folder_audio/own-"):
+        table.make(folder, names, data_dir=data_dir, progress=False)
+    with pytest.raises(InputError, match=f"none is not prepared in .*; give one of {other}, folder_audio/own-"):
+        corrupted.make(folder, names, ["level"], strengths=[2], data_dir=data_dir, progress=False)
 
 
 @pytest.mark.slow
 def test_the_robustness_table_is_made_once_and_read_back(finished):
     folder, data_dir, other = finished
     words = {"strengths": [5, 1], "clips": 6, "data_dir": data_dir, "progress": False}
-    found = evaluate.robustness(folder, [other], ["noise", "mp3"], **words)
+    found = corrupted.make(folder, [other], ["noise", "mp3"], **words)
     (one,) = found["datasets"]
     assert list(one["kinds"]) == ["noise", "mp3"] and list(one["kinds"]["mp3"]) == ["1", "5"]
     assert one["clean"]["real"] == one["clean"]["fake"] == one["kinds"]["mp3"]["5"]["fake"] == 3
@@ -293,10 +315,10 @@ def test_the_robustness_table_is_made_once_and_read_back(finished):
     np.testing.assert_allclose(clean.score, [scores[name] for name in clean.id.tolist()], rtol=1e-6)
     assert not np.allclose(clean.score, noisy.score) and noisy.header["level"] == "SNR 0 dB"
     # what is there is read back; what is missing, or was made of another choice of clips, is made again
-    assert evaluate.robustness(folder, [other], ["noise", "mp3"], **words | {"data_dir": "/nowhere"}) == found
+    assert corrupted.make(folder, [other], ["noise", "mp3"], **words | {"data_dir": "/nowhere"}) == found
     paths[0].unlink()
-    assert evaluate.robustness(folder, [other], ["noise", "mp3"], **words) == found
-    fewer = evaluate.robustness(folder, [other], ["noise"], **words | {"clips": 4})
+    assert corrupted.make(folder, [other], ["noise", "mp3"], **words) == found
+    fewer = corrupted.make(folder, [other], ["noise"], **words | {"clips": 4})
     assert fewer["datasets"][0]["clean"]["real"] == 2
 
 
@@ -307,7 +329,7 @@ def test_untypical_clips_are_told_as_the_detector_tells_them(finished):
     splits = {name: sources.open_split(first, name) for name in ("train", "validation")}
     trained.learn_typicality(folder, splits, seed=workdir.read_config(folder).seed)
     words = {"strengths": [5], "clips": 0, "data_dir": data_dir, "progress": False}
-    (one,) = evaluate.robustness(folder, [other], ["resampling"], **words)["datasets"]
+    (one,) = corrupted.make(folder, [other], ["resampling"], **words)["datasets"]
     judge = trained.load(folder)
     split = sources.open_split(next((data_dir / "folder_audio" / other.split("/")[1]).glob("*")), "test")
     for cell, strength in ((one["clean"], 0), (one["kinds"]["resampling"]["5"], 5)):
@@ -325,19 +347,19 @@ def test_corruptions_that_do_not_fit_are_refused(finished):
     folder, data_dir, other = finished
     words = {"data_dir": data_dir, "progress": False}
     with pytest.raises(InputError, match="did you mean noise.*all, mp3"):
-        evaluate.robustness(folder, [other], ["nois"], **words)
+        corrupted.make(folder, [other], ["nois"], **words)
     with pytest.raises(InputError, match="h264 is no corruption of sound"):
-        evaluate.robustness(folder, [other], ["mp3", "h264"], **words)
+        corrupted.make(folder, [other], ["mp3", "h264"], **words)
     with pytest.raises(InputError, match="strength 6"):
-        evaluate.robustness(folder, [other], strengths=[6], **words)
+        corrupted.make(folder, [other], strengths=[6], **words)
     with pytest.raises(InputError, match="1 clips"):
-        evaluate.robustness(folder, [other], clips=1, **words)
+        corrupted.make(folder, [other], clips=1, **words)
     path = folder / "decision.json"
     kept = path.read_text()
     path.write_text(json.dumps(json.loads(kept) | {"threshold": None, "status": "undefined"}))
     try:
         with pytest.raises(InputError, match="no usable threshold"):
-            evaluate.robustness(folder, [other], **words)
+            corrupted.make(folder, [other], **words)
     finally:
         path.write_text(kept)
 
@@ -346,9 +368,9 @@ def test_corruptions_that_do_not_fit_are_refused(finished):
 def test_mistakes_are_one_line(finished, tmp_path):
     folder, data_dir, _ = finished
     with pytest.raises(InputError, match="holds no run"):
-        evaluate.evaluate(tmp_path, ["folder_audio"])
+        table.make(tmp_path, ["folder_audio"])
     with pytest.raises(InputError, match="expected one of"):
-        evaluate.evaluate(folder, ["no_such_dataset"], data_dir=data_dir, progress=False)
+        table.make(folder, ["no_such_dataset"], data_dir=data_dir, progress=False)
     command = [sys.executable, "-m", "dfjax.evaluate", "--workdir", folder, "--datasets", " , "]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 2 and done.stderr.count("\n") == 1

@@ -11,10 +11,11 @@ import soundfile
 from flax import nnx
 
 import dfjax
-from dfjax import evaluate, import_weights, models, tune
+from dfjax import import_weights, models, prepare, tune
 from dfjax.data import sources
 from dfjax.decide import metrics, score_file, typicality
 from dfjax.decide.decision import decide, read_decision
+from dfjax.evaluate import table
 from dfjax.inference import scorers, scoring, trained
 from dfjax.models import functional, lcnn
 from dfjax.models.streams import Rngs
@@ -78,8 +79,8 @@ def test_it_is_predicted_with_evaluated_and_tuned(published, tmp_path, monkeypat
     assert found["probability"] == pytest.approx(1 / (1 + np.exp(-found["score"])))
 
     directory = prepared.make(tmp_path / "data", counts={"validation": (6, 4), "test": (5, 3)})
-    monkeypatch.setattr(evaluate.prepare, "prepare", lambda *_: directory)
-    (row,) = evaluate.evaluate(folder, ["made/a"], split="validation", progress=False)
+    monkeypatch.setattr(prepare, "prepare", lambda *_: directory)
+    (row,) = table.make(folder, ["made/a"], split="validation", progress=False)
     assert (row["real"], row["fake"], row["trained"]) == (6, 4, False)
     assert "threshold 0, not tuned" in (folder / "evaluation.md").read_text()
     scores = score_file.read(folder / "scores" / "made-a.validation.csv")
@@ -88,10 +89,10 @@ def test_it_is_predicted_with_evaluated_and_tuned(published, tmp_path, monkeypat
     assert capsys.readouterr().out.startswith("validation: 4 fake and 6 real clips")
     decision = read_decision(folder / "decision.json")
     assert (decision["threshold"], decision["step"]) == (decide(scores)["threshold"], 0)
-    (row,) = evaluate.evaluate(folder, ["made/a"], progress=False)
+    (row,) = table.make(folder, ["made/a"], progress=False)
     assert "tuned for f1 on made validation" in (folder / "evaluation.md").read_text()
     with pytest.raises(InputError, match="tuned on the split 'validation'"):
-        evaluate.evaluate(folder, ["made/a"], split="validation", progress=False)
+        table.make(folder, ["made/a"], split="validation", progress=False)
     monkeypatch.setattr("sys.argv", ["tune", "--workdir", str(folder), "--dataset", "other"])
     with pytest.raises(InputError, match="no validation scores of other"):
         tune.main()
@@ -147,9 +148,9 @@ def test_the_released_aasist_on_real_speech(shared, tmp_path):
     """427 clips. The PyTorch original, scored by its logit of "real" alone, gives AUC .849 and EER 24.4 %; our score
     is the difference of both logits, the log-odds, of the same two numbers."""
     import_weights.import_weights("aasist", shared / WEIGHTS, tmp_path / "run")
-    directory = evaluate.prepare.prepare("folder_audio", shared / "speech", tmp_path / "data", progress=False)
+    directory = prepare.prepare("folder_audio", shared / "speech", tmp_path / "data", progress=False)
     name = f"folder_audio/{directory.parent.name}"
-    (row,) = evaluate.evaluate(tmp_path / "run", [name], data_dir=tmp_path / "data", progress=False)
+    (row,) = table.make(tmp_path / "run", [name], data_dir=tmp_path / "data", progress=False)
     assert (row["real"], row["fake"]) == (387, 40)
     assert row["auc"]["value"] == pytest.approx(0.8478, abs=5e-5)
     assert row["eer"]["value"] == pytest.approx(0.244, abs=5e-4)

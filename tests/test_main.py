@@ -92,7 +92,7 @@ def test_an_unknown_option_is_one_line_and_exit_code_2(name, monkeypatch, capsys
     ("words", "said"),
     [
         (["tune", "--workdir", "w", "--criterian", "f1"], "unexpected --criterian; did you mean --criterion?"),
-        (["evaluate", "--workdir", "w"], "the following arguments are required: --datasets"),
+        (["evaluate.command", "--workdir", "w"], "the following arguments are required: --datasets"),
         (["rebalance", "--workdir", "w", "--method", "smotee"], "argument --method: invalid choice: 'smotee'"),
         (["predict", "--jobs", "two"], "argument --jobs: invalid int value: 'two'"),
         (["predict", "--jbos=2", "a.wav"], "unexpected --jbos; did you mean --jobs?"),

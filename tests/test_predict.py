@@ -5,12 +5,13 @@ import pathlib
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from dfjax import models, predict
 from dfjax.inference import detector
-from dfjax.media import MediaError, images
+from dfjax.media import MediaError, facts, images
 from dfjax.media.decoding import decode_item
-from dfjax.reporting import file_figures
+from dfjax.reporting import file_figures, file_page, verdicts
 from tests.data_builders import fixtures
 
 SIZE = 32
@@ -50,6 +51,74 @@ def test_a_file_without_a_face_or_a_picture_is_skipped_with_the_reason(tmp_path)
         watching("video")(fixtures.image(tmp_path / "a.png"))
     with pytest.raises(MediaError, match="not a picture"):
         watching()(fixtures.text(tmp_path / "a.txt", "words"))
+
+
+@pytest.mark.parametrize("name", ["a.webp", "a.png", "a.tif", "a"])
+def test_of_a_file_of_several_pictures_it_is_said_that_the_first_was_judged(tmp_path, name):
+    """A verdict on the first frame of an animation was given as one on the file."""
+    frames = [Image.fromarray(fixtures.picture((70, 50), seed)) for seed in range(3)]
+    judge = watching()
+    judge.decision["calibration"] |= {"slope": 1.0, "intercept": 0.0, "prior": None}  # which the page tells
+    kind = {"a.webp": "WEBP", "a.png": "PNG", "a.tif": "TIFF", "a": "GIF"}[name]
+    for count in (1, 3):
+        frames[0].save(tmp_path / name, kind, save_all=True, append_images=frames[1:count], lossless=True)
+        result = {"file": str(tmp_path / name), **judge(tmp_path / name)}
+        told = ["only the first of 3 pictures in the file was judged"] if count > 1 else None
+        assert result.get("notes") == told and len(result["frames"]) == 1
+        assert verdicts.flat(result)["notes"] == (told[0] if told else None)
+        assert predict.line(result).endswith(f"{name}  ({told[0]})" if told else name)
+        assert ("was judged</li>" in file_page.page(judge, result)) == bool(told)
+        if kind != "GIF":  # which FFmpeg describes
+            assert facts.of_file(tmp_path / name)["streams"][0].get("pictures", 1) == count
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.gif"])
+def test_what_a_phone_appends_to_a_picture_and_what_is_judged_as_a_video_need_no_word(tmp_path, name):
+    first, *more = [Image.fromarray(fixtures.picture((70, 50), seed)) for seed in range(3)]
+    first.save(tmp_path / name, "MPO" if name == "a.jpg" else "GIF", save_all=True, append_images=more)
+    if name == "a.jpg":
+        assert "notes" not in watching()(tmp_path / name)
+    else:  # its frames are looked at, none has a face
+        with pytest.raises(MediaError, match="no face found in 3 frames"):
+            watching(frames=8)(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.mkv"])
+def test_of_a_recording_that_was_cut_short_it_is_said(tmp_path, name):
+    """What was left of it was judged without a word."""
+    decision, takes = {"threshold": 0.5, "calibration": {"method": "none"}}, models.Input("audio", None, None)
+    quiet = shown(lambda examples: np.zeros(len(examples), np.float32))
+    judge = detector.Detector("silence", quiet, decision, takes, len, ("audio", {}))
+    path = fixtures.audio(tmp_path / name, seconds=4.0)
+    whole, whole_result = path.read_bytes(), judge(path)
+    assert "notes" not in whole_result
+    path.write_bytes(whole[: len(whole) // 2])
+    result = {"file": name, **judge(path)}
+    told = f"cut short: {len(whole) // 2:,} of the {len(whole):,} bytes that its header tells are there"
+    assert result["seconds"] < 0.6 * whole_result["seconds"]
+    assert result["notes"] == [told] and predict.line(result).endswith(f"{name}  ({told})")
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.mkv", "a.mp4", "a.mov"])
+def test_a_video_that_was_cut_short_is_known_by_its_header(tmp_path, name):
+    path = fixtures.video(tmp_path / name, pictures=[fixtures.picture((64, 64), k) for k in range(20)])
+    assert facts.cut_short(path) is None
+    whole, size = path.read_bytes(), path.stat().st_size
+    path.write_bytes(whole + bytes(range(200, 255)))  # behind it may lie what is no part of it
+    assert facts.cut_short(path) is None
+    path.write_bytes(whole[: size // 2])
+    assert facts.cut_short(path).startswith(f"cut short: {size // 2:,} of the ")
+    head = path.read_bytes()[:100]
+    for length in range(len(head)):  # nothing is read behind what is left of a header
+        path.write_bytes(head[:length])
+        assert (facts.cut_short(path) or "cut short: ").startswith("cut short: ")
+
+
+@pytest.mark.parametrize("length", [0, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
+def test_a_recording_that_was_streamed_does_not_tell_its_length(tmp_path, length):
+    path = fixtures.audio(tmp_path / "a.wav")
+    path.write_bytes(b"RIFF" + length.to_bytes(4, "little") + path.read_bytes()[8:])
+    assert facts.cut_short(path) is None
 
 
 def test_the_score_of_a_video_is_the_mean_over_its_frames(tmp_path, monkeypatch):

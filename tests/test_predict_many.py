@@ -193,6 +193,17 @@ def test_parquet_is_made_of_a_journal_that_goes_on(tmp_path):
     assert found[0]["reasons"] == "a; b" and found[0]["p_value"] == 0.5 and found[0]["detector"] == "x-1"
 
 
+@pytest.mark.parametrize("kind", [".csv", ".parquet"])
+def test_a_table_counts_the_frames_of_a_video_without_a_face(kind, tmp_path):
+    """The line and the page told of them, and the table did not."""
+    with verdicts.Table(tmp_path / f"v{kind}", "x-1") as table:
+        table.write(row("a.mp4", frames_without_face=2))
+        table.write(row("a.wav"))
+        table.finish()
+    found = read(table.path) if kind == ".csv" else pyarrow.parquet.read_table(table.path).to_pylist()
+    assert [each["frames_without_face"] for each in found] == (["2", ""] if kind == ".csv" else [2, None])
+
+
 def test_what_is_no_table_of_this_detector_is_refused_and_left_alone(tmp_path):
     with verdicts.Table(tmp_path / "a.jsonl", "x-1") as table:
         table.write(row("a.wav"))
@@ -208,6 +219,9 @@ def test_what_is_no_table_of_this_detector_is_refused_and_left_alone(tmp_path):
             with pytest.raises(InputError, match="is there and is no table of verdicts"):
                 verdicts.Table(tmp_path / name, "x-1")
             assert (tmp_path / name).read_text() == text
+    (tmp_path / "older.csv").write_text("file,verdict,skipped,detector\na.wav,real,,x-1\n")
+    with pytest.raises(InputError, match="has the columns of another version of dfjax; give another file"):
+        verdicts.Table(tmp_path / "older.csv", "x-1")
     with pytest.raises(InputError, match="ends in .jsonl, .csv or .parquet"):
         verdicts.check("verdicts.xlsx")
 

@@ -20,11 +20,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dfjax import evaluate, models, prepare
+from dfjax import models, prepare
 from dfjax.benchmark.jobs import DONE, Board
 from dfjax.benchmark.plan import MODALITIES, Dataset, Job
 from dfjax.benchmark.work import Workshop, experiment
 from dfjax.data import sources
+from dfjax.evaluate import table
 from dfjax.inference import reference, scorers, scoring, trained
 from dfjax.media import properties
 from dfjax.planning import costs, miniature
@@ -83,7 +84,7 @@ def measure(modality: str, changes: Mapping[str, str]) -> dict[str, float]:
         jax.clear_caches()
         for part in ("evaluate", "table"):  # the second call finds the scores
             began = time.perf_counter()
-            evaluate.evaluate(folder / "run", [entry], data_dir=folder / "data", progress=False)
+            table.make(folder / "run", [entry], data_dir=folder / "data", progress=False)
             took[part] = time.perf_counter() - began
         jax.clear_caches()
         return {name: round(float(value), 4) for name, value in took.items()}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from data_builders import sharing
-from dfjax import crossval, evaluate
+from dfjax import crossval
 from dfjax.benchmark.jobs import DONE, Board
 from dfjax.benchmark.plan import MODALITIES, Dataset, Job
 from dfjax.benchmark.work import Workshop
@@ -17,7 +17,7 @@ from dfjax.decide import random_effects, score_file, thresholds
 from dfjax.decide.score_file import Scores
 from dfjax.imbalance.ledger import Ledger
 from dfjax.planning import counting
-from dfjax.reporting import comparison
+from dfjax.reporting import comparison, cross_dataset
 from dfjax.runtime.strict_json import plain
 
 WORTH = ("f1_tuned", "average_precision", "auc")  # metrics by which remedies are compared
@@ -284,7 +284,7 @@ def _left_out(
         chosen = score_file.by_clip(score_file.select(held_back, np.any(others, axis=0)))
         threshold = thresholds.search(chosen.score, chosen.label, criterion).value
         part = score_file.select(of["test"], own)
-        found = [evaluate.row(key, part, {"threshold": threshold}, trained=False)] if own.any() else []
+        found = [cross_dataset.row(key, part, {"threshold": threshold}, trained=False)] if own.any() else []
         cells[key] = _cell([plain(one) for one in found])
     page = (folder / "crossval.md").relative_to(shop.workdir).as_posix()
     return {"trained": ALL_BUT, "strategy": "plain", "cells": cells, "pages": [page]}

@@ -9,10 +9,11 @@ from typing import Any
 import jax
 import ml_collections
 
-from dfjax import compare, crossval, evaluate, prepare
+from dfjax import compare, crossval, prepare
 from dfjax.benchmark.jobs import DONE, OPEN, Board
 from dfjax.benchmark.plan import Dataset, Job, folder_of
 from dfjax.data import sources
+from dfjax.evaluate import table
 from dfjax.planning.advice import FILE
 from dfjax.records import FAKE, LABEL_NAMES, REAL, SPLITS, InputError
 from dfjax.run import main_job
@@ -91,7 +92,7 @@ def do(job: Job, shop: Workshop, board: Board) -> None:
     members, folder = shop.trained_on(job, board), shop.folder(job, board)
     words: dict[str, Any] = {"data_dir": shop.data_dir, "progress": False}
     if job.kind == "evaluate":
-        evaluate.evaluate(folder, [d.entry for d in shop.members(job, board)], **words)
+        table.make(folder, [d.entry for d in shop.members(job, board)], **words)
         return
     if not job.dataset and len(members) < 2:
         raise InputError(f"{len(members)} dataset of {job.modality} could be prepared; two are needed")

@@ -1,6 +1,8 @@
 """From windows, frames and faces to the one score of a clip. NumPy only; training, tuning and predicting share it."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -15,6 +17,11 @@ def check_rule(rule: str) -> str:
     if not RULES.fullmatch(str(rule)):
         raise InputError(f"Unknown clip score {rule!r}; expected 'mean', 'median' or 'top3' (or another number)")
     return rule
+
+
+def rule_of(said: Mapping[str, Any]) -> str:
+    """The rule that a decision or the header of a score file names, or 'mean', the only one there was."""
+    return said.get("clip_score", "mean")
 
 
 def clip_scores(

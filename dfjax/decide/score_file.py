@@ -23,7 +23,7 @@ import re
 import numpy as np
 from etils import epath
 
-from dfjax.decide.clip_score import clip_scores
+from dfjax.decide import clip_score
 from dfjax.records import FAKE, REAL, UNKNOWN, InputError
 from dfjax.runtime import files
 
@@ -105,7 +105,7 @@ def by_clip(scores: Scores) -> Scores:
             raise InputError(
                 f"rows of clip {str(clip)!r} disagree on {name}: {there!s} and {here!s}; expected one value"
             )
-    score = clip_scores(scores.score, _frames(scores, index), index, rule_of(scores))
+    score = clip_score.clip_scores(scores.score, _frames(scores, index), index, rule_of(scores))
     if np.isnan(score).any():
         clip = scores.clip[first[np.isnan(score)][0]]
         raise InputError(f"the mean score of clip {str(clip)!r} is undefined: it holds +inf and -inf")
@@ -116,7 +116,7 @@ def by_clip(scores: Scores) -> Scores:
 
 def rule_of(scores: Scores) -> str:
     """How the rows of a clip become its score: what the header says, or 'mean'."""
-    return scores.header.get("clip_score", "mean")
+    return clip_score.rule_of(scores.header)
 
 
 def _frames(scores, clip):

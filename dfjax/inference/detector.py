@@ -70,7 +70,7 @@ class Detector:
           real; None without calibration data of both), `score` (logit), `threshold`, `spread`, `above`, which say what
           the score alone would, and the scores along the time line: `windows`, `seconds` and, of a file in a lossy
           format of sound, `coding` (its `codec` and `bit_rate` in bit/s of a channel), or `frames` and
-          `frames_without_face`.
+          `frames_without_face`; and `notes`, if there are any, lines on what of the file was not judged.
 
           A verdict is uncertain if the file is not typical of the training data, as `typicality` says of the mean
           embedding and the median properties of up to `properties.LOOKS` windows or frames, or if the score lies in
@@ -89,7 +89,7 @@ class Detector:
         """What verdicts depend on beside the file, as one short word: model, weights, decision, typicality, overlap."""
         modality, options = self.media
         if path := options.get("face_model"):  # its bytes, wherever they lie
-            options = options | {"face_model": hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()}
+            options = options | {"face_model": faces.model_digest(path)}
         words = json.dumps([self.hashes(), (modality, options), overlap], sort_keys=True, default=str)
         return f"{self.architecture}-{hashlib.sha256(words.encode()).hexdigest()[:12]}"
 
@@ -185,7 +185,7 @@ class Detector:
         if "parts" in found:
             decided["parts"] = dict(zip(PARTS, found["parts"].mean(axis=0).tolist(), strict=True))
         timeline = [part | {"score": float(score)} for part, score in zip(parts, scores, strict=True)]
-        # sound: {'seconds', 'windows'}, pictures: {'frames', 'frames_without_face'}
+        # sound: {'seconds', 'windows'}, pictures: {'frames', 'frames_without_face'}; of both perhaps 'notes'
         return {**decided, **facts, "windows": timeline} if sound else {**decided, "frames": timeline, **facts}
 
     def _typical(
@@ -248,9 +248,15 @@ def _array(source: Any) -> Shaped[np.ndarray, "..."]:
 def with_face_model(media: tuple[str, dict], face_model: str | None) -> tuple[str, dict]:
     """How a detector's media are prepared, with the file that finds their faces, where there are any.
 
+    Args:
+      media: modality and crop options, which may have the SHA-256 of the file that found the training faces as
+        `face_model`; data prepared by earlier versions did not note it.
+      face_model: the file given.
+
     Raises:
       InputError: the faces of its training data were found by YuNet, and its file is not given; or a file is given
-        that does not exist, that is not YuNet, or that finds nothing since they were not found by YuNet.
+        that does not exist, that is not YuNet, that is another than theirs, or that finds nothing since they were not
+        found by YuNet.
     """
     modality, options = media
     yunet = modality != "audio" and options.get("detector") == "yunet"
@@ -264,6 +270,11 @@ def with_face_model(media: tuple[str, dict], face_model: str | None) -> tuple[st
         return modality, options
     if face_model is not None:
         faces.check_model(face_model)
+        if (known := options.get("face_model")) not in (None, faces.model_digest(face_model)):
+            raise InputError(
+                f"--face_model {face_model} is another YuNet than the one that found the faces of this run's data; "
+                f"give that one, whose SHA-256 is {known}"
+            )
     return modality, options | {"face_model": face_model}
 
 
@@ -279,7 +290,7 @@ def verdict(decision: dict, scores: Float[np.ndarray, " rows"], frames: Shaped[n
       call of a `Detector` returns them.
     """
     threshold = np.float32(decision["threshold"])
-    rule = decision.get("clip_score", "mean")
+    rule = clip_score.rule_of(decision)
     score = clip_score.clip_scores(scores, frames, np.zeros_like(frames), rule)[0]
     each = clip_score.clip_scores(scores, frames, frames)  # every frame by itself
     probability = calibration.apply(np.array([score]), decision["calibration"])[0]

@@ -172,7 +172,8 @@ def _media(folder: epath.Path) -> tuple[str, dict]:
         modality, options = json.loads(about.read_text())["media"]
         return modality, options
     facts = json.loads((folder / "environment.json").read_text())["dataset"]
-    return facts["modality"], facts["crops"] or {}
+    known = {"face_model": facts["face_model"]} if facts.get("face_model") else {}  # runs of earlier versions have none
+    return facts["modality"], (facts["crops"] or {}) | known
 
 
 def load(folder: str | pathlib.Path, face_model: str | None = None) -> Detector:

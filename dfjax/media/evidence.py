@@ -13,7 +13,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Int16
 
-from dfjax.media import MediaError, audio, decoding, properties
+from dfjax.media import MediaError, audio, decoding, facts, images, properties
 from dfjax.records import SAMPLE_RATE, InputError
 
 SECONDS = 60.0  # a file may take this long to decode ...
@@ -28,7 +28,9 @@ class Evidence:
     examples: list[dict[str, np.ndarray]]  # 'audio' as long as its window is, 'image' (size, size, 3), or both
     parts: list[dict[str, Any]]  # of each: `start` and `end`, or `frame` and `seconds`; seconds from the beginning
     properties: list[dict[str, float]]  # of those that `properties.looks` names; of none where nobody asks
-    facts: dict[str, Any]  # of the whole: `seconds` and, of a lossy file, `coding`; or `frames_without_face`
+    # of the whole: `seconds` and, of a lossy file, `coding`; or `frames_without_face`; and `notes`, if there are any:
+    # lines on what of the file was not judged
+    facts: dict[str, Any]
 
 
 def of_file(
@@ -61,14 +63,14 @@ def of_file(
         seen = of_sound(samples, info.seconds, overlap=overlap, described=described)
         if coding := audio.coding(path, info):
             seen.facts["coding"] = coding
-        return seen
+        return _noted(seen, facts.cut_short(path))
     found = decoding.decode_item(path, modality, options)
     records = found["records"]
     try:
         examples = [decoding.compact(record, "av" if modality == "av" else "image", size) for record in records]
     except InputError as error:  # of a record, which this is not
         raise MediaError("OpenCV cannot decode the picture") from error
-    return Evidence(
+    seen = Evidence(
         examples=examples,
         parts=[
             {"frame": int(record["frame"]), "seconds": round(float(record.get("seconds", 0.0)), 3)}
@@ -77,6 +79,23 @@ def of_file(
         properties=_described(records) if described else [],
         facts={"frames_without_face": found.get("faceless", 0)},
     )
+    return _noted(seen, _further(path) if _is_still(records) else facts.cut_short(path))
+
+
+def _noted(seen: Evidence, note: str | None) -> Evidence:
+    return dataclasses.replace(seen, facts=seen.facts | {"notes": [note]}) if note else seen
+
+
+def _is_still(records: list[dict[str, Any]]) -> bool:
+    """Whether records are of one picture: those of a video have their frames as positions, in words."""
+    return records[0]["position"] == 0
+
+
+def _further(path: epath.PathLike) -> str | None:
+    """A note on the pictures of a file behind its first."""
+    with epath.Path(path).open("rb") as file, images.opened(file) as image:
+        held = images.count(image)
+    return f"only the first of {held:,} pictures in the file was judged" if held > 1 else None
 
 
 def _check(path: epath.PathLike) -> None:

@@ -7,6 +7,7 @@ YuNet also gives five landmarks; its crops are turned so that the eyes are level
 
 import dataclasses
 import functools
+import hashlib
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -67,6 +68,11 @@ def check_model(path: epath.PathLike) -> None:
             f"--face_model {path} is not a YuNet model that OpenCV reads; give its .onnx file itself, some 200 kB, and "
             "not a page or a pointer to it"
         ) from error
+
+
+def model_digest(path: epath.PathLike) -> str:
+    """SHA-256 of YuNet's file, which is the same model wherever it lies."""
+    return hashlib.sha256(epath.Path(path).read_bytes()).hexdigest()
 
 
 def crop(

@@ -9,14 +9,20 @@ import os
 import pathlib
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, Any
 
 import av
 import soundfile
+from etils import epath
 from PIL import ExifTags, Image
 
 from dfjax.media import images
 
+HEAD = 256  # bytes at the beginning of a file that hold its length, wherever a container has it
+WHOLE = 0.99  # share of its bytes from which on a file counts as whole: writers of headers are a few bytes off
+STREAMED = 0x7FFFFF00  # lengths from here on say in a WAV that its end was not known
+BOXES = 100_000  # of an MP4 that are walked through, at most
+EBML, SEGMENT = b"\x1aE\xdf\xa3", b"\x18S\x80g"  # the elements that a Matroska file is made of
 CHUNK = 1 << 20  # bytes read at once
 MOST = 100  # entries of metadata that are kept
 LONGEST = 500  # characters of one that are kept
@@ -86,6 +92,60 @@ def of_file(path: str | pathlib.Path) -> dict[str, Any]:
     return found | {"metadata": dict(list(found["metadata"].items())[:MOST])}
 
 
+def cut_short(path: epath.PathLike) -> str | None:
+    """A line on a file that is clearly shorter than its header tells, of WAV, AVI, Matroska, WebM, MP4; None of others.
+
+    Raises:
+      OSError: the file cannot be read.
+    """
+    there = epath.Path(path).stat().length
+    with epath.Path(path).open("rb") as file:
+        head = file.read(HEAD)
+        told = _boxes(file, there) if head[4:8] == b"ftyp" else _riff(head) or _matroska(head)
+    if there >= WHOLE * told:
+        return None
+    return f"cut short: {there:,} of the {told:,} bytes that its header tells are there"
+
+
+def _riff(head: bytes) -> int:
+    told = int.from_bytes(head[4:8], "little")
+    return 8 + told if head[:4] == b"RIFF" and told < STREAMED else 0
+
+
+def _matroska(head: bytes) -> int:
+    """Its length is that of its second element, the segment; one that was streamed says all ones."""
+    if not head.startswith(EBML):
+        return 0
+    at, length, _ = _number(head, len(EBML))
+    if not head[at + length :].startswith(SEGMENT):
+        return 0
+    at, length, known = _number(head, at + length + len(SEGMENT))
+    return at + length if known else 0
+
+
+def _number(head: bytes, at: int) -> tuple[int, int, bool]:
+    """(where it ends, value, whether it is known) of a number of Matroska, whose leading zeros tell how long it is."""
+    size = 9 - head[at].bit_length() if at < len(head) else 1
+    value, ones = int.from_bytes(head[at : at + size]), (1 << 7 * size) - 1
+    return at + size, value & ones, value & ones != ones
+
+
+def _boxes(file: IO[bytes], there: int) -> int:
+    """Where the last box of an MP4 ends, or would."""
+    at = 0
+    for _ in range(BOXES):
+        file.seek(at)
+        head = file.read(16)
+        size = int.from_bytes(head[:4])
+        size = int.from_bytes(head[8:]) if size == 1 else size
+        if len(head) < 16 or size < 8 or not head[4:8].isalnum():  # the last, as long as the file is; or no box
+            break
+        at += size
+        if at >= there:
+            break
+    return at
+
+
 def _through(path: str | pathlib.Path) -> tuple[str, int, bytes]:
     """SHA-256, size in bytes, and the first packet of XMP or b'': it lies in one piece wherever a format puts it."""
     digest, size, last, begin = hashlib.sha256(), 0, b"", None
@@ -141,6 +201,7 @@ def _sound(path) -> dict[str, Any]:
 def _picture(path) -> dict[str, Any]:
     with open(path, "rb") as file, images.opened(file.read()) as image:
         told = {"kind": "picture", "pixels": f"{image.width} x {image.height}", "mode": image.mode}
+        told |= {"pictures": held} if (held := images.count(image)) > 1 else {}
         xmp = image.info.get("xmp") or b""
         metadata = _xmp(xmp)
         metadata |= {

@@ -24,6 +24,7 @@ MIN_SIDE = 16  # pixels
 KEPT = ("JPEG", "MPO", "PNG")
 # Pillow's names of what is a picture by its bytes, too; it also knows the first bytes of some videos
 STILL = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
+SEVERAL = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # formats of which a file may hold pictures of equal rank
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"mif1")  # brands that such files begin with, after b"ftyp"
 OPENING = threading.Lock()  # held while Pillow's limit is another
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
@@ -98,6 +99,14 @@ def read(path: epath.PathLike) -> tuple[bytes, tuple[int, int]]:
         raise MediaError("not a picture, nor named as a video, such as .mp4") from error
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
         raise MediaError(f"corrupt: {error}") from error
+
+
+def count(image: Image.Image) -> int:
+    """How many pictures an opened one holds, of an animation or of pages; 1 where that cannot be told."""
+    try:
+        return getattr(image, "n_frames", 1) if image.format in SEVERAL else 1
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError):  # damaged behind the first
+        return 1
 
 
 def _rgb(image: Image.Image, image_format: str | None) -> UInt8[np.ndarray, "height width 3"]:

@@ -73,7 +73,7 @@ def page(
         "NAME": text(pathlib.PurePath(path).name),
         "KIND": text(result["verdict"]),
         "VERDICT": text(VERDICTS[result["verdict"]]),
-        "REASONS": items(result["reasons"]),
+        "REASONS": items([*result["reasons"], *result.get("notes", ())]),
         "NUMBERS": numbers(detector.decision, result),
         "WHERE": _heard(result, shown) if "windows" in result else _looked_at(detector, result, shown),
         "FILE": file_table(path, shown.facts, shown.credentials),

@@ -33,7 +33,9 @@ COLUMNS = (  # of CSV and Parquet; JSON lines hold all that a detector says
     ("spread", float),
     ("above", float),
     ("p_value", float),
+    ("frames_without_face", int),
     ("reasons", str),
+    ("notes", str),
     ("skipped", str),
     ("detector", str),
 )
@@ -44,7 +46,7 @@ ROWS = 10_000  # of a Parquet file that are held at once
 def flat(row: Mapping[str, Any]) -> dict[str, Any]:
     """A verdict as COLUMNS, name -> value, None where there is nothing to say."""
     found = {name: row.get(name) for name, _ in COLUMNS}
-    found["reasons"] = "; ".join(row.get("reasons", ())) or None
+    found |= {name: "; ".join(row.get(name, ())) or None for name in ("reasons", "notes")}
     found["p_value"] = (row.get("typicality") or {}).get("p_value")
     return found
 
@@ -125,7 +127,7 @@ class Table:
         import pyarrow
         import pyarrow.parquet
 
-        types = {str: pyarrow.string(), float: pyarrow.float64()}
+        types = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
         schema = pyarrow.schema([(name, types[kind]) for name, kind in COLUMNS])
         partial = self.path.with_name(f".{self.path.name}.partial")
         with self.journal.open("rb") as file, pyarrow.parquet.ParquetWriter(partial, schema) as writer:
@@ -237,6 +239,8 @@ def _csv_rows(file: IO[bytes], path: pathlib.Path) -> Iterator[tuple[dict[str, A
         text = pending.decode("utf-8", "surrogateescape")
         (cells,) = csv.reader(io.StringIO(text, newline=""))
         start, end, first, pending = end, end + len(pending), end == 0, b""
+        if first and {"file", "verdict", "detector"} < set(cells) and cells != names:
+            raise InputError(f"--output {path} has the columns of another version of dfjax; give another file")
         if len(cells) != len(names) or (first and cells != names):
             raise _stranger(path)
         if not first:

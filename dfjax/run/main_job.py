@@ -171,7 +171,9 @@ def dataset_facts(name: str, directories: Mapping[str, epath.Path]) -> dict[str,
             "directory": directory.name,
             "version": str(directory.name),
             "hash": sources.content_hash(directory),
-            **{field: prepare.summary(directory)[field] for field in ("modality", "crops")},  # for predict
+            **{
+                field: prepare.summary(directory).get(field) for field in ("modality", "crops", "face_model")
+            },  # for predict
         }
         for part, directory in directories.items()
     }
@@ -181,7 +183,8 @@ def dataset_facts(name: str, directories: Mapping[str, epath.Path]) -> dict[str,
         kinds = (
             {"image", "video"} if {facts["modality"], first["modality"]} <= {"image", "video"} else {first["modality"]}
         )
-        if facts["modality"] not in kinds or facts["crops"] not in (None, first["crops"]):
+        finders = {facts["face_model"], first["face_model"]} - {None}
+        if facts["modality"] not in kinds or facts["crops"] not in (None, first["crops"]) or len(finders) > 1:
             raise InputError(f"{part} and {first['name']} hold media of another kind, or faces cut out in another way")
     return (
         {"dataset": first} if len(each) == 1 else {"dataset": first | {"name": name}, "datasets": list(each.values())}

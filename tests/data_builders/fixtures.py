@@ -19,11 +19,11 @@ def samples(seconds=1.0, rate=16_000, channels=1, seed=0):
 
 
 def audio(path, seconds=1.0, rate=16_000, channels=1, seed=0, subtype=None):
-    """A sound file in the format of its ending: by libsndfile, or AAC for .m4a and .mp4."""
+    """A sound file in the format of its ending: by libsndfile, or AAC for .m4a, .mp4 and .mkv."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     x = samples(seconds, rate, channels, seed)
-    if path.suffix.lower() not in (".m4a", ".mp4", ".aac"):
+    if path.suffix.lower() not in (".m4a", ".mp4", ".aac", ".mkv"):
         soundfile.write(path, x, rate, subtype=subtype)
         return path
     with av.open(str(path), "w") as container:

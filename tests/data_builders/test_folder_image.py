@@ -5,10 +5,14 @@ import json
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from etils import epath
 
 from data_builders.folder_image.folder_image_dataset_builder import Builder
 from dfjax import prepare
+from dfjax.inference import trained
 from dfjax.media import faces
+from dfjax.records import InputError
+from dfjax.run import main_job
 from tests.data_builders import fixtures
 
 
@@ -51,6 +55,28 @@ def test_crops_of_pictures(tmp_path, found_face):
     record = tfds.builder_from_directory(directory).as_data_source("train")[0]
     np.testing.assert_array_equal(record["box"], [8, 8, 40, 40])
     assert "#" not in record["id"].decode()
+
+
+def test_which_model_found_the_faces_is_known_to_a_run_and_what_is_made_of_it(tmp_path, found_face, monkeypatch):
+    monkeypatch.setattr(faces, "check_model", lambda path: None)
+    root = fixtures.tree(tmp_path / "data", [f"train/{c}/{k}.png" for c in ("real", "fake") for k in range(9)])
+    words = {"jobs": 0, "progress": False, "config_name": "folder-crops"}
+    files = [fixtures.text(tmp_path / name, name) for name in ("one.onnx", "other.onnx")]
+    first, second = (
+        prepare.prepare("folder_image", root, tmp_path / file.stem, face_model=file, **words) for file in files
+    )
+    (tmp_path / "environment.json").write_text(json.dumps(main_job.dataset_facts("x", {"x": first})))
+    modality, options = trained._media(epath.Path(tmp_path))
+    assert modality == "video" and options["detector"] == "yunet"
+    assert options["face_model"] == faces.model_digest(files[0])
+    with pytest.raises(InputError, match="faces cut out in another way"):
+        main_job.dataset_facts("x", {"x": first, "y": second})
+    for directory in (first, second):  # as of earlier versions, which did not note it
+        facts = prepare.summary(directory)
+        del facts["face_model"]
+        (directory / "preparation.json").write_text(json.dumps(facts))
+    (tmp_path / "environment.json").write_text(json.dumps(main_job.dataset_facts("x", {"x": first, "y": second})))
+    assert "face_model" not in trained._media(epath.Path(tmp_path))[1]
 
 
 def test_configs_have_names_and_descriptions():

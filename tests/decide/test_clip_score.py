@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from etils import epath
 
-from dfjax import evaluate
 from dfjax.decide import clip_score, operating_points, score_file
 from dfjax.decide.clip_score import clip_scores
 from dfjax.decide.decision import decide
+from dfjax.evaluate import table
 from dfjax.inference import detector
 from dfjax.records import InputError
-from dfjax.reporting import report
+from dfjax.reporting import cross_dataset, report
 
 RULES = ("mean", "median", "top1", "top3", "top100")
 
@@ -118,7 +118,7 @@ def test_tune_report_evaluate_and_predict_judge_by_the_same_rule(few_replicates,
     for rule, decision in decisions.items():
         assert decision["clip_score"] == rule
         test = make("test", rule, seed=1)
-        row = evaluate.row("demo", test, decision, trained=True)
+        row = cross_dataset.row("demo", test, decision, trained=True)
         about = {"run": {"name": "x", "dataset": "demo"}, "train_counts": {"real": 3, "fake": 1}}
         whole = report.build(validation=make(rule=rule), test=test, decision=decision, ledger=None, audit=None, **about)
         assert whole["clip_score"] == rule and f"({rule} of windows or frames)" in report.markdown(whole)
@@ -132,12 +132,12 @@ def test_tune_report_evaluate_and_predict_judge_by_the_same_rule(few_replicates,
         assert found == row["tuned"]["tp"] == whole["operating"]["test"]["tuned"]["tp"]
 
     score_file.write(tmp_path / "demo.test.csv", make("test", "median"))
-    stored = evaluate._stored(epath.Path(tmp_path / "demo.test.csv"), decisions["median"], None, None)
+    stored = table._stored(epath.Path(tmp_path / "demo.test.csv"), decisions["median"], None, None)
     assert stored is not None and score_file.rule_of(stored) == "median"
-    assert evaluate._stored(epath.Path(tmp_path / "demo.test.csv"), decisions["top3"], None, None) is None
+    assert table._stored(epath.Path(tmp_path / "demo.test.csv"), decisions["top3"], None, None) is None
 
 
 def test_what_was_written_before_there_were_rules_means_the_mean():
     scores = dataclasses.replace(make(), header={"split": "validation"})
     assert score_file.rule_of(scores) == "mean"
-    assert evaluate._rule(json.loads('{"threshold": 0.0}')) == "mean"
+    assert clip_score.rule_of(json.loads('{"threshold": 0.0}')) == "mean"

@@ -1,12 +1,14 @@
 """What a detector takes from Python: the same verdict on what is the same, one line on what is nothing to judge."""
 
 import dataclasses
+import hashlib
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dfjax.inference.detector import MAX_OVERLAP, Detector, with_face_model
+from dfjax.media import faces
 from dfjax.records import Input, InputError
 from tests.data_builders import fixtures
 
@@ -141,10 +143,23 @@ def test_verdicts_depend_on_the_face_model_and_not_on_where_it_lies(tmp_path):
     assert first == moved != other
 
 
+def test_another_face_model_than_that_of_the_training_data_is_refused(tmp_path, monkeypatch):
+    """Faces were cut out otherwise than those that the threshold was chosen on, without a word."""
+    monkeypatch.setattr("dfjax.media.faces.check_model", lambda path: None)
+    known = hashlib.sha256(b"model").hexdigest()
+    file = fixtures.text(tmp_path / "yunet.onnx", "another")
+    with pytest.raises(
+        InputError, match=rf"yunet.onnx is another YuNet than .*give that one, whose SHA-256 is {known}"
+    ):
+        with_face_model(("video", {"detector": "yunet", "face_model": known}), str(file))
+
+
 def test_the_face_model_of_a_detector_that_takes_one_is_used(tmp_path, monkeypatch):
     monkeypatch.setattr("dfjax.media.faces.check_model", lambda path: None)
     file = fixtures.text(tmp_path / "yunet.onnx", "model")
     options = {"detector": "yunet", "frames": 4}
     assert with_face_model(("video", options), str(file)) == ("video", options | {"face_model": str(file)})
+    noted = options | {"face_model": faces.model_digest(file)}  # as data prepared by it say
+    assert with_face_model(("video", noted), str(file)) == ("video", options | {"face_model": str(file)})
     assert with_face_model(("audio", {}), None) == ("audio", {})
     assert with_face_model(("video", {"detector": "haar"}), None)[1]["face_model"] is None

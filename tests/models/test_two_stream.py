@@ -14,9 +14,10 @@ import pytest
 from etils import epath
 from flax import nnx
 
-from dfjax import evaluate, models
+from dfjax import models
 from dfjax.data import feeds, resident, sampling, sources, streaming
 from dfjax.decide import score_file
+from dfjax.evaluate import table
 from dfjax.inference import trained
 from dfjax.models import heads
 from dfjax.models.streams import Rngs
@@ -284,7 +285,7 @@ def test_real_clips_from_preparation_to_prediction(shared, tmp_path):
     clips = score_file.by_clip(score_file.read(folder / "scores" / "folder_av.test.csv"))
 
     prepared_name = next((data / "folder_av").glob("media-*/*/preparation.json")).parts[-3]
-    (row,) = evaluate.evaluate(folder, [f"folder_av/{prepared_name}"], data_dir=data, progress=False)
+    (row,) = table.make(folder, [f"folder_av/{prepared_name}"], data_dir=data, progress=False)
     assert (row["real"], row["fake"]) == (1, 1)
 
     judge = trained.load(folder)

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import sys
 import tarfile
+import zipfile
 
 import pytest
 from etils import epath
@@ -15,6 +16,7 @@ from etils import epath
 import data_builders
 from data_builders import indexing
 from dfjax import stats
+from dfjax.inference import bundle
 from dfjax.planning import advice, survey
 from dfjax.reporting import survey_view
 from tests.data_builders import fixtures, trees
@@ -160,6 +162,18 @@ def test_a_damaged_prepared_dataset_and_names_that_are_no_text_are_lines(tmp_pat
     (line,) = found["problems"]
     assert line.startswith(f"{prepared} is a prepared dataset that cannot be read (ValueError: Invalid version")
     assert line.endswith("); remove it and prepare it again")
+
+
+def test_a_bundle_beside_data_is_no_packed_data(recordings, tmp_path):
+    """`dfjax.export --out DATASETS/detector.zip` was told to be unpacked."""
+    shutil.copytree(recordings, tmp_path / "clips")
+    bundle.write(tmp_path / "detector.zip", {bundle.ABOUT: b"{}"})
+    with zipfile.ZipFile(tmp_path / "listed.zip", "w") as archive:  # of data, with a list of the same name
+        archive.writestr(bundle.MANIFEST, "{}")
+        archive.writestr("real/a.wav", "")
+    found = survey.of_folder(tmp_path, 0, measured=False)
+    assert [archive["path"] for archive in found["archives"]] == [str(tmp_path / "listed.zip")]
+    assert not found["problems"]
 
 
 def test_an_archive_that_cannot_be_read_has_no_command_that_unpacks_it(recordings, tmp_path):
