@@ -1,6 +1,7 @@
 """Files to verdicts with a detector that needs no training: the score is the brightness of what it is shown."""
 
 import pathlib
+import struct
 
 import cv2
 import numpy as np
@@ -70,6 +71,27 @@ def test_of_a_file_of_several_pictures_it_is_said_that_the_first_was_judged(tmp_
         assert ("was judged</li>" in file_page.page(judge, result)) == bool(told)
         if kind != "GIF":  # which FFmpeg describes
             assert facts.of_file(tmp_path / name)["streams"][0].get("pictures", 1) == count
+
+
+def test_of_pages_that_are_damaged_behind_the_first_the_first_is_judged(tmp_path):
+    """Pillow raised KeyError and TypeError while it counted them."""
+    frames = [Image.fromarray(fixtures.picture((70, 50), seed)) for seed in range(3)]
+    frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    (first,) = struct.unpack("<I", data[4:8])
+    (entries,) = struct.unpack("<H", data[first : first + 2])
+    (second,) = struct.unpack("<I", data[first + 2 + 12 * entries :][:4])
+    data[second + 2 : second + 4] = b"\xff\xff"  # no width
+    (tmp_path / "a.tif").write_bytes(data)
+    result = watching()(tmp_path / "a.tif")
+    assert "notes" not in result and len(result["frames"]) == 1
+
+
+def test_a_tiff_above_the_size_that_pillow_decodes_is_skipped(tmp_path, monkeypatch):
+    Image.fromarray(fixtures.picture((70, 50), 0)).save(tmp_path / "a.tif")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000)
+    with pytest.raises(MediaError, match="too large"):
+        watching()(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.gif"])

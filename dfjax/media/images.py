@@ -99,13 +99,15 @@ def read(path: epath.PathLike) -> tuple[bytes, tuple[int, int]]:
         raise MediaError("not a picture, nor named as a video, such as .mp4") from error
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
         raise MediaError(f"corrupt: {error}") from error
+    except Image.DecompressionBombError as error:  # of TIFF, whose size Pillow looks at once more
+        raise MediaError(f"too large: {error}") from error
 
 
 def count(image: Image.Image) -> int:
     """How many pictures an opened one holds, of an animation or of pages; 1 where that cannot be told."""
     try:
         return getattr(image, "n_frames", 1) if image.format in SEVERAL else 1
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError):  # damaged behind the first
+    except Exception:  # damaged behind the first: Pillow raises KeyError and TypeError, too
         return 1
 
 
