@@ -96,10 +96,10 @@ def _slopes_by_rows(x: Array, dy: Array, size: tuple[int, int], strides: tuple[i
         some = jax.lax.dynamic_slice_in_dim(x, step * ROWS, ROWS + size[0] - 1, axis=1)
         slopes = jax.lax.dynamic_slice_in_dim(dy, step * ROWS, ROWS, axis=1)
         patches = jnp.concatenate(_beneath(some, ROWS, columns, size, strides), axis=-1)
-        return total + jnp.einsum("bhwc,bhwd->bcd", patches, slopes)
+        return total + jnp.einsum("bhwc,bhwd->bcd", patches, slopes, preferred_element_type=total.dtype)
 
-    total = jnp.zeros((x.shape[0], size[0] * size[1] * x.shape[3], dy.shape[3]), dy.dtype)
-    return jax.lax.fori_loop(0, dy.shape[1] // ROWS, add, total).sum(axis=0)
+    total = jnp.zeros((x.shape[0], size[0] * size[1] * x.shape[3], dy.shape[3]))  # float32, whatever the slopes are
+    return jax.lax.fori_loop(0, dy.shape[1] // ROWS, add, total).sum(axis=0).astype(dy.dtype)
 
 
 def _fast(x: Array, kernel: Array, strides: tuple[int, int], pads: Pads) -> Array:

@@ -75,6 +75,13 @@ def test_half_precision_keeps_its_type(channels):
     assert {part.dtype for part in (y, *back(y))} == {jnp.dtype(jnp.bfloat16)}
 
 
+def test_slopes_by_rows_are_added_up_in_full_precision():
+    """In bfloat16 a sum of many rows stands still where what is added is below its last bit."""
+    x, dy = jnp.ones((1, 4098, 3, 16), jnp.bfloat16), jnp.ones((1, 4096, 1, 16), jnp.bfloat16)
+    _, back = jax.vjp(lambda w: convolution.convolution(x, w, (1, 1), "VALID"), jnp.zeros((3, 3, 16, 16), jnp.bfloat16))
+    np.testing.assert_array_equal(back(dy)[0], np.full((3, 3, 16, 16), 4096))
+
+
 def test_what_it_does_not_compute_is_refused():
     with pytest.raises(AssertionError, match="dilated"):
         convolution.Conv(4, 4, (3, 3), kernel_dilation=2, rngs=nnx.Rngs(0))(jnp.ones((1, 8, 8, 4)))
