@@ -145,6 +145,10 @@ class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-a
             fields = tfds.features.FeaturesDict({name: fields[name] for name in names})
         return self.dataset_info_from_configs(features=fields, homepage=self.HOMEPAGE)
 
+    @functools.cached_property
+    def _face_digest(self) -> str | None:
+        return None if self.face_model is None else faces.model_digest(self.face_model)
+
     def _options(self) -> dict[str, Any]:
         config = self.builder_config
         return {name: getattr(config, name) for name in configs.CROP_OPTIONS} | {"face_model": self.face_model}
@@ -199,7 +203,8 @@ class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-a
         return {item.id for item in items} - self._skipped.keys()
 
     def _cached(self, item: indexing.Item) -> epath.Path:
-        return self.partial_dir / decoding.cache_name(item, self.builder_config.modality, self._options())
+        options = self._options() | {"face_model": self._face_digest}  # the same file, wherever it lies
+        return self.partial_dir / decoding.cache_name(item, self.builder_config.modality, options)
 
     def _generate_examples(self, items: list[indexing.Item]):
         fields = tuple(self.info.features)
@@ -273,7 +278,7 @@ class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-a
             "modality": config.modality,
             "crops": {name: getattr(config, name) for name in configs.CROP_OPTIONS} if crops else None,
             "face_detector": config.detector if crops else None,
-            "face_model": faces.model_digest(self.face_model) if crops and self.face_model is not None else None,
+            "face_model": self._face_digest if crops else None,
             "source_digest": indexing.source_digest(index),
             "counts": counts,
             "skipped": sorted([*index.skipped, *self._skipped.items()]),

@@ -62,7 +62,7 @@ def prepare(
 
     Raises:
       InputError: unknown names, nothing usable in `source`, contradicting labels, a dataset that was prepared from
-        another source, or (SourceNeeded) one that is not prepared without any.
+        another source or by another face model, or (SourceNeeded) one that is not prepared without any.
     """
     cls = data_builders.load(name)
     if face_model is not None:
@@ -94,6 +94,7 @@ def prepare(
         elif given:
             raise InputError(f"--{given[0]} is of pictures and videos; {name} holds sound")
         if source is None and (found := _prepared(cls, data_dir, config.name)) is not None:
+            _check_face_model(face_model, found)
             return found
         builder = cls(
             source=source, data_dir=data_dir, config=config, face_model=face_model, jobs=jobs, progress=progress
@@ -101,6 +102,7 @@ def prepare(
         directory = epath.Path(builder.data_dir)
         if directory.exists():
             _check_source(builder, directory)
+            _check_face_model(face_model, directory)
             return directory
         builder.load_index(epath.Path(builder.data_dir_root, "downloads", "manual"))
         builder.download_and_prepare(download_config=_beam(beam_runner, beam_options))
@@ -310,6 +312,16 @@ def _check_source(builder, directory: epath.Path) -> None:
         raise InputError(
             f"{directory} was prepared from other files (digest {prepared}) than --source {builder.source} "
             f"({given}); delete it or give another --data_dir"
+        )
+
+
+def _check_face_model(given: epath.PathLike | None, directory: epath.Path) -> None:
+    """Makes sure that the faces of what is prepared were found by this model; earlier versions did not note theirs."""
+    known = summary(directory).get("face_model")
+    if given is not None and known and (digest := faces.model_digest(given)) != known:
+        raise InputError(
+            f"{directory} was prepared by another YuNet (SHA-256 {known}) than --face_model {given} ({digest}); "
+            "give that one, delete the folder or give another --data_dir"
         )
 
 

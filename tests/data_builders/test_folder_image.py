@@ -79,6 +79,37 @@ def test_which_model_found_the_faces_is_known_to_a_run_and_what_is_made_of_it(tm
     assert "face_model" not in trained._media(epath.Path(tmp_path))[1]
 
 
+def test_what_another_face_model_prepared_is_not_taken_for_the_one_given(tmp_path, found_face, monkeypatch):
+    """It was reused without a word."""
+    monkeypatch.setattr(faces, "check_model", lambda path: None)
+    root = fixtures.tree(tmp_path / "data", [f"train/{c}/{k}.png" for c in ("real", "fake") for k in range(9)])
+    one, moved, other = (fixtures.text(tmp_path / name, name[0]) for name in ("1.onnx", "1/moved.onnx", "2.onnx"))
+    words = {"data_dir": tmp_path / "out", "config_name": "folder-crops", "jobs": 0, "progress": False}
+    first = prepare.prepare("folder_image", root, face_model=one, **words)
+    assert prepare.prepare("folder_image", root, face_model=moved, **words) == first
+    digests = [faces.model_digest(file) for file in (one, other)]
+    told = rf"prepared by another YuNet \(SHA-256 {digests[0]}\) than .*2.onnx \({digests[1]}\); give that one, delete"
+    with pytest.raises(InputError, match=told):
+        prepare.prepare("folder_image", root, face_model=other, **words)
+    facts = prepare.summary(first)
+    del facts["face_model"]  # as of earlier versions, which did not note it
+    (first / "preparation.json").write_text(json.dumps(facts))
+    assert prepare.prepare("folder_image", root, face_model=other, **words) == first
+
+
+def test_a_killed_preparation_continues_with_the_faces_of_the_same_model_only(tmp_path, found_face):
+    """Another file at the same path went on with what the one before had found."""
+    root = fixtures.tree(tmp_path / "data", [f"train/{c}/{k}.png" for c in ("real", "fake") for k in range(9)])
+    file = tmp_path / "yunet.onnx"
+
+    def cached(content):
+        builder = Builder(source=root, data_dir=tmp_path / "out", face_model=fixtures.text(file, content), jobs=0)
+        return builder._cached(builder.load_index().items[0])
+
+    first = cached("one")
+    assert cached("one") == first != cached("other")
+
+
 def test_configs_have_names_and_descriptions():
     assert [config.name for config in Builder.BUILDER_CONFIGS] == ["folder", "folder-crops", "folder-whole"]
     assert all(config.description for config in Builder.BUILDER_CONFIGS)
