@@ -92,6 +92,7 @@ class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-a
         self._beam = False
         self._skipped: dict[str, str] = {}  # id -> reason, found by the media stage
         self._faceless: dict[str, int] = {}  # clip -> frames in which no face was found
+        self._pictures: dict[str, int] = {}  # id -> pictures in a file, where there are several; the first is taken
         if self.CONFIG_PER_SOURCE and self.source is not None:
             kwargs["config"] = configs.source_config(kwargs.get("config") or self.BUILDER_CONFIGS[0], self.source)
         super().__init__(**kwargs)
@@ -217,6 +218,8 @@ class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-a
                 )
             if faceless := result.get("faceless"):
                 self._faceless[item.clip] = faceless
+            if (held := result.get("pictures", 1)) > 1:
+                self._pictures[item.id] = held
             yield from decoding.examples(item, result, self.name, fields)
 
     def _beam_examples(self, items: list[indexing.Item]):
@@ -285,6 +288,7 @@ class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-a
             "dropped": sorted(index.dropped),
             "warnings": index.warnings,
             "frames_without_face": None if self._beam else dict(sorted(self._faceless.items())),
+            "pictures_in_file": None if self._beam else dict(sorted(self._pictures.items())),
         }
 
 

@@ -208,12 +208,15 @@ def describe(facts: dict[str, Any], directory: epath.PathLike) -> str:
         lines.append(f"  {split:<11}{found} ({records} records)")
     for kind in ("skipped", "dropped"):
         reasons = collections.Counter(reason for _, reason in facts[kind])
-        first = {reason: id_ for id_, reason in reversed(facts[kind])}
-        lines += [f"  {kind} {count}: {reason}; first {first[reason]}" for reason, count in reasons.most_common(5)]
+        named = {reason: id_ for id_, reason in reversed(facts[kind])}
+        lines += [f"  {kind} {count}: {reason}; first {named[reason]}" for reason, count in reasons.most_common(5)]
         if len(reasons) > 5:
             lines.append(f"  {kind} for {len(reasons) - 5} more reasons")
     if faceless := facts.get("frames_without_face"):
         lines.append(f"  {sum(faceless.values())} frames without a face in {len(faceless)} clips")
+    if several := facts.get("pictures_in_file"):
+        first, held = next(iter(several.items()))
+        lines.append(f"  only the first picture was taken of {len(several)} files of several; first {first}, of {held}")
     lines += [f"  warning: {warning}" for warning in facts["warnings"]]
     return "\n".join([*lines, f"  prepared in {directory}; preparation.json lists everything left out"])
 

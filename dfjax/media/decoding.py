@@ -21,7 +21,8 @@ def decode_item(path: epath.PathLike, modality: str, options: dict[str, Any]) ->
     Returns:
       'records': of sound `position` (the first sample), `audio` and `duration` (seconds of the whole clip); of a
       picture `position` (0), `image` (bytes), `frame` (0) and `box` (x0, y0, x1, y1 in pixels); of face crops as
-      `crop_records` says, of 'av' with `audio` and `duration` too.
+      `crop_records` says, of 'av' with `audio` and `duration` too. Of a picture also 'pictures': how many its file
+      holds, of which the first is taken.
 
     Raises:
       MediaError: the file is unusable.
@@ -40,7 +41,7 @@ def decode_item(path: epath.PathLike, modality: str, options: dict[str, Any]) ->
 
         data, (height, width) = images.read(path)
         box = np.array([0, 0, width, height], np.float32)
-        return {"records": [{"position": 0, "image": data, "frame": 0, "box": box}]}
+        return {"records": [{"position": 0, "image": data, "frame": 0, "box": box}], "pictures": images.held(path)}
     from dfjax.media import faces
 
     if modality == "av":

@@ -13,7 +13,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Int16
 
-from dfjax.media import MediaError, audio, decoding, facts, images, properties
+from dfjax.media import MediaError, audio, decoding, facts, properties
 from dfjax.records import SAMPLE_RATE, InputError
 
 SECONDS = 60.0  # a file may take this long to decode ...
@@ -79,22 +79,15 @@ def of_file(
         properties=_described(records) if described else [],
         facts={"frames_without_face": found.get("faceless", 0)},
     )
-    return _noted(seen, _further(path) if _is_still(records) else facts.cut_short(path))
+    return _noted(seen, _further(found["pictures"]) if "pictures" in found else facts.cut_short(path))
 
 
 def _noted(seen: Evidence, note: str | None) -> Evidence:
     return dataclasses.replace(seen, facts=seen.facts | {"notes": [note]}) if note else seen
 
 
-def _is_still(records: list[dict[str, Any]]) -> bool:
-    """Whether records are of one picture: those of a video have their frames as positions, in words."""
-    return records[0]["position"] == 0
-
-
-def _further(path: epath.PathLike) -> str | None:
+def _further(held: int) -> str | None:
     """A note on the pictures of a file behind its first."""
-    with epath.Path(path).open("rb") as file, images.opened(file) as image:
-        held = images.count(image)
     return f"only the first of {held:,} pictures in the file was judged" if held > 1 else None
 
 

@@ -121,7 +121,8 @@ def crop_records(
 
     Returns:
       'records': dicts of `position` (0 for a picture's face, else text: the frame, and '.k' for its k-th face
-      after the first), `frame`, `seconds`, `box` and `image` (bytes); 'faceless': frames without a face.
+      after the first), `frame`, `seconds`, `box` and `image` (bytes); 'faceless': frames without a face; of a
+      picture also 'pictures': how many its file holds, of which the first is looked at.
 
     Raises:
       MediaError: the file is unusable or has no face.
@@ -149,7 +150,7 @@ def crop_records(
             )
     if not records:
         raise MediaError("no face found" if picture else f"no face found in {faceless} frames")
-    return {"records": records, "faceless": faceless}
+    return {"records": records, "faceless": faceless} | ({"pictures": images.held(path)} if picture else {})
 
 
 def _picture_frame(path: epath.PathLike) -> list[video.Frame]:

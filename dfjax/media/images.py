@@ -103,6 +103,12 @@ def read(path: epath.PathLike) -> tuple[bytes, tuple[int, int]]:
         raise MediaError(f"too large: {error}") from error
 
 
+def held(path: epath.PathLike) -> int:
+    """How many pictures a file of pictures holds, of which `read` takes the first; raises as Pillow's open."""
+    with epath.Path(path).open("rb") as file, opened(file) as image:
+        return count(image)
+
+
 def count(image: Image.Image) -> int:
     """How many pictures an opened one holds, of an animation or of pages; 1 where that cannot be told."""
     try:

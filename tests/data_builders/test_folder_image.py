@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from etils import epath
+from PIL import Image
 
 from data_builders.folder_image.folder_image_dataset_builder import Builder
 from dfjax import prepare
@@ -108,6 +109,26 @@ def test_a_killed_preparation_continues_with_the_faces_of_the_same_model_only(tm
 
     first = cached("one")
     assert cached("one") == first != cached("other")
+
+
+@pytest.mark.parametrize("config", ["folder", "folder-crops"])
+def test_that_a_file_holds_several_pictures_is_told(tmp_path, found_face, config):
+    """The first was taken without a word."""
+    root = fixtures.tree(tmp_path / "data", [f"train/{c}/{k}.png" for c in ("real", "fake") for k in range(9)])
+    frames = [Image.fromarray(fixtures.picture((64, 64), seed)) for seed in range(30, 35)]
+    kinds = {"a.webp": "WEBP", "b.png": "PNG", "c.tif": "TIFF", "d.png": "GIF", "e.jpg": "MPO", "f.webp": "WEBP"}
+    for count, (name, kind) in zip((2, 3, 4, 5, 2, 1), kinds.items(), strict=True):
+        frames[count - 1].save(root / f"train/real/{name}", kind, save_all=True, append_images=frames[: count - 1])
+    frames[0].save(root / "train/fake/v.gif", save_all=True, append_images=frames[1:])  # a video: its frames are taken
+    directory = prepare.prepare("folder_image", root, tmp_path / "out", config, jobs=0, progress=False)
+    facts = prepare.summary(directory)
+    names = [f"train/real/{name}" for name in kinds]
+    assert facts["skipped"] == []
+    assert facts["pictures_in_file"] == dict(zip(names[:4], (2, 3, 4, 5), strict=True))
+    told = "only the first picture was taken of 4 files of several; first train/real/a.webp, of 2"
+    assert told in prepare.describe(facts, directory)
+    del facts["pictures_in_file"]  # as of earlier versions
+    assert "only the first" not in prepare.describe(facts, directory)
 
 
 def test_configs_have_names_and_descriptions():
