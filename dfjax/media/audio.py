@@ -28,6 +28,7 @@ SILENT_PEAK = 10  # of 32768, -70 dBFS: digital silence and dither lie below, qu
 MAX_PEAK = 16.0  # float files may exceed 1.0 a little and are clipped; far beyond they are no sound
 RATES = (4_000, 384_000)  # Hz, lowest and highest sampling rate of a real recording
 MAX_CHANNELS = 64
+UNKNOWN = 1 << 62  # samples; a header of unknown length says the largest integer
 BLOCK = 1 << 16  # samples per channel read at a time
 LOSSY = {"MPEG_LAYER_III": "mp3", "mp3": "mp3", "mp3float": "mp3", "aac": "aac", "OPUS": "opus", "opus": "opus"}
 
@@ -180,8 +181,9 @@ def _open(source: str | IO[bytes]) -> tuple[AudioInfo, Iterator[Float32[np.ndarr
     try:
         file = soundfile.SoundFile(source)
     except (soundfile.LibsndfileError, TypeError, ValueError):
-        if not isinstance(source, str):
-            source.seek(0)
+        return _open_av(source)
+    if file.format == "FLAC" and file.frames > UNKNOWN:  # streamed: libsndfile fails at its end
+        file.close()
         return _open_av(source)
     info = AudioInfo(file.samplerate, file.channels, file.subtype, file.frames / max(file.samplerate, 1))
     _check_header(info)
@@ -202,12 +204,14 @@ def _soundfile_blocks(file: soundfile.SoundFile) -> Iterator[Float32[np.ndarray,
                 read += len(block)
                 yield block.mean(axis=1, dtype=np.float32) if block.shape[1] > 1 else block[:, 0]
         except (soundfile.LibsndfileError, ValueError, MemoryError) as error:
-            raise MediaError(f"corrupt: {error}") from error
-        # a header of unknown length says the largest integer; formats that estimate it may be a frame off
-        _check(expected > 2**62 or read >= 0.95 * expected, f"truncated: {read} of {expected} samples")
+            raise MediaError(f"corrupt or cut short: {error}") from error
+        # formats that estimate it may be a frame off
+        _check(expected > UNKNOWN or read >= 0.95 * expected, f"truncated: {read} of {expected} samples")
 
 
 def _open_av(source: str | IO[bytes]) -> tuple[AudioInfo, Iterator[Float32[np.ndarray, " n"]]]:
+    if not isinstance(source, str):
+        source.seek(0)
     try:
         # playlists must not reach out to other files or the network
         container = av.open(source, metadata_errors="ignore", options={"protocol_whitelist": "file"})

@@ -1,6 +1,7 @@
 """Small synthetic media, written where a test wants them. The same seed gives the same bytes."""
 
 import pathlib
+import types
 
 import av
 import cv2
@@ -30,6 +31,21 @@ def audio(path, seconds=1.0, rate=16_000, channels=1, seed=0, subtype=None):
         stream = container.add_stream("aac", rate=rate, layout="stereo" if channels == 2 else "mono")
         _encode_sound(container, stream, x, rate)
     return path
+
+
+def encoded(path, codec, seconds=4.0, rate=48_000, channels=1, **options):
+    """A sound file as FFmpeg's encoder and, with `options`, its container write it; '-' in front of its name: streamed.
+
+    What is streamed cannot be gone back into, so a header tells no length.
+    """
+    path = pathlib.Path(path)
+    streamed = path.with_name(path.name.removeprefix("-"))
+    with streamed.open("wb") as file:
+        target = types.SimpleNamespace(write=file.write) if streamed != path else file
+        with av.open(target, "w", format=path.suffix[1:], options=options) as container:
+            stream = container.add_stream(codec, rate=rate, layout="stereo" if channels == 2 else "mono")
+            _encode_sound(container, stream, samples(seconds, rate, channels), rate)
+    return streamed
 
 
 def picture(size=(64, 64), seed=0):

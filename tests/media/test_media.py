@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 
 import av
 import cv2
@@ -133,6 +134,23 @@ def test_unusable_sound_gives_a_reason(tmp_path):
     assert reason("mute.mp4") == "no audio stream"
     fixtures.image(tmp_path / "picture.png")
     assert reason("picture.png") == "no audio stream"
+
+
+def test_flac_that_was_streamed_is_read_and_flac_that_was_cut_short_is_refused_as_that(tmp_path):
+    """libsndfile fails at the end of either: "corrupt: Internal psf_fseek() failed."."""
+    whole = fixtures.encoded(tmp_path / "a.flac", "flac", seconds=9.0, rate=SAMPLE_RATE)
+    streamed = fixtures.encoded(tmp_path / "-b.flac", "flac", seconds=9.0, rate=SAMPLE_RATE)
+    assert soundfile.info(whole).frames == 9 * SAMPLE_RATE < soundfile.info(streamed).frames
+    np.testing.assert_array_equal(audio.decode(streamed)[0], audio.decode(whole)[0])
+    with streamed.open("rb") as file:  # as of a bucket
+        np.testing.assert_array_equal(audio._decode(file, 60.0)[0], audio.decode(whole)[0])
+    data = whole.read_bytes()
+    ends = [found.start() for found in re.finditer(rb"\xff\xf8", data)][1:]
+    assert len(ends) > 20
+    for end in (*ends, len(data) - 1, len(data) // 2):
+        whole.write_bytes(data[:end])
+        with pytest.raises(MediaError, match="cut short|truncated"):
+            audio.decode(whole)
 
 
 @pytest.mark.parametrize("modality", ["audio", "image", "video", "av"])
