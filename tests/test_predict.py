@@ -1,6 +1,7 @@
 """Files to verdicts with a detector that needs no training: the score is the brightness of what it is shown."""
 
 import pathlib
+import re
 import struct
 
 import cv2
@@ -10,7 +11,7 @@ from PIL import Image
 
 from dfjax import models, predict
 from dfjax.inference import detector
-from dfjax.media import MediaError, facts, images
+from dfjax.media import MediaError, evidence, facts, images
 from dfjax.media.decoding import decode_item
 from dfjax.reporting import file_figures, file_page, verdicts
 from tests.data_builders import fixtures
@@ -134,6 +135,88 @@ def test_a_video_that_was_cut_short_is_known_by_its_header(tmp_path, name):
     for length in range(len(head)):  # nothing is read behind what is left of a header
         path.write_bytes(head[:length])
         assert (facts.cut_short(path) or "cut short: ").startswith("cut short: ")
+
+
+def with_vbri(path):
+    """An MP3 as encoders of another maker begin it: a frame that holds its length as VBRI."""
+    plain = fixtures.encoded(path, "libmp3lame", rate=16_000, write_xing="0", id3v2_version="0")
+    frames = plain.read_bytes()
+    first = frames[: frames.index(frames[:2], 2)]
+    told = b"VBRI" + struct.pack(">HHHII", 1, 0, 75, len(first) + len(frames), len(frames) // len(first))
+    path.write_bytes(first[:4] + bytes(32) + told + bytes(len(first) - 36 - len(told)) + frames)
+    return path
+
+
+ENDING = {  # recordings that tell where they end
+    "Vorbis": lambda folder: fixtures.audio(folder / "a.ogg", 4.0),
+    "Vorbis, stereo": lambda folder: fixtures.audio(folder / "a.ogg", 4.0, 44_100, 2),
+    "Opus": lambda folder: fixtures.audio(folder / "a.ogg", 4.0, 48_000, subtype="OPUS"),
+    "Opus by FFmpeg": lambda folder: fixtures.encoded(folder / "a.ogg", "libopus"),
+    "Opus, streamed": lambda folder: fixtures.encoded(folder / "-a.ogg", "libopus", channels=2),
+    "MP3": lambda folder: fixtures.audio(folder / "a.mp3", 4.0),
+    "MP3, stereo": lambda folder: fixtures.audio(folder / "a.mp3", 4.0, 44_100, 2),
+    "MP3 by FFmpeg": lambda folder: fixtures.encoded(folder / "a.mp3", "libmp3lame", rate=44_100, channels=2),
+    "MP3, constant rate": lambda folder: fixtures.encoded(folder / "a.mp3", "libmp3lame", rate=24_000, b="64000"),
+    "MP3 with VBRI": lambda folder: with_vbri(folder / "a.mp3"),
+}
+ENDLESS = {  # and those that do not
+    "MP3, streamed": lambda folder: fixtures.encoded(folder / "-a.mp3", "libmp3lame"),
+    "MP3 without a header": lambda folder: fixtures.encoded(folder / "a.mp3", "libmp3lame", write_xing="0"),
+    "AAC": lambda folder: fixtures.encoded(folder / "a.adts", "aac"),
+    "FLAC, streamed": lambda folder: fixtures.encoded(folder / "-a.flac", "flac"),
+    "AIFF": lambda folder: fixtures.audio(folder / "a.aiff"),
+}
+
+
+@pytest.mark.parametrize("kind", ENDING)
+def test_of_ogg_and_mp3_that_were_cut_short_it_is_said(tmp_path, kind):
+    """What was left of them was judged without a word."""
+    path = ENDING[kind](tmp_path)
+    whole = path.read_bytes()
+    assert "notes" not in evidence.of_file(path, "audio", {}).facts
+    path.write_bytes(whole + b"TAG" + bytes(125))  # what players wrote behind them
+    assert facts.cut_short(path) is None
+    told = r"last page of its Ogg stream is not all there" if "MP3" not in kind else r"of the [\d,]+ bytes"
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9, 0.97):
+        path.write_bytes(whole[: int(share * len(whole))])
+        assert re.search(rf"^cut short: .*{told}", facts.cut_short(path)), share
+    assert evidence.of_file(path, "audio", {}).facts["notes"] == [facts.cut_short(path)]
+    for length in range(300):  # nothing is read behind what is left of a header
+        path.write_bytes(whole[:length])
+        assert (facts.cut_short(path) or "cut short: ").startswith("cut short: ")
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_of_a_recording_that_does_not_tell_its_length_nothing_is_said(tmp_path, kind):
+    path = ENDLESS[kind](tmp_path)
+    whole = path.read_bytes()
+    assert "notes" not in evidence.of_file(path, "audio", {}).facts
+    for share in (0.3, 0.7, 0.97):
+        path.write_bytes(whole[: int(share * len(whole))])
+        assert facts.cut_short(path) is None
+
+
+def test_a_recorder_that_marks_no_page_as_the_last_did_not_cut_its_recording_short(tmp_path):
+    """So write Android and messengers; see RFC 3533, section 6, for the mark."""
+    path = fixtures.encoded(tmp_path / "a.ogg", "libopus")
+    whole = bytearray(path.read_bytes())
+    page = whole.rindex(b"OggS")
+    assert whole[page + 5] == 4
+    whole[page + 5] = 0
+    path.write_bytes(whole)
+    assert facts.cut_short(path) is None
+
+
+def test_the_cover_in_front_of_a_recording_is_no_part_of_its_length(tmp_path):
+    path = fixtures.audio(tmp_path / "a.mp3", 4.0)
+    whole = path.read_bytes()
+    tag = b"ID3\x04\0\0" + bytes([0, 1, 100, 3]) + bytes(128 * 228 + 3)
+    for share in (1, 0.9):
+        path.write_bytes(tag + whole[: int(share * len(whole))])
+        told = (
+            f"cut short: {path.stat().st_size:,} of the {len(tag) + len(whole):,} bytes that its header tells are there"
+        )
+        assert facts.cut_short(path) == (told if share < 1 else None)
 
 
 @pytest.mark.parametrize("length", [0, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])

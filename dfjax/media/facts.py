@@ -23,6 +23,9 @@ WHOLE = 0.99  # share of its bytes from which on a file counts as whole: writers
 STREAMED = 0x7FFFFF00  # lengths from here on say in a WAV that its end was not known
 BOXES = 100_000  # of an MP4 that are walked through, at most
 EBML, SEGMENT = b"\x1aE\xdf\xa3", b"\x18S\x80g"  # the elements that a Matroska file is made of
+OGG = b"OggS"  # what a page begins with
+PAGE_HEAD, PAGE = 27, 27 + 255 + 255 * 255  # bytes of an Ogg page, RFC 3533: without its table of lengths; at most
+LENGTHS = re.compile(b"Xing|Info|VBRI")  # what encoders put into an MP3's first frame, with its length
 CHUNK = 1 << 20  # bytes read at once
 MOST = 100  # entries of metadata that are kept
 LONGEST = 500  # characters of one that are kept
@@ -93,7 +96,10 @@ def of_file(path: str | pathlib.Path) -> dict[str, Any]:
 
 
 def cut_short(path: epath.PathLike) -> str | None:
-    """A line on a file that is clearly shorter than its header tells, of WAV, AVI, Matroska, WebM, MP4; None of others.
+    """A line on a file that clearly lacks its end; None of others.
+
+    WAV, AVI, Matroska, WebM, MP4, and an MP3 whose encoder noted it, tell how long they are, an Ogg stream how long
+    each of its pages is. That its last page is not marked as the end says nothing: recorders of phones leave that out.
 
     Raises:
       OSError: the file cannot be read.
@@ -101,7 +107,9 @@ def cut_short(path: epath.PathLike) -> str | None:
     there = epath.Path(path).stat().length
     with epath.Path(path).open("rb") as file:
         head = file.read(HEAD)
-        told = _boxes(file, there) if head[4:8] == b"ftyp" else _riff(head) or _matroska(head)
+        if head.startswith(OGG):
+            return "cut short: the last page of its Ogg stream is not all there" if _breaks_off(file, there) else None
+        told = _boxes(file, there) if head[4:8] == b"ftyp" else _riff(head) or _matroska(head) or _mp3(file, head)
     if there >= WHOLE * told:
         return None
     return f"cut short: {there:,} of the {told:,} bytes that its header tells are there"
@@ -128,6 +136,36 @@ def _number(head: bytes, at: int) -> tuple[int, int, bool]:
     size = 9 - head[at].bit_length() if at < len(head) else 1
     value, ones = int.from_bytes(head[at : at + size]), (1 << 7 * size) - 1
     return at + size, value & ones, value & ones != ones
+
+
+def _mp3(file: IO[bytes], head: bytes) -> int:
+    """Where its frames end, as the first of them tells behind a tag; 0 where it does not."""
+    at = 0
+    if head.startswith(b"ID3"):
+        for byte in head[6:10]:
+            at = at << 7 | byte & 127
+        at += 20 if int.from_bytes(head[5:6]) & 16 else 10  # a footer is as long as the header
+        file.seek(at)
+        head = file.read(HEAD)
+    found = LENGTHS.search(head, 4, 42)
+    if not found or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:  # of a frame of layer III
+        return 0
+    rest = head[found.end() :]
+    if found[0] == b"VBRI":
+        return at + int.from_bytes(rest[6:10])
+    flags = int.from_bytes(rest[:4])  # 1: its frames are told, 2: its bytes
+    return at + int.from_bytes(rest[4 + 4 * (flags & 1) :][:4]) if flags & 2 else 0
+
+
+def _breaks_off(file: IO[bytes], there: int) -> bool:
+    """Whether the last page of an Ogg stream is longer than what is there of it."""
+    file.seek(max(there - PAGE, 0))
+    tail = file.read(PAGE)
+    page = tail[tail.rfind(OGG) :] if OGG in tail else b""
+    if len(page) < PAGE_HEAD:
+        return bool(page)
+    count = page[PAGE_HEAD - 1]  # of the lengths that follow, of what follows them
+    return len(page) < PAGE_HEAD + count + sum(page[PAGE_HEAD:][:count])
 
 
 def _boxes(file: IO[bytes], there: int) -> int:
