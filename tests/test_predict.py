@@ -11,7 +11,7 @@ from PIL import Image
 
 from dfjax import models, predict
 from dfjax.inference import detector
-from dfjax.media import MediaError, evidence, facts, images
+from dfjax.media import MediaError, evidence, faces, facts, images
 from dfjax.media.decoding import decode_item
 from dfjax.reporting import file_figures, file_page, verdicts
 from tests.data_builders import fixtures
@@ -104,6 +104,23 @@ def test_what_a_phone_appends_to_a_picture_and_what_is_judged_as_a_video_need_no
     else:  # its frames are looked at, none has a face
         with pytest.raises(MediaError, match="no face found in 3 frames"):
             watching(frames=8)(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", None])
+def test_of_a_picture_that_is_named_as_a_video_it_is_said(tmp_path, monkeypatch, kind):
+    """It was judged as a video of one frame without a word."""
+    found = faces.Face(np.array([8, 8, 40, 40], np.float32), 1.0)
+    monkeypatch.setattr(faces, "find_with", lambda name, model=None: lambda image: [found])
+    pixels = fixtures.picture((64, 64), 1)
+    if kind:
+        Image.fromarray(pixels).save(tmp_path / "a.mp4", kind)
+    else:
+        fixtures.video(tmp_path / "a.mp4", pictures=[pixels])  # a video of one frame
+    told = f"named as a video, but a {kind} picture, which was judged"
+    for modality in ("image", "video"):
+        result = watching(modality)(tmp_path / "a.mp4")
+        assert len(result["frames"]) == 1
+        assert result.get("notes") == ([told] if kind not in ("GIF", None) else None)
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.mkv"])

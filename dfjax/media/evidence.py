@@ -13,7 +13,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Int16
 
-from dfjax.media import MediaError, audio, decoding, facts, properties
+from dfjax.media import MediaError, audio, decoding, facts, images, properties
 from dfjax.records import SAMPLE_RATE, InputError
 
 SECONDS = 60.0  # a file may take this long to decode ...
@@ -79,7 +79,10 @@ def of_file(
         properties=_described(records) if described else [],
         facts={"frames_without_face": found.get("faceless", 0)},
     )
-    return _noted(seen, _further(found["pictures"]) if "pictures" in found else facts.cut_short(path))
+    if "pictures" in found:
+        return _noted(seen, _further(found["pictures"]))
+    kind = None if any(record["frame"] for record in records) else images.still(path)
+    return _noted(seen, f"named as a video, but a {kind} picture, which was judged" if kind else facts.cut_short(path))
 
 
 def _noted(seen: Evidence, note: str | None) -> Evidence:

@@ -55,15 +55,24 @@ def is_picture(path: epath.PathLike) -> bool:
     name = os.fspath(path).lower()
     if name.endswith(IMAGE_SUFFIXES + VIDEO_SUFFIXES + AUDIO_SUFFIXES):
         return name.endswith(IMAGE_SUFFIXES)
+    return still(path) is not None
+
+
+def still(path: epath.PathLike) -> str | None:
+    """What a file is by its bytes where they are a picture's, such as 'JPEG'; None of others.
+
+    Raises:
+      OSError: the file cannot be read.
+    """
     try:
         with epath.Path(path).open("rb") as file:
             if _is_heic(file.read(12)):  # FFmpeg would show one of its tiles
-                return True
+                return "HEIC"
             file.seek(0)
-            with opened(file, STILL):
-                return True
+            with opened(file, STILL) as image:
+                return image.format
     except (UnidentifiedImageError, KeyError):  # KeyError: HEIF, which Pillow knows with a plugin only
-        return False
+        return None
 
 
 def _is_heic(head: bytes) -> bool:
