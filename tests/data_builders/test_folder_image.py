@@ -8,6 +8,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 from PIL import Image
 
+import data_builders
 from data_builders.folder_image.folder_image_dataset_builder import Builder
 from dfjax import prepare
 from dfjax.inference import trained
@@ -96,6 +97,17 @@ def test_what_another_face_model_prepared_is_not_taken_for_the_one_given(tmp_pat
     del facts["face_model"]  # as of earlier versions, which did not note it
     (first / "preparation.json").write_text(json.dumps(facts))
     assert prepare.prepare("folder_image", root, face_model=other, **words) == first
+
+
+def test_nor_where_no_source_is_given(tmp_path, monkeypatch):
+    monkeypatch.setattr(faces, "check_model", lambda path: None)
+    one, other = (fixtures.text(tmp_path / name, name) for name in ("1.onnx", "2.onnx"))
+    version = data_builders.load("celeb_df_v2").VERSION
+    facts = json.dumps({"face_model": faces.model_digest(one)})
+    folder = fixtures.text(tmp_path / f"celeb_df_v2/official-yunet/{version}/preparation.json", facts).parent
+    assert prepare.prepare("celeb_df_v2", data_dir=tmp_path, face_model=one) == epath.Path(folder)
+    with pytest.raises(InputError, match="prepared by another YuNet"):
+        prepare.prepare("celeb_df_v2", data_dir=tmp_path, face_model=other)
 
 
 def test_a_killed_preparation_continues_with_the_faces_of_the_same_model_only(tmp_path, found_face):
