@@ -210,8 +210,7 @@ def gain_and_noise(
     """
     key_gain, key_noise, key_level, key_on, key_start = jax.random.split(key, 5)
     batch, time = x.shape
-    gain = 10 ** (channel.uniform(key_gain, batch, (-gain_db, gain_db)) / 20)
-    level = 10 ** (-channel.uniform(key_level, batch, noise_db) / 20)
-    on = jax.random.bernoulli(key_on, rate, (batch, 1))
+    keys = jnp.stack([key_gain, key_level, key_on])
+    gain, level, on = channel.uniforms(keys, batch, [(-gain_db, gain_db), noise_db, (0, 1)])
     noise = channel.white(key_noise, key_start, batch, time)
-    return gain * (x + on * channel.rms(x) * level * noise)
+    return 10 ** (gain / 20) * (x + (on < rate) * channel.rms(x) * 10 ** (-level / 20) * noise)

@@ -27,6 +27,12 @@ def uniform(key: Key[Array, ""], batch: int, between: Range) -> Float[Array, "ba
     return jax.random.uniform(key, (batch, 1), minval=between[0], maxval=between[1])
 
 
+def uniforms(keys: Key[Array, " numbers"], batch: int, between: list[Range]) -> Float[Array, "numbers batch 1"]:
+    """`uniform` of each key in its range, drawn together: XLA compiles one draw, not one for each."""
+    low, high = np.array(between, np.float32).T
+    return jax.vmap(lambda *of: jax.random.uniform(of[0], (batch, 1), minval=of[1], maxval=of[2]))(keys, low, high)
+
+
 def choose(key: Key[Array, ""], rate: float | int, new: Array, old: Array) -> Array:
     """`new` (batch, time) for a share `rate` of the clips, drawn by `key`, `old` for the rest."""
     return jnp.where(jax.random.bernoulli(key, rate, (len(old), 1)), new, old)

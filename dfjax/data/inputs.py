@@ -86,7 +86,7 @@ def make(
     taking = {name: options.pop(name) for name in cutting & options.keys()}
 
     def waveforms(key: jax.Array, examples: dict, altered: bool | Bool[Array, ""] = True):
-        key_cut, key_augment, key_fakes = (jax.random.fold_in(key, i) for i in range(3))
+        key_cut, key_augment, key_fakes = jax.random.split(key, 3)
         cut = functools.partial(audio.take, key_cut, examples["audio"], examples["length"], samples)
         x = jnp.where(altered, cut(**taking), cut())
         x, labels = with_fakes(key_fakes, x, examples["label"], fakes, vocode.resynthesise, mixed=mixed)

@@ -74,9 +74,11 @@ def row_rates(groups: Strata, rows: int) -> Float[np.ndarray, " rows"]:
 
 def draw(key: jax.Array, groups: Strata, batch: int) -> Int[Array, " batch"]:
     """Row numbers of one batch, a function of `key`; they come stratum by stratum."""
-    key_stratum, key_row = jax.random.split(key)
-    position = (jnp.arange(batch) + jax.random.uniform(key_stratum)) / batch
-    stratum = jnp.minimum(jnp.searchsorted(groups.cumulative, position, side="right"), groups.count.shape[0] - 1)
+    # drawn together, and strata compared without a loop, since XLA compiles both sooner
+    of_strata, of_rows = jax.vmap(lambda key: jax.random.uniform(key, (batch,)))(jax.random.split(key))
+    position = (jnp.arange(batch) + of_strata[0]) / batch
+    stratum = jnp.searchsorted(groups.cumulative, position, side="right", method="compare_all")
+    stratum = jnp.minimum(stratum, groups.count.shape[0] - 1)
     count = groups.count[stratum]
-    offset = jnp.minimum((jax.random.uniform(key_row, (batch,)) * count).astype(jnp.int32), count - 1)
+    offset = jnp.minimum((of_rows * count).astype(jnp.int32), count - 1)
     return groups.order[groups.start[stratum] + offset]

@@ -100,6 +100,24 @@ def test_a_share_of_the_cuts_changes_speed():
     assert set(peaks) == {900, 1000, 1100} and 20 <= (peaks == 1000).sum() <= 44
 
 
+def test_gain_and_noise_drawn_together_are_those_of_each_key_alone():
+    """Runs of before continue to the same bits."""
+
+    @jax.jit
+    def alone(key, x):
+        key_gain, key_noise, key_level, key_on, key_start = jax.random.split(key, 5)
+        gain = 10 ** (channel.uniform(key_gain, len(x), (-6.0, 6.0)) / 20)
+        level = 10 ** (-channel.uniform(key_level, len(x), (-5.0, 30.0)) / 20)
+        on = jax.random.bernoulli(key_on, 0.3, (len(x), 1))
+        noise = channel.white(key_noise, key_start, *x.shape)
+        return gain * (x + on * channel.rms(x) * level * noise)
+
+    words = {"gain_db": 6.0, "noise_db": (-5.0, 30.0), "rate": 0.3}
+    together = jax.jit(lambda key, x: audio.gain_and_noise(key, x, **words))
+    for key in jax.random.split(KEY, 8):
+        assert np.array_equal(together(key, X), alone(key, X))
+
+
 def test_noise_is_at_the_ratio_that_was_drawn():
     y = audio.gain_and_noise(KEY, X, gain_db=0.0, noise_db=(10.0, 10.0), rate=1.0)
     ratio = 20 * np.log10(np.asarray(channel.rms(X) / channel.rms(y - X)))

@@ -22,6 +22,25 @@ def test_every_batch_holds_each_class_at_its_rate_to_within_one(share):
     assert abs(fakes.mean() / 32 - share) < 0.005
 
 
+@pytest.mark.parametrize("strata", [2, 7])
+def test_numbers_drawn_together_are_those_of_each_key_alone(strata):
+    """Runs of before continue to the same rows."""
+    rates = {i: 1.0 + i for i in range(strata)}
+    groups = jax.tree.map(jnp.asarray, sampling.strata(np.arange(110) % strata, rates))
+
+    @jax.jit
+    def alone(key):
+        key_stratum, key_row = jax.random.split(key)
+        position = (jnp.arange(64) + jax.random.uniform(key_stratum)) / 64
+        stratum = jnp.minimum(jnp.searchsorted(groups.cumulative, position, side="right"), strata - 1)
+        count = groups.count[stratum]
+        offset = jnp.minimum((jax.random.uniform(key_row, (64,)) * count).astype(jnp.int32), count - 1)
+        return groups.order[groups.start[stratum] + offset]
+
+    found = batches(groups, 64, 50)
+    assert np.array_equal(found, [alone(jax.random.fold_in(jax.random.key(0), i)) for i in range(50)])
+
+
 def test_rows_of_a_class_are_drawn_alike():
     rows = batches(sampling.strata(LABELS, {0: 0.5, 1: 0.5}), 64, 500)
     counts = np.bincount(rows.ravel(), minlength=110)
