@@ -11,6 +11,9 @@ that was killed: no file is judged twice and none is lost; --retry_skipped tries
 as of a disk that was away. --report writes a page per file. --beam_runner makes the same
 rows by an Apache Beam pipeline, on as many machines as its runner has.
 
+--known_real names files that are known to be real and from the place of those to be judged: places differ in where
+scores lie, and the threshold moves there.
+
 A file unlike what the run was trained on is `uncertain`, with the reasons, and the exit status is 3 then.
 
 The run decides what files are taken for: a detector of voices hears them, one of faces looks at them, an audio-visual
@@ -29,6 +32,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from dfjax.decide import known_real
 from dfjax.inference import load
 from dfjax.inference.detector import UNCERTAIN, Detector, along, check
 from dfjax.media import MediaError
@@ -172,6 +176,14 @@ def parser() -> cli.Parser:
         metavar="RUN",
         help="a finished run, or a bundle of dfjax.export (default: the detector of speech that comes with dfjax)",
     )
+    result.add_argument(
+        "--known_real",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="a file, or a folder of them, known to be real and from the same place (speaker, microphone, channel) as "
+        "those to be judged: the threshold moves to where real ones of that place lie; may be given several times",
+    )
     result.add_argument("--heatmap", metavar="DIR", help="write where each file's most suspicious face looks fake")
     result.add_argument("--timeline", metavar="DIR", help="write a plot of score over time per file")
     result.add_argument(
@@ -208,6 +220,12 @@ def main() -> None:
     given = "-" in (*flags.paths, *flags.files)  # what comes through a pipe can be read once only
     total = None if given else sum(1 for _ in files_of(flags.paths, flags.files))
     detector = load(flags.workdir, flags.face_model)
+    if flags.known_real:
+        detector = detector.with_known_real(files_of(flags.known_real))
+        print(
+            f"{known_real.told(detector.decision)}; with so many: {detector.decision['domains']['words']}",
+            file=sys.stderr,
+        )
     if flags.heatmap and detector.model.modality == "audio":
         raise InputError("--heatmap is for detectors of faces; --timeline shows where in a recording the score is high")
     if flags.beam_runner:
@@ -301,6 +319,8 @@ def _check(flags: argparse.Namespace) -> None:
         raise InputError("no files given; expected media files, folders, '-' or --files LIST")
     if flags.beam_runner and (not flags.output or flags.report or flags.heatmap or flags.timeline):
         raise InputError("--beam_runner makes a table and draws nothing; give --output NAME.jsonl alone")
+    if flags.known_real and flags.beam_runner:
+        raise InputError("--known_real is of this machine's detector; leave --beam_runner out")
     if flags.retry_skipped and (flags.beam_runner or not flags.output):
         raise InputError("--retry_skipped is of a table that is continued; give its --output, and no --beam_runner")
     if flags.beam_options and not flags.beam_runner:

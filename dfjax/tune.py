@@ -17,7 +17,7 @@ from typing import Any
 
 from etils import epath
 
-from dfjax.decide import certify_domains, metrics, score_file, thresholds
+from dfjax.decide import certify_domains, known_real, metrics, score_file, thresholds
 from dfjax.decide.decision import decide, write_decision
 from dfjax.decide.decision import read_decision as read_decision
 from dfjax.decide.score_file import Scores
@@ -69,6 +69,7 @@ def table(decision: Mapping[str, Any], test: Scores | None = None) -> str:
         lines += [f"at this threshold: {found['words']}", *_by_domain(found)]
         if (certificate := found["certificate"]) and certificate["statement"] != decision["message"]:
             lines.append(certificate["statement"])
+        lines += known_real.summary(decision)
     if not clips["fake"] or not clips["real"]:
         gone = "real" if clips["fake"] else "fake"
         lines.append(f"there is no {gone} clip, so nothing here says what a threshold does to {gone} ones; add some")

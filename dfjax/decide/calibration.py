@@ -212,6 +212,7 @@ def logits(
         raise ValueError("scores contain NaN")
     if not calibration:
         return scores
+    scores = calibration.get("scale", 1.0) * scores + calibration.get("offset", 0.0)  # those of `known_real.adapt`
     z = calibration["slope"] * _natural(scores, calibration.get("ledger")) + calibration["intercept"]
     if calibration.get("domain_sd"):
         prior = _log_odds(calibration["prior"])

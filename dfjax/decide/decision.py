@@ -13,6 +13,7 @@ from dfjax.decide import (
     certify_domains,
     criteria,
     domains,
+    known_real,
     leave_one_out,
     metrics,
     operating_points,
@@ -92,7 +93,7 @@ def _wrong(decision):
     for name in ("domain_sd", "domains", "clips", "prior_clips"):
         if (number := fitted.get(name)) is not None and not (_finite(number) and number >= 0):
             return f"its calibration has the {name} {number!r}, expected a number from 0 on"
-    return ""
+    return known_real.wrong(decision.get("known_real"))
 
 
 def _finite(value):
@@ -201,6 +202,10 @@ def decide(
         met = certified is None and criterion == "recall_at_fpr" and found.status == "ok"
         kept_fpr = constraint["max_fpr"] if met else None
         decision["domains"] = _domains(clips, value, worth, certificate, n, seed, kept_fpr)
+        if isinstance(worth, leave_one_out.LeaveOneOut) and not domains.of_methods(clips):
+            decision["known_real"] = known_real.learn(
+                clips, criterion, without=worth.thresholds, abstain=abstain, seed=seed, **constraint
+            )
         decision["seeds"] = scores.header.get("seeds")  # of the trainings whose mean scores these are
     return plain(decision, name_infinities=True)
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 METHOD = "random effects by DerSimonian and Laird, intervals by Hartung and Knapp"
 
@@ -43,6 +42,8 @@ def pool(effects: Sequence[float], errors: Sequence[float]) -> dict[str, Any]:
     found: dict[str, Any] = {"datasets": k, "value": mean, "low": None, "high": None, "tau": float(np.sqrt(tau2))}
     found["i2"] = max(0.0, 1 - (k - 1) / q) if k > 1 and q > 0 else 0.0
     if k > 1:
+        from scipy import stats  # slow to import, wanted by few runs
+
         spread = (weights * (y - mean) ** 2).sum() / (k - 1) / weights.sum()
         error = float(np.sqrt(max(spread, 1 / weights.sum())))
         half = float(stats.t.ppf(0.975, k - 1)) * error

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from dfjax.decide import calibration, clip_score
+from dfjax.decide import calibration, clip_score, known_real
 from dfjax.decide.typicality import Typicality, whole
 from dfjax.inference import scoring
 from dfjax.media import audio, evidence, faces, images
@@ -70,7 +70,9 @@ class Detector:
           real; None without calibration data of both), `score` (logit), `threshold`, `spread`, `above`, which say what
           the score alone would, and the scores along the time line: `windows`, `seconds` and, of a file in a lossy
           format of sound, `coding` (its `codec` and `bit_rate` in bit/s of a channel), or `frames` and
-          `frames_without_face`; and `notes`, if there are any, lines on what of the file was not judged.
+          `frames_without_face`; and `notes`, if there are any, lines on what of the file was not judged; and of a
+          detector `with_known_real` files `known_real`: how many `files`, their `mean_score`, and the threshold
+          `without` them.
 
           A verdict is uncertain if the file is not typical of the training data, as `typicality` says of the mean
           embedding and the median properties of up to `properties.LOOKS` windows or frames, or if the score lies in
@@ -84,6 +86,35 @@ class Detector:
         seen = self._look(source, overlap)
         ((_, found),) = scoring.across_groups(self.outputs, [(None, self.examples(seen))], self.batch)
         return self.decide(seen.parts, seen.properties, seen.facts, found)
+
+    def with_known_real(self, paths: Iterable[str | pathlib.Path]) -> "Detector":
+        """This detector for the place of some files that are known to be real: the same speaker, microphone, channel.
+
+        Their scores say where those of real files of that place lie; threshold and calibration follow, as
+        `decide.known_real` tells.
+
+        Args:
+          paths: of the files, one or more; one that is named twice counts once.
+
+        Raises:
+          InputError: none is given, or one of them cannot be judged; the detector knows nothing of such files: its
+            threshold was not chosen on sources left out, or is certified.
+        """
+        known_real.check(self.decision)
+        if isinstance(paths, (str, bytes, os.PathLike)):
+            raise InputError(f"{paths!r} is one path; give a list of files that are known to be real")
+        plain = known_real.plain(self.decision)
+        found = list(dataclasses.replace(self, decision=plain).many(dict.fromkeys(map(str, paths))))
+        if skipped := [each for each in found if "skipped" in each]:
+            first = skipped[0]
+            raise InputError(
+                f"{len(skipped)} of {len(found)} files known to be real cannot be judged; first {first['file']}: "
+                f"{first['skipped']}; leave them out"
+            )
+        decision = known_real.adapt(plain, np.array([each["score"] for each in found], np.float32))
+        given = json.dumps([each["score"] for each in found]).encode()
+        hashes = {**self.hashes(), "scores of files known to be real": hashlib.sha256(given).hexdigest()}
+        return dataclasses.replace(self, decision=decision, hashes=lambda: hashes)
 
     def name(self, overlap: float = 0.0) -> str:
         """What verdicts depend on beside the file, as one short word: model, weights, decision, typicality, overlap."""
@@ -287,7 +318,7 @@ def verdict(decision: dict, scores: Float[np.ndarray, " rows"], frames: Shaped[n
 
     Returns:
       `score`, `threshold`, `probability`, `log10_likelihood_ratio`, `verdict`, `reasons`, `spread` and `above`, as a
-      call of a `Detector` returns them.
+      call of a `Detector` returns them; and `known_real`, where files known to be real moved the threshold.
     """
     threshold = np.float32(decision["threshold"])
     rule = clip_score.rule_of(decision)
@@ -309,7 +340,7 @@ def verdict(decision: dict, scores: Float[np.ndarray, " rows"], frames: Shaped[n
         "reasons": reasons,
         "spread": float(each.std(ddof=1)) if len(each) > 1 else None,
         "above": float((each >= threshold).mean()),
-    }
+    } | ({"known_real": given} if (given := known_real.given(decision)) else {})
 
 
 def scores_of(result: Mapping[str, Any]) -> list[float]:

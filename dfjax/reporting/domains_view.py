@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dfjax.decide import operating_points
+from dfjax.decide import known_real, operating_points
 from dfjax.reporting.markdown import escape, number, percent, table
 
 METRICS = ("auc", "eer", "false_alarms", "misses")
@@ -47,6 +47,8 @@ def _notes(decision: dict[str, Any]) -> list[str]:
             f"A left-out clip's score is the mean of {seeds} trainings; the detector is one, and less steady. "
             "What one does on the mean is in crossval.md."
         )
+    if known := known_real.summary(decision):
+        notes.append(f"Given to dfjax.predict --known_real, files of the place help: {'; '.join(known)}.")
     return notes
 
 

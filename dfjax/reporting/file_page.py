@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Int16
 
-from dfjax.decide import calibration, certify_domains
+from dfjax.decide import calibration, certify_domains, known_real
 from dfjax.inference.detector import UNCERTAIN, Detector, along
 from dfjax.media import audio, exhibit
 from dfjax.media.exhibit import Exhibit
@@ -130,6 +130,8 @@ def numbers(decision: Mapping[str, Any], result: Mapping[str, Any]) -> str:
         for prior in PRIORS:
             shifted = 1 / (1 + math.exp(-min(max(ratio * math.log(10) + math.log(prior / (1 - prior)), -700), 700)))
             rows[f"Probability if {100 * prior:g} % of files are fake"] = f"{100 * shifted:.1f} %"
+    if moved := known_real.told(decision):
+        rows["Files known to be real"] = moved
     rows["Score"] = f"{result['score']:.3f} (logit), {side} the threshold {result['threshold']:.3f}"
     if result["spread"] is not None:
         rows["Along the file"] = (
@@ -305,6 +307,8 @@ def _worth(decision: Mapping[str, Any]) -> str | None:
         if share is not None
     ]
     luck = "the threshold was chosen on these very clips, so expect less of others"
+    if known_real.given(decision):  # these errors are of thresholds that the other sources chose
+        luck = "with so many files known to be real, at thresholds that the other sources chose"
     return f"{', '.join(told)}, {rest}; {luck}" if told else None
 
 

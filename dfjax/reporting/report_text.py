@@ -265,6 +265,10 @@ def _calibration(calibration: dict, deploy_prior: float | None) -> str:
 def formula(fitted: dict, deploy_prior: float | None = None) -> str:
     """What the calibration does to a score, what it was fitted on, and the share of fakes that verdicts are for."""
     z = "the score with the corrections of the ledger undone" if fitted.get("ledger") else "the score"
+    if "scale" in fitted:  # see `known_real.adapt`
+        z = z.replace(
+            "the score", f"{fitted['scale']:.3f} times the score {fitted['offset']:+.3f} (of files known to be real)", 1
+        )
     text = f"Calibrated logit = {fitted['slope']:.3f} z {fitted['intercept']:+.3f}, z being {z}; {_fitted_on(fitted)}."
     if fitted.get("domain_sd"):
         sources, sd = fitted["domains"], fitted["domain_sd"]

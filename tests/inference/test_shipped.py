@@ -1,5 +1,6 @@
 """The detector that comes with the package: it is there, small, and judges a file without a run."""
 
+import contextlib
 import itertools
 import json
 import pathlib
@@ -14,10 +15,12 @@ import pytest
 import soundfile
 
 import dfjax
-from dfjax.decide import metrics
+from dfjax import predict
+from dfjax.decide import known_real, metrics
 from dfjax.inference import bundle, trained, weights
 from dfjax.media import MediaError, codecs
 from dfjax.records import InputError
+from dfjax.reporting import file_page
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +118,45 @@ def test_a_file_and_its_samples_have_the_same_verdict(shipped, shared, tmp_path)
     assert shipped(samples)["score"] == shipped(path)["score"]
     many = list(shipped.many([path, tmp_path / "none.wav"]))
     assert many[0] == {"file": str(path), **shipped(path)} and "skipped" in many[1]
+
+
+def test_files_known_to_be_real_move_the_threshold_and_are_told(shipped, tmp_path, capsys, monkeypatch):
+    paths = [tmp_path / f"{k}.wav" for k in range(7)]
+    for k, path in enumerate(paths):
+        soundfile.write(path, np.random.default_rng(k).normal(0, 0.03 * (k + 1), 16_000 * (k % 2 + 1)), 16_000)
+    known, asked = paths[:6], paths[6]
+    adapted = shipped.with_known_real([*known, known[0]])
+    scores = np.array([shipped(path)["score"] for path in known], np.float32)
+    assert adapted.decision == known_real.adapt(shipped.decision, scores)
+    found, before = adapted(asked), shipped(asked)
+    assert found["score"] == before["score"] and found["threshold"] == adapted.threshold != before["threshold"]
+    assert found["known_real"] == {"files": 6, "mean_score": float(scores.mean()), "without": shipped.threshold}
+    assert "known_real" not in before
+    assert adapted.with_known_real(known).decision == adapted.decision  # known files do not add up
+    assert len({each.name() for each in (shipped, adapted, shipped.with_known_real(known[1:]))}) == 3
+    monkeypatch.setattr(sys, "argv", ["predict", "--json", *(f"--known_real={path}" for path in known), str(asked)])
+    with contextlib.suppress(SystemExit):  # of an uncertain one
+        predict.main()
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"file": str(asked), **found}
+    assert err.startswith("6 files known to be real, of score ") and "; with so many: false alarms " in err
+    page = file_page.page(adapted, {"file": str(asked), **found})
+    assert "6 files known to be real, of score " in page and adapted.decision["domains"]["words"] in page
+    (tmp_path / "text.wav").write_text("no sound")
+    with pytest.raises(InputError, match=r"1 of 7 files known to be real cannot be judged; first .*text\.wav: "):
+        shipped.with_known_real([*known, tmp_path / "text.wav"])
+    with pytest.raises(InputError, match="is one path; give a list"):
+        shipped.with_known_real(str(known[0]))
+
+
+def test_five_recordings_of_a_corpus_are_like_the_rest_of_it(shipped, shared):
+    """Of a corpus that the detector knows they change little: no recording in ten becomes another verdict's."""
+    folder = shared / "speech" / "validation"
+    real, fake = (sorted((folder / label).iterdir()) for label in ("real", "fake"))
+    adapted = shipped.with_known_real(real[:5])
+    files = [*real[5:205:8], *fake[::8][:25]]
+    verdicts = [[one["score"] >= d.threshold for one in d.many(files, jobs=0)] for d in (shipped, adapted)]
+    assert np.mean(np.array(verdicts[0]) != verdicts[1]) < 0.2
 
 
 def test_what_is_no_sound_is_refused(shipped):

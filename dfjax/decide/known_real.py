@@ -1,0 +1,330 @@
+"""Files known to be real, of the place that a file is from, move the threshold: places differ in where scores lie.
+
+The scores of a domain's real clips are about Normal(mean_d, sd_d^2); over domains mean_d is about Normal(mean,
+between^2), and sd_d^2 a scaled inverse chi-square. Of n of them the best guess of mean_d is theirs, shrunken towards
+that of all domains by between^2 / (between^2 + within^2 / n), the best linear unbiased prediction (Robinson, "That BLUP
+is a good thing", 1991); of sd_d^2 theirs, moderated by that of all domains as if that were of `freedom` clips more
+(Smyth, "Linear models and empirical Bayes methods", 2004). Scores of that domain are brought to the mean and spread of
+all, and threshold and calibration are those that left-out scores choose, each brought there by clips of its own domain.
+NumPy and SciPy.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from dfjax.decide import calibration, certify, domains, random_effects, score_file, thresholds
+from dfjax.decide.score_file import Scores
+from dfjax.records import REAL, InputError
+
+COUNTS = (1, 2, 5, 10)  # of files, for which thresholds are chosen
+REPEATS = 20  # draws of those from each domain
+ROWS = 20_000  # clips of all draws together, where they are fewer
+MIN_DOMAINS = 3  # with twice as many real clips as are drawn: fewer do not tell how domains differ
+NARROWEST = 1e-6  # a standard deviation of scores
+ALIKE = 1e4  # clips that the usual spread is worth where domains do not differ in theirs
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """How the real clips of domains are scored.
+
+    Attributes:
+      mean: of the domains' mean scores (logits).
+      between: standard deviation of those means over domains.
+      within: standard deviation of a clip's score about its domain's mean, of a usual domain.
+      freedom: how many clips that is worth beside a domain's own.
+    """
+
+    mean: float
+    between: float
+    within: float
+    freedom: float
+
+    def places(
+        self, scores: Float[np.ndarray, "places n"]
+    ) -> tuple[Float[np.ndarray, " places"], Float[np.ndarray, " places"]]:
+        """Mean and standard deviation of the scores of real clips of places, as n of each tell."""
+        scores, n = _bounded(scores), scores.shape[-1]
+        centre = scores.mean(axis=-1)
+        between, within = self.between**2, self.within**2
+        squares = ((scores - centre[..., None]) ** 2).sum(axis=-1)
+        sd = np.sqrt((self.freedom * within + squares) / (self.freedom + n - 1))
+        return self.mean + between / (between + within / n) * (centre - self.mean), sd
+
+    def affine(
+        self, scores: Float[np.ndarray, "places n"]
+    ) -> tuple[Float[np.ndarray, " places"], Float[np.ndarray, " places"]]:
+        """Scale and offset that bring scores of the places of these real clips to the mean and spread of all."""
+        centre, sd = self.places(scores)
+        return self.within / sd, self.mean - self.within / sd * centre
+
+
+def family(scores: Sequence[Float[np.ndarray, "..."]]) -> Family:
+    """The family of two domains or more, of the scores of their real clips, each two or more; domains weigh alike.
+
+    `between` is DerSimonian and Laird's, `within` and `freedom` are Smyth's: none counts what few clips make of a mean
+    or a variance.
+    """
+    from scipy import optimize, special  # 0.1 s, wanted by few runs
+
+    bounded = [_bounded(each) for each in scores]
+    means = np.array([each.mean() for each in bounded])
+    variances = np.array([max(each.var(ddof=1), NARROWEST**2) for each in bounded])
+    sizes = np.array([len(each) for each in bounded])
+    between = random_effects.pool(means.tolist(), np.sqrt(variances / sizes).tolist())["tau"]
+    half = (sizes - 1) / 2
+    logs = np.log(variances) - special.digamma(half) + np.log(half)
+    beyond = float(logs.var(ddof=1) - special.polygamma(1, half).mean())  # what domains differ beyond few clips
+    freedom = ALIKE
+    if beyond > special.polygamma(1, ALIKE / 2):
+        freedom = 2 * optimize.brentq(lambda x: special.polygamma(1, x) - beyond, 1e-6, ALIKE)
+    within = math.exp((logs.mean() + special.digamma(freedom / 2) - math.log(freedom / 2)) / 2)
+    return Family(float(means.mean()), max(between, NARROWEST), within, freedom)
+
+
+def _bounded(scores: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    return np.clip(np.asarray(scores, np.float64), -calibration.LARGEST, calibration.LARGEST)
+
+
+def learn(
+    clips: Scores,
+    criterion: str,
+    *,
+    without: Mapping[str, float | None],
+    abstain: float | None = None,
+    seed: int = 0,
+    **constraint,
+) -> dict[str, Any] | None:
+    """What a decision must know to be adapted to a place by files that are known to be real.
+
+    Args:
+      clips: left-out scores, one row per clip, of known labels, with domains.
+      criterion: a key of `thresholds.CRITERIA`.
+      without: domain -> the threshold that the other domains choose.
+      abstain: as `decision.decide` takes it.
+      seed: of the draws.
+      **constraint: the criterion's numbers.
+
+    Returns:
+      what `Family` has, and rows, one for each of COUNTS for which there are domains enough:
+      files; threshold, calibration (slope, intercept, domains, domain_sd) and band (or None) of scores that are
+      taken back; false_alarms and misses, `domains.spread` of what is left of each domain when family and threshold are
+      of the others, words of both, and without: the mean of both of the same domains at the thresholds `without`.
+      None where there are too few domains, or no threshold.
+    """
+    rows = [
+        row
+        for count in COUNTS
+        if (row := _row(clips, count, criterion, constraint, without=without, abstain=abstain, seed=seed))
+    ]
+    if not rows:
+        return None
+    enough = [real for _, real in _reals(clips) if len(real) >= 2 * rows[0]["files"]]
+    return dataclasses.asdict(family([clips.score[real] for real in enough])) | {"rows": rows}
+
+
+def _reals(clips: Scores) -> Iterator[tuple[str, np.ndarray]]:
+    """(name, places of its real clips) of every domain."""
+    names, index = domains.numbered(clips)
+    for k, name in enumerate(names):
+        yield name, np.flatnonzero((index == k) & (clips.label == REAL))
+
+
+def _row(clips, count, criterion, constraint, *, without, abstain, seed):
+    reals = {name: real for name, real in _reals(clips) if len(real) >= 2 * count}
+    if len(reals) < MIN_DOMAINS:
+        return None
+    rng, repeats = np.random.default_rng([seed, count]), max(1, min(REPEATS, ROWS // len(clips)))
+    parts = {name: draws(clips, name, count, repeats, rng) for name in reals}
+
+    def chosen(names):
+        of = family([clips.score[reals[name]] for name in names])
+        back = _stack([_brought(*parts[name], of) for name in names])
+        weights = domains.equal_weights(back)
+        found = thresholds.search(back.score, back.label, criterion, weights=weights, **constraint)
+        return of, back, weights, found
+
+    table = []
+    for name in reals:
+        of, _, _, found = chosen([other for other in reals if other != name])
+        if found.value is not None and without.get(name) is not None:
+            own = _brought(*parts[name], of)
+            plain = score_file.select(clips, clips.domain == name)
+            table.append({"domain": name} | _rates(own, found.value) | {"without": _rates(plain, without[name])})
+    _, back, weights, found = chosen(list(reals))
+    if found.value is None or found.status != "ok" or len(table) < 2:
+        return None
+    fitted = calibration.fit(back.score, back.label, ledger=clips.header.get("ledger"), domains=back.domain)
+    if fitted["prior"] is None:
+        return None
+    # of all clips, so that a probability holds where as many files are fake as without such recordings
+    fitted["intercept"] += _log_odds(float((clips.label != REAL).mean())) - _log_odds(fitted["prior"])
+    band = None
+    if abstain is not None:
+        words = {"max_fpr": abstain, "max_fnr": abstain, "weights": weights, "around": found.value}
+        low, high = (edge.value for edge in certify.band(back.score, back.label, **words))
+        band = {"real_below": low, "fake_from": high}
+    plain = [row["without"] | {"domain": row["domain"]} for row in table]
+    return {
+        "files": count,
+        "threshold": found.value,
+        "calibration": {key: fitted.get(key) for key in ("slope", "intercept", "domains", "domain_sd")},
+        "band": band,
+        "words": domains.words(table, domains.noun(clips)),
+        **{rate: domains.spread(table, rate) for rate in domains.RATES},
+        "without": {rate: domains.spread(plain, rate)["mean"] for rate in domains.RATES},
+    }
+
+
+def draws(
+    clips: Scores, name: str, count: int, repeats: int, rng: np.random.Generator
+) -> tuple[Scores, Float[np.ndarray, "n count"]]:
+    """What is judged of a domain when `count` of its real clips are known, `repeats` times one behind the other.
+
+    Returns:
+      Its other clips, and beside each the scores of those that were drawn.
+    """
+    own, rows, drawn = np.flatnonzero(clips.domain == name), [], []
+    real = own[clips.label[own] == REAL]
+    for _ in range(repeats):
+        taken = rng.choice(real, count, replace=False)
+        rest = np.setdiff1d(own, taken)
+        rows.append(rest)
+        drawn.append(np.tile(clips.score[taken], (len(rest), 1)))
+    return score_file.select(clips, np.concatenate(rows)), np.concatenate(drawn)
+
+
+def _brought(judged: Scores, drawn: Float[np.ndarray, "n count"], of: Family) -> Scores:
+    scale, offset = of.affine(drawn)
+    return dataclasses.replace(judged, score=(_bounded(judged.score) * scale + offset).astype(np.float32))
+
+
+def _stack(parts: list[Scores]) -> Scores:
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in parts[0].columns}
+    return Scores(**columns, header=parts[0].header)
+
+
+def _rates(scores: Scores, threshold: float) -> dict[str, float | None]:
+    """Shares of the clips of each class that are called the other; None without such clips."""
+    wrong = (scores.score >= np.float32(threshold)) != (scores.label != REAL)
+    of = {rate: wrong[scores.label == label] for rate, label in domains.RATES.items()}
+    return {rate: float(each.mean()) if len(each) else None for rate, each in of.items()}
+
+
+def _log_odds(p: float) -> float:
+    return math.log(p / (1 - p))
+
+
+def check(decision: Mapping[str, Any]) -> None:
+    """Raises InputError where a decision cannot be adapted to a place."""
+    if not decision.get("known_real"):
+        raise InputError(
+            "this detector does not know what files known to be real tell of a place; its threshold must be chosen on "
+            "three sources left out or more (python -m dfjax.crossval --by domain) and not be certified"
+        )
+
+
+def adapt(decision: Mapping[str, Any], scores: Float[np.ndarray, " n"]) -> dict[str, Any]:
+    """The decision for the place of some files that are known to be real.
+
+    Args:
+      decision: with `known_real`, what `learn` returned.
+      scores: of the files, n of them, one or more.
+
+    Returns:
+      The decision with another threshold, calibration and band, what `domains` says of errors with so many files,
+      and `known_real` as it was with `given`: files, mean_score, and what it was `without` them.
+
+    Raises:
+      InputError: no files, or fewer than the decision needs; the decision cannot be adapted.
+    """
+    check(decision)
+    known = decision["known_real"]
+    fitting = [row for row in known["rows"] if row["files"] <= len(scores)]
+    if not fitting:
+        least = known["rows"][0]["files"]
+        raise InputError(f"{len(scores)} files known to be real are given; expected {least} or more")
+    row = fitting[-1]
+    of_all = Family(*(known[field.name] for field in dataclasses.fields(Family)))
+    scale, offset = (float(each[0]) for each in of_all.affine(np.asarray(scores, np.float64)[None]))
+
+    def back(score: float) -> float:
+        return float(np.float32((score - offset) / scale))
+
+    changed = {
+        "threshold": back(row["threshold"]),
+        "calibration": {**decision["calibration"], **row["calibration"], "scale": scale, "offset": offset},
+        "calibration_quality": None,  # it is of other numbers
+        "band": row["band"] and {key: back(edge) for key, edge in row["band"].items()},
+        "domains": {**decision["domains"], **{key: row[key] for key in (*domains.RATES, "words")}, "certificate": None},
+    }
+    given = {"files": len(scores), "mean_score": float(np.mean(scores))}
+    before = {"without": {key: decision[key] for key in changed}}
+    return {**decision, **changed, "known_real": {**known, "given": given | before}}
+
+
+def plain(decision: dict[str, Any]) -> dict[str, Any]:
+    """The decision as it was before it was adapted, if it was."""
+    return decision | decision["known_real"]["given"]["without"] if given(decision) else decision
+
+
+def given(decision: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What moved the threshold of a decision: files, mean_score, and the threshold `without` them; or None."""
+    known = (decision.get("known_real") or {}).get("given")
+    return known and known | {"without": float(known["without"]["threshold"])}
+
+
+def told(decision: Mapping[str, Any]) -> str | None:
+    """What the files known to be real changed, in a sentence; None of a decision without any."""
+    known = given(decision)
+    if not known:
+        return None
+    count = known["files"]
+    return (
+        f"{count:,} file{'s' * (count != 1)} known to be real, of score {known['mean_score']:.2f} on the mean, "
+        f"moved the threshold from {known['without']:.2f} to {decision['threshold']:.2f}"
+    )
+
+
+def summary(decision: Mapping[str, Any]) -> list[str]:
+    """What files known to be real are worth, a sentence for each number of them."""
+    told = []
+    for row in (decision.get("known_real") or {}).get("rows", []):
+        rates = [rate for rate in domains.RATES if row[rate]["mean"] is not None]
+        both = [
+            f"{rate.replace('_', ' ')} {domains.percent(row[rate]['mean'])} % "
+            f"({domains.percent(row['without'][rate])} % without)"
+            for rate in rates
+        ]
+        several = "one file" if row["files"] == 1 else f"{row['files']} files"
+        told.append(
+            f"with {several} of a {decision['domains']['noun']} known to be real {', '.join(both)}, on the mean"
+        )
+    return told
+
+
+def wrong(known: Any) -> str:
+    """What of a stored `known_real` is not as `learn` makes it, in words; '' if nothing."""
+    if known is None:
+        return ""
+    rows = known.get("rows") if isinstance(known, dict) else None
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        return "what it knows of real files has no rows"
+    numbers = [known.get(field.name) for field in dataclasses.fields(Family)]
+    for row in rows:
+        fitted, band = row.get("calibration"), row.get("band")
+        if not isinstance(fitted, dict) or not isinstance(band, dict | None):
+            return "what it knows of real files has a row without a calibration"
+        numbers += [row.get("files"), row.get("threshold"), fitted.get("slope"), fitted.get("intercept")]
+        numbers += [] if fitted.get("domain_sd") is None else [fitted["domain_sd"]]
+        numbers += [] if band is None else [band.get("real_below"), band.get("fake_from")]
+    if not all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers):
+        return "what it knows of real files has something else than finite numbers"
+    if not all(row["files"] > 0 for row in rows) or not min(known["within"], known["freedom"]) > 0:
+        return "what it knows of real files has spreads or counts that are not above 0"
+    return ""
