@@ -11,7 +11,7 @@ NumPy and SciPy.
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -124,39 +124,39 @@ def learn(
     ]
     if not rows:
         return None
-    enough = [real for _, real in _reals(clips) if len(real) >= 2 * rows[0]["files"]]
-    return dataclasses.asdict(family([clips.score[real] for real in enough])) | {"rows": rows}
+    return dataclasses.asdict(family([clips.score[real] for real in _reals(clips).values()])) | {"rows": rows}
 
 
-def _reals(clips: Scores) -> Iterator[tuple[str, np.ndarray]]:
-    """(name, places of its real clips) of every domain."""
+def _reals(clips: Scores) -> dict[str, np.ndarray]:
+    """Name -> places of its real clips of every domain with two or more: those that a family is of, for any count."""
     names, index = domains.numbered(clips)
-    for k, name in enumerate(names):
-        yield name, np.flatnonzero((index == k) & (clips.label == REAL))
+    found = {name: np.flatnonzero((index == k) & (clips.label == REAL)) for k, name in enumerate(names)}
+    return {name: real for name, real in found.items() if len(real) >= 2}
 
 
 def _row(clips, count, criterion, constraint, *, without, abstain, seed):
-    reals = {name: real for name, real in _reals(clips) if len(real) >= 2 * count}
-    if len(reals) < MIN_DOMAINS:
+    reals = _reals(clips)
+    enough = [name for name, real in reals.items() if len(real) >= 2 * count]
+    if len(enough) < MIN_DOMAINS:
         return None
     rng, repeats = np.random.default_rng([seed, count]), max(1, min(REPEATS, ROWS // len(clips)))
-    parts = {name: draws(clips, name, count, repeats, rng) for name in reals}
+    parts = {name: draws(clips, name, count, repeats, rng) for name in enough}
 
-    def chosen(names):
-        of = family([clips.score[reals[name]] for name in names])
-        back = _stack([_brought(*parts[name], of) for name in names])
+    def chosen(left_out=None):
+        of = family([clips.score[real] for name, real in reals.items() if name != left_out])
+        back = _stack([_brought(*part, of) for name, part in parts.items() if name != left_out])
         weights = domains.equal_weights(back)
         found = thresholds.search(back.score, back.label, criterion, weights=weights, **constraint)
         return of, back, weights, found
 
     table = []
-    for name in reals:
-        of, _, _, found = chosen([other for other in reals if other != name])
+    for name in enough:
+        of, _, _, found = chosen(name)
         if found.value is not None and without.get(name) is not None:
             own = _brought(*parts[name], of)
             plain = score_file.select(clips, clips.domain == name)
             table.append({"domain": name} | _rates(own, found.value) | {"without": _rates(plain, without[name])})
-    _, back, weights, found = chosen(list(reals))
+    _, back, weights, found = chosen()
     if found.value is None or found.status != "ok" or len(table) < 2:
         return None
     fitted = calibration.fit(back.score, back.label, ledger=clips.header.get("ledger"), domains=back.domain)

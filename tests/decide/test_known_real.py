@@ -209,3 +209,22 @@ def test_a_damaged_one_is_no_usable_decision(change):
     change(found["known_real"])
     with pytest.raises(InputError, match="no usable decision: what it knows of real files"):
         decision.parse(json.dumps(found), "decision.json")
+
+
+def test_a_decision_is_adapted_as_its_thresholds_were_chosen():
+    """A source with too few real clips for ten is of the family all the same, which is one for every number."""
+    scores = make(5)
+    few = np.flatnonzero((scores.domain == "source_0") & (scores.label == 0))[3:]
+    far = np.where(scores.domain == "source_0", 50, 0)
+    scores = dataclasses.replace(scores, score=scores.score + far)
+    scores = score_file.select(scores, np.setdiff1d(np.arange(len(scores)), few))
+    found = decided(scores)
+    row = found["known_real"]["rows"][-1]
+    assert row["files"] == 10 and row["false_alarms"]["domains"] == 4
+    alarms, rng = [], np.random.default_rng([0, 10])  # the draws of which the threshold was chosen
+    for name in np.unique(scores.domain)[1:]:
+        judged, drawn = known_real.draws(scores, name, 10, known_real.REPEATS, rng)
+        for known in np.unique(drawn, axis=0):
+            real = judged.score[(judged.label == 0) & (drawn == known).all(axis=1)]
+            alarms.append(float((real >= known_real.adapt(found, known)["threshold"]).mean()))
+    assert 0.09 < np.mean(alarms) <= 0.1  # cuts lie at fakes
