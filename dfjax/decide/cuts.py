@@ -230,17 +230,22 @@ def integer_weights(weights: Column) -> tuple[np.ndarray, fractions.Fraction]:
             raise ValueError("weights must be finite and not negative")
         if (weights == np.floor(weights)).all() and weights.sum(dtype=np.float64) < 2**53:
             return weights.astype(np.int64), fractions.Fraction(1)
-    listed = weights.tolist()
-    exact = {key: fractions.Fraction(w) for key, w in {id(w): w for w in listed}.items()}  # clips share few objects
-    if any(w < 0 for w in exact.values()):
+        kinds, kind = np.unique(weights, return_inverse=True)
+        exact = [fractions.Fraction(w) for w in kinds.tolist()]
+    else:  # clips share few objects; to tell which is faster than to compare what they are worth
+        listed = weights.tolist()
+        place = {key: k for k, key in enumerate(dict.fromkeys(map(id, listed)))}
+        kind = np.array([place[id(w)] for w in listed], np.int64)
+        exact = [fractions.Fraction(w) for w in {id(w): w for w in listed}.values()]
+    if any(w < 0 for w in exact):
         raise ValueError("weights must be finite and not negative")
-    denominator = math.lcm(*{w.denominator for w in exact.values()})
-    whole = {key: w.numerator * (denominator // w.denominator) for key, w in exact.items()}
-    common = math.gcd(*whole.values()) or 1
-    whole = {key: w // common for key, w in whole.items()}
-    integers = [whole[id(w)] for w in listed]
-    dtype = np.int64 if sum(integers) < 2**62 else object
-    return np.array(integers, dtype), fractions.Fraction(common, denominator)
+    denominator = math.lcm(*{w.denominator for w in exact})
+    integers = [w.numerator * (denominator // w.denominator) for w in exact]
+    common = math.gcd(*integers) or 1
+    integers = [w // common for w in integers]
+    total = sum(w * n for w, n in zip(integers, np.bincount(kind, minlength=len(integers)).tolist(), strict=True))
+    dtype = np.int64 if total < 2**62 else object
+    return np.array(integers, dtype)[kind], fractions.Fraction(common, denominator)
 
 
 def monotone(both: Classes) -> Cuts:

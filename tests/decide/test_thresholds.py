@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import pathlib
+import types
 
 import numpy as np
 import pytest
@@ -547,3 +548,21 @@ def test_all_pairs_of_statuses_round_trip():
         for name, constraint in NAMES.values():
             found = thresholds.search(np.float32(scores), np.array(labels), name, **constraint)
             assert thresholds.Threshold.from_json(json.loads(found.to_json())) == found
+
+
+def test_integer_weights_are_multiples_of_one_unit_of_whatever_kind():
+    """Each kind of weight is made a fraction once, however many clips have it."""
+    third, two = fractions.Fraction(1, 3), fractions.Fraction(2, 5)
+    for weights in ([third, two] * 3, [0.5, 0.1, -0.0, 0.1], [1e30, 1e-9, 1e30], [1, 2**70, 1], ["1/3", 0.5]):
+        integers, unit = cuts.integer_weights(np.array(weights, object))
+        assert [int(i) * unit for i in integers] == [fractions.Fraction(w) for w in weights]
+        if all(isinstance(w, float) for w in weights):
+            again, same = cuts.integer_weights(np.array(weights))
+            assert again.tolist() == integers.tolist() and same == unit
+    made = []
+    counted = types.SimpleNamespace(Fraction=lambda *words: made.append(words) or fractions.Fraction(*words))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cuts, "fractions", counted)
+        cuts.integer_weights(np.tile([0.1, 0.7], 500))
+        cuts.integer_weights(np.array([third, two] * 500, object))
+    assert len(made) == 6  # two of each, and the two units
