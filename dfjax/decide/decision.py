@@ -81,12 +81,15 @@ def _wrong(decision):
     if wrong := [name for name, number in constraint.items() if not _finite(number)]:
         return f"its constraint has the {wrong[0]} {constraint[wrong[0]]!r}, expected a finite number"
     if fitted is None:
-        return ""
+        return known_real.wrong(decision.get("known_real"))
     if not isinstance(fitted, dict):
         return f"its calibration is {fitted!r}, expected slope and intercept"
     for name in ("slope", "intercept"):
         if not _finite(fitted.get(name)):
             return f"its calibration has the {name} {fitted.get(name)!r}, expected a finite number"
+    for name in ("scale", "offset"):  # of one that was adapted to files known to be real
+        if name in fitted and not _finite(fitted[name]):
+            return f"its calibration has the {name} {fitted[name]!r}, expected a finite number"
     for name in ("prior", "deploy_prior"):
         if (share := fitted.get(name)) is not None and not (_finite(share) and 0 < share < 1):
             return f"its calibration has the {name} {share!r}, expected a share between 0 and 1"

@@ -222,10 +222,11 @@ def _log_odds(p: float) -> float:
 
 def check(decision: Mapping[str, Any]) -> None:
     """Raises InputError where a decision cannot be adapted to a place."""
-    if not decision.get("known_real"):
+    if not all(decision.get(name) for name in ("known_real", "calibration", "domains")):
         raise InputError(
             "this detector does not know what files known to be real tell of a place; its threshold must be chosen on "
-            "three sources left out or more (python -m dfjax.crossval --by domain) and not be certified"
+            "three sources left out or more (python -m dfjax.crossval --by domain, then python -m dfjax.tune --split "
+            "left_out, again if an earlier version did) and not be certified"
         )
 
 
@@ -245,11 +246,7 @@ def adapt(decision: Mapping[str, Any], scores: Float[np.ndarray, " n"]) -> dict[
     """
     check(decision)
     known = decision["known_real"]
-    fitting = [row for row in known["rows"] if row["files"] <= len(scores)]
-    if not fitting:
-        least = known["rows"][0]["files"]
-        raise InputError(f"{len(scores)} files known to be real are given; expected {least} or more")
-    row = fitting[-1]
+    row = _fitting(known, len(scores))
     of_all = Family(*(known[field.name] for field in dataclasses.fields(Family)))
     scale, offset = (float(each[0]) for each in of_all.affine(np.asarray(scores, np.float64)[None]))
 
@@ -260,12 +257,21 @@ def adapt(decision: Mapping[str, Any], scores: Float[np.ndarray, " n"]) -> dict[
         "threshold": back(row["threshold"]),
         "calibration": {**decision["calibration"], **row["calibration"], "scale": scale, "offset": offset},
         "calibration_quality": None,  # it is of other numbers
-        "band": row["band"] and {key: back(edge) for key, edge in row["band"].items()},
+        "band": row.get("band") and {key: back(edge) for key, edge in row["band"].items()},
         "domains": {**decision["domains"], **{key: row[key] for key in (*domains.RATES, "words")}, "certificate": None},
     }
     given = {"files": len(scores), "mean_score": float(np.mean(scores))}
     before = {"without": {key: decision[key] for key in changed}}
     return {**decision, **changed, "known_real": {**known, "given": given | before}}
+
+
+def _fitting(known: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """The row of the most files that are no more than `count`."""
+    fitting = [row for row in known["rows"] if row["files"] <= count]
+    if not fitting:
+        least = min(row["files"] for row in known["rows"])
+        raise InputError(f"{count} files known to be real are given; expected {least} or more")
+    return max(fitting, key=lambda row: row["files"])
 
 
 def plain(decision: dict[str, Any]) -> dict[str, Any]:
@@ -317,12 +323,24 @@ def wrong(known: Any) -> str:
         return "what it knows of real files has no rows"
     numbers = [known.get(field.name) for field in dataclasses.fields(Family)]
     for row in rows:
-        fitted, band = row.get("calibration"), row.get("band")
-        if not isinstance(fitted, dict) or not isinstance(band, dict | None):
-            return "what it knows of real files has a row without a calibration"
+        parts = [row.get(name) for name in ("calibration", "without", *domains.RATES)]
+        band = row.get("band")
+        if not all(isinstance(each, dict) for each in parts) or not isinstance(band, dict | None):
+            return "what it knows of real files has a row without calibration, errors or band"
+        fitted, without, *rates = parts
         numbers += [row.get("files"), row.get("threshold"), fitted.get("slope"), fitted.get("intercept")]
         numbers += [] if fitted.get("domain_sd") is None else [fitted["domain_sd"]]
+        for name, errors in zip(domains.RATES, rates, strict=True):
+            mean = errors.get("mean", "")
+            numbers += [] if mean is None else [mean, without.get(name)]
         numbers += [] if band is None else [band.get("real_below"), band.get("fake_from")]
+        if not isinstance(row.get("words"), str):
+            return "what it knows of real files has a row without words"
+    if (moved := known.get("given")) is not None:
+        before = moved.get("without") if isinstance(moved, dict) else None
+        if not isinstance(before, dict) or not all(isinstance(before.get(n), dict) for n in ("calibration", "domains")):
+            return "what it knows of real files lacks what it was without them"
+        numbers += [moved.get("files"), moved.get("mean_score"), before.get("threshold")]
     if not all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers):
         return "what it knows of real files has something else than finite numbers"
     if not all(row["files"] > 0 for row in rows) or not min(known["within"], known["freedom"]) > 0:

@@ -1,6 +1,7 @@
 """What files known to be real tell of a place: closed forms, equivariance, and errors that fall where places differ."""
 
 import dataclasses
+import functools
 import json
 
 import numpy as np
@@ -30,6 +31,16 @@ def make(count=8, clips=120, *, between=2.0, gap=4.0, seed=0):
 
 def decided(scores, **words):
     return decision.decide(scores, "recall_at_fpr", max_fpr=0.1, **words)
+
+
+@functools.cache
+def _usual():
+    return json.dumps(decided(make()))
+
+
+def usual():
+    """The decision of `make()`, the caller's own."""
+    return json.loads(_usual())
 
 
 def test_a_mean_is_shrunken_to_the_posterior_mean_of_normal_numbers():
@@ -97,13 +108,13 @@ def test_clips_that_are_known_are_not_judged():
 
 
 def test_where_places_differ_known_files_save_errors_and_where_they_do_not_they_cost_little():
-    rows = {row["files"]: row for row in decided(make())["known_real"]["rows"]}
+    rows = {row["files"]: row for row in usual()["known_real"]["rows"]}
     assert list(rows) == list(known_real.COUNTS)
     for row in rows.values():
         assert row["misses"]["mean"] < 0.5 * row["without"]["misses"] and row["misses"]["domains"] == 8
         assert row["false_alarms"]["mean"] < 0.15
     assert rows[10]["misses"]["mean"] < rows[1]["misses"]["mean"]
-    assert rows[10]["calibration"]["domain_sd"] < 0.5 * decided(make())["calibration"]["domain_sd"]
+    assert rows[10]["calibration"]["domain_sd"] < 0.5 * usual()["calibration"]["domain_sd"]
     for row in decided(make(between=0.0))["known_real"]["rows"]:
         assert row["misses"]["mean"] == pytest.approx(row["without"]["misses"], abs=0.02)
 
@@ -153,7 +164,7 @@ def test_threshold_band_and_calibration_move_together():
 
 
 def test_what_was_adapted_can_be_undone_and_is_plain_json():
-    found = decided(make())
+    found = usual()
     adapted = known_real.adapt(found, np.zeros(3))
     assert adapted["threshold"] != found["threshold"]
     undone = known_real.plain(adapted)
@@ -174,7 +185,7 @@ def test_a_decision_that_knows_nothing_of_places_is_refused(words):
 
 
 def test_too_few_files_or_sources():
-    found = decided(make())
+    found = usual()
     with pytest.raises(InputError, match="0 files known to be real are given; expected 1 or more"):
         known_real.adapt(found, np.zeros(0))
     assert decided(make(count=2))["known_real"] is None
@@ -183,7 +194,7 @@ def test_too_few_files_or_sources():
 
 
 def test_it_is_told_in_a_sentence_for_each_number_of_files():
-    told = known_real.summary(decided(make()))
+    told = known_real.summary(usual())
     assert len(told) == 4 and told[0].startswith("with one file of a source known to be real false alarms ")
     assert told[2].startswith("with 5 files") and told[2].endswith("without), on the mean")
     assert known_real.summary({}) == []
@@ -201,10 +212,19 @@ def test_it_is_told_in_a_sentence_for_each_number_of_files():
         lambda known: known["rows"][1].update(calibration=None),
         lambda known: known["rows"][1]["calibration"].update(slope=True),
         lambda known: known["rows"][1].update(band={"real_below": 1.0}),
+        lambda known: known["rows"][0].pop("words"),
+        lambda known: known["rows"][0].pop("without"),
+        lambda known: known["rows"][0]["without"].pop("misses"),
+        lambda known: known["rows"][0]["without"].update(misses=None),
+        lambda known: known["rows"][2].update(false_alarms=0.1),
+        lambda known: known["rows"][2]["misses"].update(mean="few"),
+        lambda known: known["rows"][2]["misses"].pop("mean"),
+        lambda known: known.update(given=True),
+        lambda known: known.update(given={"files": 3, "mean_score": 0.5, "without": {"threshold": 1.0}}),
     ],
 )
 def test_a_damaged_one_is_no_usable_decision(change):
-    found = decided(make())
+    found = usual()
     assert decision.parse(json.dumps(found), "decision.json") == found
     change(found["known_real"])
     with pytest.raises(InputError, match="no usable decision: what it knows of real files"):
@@ -228,3 +248,30 @@ def test_a_decision_is_adapted_as_its_thresholds_were_chosen():
             real = judged.score[(judged.label == 0) & (drawn == known).all(axis=1)]
             alarms.append(float((real >= known_real.adapt(found, known)["threshold"]).mean()))
     assert 0.09 < np.mean(alarms) <= 0.1  # cuts lie at fakes
+
+
+def test_one_that_was_adapted_and_kept_is_read_as_it_is():
+    adapted = known_real.adapt(usual(), np.zeros(3))
+    assert decision.parse(json.dumps(adapted), "decision.json") == adapted
+    for name in ("scale", "offset"):
+        damaged = adapted | {"calibration": adapted["calibration"] | {name: "wide"}}
+        with pytest.raises(InputError, match=f"its calibration has the {name} 'wide', expected a finite number"):
+            decision.parse(json.dumps(damaged), "decision.json")
+
+
+def test_rows_in_another_order_are_the_same():
+    found = usual()
+    turned = found | {"known_real": found["known_real"] | {"rows": found["known_real"]["rows"][::-1]}}
+    assert known_real.adapt(turned, np.zeros(6))["threshold"] == known_real.adapt(found, np.zeros(6))["threshold"]
+
+
+@pytest.mark.parametrize("name", ["calibration", "domains"])
+def test_a_decision_that_lacks_what_it_is_adapted_by_is_refused(name):
+    found = usual() | {name: None}
+    with pytest.raises(
+        InputError, match=r"three sources left out .* dfjax\.tune --split left_out, again if an earlier"
+    ):
+        known_real.adapt(decision.parse(json.dumps(found), "decision.json"), np.zeros(3))
+    found["known_real"]["rows"] = []
+    with pytest.raises(InputError, match="no usable decision: what it knows of real files has no rows"):
+        decision.parse(json.dumps(found), "decision.json")
