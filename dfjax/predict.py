@@ -221,11 +221,9 @@ def main() -> None:
     total = None if given else sum(1 for _ in files_of(flags.paths, flags.files))
     detector = load(flags.workdir, flags.face_model)
     if flags.known_real:
-        detector = detector.with_known_real(files_of(flags.known_real))
-        print(
-            f"{known_real.told(detector.decision)}; with so many: {detector.decision['domains']['words']}",
-            file=sys.stderr,
-        )
+        known = files_of(flags.known_real)
+        detector = detector.with_known_real(known, overlap=flags.overlap, jobs=flags.jobs)
+        print(f"{known_real.told(detector.decision)}; {known_real.worth(detector.decision)}", file=sys.stderr)
     if flags.heatmap and detector.model.modality == "audio":
         raise InputError("--heatmap is for detectors of faces; --timeline shows where in a recording the score is high")
     if flags.beam_runner:
@@ -319,6 +317,8 @@ def _check(flags: argparse.Namespace) -> None:
         raise InputError("no files given; expected media files, folders, '-' or --files LIST")
     if flags.beam_runner and (not flags.output or flags.report or flags.heatmap or flags.timeline):
         raise InputError("--beam_runner makes a table and draws nothing; give --output NAME.jsonl alone")
+    if "-" in flags.known_real and "-" in (*flags.paths, *flags.files):
+        raise InputError("--known_real - and '-' of files to judge; standard input is read once: give a folder for one")
     if flags.known_real and flags.beam_runner:
         raise InputError("--known_real is of this machine's detector; leave --beam_runner out")
     if flags.retry_skipped and (flags.beam_runner or not flags.output):

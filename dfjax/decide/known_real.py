@@ -297,6 +297,23 @@ def told(decision: Mapping[str, Any]) -> str | None:
     )
 
 
+def such(decision: Mapping[str, Any]) -> str | None:
+    """With how many known files the errors of an adapted decision were counted, in words; None of one without any.
+
+    That may be fewer than were given: no more are drawn than the greatest of COUNTS.
+    """
+    if not given(decision):
+        return None
+    count = _fitting(decision["known_real"], given(decision)["files"])["files"]
+    return "one file known to be real" if count == 1 else f"{count} files known to be real"
+
+
+def worth(decision: Mapping[str, Any]) -> str | None:
+    """The errors of an adapted decision on sources left out, in a sentence; None of one without known files."""
+    found = decision["domains"]
+    return given(decision) and f"on {found['noun']}s left out, with {such(decision)}: {found['words']}"
+
+
 def summary(decision: Mapping[str, Any]) -> list[str]:
     """What files known to be real are worth, a sentence for each number of them."""
     told = []

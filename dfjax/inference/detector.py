@@ -87,34 +87,39 @@ class Detector:
         ((_, found),) = scoring.across_groups(self.outputs, [(None, self.examples(seen))], self.batch)
         return self.decide(seen.parts, seen.properties, seen.facts, found)
 
-    def with_known_real(self, paths: Iterable[str | pathlib.Path]) -> "Detector":
+    def with_known_real(
+        self, paths: Iterable[str | pathlib.Path], *, overlap: float = 0.0, jobs: int | None = None
+    ) -> "Detector":
         """This detector for the place of some files that are known to be real: the same speaker, microphone, channel.
 
         Their scores say where those of real files of that place lie; threshold and calibration follow, as
         `decide.known_real` tells.
 
         Args:
-          paths: of the files, one or more; one that is named twice counts once.
+          paths: of the files, one or more, in any order; one that is named twice, or by a link, counts once.
+          overlap: as a call takes it; give both the same.
+          jobs: as `many` takes it.
 
         Raises:
           InputError: none is given, or one of them cannot be judged; the detector knows nothing of such files: its
-            threshold was not chosen on sources left out, or is certified.
+            threshold was not chosen on sources left out, or is certified; something else than paths is given.
         """
         known_real.check(self.decision)
         if isinstance(paths, (str, bytes, os.PathLike)):
             raise InputError(f"{paths!r} is one path; give a list of files that are known to be real")
         plain = known_real.plain(self.decision)
-        found = list(dataclasses.replace(self, decision=plain).many(dict.fromkeys(map(str, paths))))
+        files = {os.path.abspath(path) if "\0" in path else os.path.realpath(path): path for path in map(_path, paths)}
+        found = list(dataclasses.replace(self, decision=plain).many(files.values(), overlap=overlap, jobs=jobs))
         if skipped := [each for each in found if "skipped" in each]:
             first = skipped[0]
             raise InputError(
                 f"{len(skipped)} of {len(found)} files known to be real cannot be judged; first {first['file']}: "
                 f"{first['skipped']}; leave them out"
             )
-        decision = known_real.adapt(plain, np.array([each["score"] for each in found], np.float32))
-        given = json.dumps([each["score"] for each in found]).encode()
-        hashes = {**self.hashes(), "scores of files known to be real": hashlib.sha256(given).hexdigest()}
-        return dataclasses.replace(self, decision=decision, hashes=lambda: hashes)
+        scores = sorted(each["score"] for each in found)  # their order says nothing of a place
+        decision = known_real.adapt(plain, np.array(scores, np.float32))
+        own = {"scores of files known to be real": hashlib.sha256(json.dumps(scores).encode()).hexdigest()}
+        return dataclasses.replace(self, decision=decision, hashes=lambda: {**self.hashes(), **own})
 
     def name(self, overlap: float = 0.0) -> str:
         """What verdicts depend on beside the file, as one short word: model, weights, decision, typicality, overlap."""

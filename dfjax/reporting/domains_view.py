@@ -48,7 +48,7 @@ def _notes(decision: dict[str, Any]) -> list[str]:
             "What one does on the mean is in crossval.md."
         )
     if known := known_real.summary(decision):
-        notes.append(f"Given to dfjax.predict --known_real, files of the place help: {'; '.join(known)}.")
+        notes.append(f"What files given to dfjax.predict --known_real change: {'; '.join(known)}.")
     return notes
 
 

@@ -307,8 +307,8 @@ def _worth(decision: Mapping[str, Any]) -> str | None:
         if share is not None
     ]
     luck = "the threshold was chosen on these very clips, so expect less of others"
-    if known_real.given(decision):  # these errors are of thresholds that the other sources chose
-        luck = "with so many files known to be real, at thresholds that the other sources chose"
+    if such := known_real.such(decision):
+        luck = f"with {such} of each, at thresholds that the other {noun}s chose"
     return f"{', '.join(told)}, {rest}; {luck}" if told else None
 
 
@@ -316,7 +316,8 @@ def limits(decision: Mapping[str, Any], card: str | None) -> str:
     """What the method cannot do: what left-out sources say, a caveat, and the model card."""
     told = [CAVEAT]
     if domains := decision.get("domains"):
-        told.insert(0, f"On a {domains['noun']} that it has never met: {domains['words']}.")
+        known = f", with {such}" if (such := known_real.such(decision)) else ""
+        told.insert(0, f"On a {domains['noun']} that it has never met{known}: {domains['words']}.")
         if certificate := domains.get("certificate"):
             told.insert(1, f"{_promised(certificate, decision.get('criterion'), domains['noun'])}.")
     return items(told) + (f"<h3>Model card</h3><pre>{text(card)}</pre>" if card else "")

@@ -275,3 +275,15 @@ def test_a_decision_that_lacks_what_it_is_adapted_by_is_refused(name):
     found["known_real"]["rows"] = []
     with pytest.raises(InputError, match="no usable decision: what it knows of real files has no rows"):
         decision.parse(json.dumps(found), "decision.json")
+
+
+def test_errors_are_told_of_the_number_of_files_that_they_were_counted_with():
+    found = usual()
+    for count, words in ((1, "one file known"), (3, "2 files known"), (30, "10 files known")):
+        adapted = known_real.adapt(found, np.linspace(-1, 1, count))
+        assert known_real.such(adapted) == f"{words} to be real"
+        assert (
+            known_real.worth(adapted)
+            == f"on sources left out, with {words} to be real: " + (adapted["domains"]["words"])
+        )
+    assert known_real.such(found) is None and known_real.worth(found) is None

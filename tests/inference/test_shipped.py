@@ -126,7 +126,7 @@ def test_files_known_to_be_real_move_the_threshold_and_are_told(shipped, tmp_pat
         soundfile.write(path, np.random.default_rng(k).normal(0, 0.03 * (k + 1), 16_000 * (k % 2 + 1)), 16_000)
     known, asked = paths[:6], paths[6]
     adapted = shipped.with_known_real([*known, known[0]])
-    scores = np.array([shipped(path)["score"] for path in known], np.float32)
+    scores = np.sort(np.array([shipped(path)["score"] for path in known], np.float32))
     assert adapted.decision == known_real.adapt(shipped.decision, scores)
     found, before = adapted(asked), shipped(asked)
     assert found["score"] == before["score"] and found["threshold"] == adapted.threshold != before["threshold"]
@@ -139,14 +139,63 @@ def test_files_known_to_be_real_move_the_threshold_and_are_told(shipped, tmp_pat
         predict.main()
     out, err = capsys.readouterr()
     assert json.loads(out) == {"file": str(asked), **found}
-    assert err.startswith("6 files known to be real, of score ") and "; with so many: false alarms " in err
+    assert (
+        err.startswith("6 files known to be real, of score ")
+        and "; on sources left out, with 5 files known to be real: false alarms " in err
+    )
     page = file_page.page(adapted, {"file": str(asked), **found})
     assert "6 files known to be real, of score " in page and adapted.decision["domains"]["words"] in page
+    assert "On a source that it has never met, with 5 files known to be real: false alarms " in page
+    assert "with 5 files known to be real of each, at thresholds that the other sources chose" in page
     (tmp_path / "text.wav").write_text("no sound")
     with pytest.raises(InputError, match=r"1 of 7 files known to be real cannot be judged; first .*text\.wav: "):
         shipped.with_known_real([*known, tmp_path / "text.wav"])
     with pytest.raises(InputError, match="is one path; give a list"):
         shipped.with_known_real(str(known[0]))
+    with pytest.raises(InputError, match="int among the paths; expected a str or a Path"):
+        shipped.with_known_real([known[0], 3])
+    with pytest.raises(InputError, match="1 of 1 files known to be real cannot be judged; .* null byte"):
+        shipped.with_known_real(["a\0b"])
+
+
+def test_known_files_are_the_same_in_any_order_and_by_any_name(shipped, tmp_path, monkeypatch):
+    paths = [tmp_path / f"{k}.wav" for k in range(4)]
+    for k, path in enumerate(paths):
+        soundfile.write(path, np.random.default_rng(k).normal(0, 0.05, 24_000 if k else 120_000), 16_000)
+    adapted = shipped.with_known_real(paths)
+    (tmp_path / "link.wav").symlink_to(paths[2])
+    monkeypatch.chdir(tmp_path)
+    again = shipped.with_known_real(
+        [*paths[::-1], "0.wav", tmp_path / "." / ".." / tmp_path.name / "1.wav", "link.wav"]
+    )
+    assert again.decision == adapted.decision and again.name() == adapted.name()  # so a table is continued
+    overlapping = shipped.with_known_real(paths, overlap=0.5)
+    scores = np.sort([shipped(path, overlap=0.5)["score"] for path in paths])
+    assert overlapping.decision["known_real"]["given"]["mean_score"] == pytest.approx(scores.mean())
+    assert overlapping.decision != adapted.decision
+
+
+def test_standard_input_is_read_for_known_files_or_for_those_to_be_judged(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["predict", "--known_real", "-", "-"])
+    with pytest.raises(InputError, match="standard input is read once"):
+        predict.main()
+
+
+def test_known_files_are_judged_as_the_others_are(shipped, monkeypatch, tmp_path):
+    asked = {}
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.05, 24_000), 16_000)
+    keep = type(shipped).many
+
+    def many(self, paths, **words):
+        asked.setdefault("known" if not asked else "judged", words)
+        return keep(self, paths, **words)
+
+    monkeypatch.setattr(type(shipped), "many", many)
+    words = ["--overlap", "0.5", "--jobs", "0", "--known_real", str(tmp_path / "a.wav"), str(tmp_path / "a.wav")]
+    monkeypatch.setattr(sys, "argv", ["predict", *words])
+    with contextlib.suppress(SystemExit):
+        predict.main()
+    assert asked == {"known": {"overlap": 0.5, "jobs": 0}, "judged": {"overlap": 0.5, "jobs": 0}}
 
 
 def test_five_recordings_of_a_corpus_are_like_the_rest_of_it(shipped, shared):
