@@ -302,16 +302,17 @@ def such(decision: Mapping[str, Any]) -> str | None:
 
     That may be fewer than were given: no more are drawn than the greatest of COUNTS.
     """
-    if not given(decision):
+    known = given(decision)
+    if not known:
         return None
-    count = _fitting(decision["known_real"], given(decision)["files"])["files"]
+    count = _fitting(decision["known_real"], known["files"])["files"]
     return "one file known to be real" if count == 1 else f"{count} files known to be real"
 
 
 def worth(decision: Mapping[str, Any]) -> str | None:
     """The errors of an adapted decision on sources left out, in a sentence; None of one without known files."""
-    found = decision["domains"]
-    return given(decision) and f"on {found['noun']}s left out, with {such(decision)}: {found['words']}"
+    found, known = decision["domains"], such(decision)
+    return known and f"on {found['noun']}s left out, with {known}: {found['words']}"
 
 
 def summary(decision: Mapping[str, Any]) -> list[str]:
