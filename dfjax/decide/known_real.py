@@ -112,7 +112,7 @@ def learn(
 
     Returns:
       what `Family` has, and rows, one for each of COUNTS for which there are domains enough:
-      files; threshold, calibration (slope, intercept, domains, domain_sd) and band (or None) of scores that are
+      files; threshold, calibration (slope, intercept, clips, domains, domain_sd) and band (or None) of scores that are
       taken back; false_alarms and misses, `domains.spread` of what is left of each domain when family and threshold are
       of the others, words of both, and without: the mean of both of the same domains at the thresholds `without`.
       None where there are too few domains, or no threshold.
@@ -159,11 +159,15 @@ def _row(clips, count, criterion, constraint, *, without, abstain, seed):
     _, back, weights, found = chosen()
     if found.value is None or found.status != "ok" or len(table) < 2:
         return None
+    both = set(back.domain[back.label == REAL].tolist()) & set(back.domain[back.label != REAL].tolist())
     fitted = calibration.fit(back.score, back.label, ledger=clips.header.get("ledger"), domains=back.domain)
     if fitted["prior"] is None:
         return None
     # of all clips, so that a probability holds where as many files are fake as without such recordings
     fitted["intercept"] += _log_odds(float((clips.label != REAL).mean())) - _log_odds(fitted["prior"])
+    # as `calibration.fit` counts them, but each once, however often it was drawn
+    used = both if fitted["domain_sd"] is not None else set(enough)
+    fitted["clips"] = int(np.isin(clips.domain, sorted(used)).sum())
     band = None
     if abstain is not None:
         words = {"max_fpr": abstain, "max_fnr": abstain, "weights": weights, "around": found.value}
@@ -173,7 +177,7 @@ def _row(clips, count, criterion, constraint, *, without, abstain, seed):
     return {
         "files": count,
         "threshold": found.value,
-        "calibration": {key: fitted.get(key) for key in ("slope", "intercept", "domains", "domain_sd")},
+        "calibration": {key: fitted.get(key) for key in ("slope", "intercept", "clips", "domains", "domain_sd")},
         "band": band,
         "words": domains.words(table, domains.noun(clips)),
         **{rate: domains.spread(table, rate) for rate in domains.RATES},
@@ -347,7 +351,7 @@ def wrong(known: Any) -> str:
             return "what it knows of real files has a row without calibration, errors or band"
         fitted, without, *rates = parts
         numbers += [row.get("files"), row.get("threshold"), fitted.get("slope"), fitted.get("intercept")]
-        numbers += [] if fitted.get("domain_sd") is None else [fitted["domain_sd"]]
+        numbers += [fitted[n] for n in ("clips", "domains", "domain_sd") if fitted.get(n) is not None]
         for name, errors in zip(domains.RATES, rates, strict=True):
             mean = errors.get("mean", "")
             numbers += [] if mean is None else [mean, without.get(name)]

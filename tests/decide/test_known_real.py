@@ -9,6 +9,7 @@ import pytest
 
 from dfjax.decide import calibration, decision, known_real, operating_points, score_file
 from dfjax.records import InputError
+from dfjax.reporting import report_text
 
 OF_ALL = known_real.Family(mean=-2.0, between=1.5, within=1.0, freedom=6.0)
 
@@ -212,6 +213,7 @@ def test_it_is_told_in_a_sentence_for_each_number_of_files():
         lambda known: known["rows"][1].update(calibration=None),
         lambda known: known["rows"][1]["calibration"].update(slope=True),
         lambda known: known["rows"][1].update(band={"real_below": 1.0}),
+        lambda known: known["rows"][1]["calibration"].update(clips="all"),
         lambda known: known["rows"][0].pop("words"),
         lambda known: known["rows"][0].pop("without"),
         lambda known: known["rows"][0]["without"].pop("misses"),
@@ -287,3 +289,19 @@ def test_errors_are_told_of_the_number_of_files_that_they_were_counted_with():
             == f"on sources left out, with {words} to be real: " + (adapted["domains"]["words"])
         )
     assert known_real.such(found) is None and known_real.worth(found) is None
+
+
+def test_a_calibration_says_of_which_clips_it_is():
+    """One source of six has too few real clips for five and for ten files, so those rows are of the five others."""
+    scores = make(6, 40)
+    few = np.flatnonzero((scores.domain == "source_0") & (scores.label == 0))[5:]
+    found = decided(score_file.select(scores, np.setdiff1d(np.arange(len(scores)), few)))
+    fitted = {row["files"]: row["calibration"] for row in found["known_real"]["rows"]}
+    assert {count: (each["domains"], each["clips"]) for count, each in fitted.items()} == {
+        1: (6, 225),
+        2: (6, 225),
+        5: (5, 200),
+        10: (5, 200),
+    }
+    adapted = known_real.adapt(found, np.zeros(10))
+    assert "on the 200 clips of the 5 sources with both classes" in report_text.formula(adapted["calibration"])
