@@ -238,7 +238,7 @@ def adapt(decision: Mapping[str, Any], scores: Float[np.ndarray, " n"]) -> dict[
 
     Returns:
       The decision with another threshold, calibration and band, what `domains` says of errors with so many files,
-      and `known_real` as it was with `given`: files, mean_score, and what it was `without` them.
+      and `known_real` as it was with `given`: files, mean_score, scores, and what it was `without` them.
 
     Raises:
       InputError: no files, or fewer than the decision needs; the decision cannot be adapted.
@@ -263,7 +263,7 @@ def adapt(decision: Mapping[str, Any], scores: Float[np.ndarray, " n"]) -> dict[
         "band": row["band"] and {key: back(edge) for key, edge in row["band"].items()},
         "domains": {**decision["domains"], **{key: row[key] for key in (*domains.RATES, "words")}, "certificate": None},
     }
-    given = {"files": len(scores), "mean_score": float(np.mean(scores))}
+    given = {"files": len(scores), "mean_score": float(np.mean(scores)), "scores": np.sort(scores).tolist()}
     before = {"without": {key: decision[key] for key in changed}}
     return {**decision, **changed, "known_real": {**known, "given": given | before}}
 
@@ -276,7 +276,27 @@ def plain(decision: dict[str, Any]) -> dict[str, Any]:
 def given(decision: Mapping[str, Any]) -> dict[str, Any] | None:
     """What moved the threshold of a decision: files, mean_score, and the threshold `without` them; or None."""
     known = (decision.get("known_real") or {}).get("given")
-    return known and known | {"without": float(known["without"]["threshold"])}
+    if not known:
+        return None
+    return {
+        "files": known["files"],
+        "mean_score": known["mean_score"],
+        "without": float(known["without"]["threshold"]),
+    }
+
+
+def p_value(decision: Mapping[str, Any], score: float) -> float:
+    """How likely a real file of the place scores so high at most, whatever scores look like there.
+
+    The share of the files known to be real and this one that score as high or higher. Of a real file that is drawn as
+    those were, all orders are alike, so it is p or less with probability p at most (Vovk, Gammerman and Shafer, 2005).
+
+    Args:
+      decision: that was adapted.
+      score: of the file, as float32 rounds it.
+    """
+    scores = np.asarray(decision["known_real"]["given"]["scores"], np.float32)
+    return (1 + int((scores >= np.float32(score)).sum())) / (1 + len(scores))
 
 
 def told(decision: Mapping[str, Any]) -> str | None:

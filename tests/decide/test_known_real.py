@@ -152,6 +152,20 @@ def test_threshold_band_and_calibration_move_together():
     assert "6 files known to be real" in known_real.told(adapted) and known_real.told(found) is None
 
 
+def test_a_real_file_of_the_place_has_a_small_p_value_seldom():
+    """Distribution-free: of 10 known scores and one more, drawn alike, the new one is the highest once in 11 times."""
+    found, rng = decided(make()), np.random.default_rng(6)
+    p = []
+    for _ in range(400):
+        scores = rng.standard_cauchy(11).astype(np.float32)
+        p.append(known_real.p_value(known_real.adapt(found, scores[:10]), scores[10]))
+    assert set(np.round(np.array(p) * 11, 9)) == set(range(1, 12))
+    for level in (1 / 11, 3 / 11):
+        assert np.mean(np.array(p) <= level + 1e-9) == pytest.approx(level, abs=0.05)
+    same = known_real.adapt(found, np.zeros(4, np.float32))
+    assert known_real.p_value(same, 0.0) == 1 and known_real.p_value(same, 0.1) == 0.2
+
+
 def test_what_was_adapted_can_be_undone_and_is_plain_json():
     found = decided(make())
     adapted = known_real.adapt(found, np.zeros(3))
