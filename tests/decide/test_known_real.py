@@ -158,7 +158,7 @@ def test_a_real_file_of_the_place_has_a_small_p_value_seldom():
     p = []
     for _ in range(400):
         scores = rng.standard_cauchy(11).astype(np.float32)
-        p.append(known_real.p_value(known_real.adapt(found, scores[:10]), scores[10]))
+        p.append(known_real.p_value(known_real.adapt(found, scores[:10]), float(scores[10])))
     assert set(np.round(np.array(p) * 11, 9)) == set(range(1, 12))
     for level in (1 / 11, 3 / 11):
         assert np.mean(np.array(p) <= level + 1e-9) == pytest.approx(level, abs=0.05)
