@@ -1,6 +1,8 @@
 """What files known to be real tell of a place: closed forms, equivariance, and errors that fall where places differ."""
 
+import copy
 import dataclasses
+import functools
 import json
 
 import numpy as np
@@ -28,8 +30,9 @@ def make(count=8, clips=120, *, between=2.0, gap=4.0, seed=0):
     return score_file.Scores(names, names, names, label, np.where(label, "g", ""), score, header, domain)
 
 
-def decided(scores, **words):
-    return decision.decide(scores, "recall_at_fpr", max_fpr=0.1, **words)
+@functools.cache
+def decided(abstain=None, **words):
+    return decision.decide(make(**words), "recall_at_fpr", max_fpr=0.1, abstain=abstain)
 
 
 def test_a_mean_is_shrunken_to_the_posterior_mean_of_normal_numbers():
@@ -97,14 +100,14 @@ def test_clips_that_are_known_are_not_judged():
 
 
 def test_where_places_differ_known_files_save_errors_and_where_they_do_not_they_cost_little():
-    rows = {row["files"]: row for row in decided(make())["known_real"]["rows"]}
+    rows = {row["files"]: row for row in decided()["known_real"]["rows"]}
     assert list(rows) == list(known_real.COUNTS)
     for row in rows.values():
         assert row["misses"]["mean"] < 0.5 * row["without"]["misses"] and row["misses"]["domains"] == 8
         assert row["false_alarms"]["mean"] < 0.15
     assert rows[10]["misses"]["mean"] < rows[1]["misses"]["mean"]
-    assert rows[10]["calibration"]["domain_sd"] < 0.5 * decided(make())["calibration"]["domain_sd"]
-    for row in decided(make(between=0.0))["known_real"]["rows"]:
+    assert rows[10]["calibration"]["domain_sd"] < 0.5 * decided()["calibration"]["domain_sd"]
+    for row in decided(between=0.0)["known_real"]["rows"]:
         assert row["misses"]["mean"] == pytest.approx(row["without"]["misses"], abs=0.02)
 
 
@@ -113,7 +116,7 @@ def test_a_domain_has_no_part_in_the_threshold_and_the_family_that_it_is_judged_
     weights, family = known_real.domains.equal_weights, known_real.family
     monkeypatch.setattr(known_real.domains, "equal_weights", lambda s: weighed.append(set(s.domain)) or weights(s))
     monkeypatch.setattr(known_real, "family", lambda s: families.append(len(s)) or family(s))
-    scores = make()
+    scores = make(clips=40)
     names = np.unique(scores.domain).tolist()
     known_real.learn(scores, "recall_at_fpr", max_fpr=0.1, without=dict.fromkeys(names, 0.0))
     expected = [set(names) - {name} for name in names] + [set(names)]
@@ -123,7 +126,7 @@ def test_a_domain_has_no_part_in_the_threshold_and_the_family_that_it_is_judged_
 
 def test_a_decision_moves_as_its_scores_do():
     """Where sources differ much more than clips, a constant that all scores of a place have is taken off whole."""
-    found = decided(make(between=200.0, gap=6.0))
+    found = decided(between=200.0, gap=6.0)
     scores = np.random.default_rng(5).normal(0, 1, 10)
     here, there = (known_real.adapt(found, scores + shift) for shift in (0.0, 30.0))
     assert there["threshold"] - here["threshold"] == pytest.approx(30, abs=0.05)
@@ -133,7 +136,7 @@ def test_a_decision_moves_as_its_scores_do():
 
 
 def test_threshold_band_and_calibration_move_together():
-    found = decided(make(), abstain=0.02)
+    found = decided(abstain=0.02)
     files = np.array([-3.0, -2.0, -2.5, 0.1, -1.0, -2.2])
     adapted = known_real.adapt(found, files)
     row = found["known_real"]["rows"][2]
@@ -154,7 +157,7 @@ def test_threshold_band_and_calibration_move_together():
 
 def test_a_real_file_of_the_place_has_a_small_p_value_seldom():
     """Distribution-free: of 10 known scores and one more, drawn alike, the new one is the highest once in 11 times."""
-    found, rng = decided(make()), np.random.default_rng(6)
+    found, rng = decided(), np.random.default_rng(6)
     p = []
     for _ in range(400):
         scores = rng.standard_cauchy(11).astype(np.float32)
@@ -167,7 +170,7 @@ def test_a_real_file_of_the_place_has_a_small_p_value_seldom():
 
 
 def test_what_was_adapted_can_be_undone_and_is_plain_json():
-    found = decided(make())
+    found = decided()
     adapted = known_real.adapt(found, np.zeros(3))
     assert adapted["threshold"] != found["threshold"]
     undone = known_real.plain(adapted)
@@ -188,16 +191,16 @@ def test_a_decision_that_knows_nothing_of_places_is_refused(words):
 
 
 def test_too_few_files_or_sources():
-    found = decided(make())
+    found = decided()
     with pytest.raises(InputError, match="0 files known to be real are given; expected 1 or more"):
         known_real.adapt(found, np.zeros(0))
-    assert decided(make(count=2))["known_real"] is None
-    few = decided(make(clips=12))["known_real"]["rows"]  # six real clips of each
+    assert decided(count=2)["known_real"] is None
+    few = decided(clips=12)["known_real"]["rows"]  # six real clips of each
     assert [row["files"] for row in few] == [1, 2]
 
 
 def test_it_is_told_in_a_sentence_for_each_number_of_files():
-    told = known_real.summary(decided(make()))
+    told = known_real.summary(decided())
     assert len(told) == 4 and told[0].startswith("with one file of a source known to be real false alarms ")
     assert told[2].startswith("with 5 files") and told[2].endswith("without), on the mean")
     assert known_real.summary({}) == []
@@ -218,7 +221,7 @@ def test_it_is_told_in_a_sentence_for_each_number_of_files():
     ],
 )
 def test_a_damaged_one_is_no_usable_decision(change):
-    found = decided(make())
+    found = copy.deepcopy(decided())
     assert decision.parse(json.dumps(found), "decision.json") == found
     change(found["known_real"])
     with pytest.raises(InputError, match="no usable decision: what it knows of real files"):
