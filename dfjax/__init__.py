@@ -4,6 +4,7 @@
     detector("voicemail.mp3")["verdict"]      # 'fake', 'real' or 'uncertain'
     for found in detector.many(["a.wav", "b.wav"]):
         print(found["file"], found["verdict"], found["probability"])
+    here = detector.with_known_real(["real1.wav", "real2.wav"])  # of that speaker or line: the threshold moves there
 
 Names are imported on first use, so `import dfjax` costs nothing: `load` and `Detector`; the modules `thresholds`,
 `metrics`, `calibration` and `score_file`, which need no JAX; `losses`; and `models`, which takes the extra `train`.

@@ -243,7 +243,7 @@ def adapt(decision: Mapping[str, Any], scores: Float[np.ndarray, " n"]) -> dict[
 
     Returns:
       The decision with another threshold, calibration and band, what `domains` says of errors with so many files,
-      and `known_real` as it was with `given`: files, mean_score, and what it was `without` them.
+      and `known_real` as it was with `given`: files, mean_score, scores, and what it was `without` them.
 
     Raises:
       InputError: no files, or fewer than the decision needs; the decision cannot be adapted.
@@ -264,7 +264,7 @@ def adapt(decision: Mapping[str, Any], scores: Float[np.ndarray, " n"]) -> dict[
         "band": row.get("band") and {key: back(edge) for key, edge in row["band"].items()},
         "domains": {**decision["domains"], **{key: row[key] for key in (*domains.RATES, "words")}, "certificate": None},
     }
-    given = {"files": len(scores), "mean_score": float(np.mean(scores))}
+    given = {"files": len(scores), "mean_score": float(np.mean(scores)), "scores": np.sort(scores).tolist()}
     before = {"without": {key: decision[key] for key in changed}}
     return {**decision, **changed, "known_real": {**known, "given": given | before}}
 
@@ -286,7 +286,27 @@ def plain(decision: dict[str, Any]) -> dict[str, Any]:
 def given(decision: Mapping[str, Any]) -> dict[str, Any] | None:
     """What moved the threshold of a decision: files, mean_score, and the threshold `without` them; or None."""
     known = (decision.get("known_real") or {}).get("given")
-    return known and known | {"without": float(known["without"]["threshold"])}
+    if not known:
+        return None
+    return {
+        "files": known["files"],
+        "mean_score": known["mean_score"],
+        "without": float(known["without"]["threshold"]),
+    }
+
+
+def p_value(decision: Mapping[str, Any], score: float) -> float:
+    """How likely a real file of the place scores so high at most, whatever scores look like there.
+
+    The share of the files known to be real and this one that score as high or higher. Of a real file that is drawn as
+    those were, all orders are alike, so it is p or less with probability p at most (Vovk, Gammerman and Shafer, 2005).
+
+    Args:
+      decision: that was adapted.
+      score: of the file, as float32 rounds it.
+    """
+    scores = np.asarray(decision["known_real"]["given"]["scores"], np.float32)
+    return (1 + int((scores >= np.float32(score)).sum())) / (1 + len(scores))
 
 
 def told(decision: Mapping[str, Any]) -> str | None:
@@ -362,7 +382,9 @@ def wrong(known: Any) -> str:
         before = moved.get("without") if isinstance(moved, dict) else None
         if not isinstance(before, dict) or not all(isinstance(before.get(n), dict) for n in ("calibration", "domains")):
             return "what it knows of real files lacks what it was without them"
-        numbers += [moved.get("files"), moved.get("mean_score"), before.get("threshold")]
+        if not isinstance(scores := moved.get("scores"), list):
+            return "what it knows of real files lacks their scores"
+        numbers += [moved.get("files"), moved.get("mean_score"), before.get("threshold"), *scores]
     if not all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers):
         return "what it knows of real files has something else than finite numbers"
     if not all(row["files"] > 0 for row in rows) or not min(known["within"], known["freedom"]) > 0:

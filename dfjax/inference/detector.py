@@ -71,8 +71,8 @@ class Detector:
           the score alone would, and the scores along the time line: `windows`, `seconds` and, of a file in a lossy
           format of sound, `coding` (its `codec` and `bit_rate` in bit/s of a channel), or `frames` and
           `frames_without_face`; and `notes`, if there are any, lines on what of the file was not judged; and of a
-          detector `with_known_real` files `known_real`: how many `files`, their `mean_score`, and the threshold
-          `without` them.
+          detector `with_known_real` files `known_real`: how many `files`, their `mean_score`, the threshold
+          `without` them, and the `p_value`: a real file of their place scores so high with that probability at most.
 
           A verdict is uncertain if the file is not typical of the training data, as `typicality` says of the mean
           embedding and the median properties of up to `properties.LOOKS` windows or frames, or if the score lies in
@@ -345,7 +345,13 @@ def verdict(decision: dict, scores: Float[np.ndarray, " rows"], frames: Shaped[n
         "reasons": reasons,
         "spread": float(each.std(ddof=1)) if len(each) > 1 else None,
         "above": float((each >= threshold).mean()),
-    } | ({"known_real": given} if (given := known_real.given(decision)) else {})
+    } | _known(decision, float(score))
+
+
+def _known(decision, score):
+    """What files known to be real say of a score, where there are any."""
+    given = known_real.given(decision)
+    return {"known_real": given | {"p_value": known_real.p_value(decision, score)}} if given else {}
 
 
 def scores_of(result: Mapping[str, Any]) -> list[float]:

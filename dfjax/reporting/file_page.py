@@ -131,7 +131,10 @@ def numbers(decision: Mapping[str, Any], result: Mapping[str, Any]) -> str:
             shifted = 1 / (1 + math.exp(-min(max(ratio * math.log(10) + math.log(prior / (1 - prior)), -700), 700)))
             rows[f"Probability if {100 * prior:g} % of files are fake"] = f"{100 * shifted:.1f} %"
     if moved := known_real.told(decision):
-        rows["Files known to be real"] = moved
+        p = result["known_real"]["p_value"]
+        rows["Files known to be real"] = (
+            f"{moved}; a real file drawn as they were scores so high with p = {p:.2g} at most"
+        )
     rows["Score"] = f"{result['score']:.3f} (logit), {side} the threshold {result['threshold']:.3f}"
     if result["spread"] is not None:
         rows["Along the file"] = (

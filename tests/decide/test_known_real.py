@@ -1,5 +1,6 @@
 """What files known to be real tell of a place: closed forms, equivariance, and errors that fall where places differ."""
 
+import copy
 import dataclasses
 import functools
 import json
@@ -30,18 +31,9 @@ def make(count=8, clips=120, *, between=2.0, gap=4.0, seed=0):
     return score_file.Scores(names, names, names, label, np.where(label, "g", ""), score, header, domain)
 
 
-def decided(scores, **words):
-    return decision.decide(scores, "recall_at_fpr", max_fpr=0.1, **words)
-
-
 @functools.cache
-def _usual():
-    return json.dumps(decided(make()))
-
-
-def usual():
-    """The decision of `make()`, the caller's own."""
-    return json.loads(_usual())
+def decided(abstain=None, **words):
+    return decision.decide(make(**words), "recall_at_fpr", max_fpr=0.1, abstain=abstain)
 
 
 def test_a_mean_is_shrunken_to_the_posterior_mean_of_normal_numbers():
@@ -109,14 +101,14 @@ def test_clips_that_are_known_are_not_judged():
 
 
 def test_where_places_differ_known_files_save_errors_and_where_they_do_not_they_cost_little():
-    rows = {row["files"]: row for row in usual()["known_real"]["rows"]}
+    rows = {row["files"]: row for row in decided()["known_real"]["rows"]}
     assert list(rows) == list(known_real.COUNTS)
     for row in rows.values():
         assert row["misses"]["mean"] < 0.5 * row["without"]["misses"] and row["misses"]["domains"] == 8
         assert row["false_alarms"]["mean"] < 0.15
     assert rows[10]["misses"]["mean"] < rows[1]["misses"]["mean"]
-    assert rows[10]["calibration"]["domain_sd"] < 0.5 * usual()["calibration"]["domain_sd"]
-    for row in decided(make(between=0.0))["known_real"]["rows"]:
+    assert rows[10]["calibration"]["domain_sd"] < 0.5 * decided()["calibration"]["domain_sd"]
+    for row in decided(between=0.0)["known_real"]["rows"]:
         assert row["misses"]["mean"] == pytest.approx(row["without"]["misses"], abs=0.02)
 
 
@@ -125,7 +117,7 @@ def test_a_domain_has_no_part_in_the_threshold_and_the_family_that_it_is_judged_
     weights, family = known_real.domains.equal_weights, known_real.family
     monkeypatch.setattr(known_real.domains, "equal_weights", lambda s: weighed.append(set(s.domain)) or weights(s))
     monkeypatch.setattr(known_real, "family", lambda s: families.append(len(s)) or family(s))
-    scores = make()
+    scores = make(clips=40)
     names = np.unique(scores.domain).tolist()
     known_real.learn(scores, "recall_at_fpr", max_fpr=0.1, without=dict.fromkeys(names, 0.0))
     expected = [set(names) - {name} for name in names] + [set(names)]
@@ -135,7 +127,7 @@ def test_a_domain_has_no_part_in_the_threshold_and_the_family_that_it_is_judged_
 
 def test_a_decision_moves_as_its_scores_do():
     """Where sources differ much more than clips, a constant that all scores of a place have is taken off whole."""
-    found = decided(make(between=200.0, gap=6.0))
+    found = decided(between=200.0, gap=6.0)
     scores = np.random.default_rng(5).normal(0, 1, 10)
     here, there = (known_real.adapt(found, scores + shift) for shift in (0.0, 30.0))
     assert there["threshold"] - here["threshold"] == pytest.approx(30, abs=0.05)
@@ -145,7 +137,7 @@ def test_a_decision_moves_as_its_scores_do():
 
 
 def test_threshold_band_and_calibration_move_together():
-    found = decided(make(), abstain=0.02)
+    found = decided(abstain=0.02)
     files = np.array([-3.0, -2.0, -2.5, 0.1, -1.0, -2.2])
     adapted = known_real.adapt(found, files)
     row = found["known_real"]["rows"][2]
@@ -164,8 +156,22 @@ def test_threshold_band_and_calibration_move_together():
     assert "6 files known to be real" in known_real.told(adapted) and known_real.told(found) is None
 
 
+def test_a_real_file_of_the_place_has_a_small_p_value_seldom():
+    """Distribution-free: of 10 known scores and one more, drawn alike, the new one is the highest once in 11 times."""
+    found, rng = decided(), np.random.default_rng(6)
+    p = []
+    for _ in range(400):
+        scores = rng.standard_cauchy(11).astype(np.float32)
+        p.append(known_real.p_value(known_real.adapt(found, scores[:10]), float(scores[10])))
+    assert set(np.round(np.array(p) * 11, 9)) == set(range(1, 12))
+    for level in (1 / 11, 3 / 11):
+        assert np.mean(np.array(p) <= level + 1e-9) == pytest.approx(level, abs=0.05)
+    same = known_real.adapt(found, np.zeros(4, np.float32))
+    assert known_real.p_value(same, 0.0) == 1 and known_real.p_value(same, 0.1) == 0.2
+
+
 def test_what_was_adapted_can_be_undone_and_is_plain_json():
-    found = usual()
+    found = decided()
     adapted = known_real.adapt(found, np.zeros(3))
     assert adapted["threshold"] != found["threshold"]
     undone = known_real.plain(adapted)
@@ -186,16 +192,16 @@ def test_a_decision_that_knows_nothing_of_places_is_refused(words):
 
 
 def test_too_few_files_or_sources():
-    found = usual()
+    found = decided()
     with pytest.raises(InputError, match="0 files known to be real are given; expected 1 or more"):
         known_real.adapt(found, np.zeros(0))
-    assert decided(make(count=2))["known_real"] is None
-    few = decided(make(clips=12))["known_real"]["rows"]  # six real clips of each
+    assert decided(count=2)["known_real"] is None
+    few = decided(clips=12)["known_real"]["rows"]  # six real clips of each
     assert [row["files"] for row in few] == [1, 2]
 
 
 def test_it_is_told_in_a_sentence_for_each_number_of_files():
-    told = known_real.summary(usual())
+    told = known_real.summary(decided())
     assert len(told) == 4 and told[0].startswith("with one file of a source known to be real false alarms ")
     assert told[2].startswith("with 5 files") and told[2].endswith("without), on the mean")
     assert known_real.summary({}) == []
@@ -226,7 +232,7 @@ def test_it_is_told_in_a_sentence_for_each_number_of_files():
     ],
 )
 def test_a_damaged_one_is_no_usable_decision(change):
-    found = usual()
+    found = copy.deepcopy(decided())
     assert decision.parse(json.dumps(found), "decision.json") == found
     change(found["known_real"])
     with pytest.raises(InputError, match="no usable decision: what it knows of real files"):
@@ -240,7 +246,7 @@ def test_a_decision_is_adapted_as_its_thresholds_were_chosen():
     far = np.where(scores.domain == "source_0", 50, 0)
     scores = dataclasses.replace(scores, score=scores.score + far)
     scores = score_file.select(scores, np.setdiff1d(np.arange(len(scores)), few))
-    found = decided(scores)
+    found = decision.decide(scores, "recall_at_fpr", max_fpr=0.1)
     row = found["known_real"]["rows"][-1]
     assert row["files"] == 10 and row["false_alarms"]["domains"] == 4
     alarms, rng = [], np.random.default_rng([0, 10])  # the draws of which the threshold was chosen
@@ -253,8 +259,12 @@ def test_a_decision_is_adapted_as_its_thresholds_were_chosen():
 
 
 def test_one_that_was_adapted_and_kept_is_read_as_it_is():
-    adapted = known_real.adapt(usual(), np.zeros(3))
+    adapted = known_real.adapt(decided(), np.zeros(3))
     assert decision.parse(json.dumps(adapted), "decision.json") == adapted
+    damaged = copy.deepcopy(adapted)
+    del damaged["known_real"]["given"]["scores"]
+    with pytest.raises(InputError, match="no usable decision: what it knows of real files lacks their scores"):
+        decision.parse(json.dumps(damaged), "decision.json")
     for name in ("scale", "offset"):
         damaged = adapted | {"calibration": adapted["calibration"] | {name: "wide"}}
         with pytest.raises(InputError, match=f"its calibration has the {name} 'wide', expected a finite number"):
@@ -262,14 +272,14 @@ def test_one_that_was_adapted_and_kept_is_read_as_it_is():
 
 
 def test_rows_in_another_order_are_the_same():
-    found = usual()
+    found = decided()
     turned = found | {"known_real": found["known_real"] | {"rows": found["known_real"]["rows"][::-1]}}
     assert known_real.adapt(turned, np.zeros(6))["threshold"] == known_real.adapt(found, np.zeros(6))["threshold"]
 
 
 @pytest.mark.parametrize("name", ["calibration", "domains"])
 def test_a_decision_that_lacks_what_it_is_adapted_by_is_refused(name):
-    found = usual() | {name: None}
+    found = copy.deepcopy(decided()) | {name: None}
     with pytest.raises(
         InputError, match=r"three sources left out .* dfjax\.tune --split left_out, again if an earlier"
     ):
@@ -280,7 +290,7 @@ def test_a_decision_that_lacks_what_it_is_adapted_by_is_refused(name):
 
 
 def test_errors_are_told_of_the_number_of_files_that_they_were_counted_with():
-    found = usual()
+    found = decided()
     for count, words in ((1, "one file known"), (3, "2 files known"), (30, "10 files known")):
         adapted = known_real.adapt(found, np.linspace(-1, 1, count))
         assert known_real.such(adapted) == f"{words} to be real"
@@ -295,7 +305,8 @@ def test_a_calibration_says_of_which_clips_it_is():
     """One source of six has too few real clips for five and for ten files, so those rows are of the five others."""
     scores = make(6, 40)
     few = np.flatnonzero((scores.domain == "source_0") & (scores.label == 0))[5:]
-    found = decided(score_file.select(scores, np.setdiff1d(np.arange(len(scores)), few)))
+    scores = score_file.select(scores, np.setdiff1d(np.arange(len(scores)), few))
+    found = decision.decide(scores, "recall_at_fpr", max_fpr=0.1)
     fitted = {row["files"]: row["calibration"] for row in found["known_real"]["rows"]}
     assert {count: (each["domains"], each["clips"]) for count, each in fitted.items()} == {
         1: (6, 225),
