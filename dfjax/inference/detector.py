@@ -50,6 +50,7 @@ class Detector:
     typicality: Typicality | None = None  # of what it was trained on; None of a run that did not learn it
     card: str | None = None  # the model card, of a detector that comes with one
     hashes: Callable[[], dict[str, str]] = dict  # SHA-256 of `weights`, and of the files of decision and typicality
+    known: frozenset[str] = frozenset()  # real paths of the files `with_known_real`
 
     @property
     def threshold(self) -> float:
@@ -85,7 +86,7 @@ class Detector:
         check(overlap)
         seen = self._look(source, overlap)
         ((_, found),) = scoring.across_groups(self.outputs, [(None, self.examples(seen))], self.batch)
-        return self.decide(seen.parts, seen.properties, seen.facts, found)
+        return self._noted(source, self.decide(seen.parts, seen.properties, seen.facts, found))
 
     def with_known_real(
         self, paths: Iterable[str | pathlib.Path], *, overlap: float = 0.0, jobs: int | None = None
@@ -108,7 +109,7 @@ class Detector:
         if isinstance(paths, (str, bytes, os.PathLike)):
             raise InputError(f"{paths!r} is one path; give a list of files that are known to be real")
         plain = known_real.plain(self.decision)
-        files = {os.path.abspath(path) if "\0" in path else os.path.realpath(path): path for path in map(_path, paths)}
+        files = {_real_path(path): path for path in map(_path, paths)}
         found = list(dataclasses.replace(self, decision=plain).many(files.values(), overlap=overlap, jobs=jobs))
         if skipped := [each for each in found if "skipped" in each]:
             first = skipped[0]
@@ -119,7 +120,15 @@ class Detector:
         scores = sorted(each["score"] for each in found)  # their order says nothing of a place
         decision = known_real.adapt(plain, np.array(scores, np.float32))
         own = {"scores of files known to be real": hashlib.sha256(json.dumps(scores).encode()).hexdigest()}
-        return dataclasses.replace(self, decision=decision, hashes=lambda: {**self.hashes(), **own})
+        hashes = lambda: {**self.hashes(), **own}  # noqa: E731
+        return dataclasses.replace(self, decision=decision, hashes=hashes, known=frozenset(files))
+
+    def _noted(self, source: Source, decided: dict[str, Any]) -> dict[str, Any]:
+        """A verdict, with a note where the file is itself one of those known to be real."""
+        if self.known and isinstance(source, (str, os.PathLike)) and _real_path(source) in self.known:
+            said = "one of the files known to be real itself: it had a part in its threshold"
+            return {**decided, "notes": [*decided.get("notes", []), said]}
+        return decided
 
     def name(self, overlap: float = 0.0) -> str:
         """What verdicts depend on beside the file, as one short word: model, weights, decision, typicality, overlap."""
@@ -172,7 +181,8 @@ class Detector:
                 yield (position, path, rest, why), self.examples(seen) if seen else []
 
         for (position, path, rest, why), found in scoring.across_groups(self.outputs, groups(), self.batch):
-            yield position, {"file": path, **self.decide(*rest, found)} if rest else {"file": path, "skipped": why}
+            told = self._noted(path, self.decide(*rest, found)) if rest else {"skipped": why}
+            yield position, {"file": path, **told}
 
     def _evidence(self, paths, overlap: float, jobs: int | None) -> Iterator[tuple[tuple[int, str], Evidence, str]]:
         """((position, path), evidence, reason) of every file, as they are done; evidence or reason."""
@@ -265,6 +275,11 @@ def _path(given: Any) -> str:
         kind = type(given).__name__
         raise InputError(f"{kind} among the paths; expected a str or a Path (an array in memory: call the detector)")
     return str(given)
+
+
+def _real_path(path: str | os.PathLike) -> str:
+    """The same for all names of a file."""
+    return os.path.abspath(path) if "\0" in str(path) else os.path.realpath(path)
 
 
 def _array(source: Any) -> Shaped[np.ndarray, "..."]:

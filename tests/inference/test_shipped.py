@@ -133,7 +133,10 @@ def test_files_known_to_be_real_move_the_threshold_and_are_told(shipped, tmp_pat
     p = (1 + (scores >= np.float32(found["score"])).sum()) / 7
     told = {"files": 6, "mean_score": float(scores.mean()), "without": shipped.threshold, "p_value": p}
     assert found["known_real"] == told
-    assert "known_real" not in before
+    assert "known_real" not in before and "notes" not in found
+    said = ["one of the files known to be real itself: it had a part in its threshold"]
+    assert adapted(known[2])["notes"] == next(iter(adapted.many([known[2]])))["notes"] == said
+    assert "notes" not in shipped(known[2])
     assert adapted.with_known_real(known).decision == adapted.decision  # known files do not add up
     assert len({each.name() for each in (shipped, adapted, shipped.with_known_real(known[1:]))}) == 3
     monkeypatch.setattr(sys, "argv", ["predict", "--json", *(f"--known_real={path}" for path in known), str(asked)])
