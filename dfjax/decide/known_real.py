@@ -22,8 +22,8 @@ from dfjax.decide.score_file import Scores
 from dfjax.records import REAL, InputError
 
 COUNTS = (1, 2, 5, 10)  # of files, for which thresholds are chosen
-REPEATS = 20  # draws of those from each domain
-ROWS = 20_000  # clips of all draws together, where they are fewer
+REPEATS = 9  # draws of those from each domain
+MOST = 1_000  # clips of a domain that are judged beside a draw: more say little more
 MIN_DOMAINS = 3  # with twice as many real clips as are drawn: fewer do not tell how domains differ
 NARROWEST = 1e-6  # a standard deviation of scores
 ALIKE = 1e4  # clips that the usual spread is worth where domains do not differ in theirs
@@ -139,8 +139,8 @@ def _row(clips, count, criterion, constraint, *, without, abstain, seed):
     enough = [name for name, real in reals.items() if len(real) >= 2 * count]
     if len(enough) < MIN_DOMAINS:
         return None
-    rng, repeats = np.random.default_rng([seed, count]), max(1, min(REPEATS, ROWS // len(clips)))
-    parts = {name: draws(clips, name, count, repeats, rng) for name in enough}
+    rng = np.random.default_rng([seed, count])
+    parts = {name: draws(clips, name, count, rng) for name in enough}
 
     def chosen(left_out=None):
         of = family([clips.score[real] for name, real in reals.items() if name != left_out])
@@ -186,18 +186,19 @@ def _row(clips, count, criterion, constraint, *, without, abstain, seed):
 
 
 def draws(
-    clips: Scores, name: str, count: int, repeats: int, rng: np.random.Generator
+    clips: Scores, name: str, count: int, rng: np.random.Generator
 ) -> tuple[Scores, Float[np.ndarray, "n count"]]:
-    """What is judged of a domain when `count` of its real clips are known, `repeats` times one behind the other.
+    """What is judged of a domain when `count` of its real clips are known, REPEATS times one behind the other.
 
     Returns:
-      Its other clips, and beside each the scores of those that were drawn.
+      Its other clips, MOST of them at random where they are more, and beside each the scores of those that were drawn.
     """
     own, rows, drawn = np.flatnonzero(clips.domain == name), [], []
     real = own[clips.label[own] == REAL]
-    for _ in range(repeats):
+    for _ in range(REPEATS):
         taken = rng.choice(real, count, replace=False)
         rest = np.setdiff1d(own, taken)
+        rest = rest if len(rest) <= MOST else rng.choice(rest, MOST, replace=False)
         rows.append(rest)
         drawn.append(np.tile(clips.score[taken], (len(rest), 1)))
     return score_file.select(clips, np.concatenate(rows)), np.concatenate(drawn)

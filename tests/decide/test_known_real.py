@@ -88,9 +88,9 @@ def test_scores_that_are_infinite_or_the_same_leave_finite_numbers():
 
 def test_clips_that_are_known_are_not_judged():
     scores = make()
-    judged, drawn = known_real.draws(scores, "source_3", 5, 4, np.random.default_rng(0))
-    assert drawn.shape == (4 * (120 - 5), 5)
-    for k in range(4):
+    judged, drawn = known_real.draws(scores, "source_3", 5, np.random.default_rng(0))
+    assert drawn.shape == (9 * (120 - 5), 5)
+    for k in range(9):
         rows = slice(115 * k, 115 * (k + 1))
         own = scores.domain == "source_3"
         assert set(judged.clip[rows]) < set(scores.clip[own]) and len(set(judged.clip[rows])) == 115
@@ -98,6 +98,14 @@ def test_clips_that_are_known_are_not_judged():
         left = [scores.score[scores.clip == name][0] for name in rest]
         assert sorted(left) == sorted(drawn[rows][0].tolist()) and (drawn[rows] == drawn[rows][0]).all()
         assert (scores.label[np.isin(scores.clip, list(rest))] == 0).all()
+
+
+def test_a_large_domain_is_drawn_from_as_often_and_judged_in_part():
+    """One draw of 50,000 clips would leave its threshold to the luck of a single file."""
+    scores = make(3, 50_000)
+    judged, drawn = known_real.draws(scores, "source_1", 1, np.random.default_rng(0))
+    assert len(judged) == known_real.REPEATS * known_real.MOST and len(np.unique(drawn)) == known_real.REPEATS
+    assert abs(np.mean(judged.label) - 0.5) < 0.03
 
 
 def test_where_places_differ_known_files_save_errors_and_where_they_do_not_they_cost_little():
@@ -251,7 +259,7 @@ def test_a_decision_is_adapted_as_its_thresholds_were_chosen():
     assert row["files"] == 10 and row["false_alarms"]["domains"] == 4
     alarms, rng = [], np.random.default_rng([0, 10])  # the draws of which the threshold was chosen
     for name in np.unique(scores.domain)[1:]:
-        judged, drawn = known_real.draws(scores, name, 10, known_real.REPEATS, rng)
+        judged, drawn = known_real.draws(scores, name, 10, rng)
         for known in np.unique(drawn, axis=0):
             real = judged.score[(judged.label == 0) & (drawn == known).all(axis=1)]
             alarms.append(float((real >= known_real.adapt(found, known)["threshold"]).mean()))
