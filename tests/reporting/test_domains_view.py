@@ -118,3 +118,11 @@ def test_the_summary_of_a_cross_validation():
     assert len(rows) == 2 + 7 + 3 and len({row.count("|") for row in rows}) == 1
     one = domains_view.markdown(domains_summary.summary([make("left_out", count=1)]))
     assert "1 seed;" in one and "None" not in one
+
+
+def test_what_known_files_change_is_a_note_where_the_decision_knows_it():
+    decision = decide(make("left_out", seed=2))
+    (note,) = build(decision)["left_out"]["notes"]
+    assert note.startswith("What files given to dfjax.predict --known_real change: with one file of a source known")
+    assert note.count(" without)") == 2 * len(decision["known_real"]["rows"]) and note.endswith("on the mean.")
+    assert build(decision | {"known_real": None})["left_out"]["notes"] == []
