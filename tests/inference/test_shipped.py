@@ -204,13 +204,13 @@ def test_known_files_are_judged_as_the_others_are(shipped, monkeypatch, tmp_path
 
 
 def test_five_recordings_of_a_corpus_are_like_the_rest_of_it(shipped, shared):
-    """Of a corpus that the detector knows they change little: no recording in ten becomes another verdict's."""
+    """Of a corpus that the detector knows they change little: fewer than one verdict in ten is another."""
     folder = shared / "speech" / "validation"
     real, fake = (sorted((folder / label).iterdir()) for label in ("real", "fake"))
     adapted = shipped.with_known_real(real[:5])
     files = [*real[5:205:8], *fake[::8][:25]]
     verdicts = [[one["score"] >= d.threshold for one in d.many(files, jobs=0)] for d in (shipped, adapted)]
-    assert np.mean(np.array(verdicts[0]) != verdicts[1]) < 0.2
+    assert np.mean(np.array(verdicts[0]) != verdicts[1]) < 0.1
 
 
 def test_what_is_no_sound_is_refused(shipped):
