@@ -80,8 +80,8 @@ def _wrong(decision):
         return f"it was chosen for {decision['criterion']!r} with {constraint!r}, expected a name and numbers"
     if wrong := [name for name, number in constraint.items() if not _finite(number)]:
         return f"its constraint has the {wrong[0]} {constraint[wrong[0]]!r}, expected a finite number"
-    if fitted is None:
-        return known_real.wrong(decision.get("known_real"))
+    if (wrong_known := known_real.wrong(decision.get("known_real"))) or fitted is None:
+        return wrong_known
     if not isinstance(fitted, dict):
         return f"its calibration is {fitted!r}, expected slope and intercept"
     for name in ("slope", "intercept"):
@@ -96,7 +96,7 @@ def _wrong(decision):
     for name in ("domain_sd", "domains", "clips", "prior_clips"):
         if (number := fitted.get(name)) is not None and not (_finite(number) and number >= 0):
             return f"its calibration has the {name} {number!r}, expected a number from 0 on"
-    return known_real.wrong(decision.get("known_real"))
+    return ""
 
 
 def _finite(value):
