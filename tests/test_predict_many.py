@@ -226,67 +226,8 @@ def test_what_is_no_table_of_this_detector_is_refused_and_left_alone(tmp_path):
         verdicts.check("verdicts.xlsx")
 
 
-def test_files_come_from_folders_lists_and_standard_input_in_order(tmp_path, monkeypatch):
-    for name in ("b/2.wav", "b/1.wav", "a.wav", "b.wav", "b/c/x.wav", "c", "b/.hidden", "b/.trash/y.wav"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
-    expected = sorted(p for p in tmp_path.rglob("*") if p.is_file() and "/." not in str(p))
-    for name, target in (("loop", "loop"), ("above", tmp_path), ("nothing", "nowhere"), ("link.wav", "a.wav")):
-        (tmp_path / name).symlink_to(target)  # links to files are followed, those to folders could go round for ever
-    expected.append(tmp_path / "link.wav")
-    assert list(predict.files_of([str(tmp_path)])) == [str(path) for path in expected]
-    listed = tmp_path / "list.txt"
-    listed.write_bytes(b"one.wav\r\n\nno\xfftext.wav\n" + os.fsencode(tmp_path / "b") + b"\n")
-    below = [str(tmp_path / "b" / name) for name in ("1.wav", "2.wav", "c/x.wav")]
-    assert list(predict.files_of([], [str(listed)])) == ["one.wav", "no\udcfftext.wav", *below]
-    marked = tmp_path / "marked.txt"
-    marked.write_text("ö.wav\n\ufefftwo.wav\n", "utf-8-sig")  # as editors for Windows save it; within, it is a name's
-    assert list(predict.files_of([], [str(marked), str(listed)]))[:3] == ["ö.wav", "\ufefftwo.wav", "one.wav"]
-    with listed.open() as file:
-        monkeypatch.setattr(sys, "stdin", file)
-        assert list(predict.files_of(["-", str(tmp_path / "c")])) == [
-            "one.wav",
-            "no\udcfftext.wav",
-            *below,
-            str(tmp_path / "c"),
-        ]
-    with listed.open() as file:  # as other programs have it
-        monkeypatch.setattr(sys, "stdin", file)
-        assert list(predict.files_of([], ["-"])) == ["one.wav", "no\udcfftext.wav", *below]
-    with pytest.raises(InputError, match="does not exist"):
-        list(predict.files_of([str(tmp_path / "nowhere")]))
-    with pytest.raises(InputError, match="--files .* cannot be read: No such file"):
-        list(predict.files_of([], [str(tmp_path / "nowhere.txt")]))
+def test_a_name_is_shown_in_one_line_that_moves_nothing():
     assert predict.shown("a\x1b[2Jb\nc\udcff.wav") == "a?[2Jb?c?.wav"
-
-
-def test_a_folder_that_cannot_be_listed_costs_itself_alone_unless_it_was_asked_for(tmp_path, monkeypatch):
-    for name in ("a.wav", "b/shut/x.wav", "c.wav"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
-    shut, scan = str(tmp_path / "b" / "shut"), os.scandir
-
-    def refused(path):
-        if path == shut:
-            raise PermissionError(13, "Permission denied", path)
-        return scan(path)
-
-    monkeypatch.setattr(os, "scandir", refused)
-    monkeypatch.setattr(os, "access", lambda path, _: path != shut)
-    assert list(predict.files_of([str(tmp_path)])) == [str(tmp_path / "a.wav"), shut, str(tmp_path / "c.wav")]
-    with pytest.raises(InputError, match="shut cannot be listed: no permission"):
-        list(predict.files_of([shut]))
-
-
-def test_what_is_no_list_of_paths_is_refused_before_its_bytes_are_taken_for_names(tmp_path, monkeypatch):
-    recording = fixtures.audio(tmp_path / "a.wav", 0.5)
-    with pytest.raises(InputError, match="--files .*a.wav is no list of paths"):
-        list(predict.files_of([], [str(recording)]))
-    (tmp_path / "print0").write_bytes(b"a.wav\0b.wav\0")
-    with (tmp_path / "print0").open() as file:
-        monkeypatch.setattr(sys, "stdin", file)
-        with pytest.raises(InputError, match="standard input is no list of paths, it holds a zero byte"):
-            list(predict.files_of(["-"]))
 
 
 def called(monkeypatch, *words):
