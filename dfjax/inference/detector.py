@@ -25,6 +25,7 @@ from dfjax.decide.typicality import Typicality, whole
 from dfjax.inference import scoring
 from dfjax.media import audio, evidence, faces, images
 from dfjax.media.evidence import Evidence
+from dfjax.media.facts import sha256
 from dfjax.media.properties import looks
 from dfjax.records import PARTS, SAMPLE_RATE, Input, InputError
 from dfjax.runtime import workers
@@ -34,6 +35,15 @@ Source = Any  # a path, or what NumPy makes an array of
 UNCERTAIN = "uncertain"  # the verdict that is none
 MAX_OVERLAP = 0.9  # more would make a window of every few samples
 FEW = 8  # files; up to so many are decoded before a worker process would have started
+
+
+@dataclasses.dataclass(frozen=True)
+class KnownReal:
+    """Files known to be real, of one place, as a detector scored them: what `adapted` takes, in any process."""
+
+    scores: tuple[float, ...]  # sorted: their order says nothing of a place
+    paths: frozenset[str]  # by `_real_path`
+    digests: frozenset[str]  # SHA-256 of each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +60,7 @@ class Detector:
     typicality: Typicality | None = None  # of what it was trained on; None of a run that did not learn it
     card: str | None = None  # the model card, of a detector that comes with one
     hashes: Callable[[], dict[str, str]] = dict  # SHA-256 of `weights`, and of the files of decision and typicality
-    known: frozenset[str] = frozenset()  # real paths of the files `with_known_real`
+    known: KnownReal | None = None  # the files `with_known_real`
 
     @property
     def threshold(self) -> float:
@@ -117,18 +127,28 @@ class Detector:
                 f"{len(skipped)} of {len(found)} files known to be real cannot be judged; first {first['file']}: "
                 f"{first['skipped']}; leave them out"
             )
-        scores = sorted(each["score"] for each in found)  # their order says nothing of a place
-        decision = known_real.adapt(plain, np.array(scores, np.float32))
-        own = {"scores of files known to be real": hashlib.sha256(json.dumps(scores).encode()).hexdigest()}
+        scores = tuple(sorted(each["score"] for each in found))
+        try:
+            digests = frozenset(map(sha256, files.values()))
+        except OSError as error:
+            raise InputError(f"a file known to be real cannot be read any more: {error}; give it again") from error
+        return self.adapted(KnownReal(scores, frozenset(files), digests))
+
+    def adapted(self, known: KnownReal) -> "Detector":
+        """This detector as `with_known_real` makes it, by files that one of the same weights has scored.
+
+        Raises:
+          InputError: they are none; the detector knows nothing of such files.
+        """
+        decision = known_real.adapt(known_real.plain(self.decision), np.array(known.scores, np.float32))
+        own = {"scores of files known to be real": hashlib.sha256(json.dumps(known.scores).encode()).hexdigest()}
         hashes = lambda: {**self.hashes(), **own}  # noqa: E731
-        return dataclasses.replace(self, decision=decision, hashes=hashes, known=frozenset(files))
+        return dataclasses.replace(self, decision=decision, hashes=hashes, known=known)
 
     def _noted(self, source: Source, decided: dict[str, Any]) -> dict[str, Any]:
         """A verdict, with a note where the file is itself one of those known to be real."""
-        if self.known and isinstance(source, (str, os.PathLike)) and _real_path(source) in self.known:
-            said = "one of the files known to be real itself: it had a part in its threshold"
-            return {**decided, "notes": [*decided.get("notes", []), said]}
-        return decided
+        named = self.known and isinstance(source, (str, os.PathLike))
+        return noted(decided) if named and _real_path(source) in self.known.paths else decided
 
     def name(self, overlap: float = 0.0) -> str:
         """What verdicts depend on beside the file, as one short word: model, weights, decision, typicality, overlap."""
@@ -260,6 +280,12 @@ def digest(arrays: Mapping[str, Any]) -> str:
         found.update(f"{name} {leaf.dtype} {leaf.shape}\n".encode())
         found.update(np.ascontiguousarray(leaf).tobytes())
     return found.hexdigest()
+
+
+def noted(decided: dict[str, Any]) -> dict[str, Any]:
+    """The verdict on a file that is itself one of those known to be real, with the note that it is."""
+    said = "one of the files known to be real itself: it had a part in its threshold"
+    return {**decided, "notes": [*decided.get("notes", []), said]}
 
 
 def check(overlap: float, jobs: int | None = None) -> None:

@@ -95,6 +95,19 @@ def of_file(path: str | pathlib.Path) -> dict[str, Any]:
     return found | {"metadata": dict(list(found["metadata"].items())[:MOST])}
 
 
+def sha256(path: epath.PathLike) -> str:
+    """Of a file's bytes, in hexadecimal digits.
+
+    Raises:
+      OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with epath.Path(path).open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 def cut_short(path: epath.PathLike) -> str | None:
     """A line on a file that clearly lacks its end; None of others.
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import pathlib
 import re
@@ -10,7 +9,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import prometheus_client
@@ -25,13 +24,16 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 import dfjax
-from dfjax.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, MediaError
+from dfjax.decide import known_real
+from dfjax.inference.detector import noted
+from dfjax.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, MediaError, facts
 from dfjax.reporting import report_html
 from dfjax.serve import gate, log, processes
 from dfjax.serve.judging import Judge
 
 SUFFIXES = AUDIO_SUFFIXES + IMAGE_SUFFIXES + VIDEO_SUFFIXES  # what decoders look at; nothing else of a name is kept
 PAGE = pathlib.Path(__file__).with_name("page.html")
+ABOUT = "Real or fake? A file is uploaded, its verdict answered; it is removed after the answer."
 KINDS = {"audio": "recordings", "image": "pictures or videos with a face", "av": "videos with a face and sound"}
 LONGEST_NAME = 200  # characters of a file's name that its report tells
 PATIENCE = 3  # times the seconds of one decoder: after that a request is not waited for
@@ -47,6 +49,12 @@ class Verdict(BaseModel):
     threshold: float = Field(description="score from which on a file is called fake")
     reasons: list[str] = Field(description="of an uncertain verdict, in words")
     sha256: str = Field(description="of the file that was judged")
+    known_real: dict[str, float] | None = Field(
+        None,
+        description="where files known to be real moved the threshold: how many `files`, their `mean_score`, the "
+        "threshold `without` them, and the `p_value`: a real file of their place scores so high with that probability "
+        "at most",
+    )
 
 
 class Problem(BaseModel):
@@ -106,9 +114,10 @@ def make(
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        description="Real or fake? A file is uploaded, its verdict answered; it is removed after the answer.",
+        description=" ".join([ABOUT, *_adapted(judge.detector.decision)]),
     )
-    text, policy = _page(KINDS[judge.detector.model.modality], largest)
+    moved = known_real.given(judge.detector.decision)
+    text, policy = _page(KINDS[judge.detector.model.modality], largest, moved["files"] if moved else 0)
 
     @app.head("/", include_in_schema=False)
     @app.get("/", include_in_schema=False)
@@ -120,8 +129,9 @@ def make(
     async def health() -> JSONResponse:
         """Whether the service judges files; 503 where it no longer does and should be started anew."""
         alive = judge.alive()
-        facts = {"version": dfjax.__version__, "detector": judge.detector.architecture}
-        return JSONResponse({"status": "ok" if alive else "broken"} | facts, 200 if alive else 503)
+        told = {"version": dfjax.__version__, "detector": judge.detector.architecture}
+        told |= {"known_real": moved["files"]} if moved else {}
+        return JSONResponse({"status": "ok" if alive else "broken"} | told, 200 if alive else 503)
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
@@ -159,10 +169,12 @@ def make(
         with tempfile.NamedTemporaryFile(prefix=prefix, suffix=suffix, dir=folder) as copy:
             await run_in_threadpool(shutil.copyfileobj, file.file, copy)
             copy.flush()
-            digest = await run_in_threadpool(_sha256, copy.name)
+            digest = await run_in_threadpool(facts.sha256, copy.name)
             try:
                 async with asyncio.timeout(PATIENCE * seconds):
                     found, shown = await asyncio.wrap_future(judge.submit(copy.name)), ""
+                    if judge.detector.known and digest in judge.detector.known.digests:
+                        found = noted(found)
                     if drawn:
                         shown = await asyncio.wrap_future(judge.draw(copy.name, {"file": name, **found}))
             except MediaError as error:
@@ -232,11 +244,6 @@ def make(
     return app
 
 
-def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _damage(error: BaseException | None) -> str:
     """Why a form cannot be read, of what its reader met; '' where that says nothing."""
     while error is not None and not isinstance(error, MultipartParseError):
@@ -248,12 +255,25 @@ def _damage(error: BaseException | None) -> str:
     return f"the form is damaged: {error}"
 
 
-def _page(kinds: str, largest: int) -> tuple[str, str]:
+def _adapted(decision: Mapping[str, Any]) -> list[str]:
+    """What files known to be real changed and what they are worth, in sentences; none without any."""
+    told = known_real.told(decision)
+    return [f"It is for one place: {told}; {known_real.worth(decision)}."] if told else []
+
+
+def _page(kinds: str, largest: int, known: int) -> tuple[str, str]:
     """The page to drop files on, and what it may load: its own script and style, and what a report holds.
 
-    A report that the page opens is under the policy of the page, too.
+    It says how many files `known` to be real moved the threshold, if any did. A report that the page opens is under the
+    policy of the page, too.
     """
-    text = PAGE.read_text(encoding="utf-8").replace("@KINDS@", kinds).replace("@LARGEST@", str(largest))
+    several = "a file" if known == 1 else f"{known:,} files"
+    place = f"<p><b>For one place.</b> The threshold was moved by {several} known to be real of one place, such as a "
+    place += "speaker, a telephone line or a room. Give it files from there alone.</p>"
+    words = {"KINDS": kinds, "LARGEST": str(largest), "PLACE": place if known else ""}
+    text = PAGE.read_text(encoding="utf-8")
+    for name, word in words.items():
+        text = text.replace(f"@{name}@", word)
     parts = {name: re.findall(f"<{name}>(.*?)</{name}>", text, re.DOTALL) for name in ("script", "style")}
     parts["style"].append((report_html.PAGE / "file.css").read_text(encoding="utf-8"))
     allowed = {name: " ".join(f"'{report_html.csp_hash(part)}'" for part in found) for name, found in parts.items()}

@@ -11,6 +11,9 @@ limits of memory and time, scored in batches that are filled across requests, an
 may last an hour.
 POST /report answers with a page instead of the verdict alone. SIGTERM and Ctrl-C finish what was taken.
 
+--known_real names files that are known to be real and of the place that the service is for, such as one telephone line:
+all uploads are judged at the threshold that these give, as by dfjax.predict. They are scored before it listens.
+
 --workers 2 serves by two processes, each with a detector, a queue and limits of its own. They share the address and
 /metrics, which tells their sum; one that dies is replaced.
 """
@@ -22,10 +25,12 @@ import ipaddress
 import math
 import os
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from dfjax.records import InputError
 from dfjax.runtime import cli, workers
+from dfjax.runtime.listing import files_of
 from dfjax.serve import log
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "matplotlib")
@@ -41,6 +46,14 @@ def parser() -> cli.Parser:
         "--workdir",  # as the other commands call it
         metavar="FILE",
         help="of dfjax.export, or a run's folder (default: the detector that comes along)",
+    )
+    result.add_argument(
+        "--known_real",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="a file, or a folder of them, known to be real and from the place (speaker, microphone, channel) that all "
+        "uploads are from: the threshold moves to where real ones of that place lie; may be given several times",
     )
     result.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     result.add_argument("--port", type=int, default=8000, help="port to listen on (default %(default)s)")
@@ -105,21 +118,43 @@ def listener(host: str, port: int) -> socket.socket:
     return made
 
 
-def build(flags: argparse.Namespace, token: str, folder: str) -> Any:
-    """The application that these words ask for; the files of its requests lie in `folder` until they are answered.
-
-    Raises:
-      InputError: the detector cannot be loaded.
-    """
+def loaded(flags: argparse.Namespace) -> Any:
+    """The `Detector` of these words, without files known to be real; raises InputError as `dfjax.load` does."""
     from dfjax.inference import load
     from dfjax.runtime import process
-    from dfjax.serve import app, judging
 
     log.start()
     process.check_alone("dfjax.serve")
     process.use_all_cores()
+    return load(flags.bundle, flags.face_model)
+
+
+def scored(flags: argparse.Namespace, paths: Sequence[str]) -> Any:
+    """The files known to be real, a `KnownReal` of the detector; says what they change.
+
+    Raises:
+      InputError: the detector cannot be loaded, or cannot be adapted by these files.
+    """
+    from dfjax.decide import known_real
+
+    detector = loaded(flags).with_known_real(paths)
+    log.say("known_real", words=f"{known_real.told(detector.decision)}; {known_real.worth(detector.decision)}")
+    return detector.known
+
+
+def build(flags: argparse.Namespace, token: str, known: Any, folder: str) -> Any:
+    """The application that these words ask for; the files of its requests lie in `folder` until they are answered.
+
+    Files `known` to be real, which `scored` returns, adapt its detector; None does not.
+
+    Raises:
+      InputError: the detector cannot be loaded.
+    """
+    from dfjax.serve import app, judging
+
+    detector = loaded(flags)
+    detector = detector.adapted(known) if known else detector
     jobs = flags.jobs or max(1, workers.cores() // flags.workers)
-    detector = load(flags.bundle, flags.face_model)
     return app.make(
         judging.Judge(detector, jobs=jobs, seconds=flags.seconds, memory=flags.memory_mb << 20),
         token=token,
@@ -140,5 +175,7 @@ def main() -> None:
     from dfjax.serve import processes
 
     log.start()
+    known = processes.apart(scored, flags, list(files_of(flags.known_real))) if flags.known_real else None
     with listener(flags.host, flags.port) as listening:
-        processes.serve(functools.partial(build, flags, token), listening, flags.workers, int(4 * flags.seconds))
+        made = functools.partial(build, flags, token, known)
+        processes.serve(made, listening, flags.workers, int(4 * flags.seconds))

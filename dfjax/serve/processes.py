@@ -6,6 +6,7 @@ import fcntl
 import functools
 import logging
 import multiprocessing
+import multiprocessing.connection
 import os
 import pathlib
 import shutil
@@ -64,6 +65,42 @@ def serve(build: Build, listening: socket.socket, workers: int, seconds: int) ->
             raise InputError(reason.read_text())
         if any(process.exitcode == FAILED for process in watch.processes):
             sys.exit(FAILED)
+
+
+def apart(function: Callable[..., Any], *words: Any) -> Any:
+    """What a function returns, called in a process that goes with what it loaded, and at the latest with this one.
+
+    Args:
+      function: of a module; what it takes and returns can be pickled.
+      *words: that it takes.
+
+    Raises:
+      InputError: of the function; or its process died.
+    """
+    context = multiprocessing.get_context("spawn")
+    answer, asked = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(asked, function, words), daemon=True)
+    process.start()
+    asked.close()
+    try:
+        found = answer.recv()
+    except EOFError as error:
+        process.join()
+        why = f"the process of {function.__name__!r} ended with exit code {process.exitcode}"
+        raise InputError(f"{why}; what it said is above, if it was not killed for want of memory") from error
+    process.join()
+    if isinstance(found, InputError):
+        raise found
+    return found
+
+
+def _answer(asked: multiprocessing.connection.Connection, function: Callable[..., Any], words: tuple) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    try:
+        asked.send(function(*words))
+    except InputError as error:
+        asked.send(error)
 
 
 @contextlib.contextmanager
@@ -173,7 +210,7 @@ def tidy(folder: str, pid: int) -> None:
 
 def _one_of_several(build: Build, folder: str) -> Any:
     """The application; where the user made a mistake the process ends and leaves a word."""
-    threading.Thread(target=_end_with_the_watch, daemon=True).start()
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     hold(folder, fcntl.LOCK_SH)  # as long as this process lives, also without the watch
     try:
         return build(folder)
@@ -182,7 +219,7 @@ def _one_of_several(build: Build, folder: str) -> Any:
         sys.exit(FAILED)
 
 
-def _end_with_the_watch() -> None:
-    if (watch := multiprocessing.parent_process()) is not None:
-        watch.join()
+def _end_with_the_parent() -> None:
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
         os.kill(os.getpid(), signal.SIGTERM)

@@ -14,8 +14,8 @@ from dfjax.inference.detector import digest
 from dfjax.records import MAX_SAMPLES, SAMPLE_RATE
 
 
-def write(folder):
-    """Writes loudness.zip into a folder; returns its path."""
+def write(folder, decision=None):
+    """Writes loudness.zip into a folder, with a decision or an untuned one; returns its path."""
     arrays = {"scale": np.float32([1 / 8192])}
 
     def score(arrays, batch):
@@ -29,7 +29,7 @@ def write(folder):
     about = {"dfjax": "0", "model": "loudness", "shapes": [SAMPLE_RATE], "media": ["audio", {}]}
     about |= {"input": {"modality": "audio", "size": None, "samples": SAMPLE_RATE}}
     about |= {"sample_rate": SAMPLE_RATE, "window": MAX_SAMPLES, "weights": digest(arrays)}
-    write_decision(folder / bundle.DECISION, untuned())
+    write_decision(folder / bundle.DECISION, decision or untuned())
     members = {
         bundle.ABOUT: json.dumps(about).encode(),
         bundle.DECISION: (folder / bundle.DECISION).read_bytes(),

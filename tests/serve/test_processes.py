@@ -22,6 +22,9 @@ import pytest
 import soundfile
 import uvicorn
 
+from dfjax.decide.decision import read_decision
+from dfjax.inference import bundle
+from dfjax.records import InputError
 from dfjax.serve import processes
 from tests.serve import loudness
 
@@ -118,6 +121,56 @@ def test_a_process_that_dies_is_replaced_and_told_of(service, folder, tmp_path):
     assert {answer.status_code for answer in answers} == {200}
     after = metrics(url)
     assert after["dfjax_batch_files_sum"] == before["dfjax_batch_files_sum"] + 8 and after["dfjax_held"] == 1
+
+
+# at one place
+
+
+def test_each_process_judges_as_predict_does_beside_the_same_files_known_to_be_real(tmp_path):
+    detector = loudness.write(tmp_path, read_decision(bundle.SPEECH / bundle.DECISION))
+    known = [voice(tmp_path / f"{k}.wav", 3.0 + 4 * k) for k in range(3)]
+    path = voice(tmp_path / "a.wav", 9.0)
+    words = [f"--known_real={each}" for each in known]
+    judged = [sys.executable, "-m", "dfjax.predict", "--json", "--workdir", detector, *words, path]
+    done = subprocess.run(judged, capture_output=True, text=True, timeout=120)
+    expected = json.loads(done.stdout)
+    with started(tmp_path, "--workers", str(WORKERS), "--jobs", "1", "--bundle", str(detector), *words) as found:
+        url, process, events = found
+        wait(lambda: len(events("ready")) == WORKERS or process.poll() is not None)
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            answers = [answer.json() for answer in pool.map(lambda _: post(url, path), range(60))]
+        judged = {line["process"] for line in events("request") if line["route"] == "/judge"}
+        assert len(judged) == WORKERS, "one process took everything"
+    assert all(each == expected | {"sha256": each["sha256"]} for each in ({"file": str(path)} | a for a in answers))
+    (line,) = events("known_real")  # they are scored once, by a process that is none of those
+    assert line["words"] == done.stderr.strip() and line["process"] not in judged | {process.pid}
+
+
+@pytest.mark.parametrize("learnt", [True, False], ids=["unreadable", "never learnt"])
+def test_files_known_to_be_real_are_refused_before_a_port_is_opened(learnt, tmp_path):
+    decision = read_decision(bundle.SPEECH / bundle.DECISION) if learnt else None
+    detector = loudness.write(tmp_path, decision)
+    known = tmp_path / "known"
+    known.mkdir()
+    words = ["--known_real", known, "--known_real", voice(tmp_path / "a.wav")]
+    (known / "text.wav").write_text("no sound")
+    asked = [sys.executable, "-m", "dfjax.predict", "--workdir", detector, *words, tmp_path / "a.wav"]
+    expected = subprocess.run(asked, capture_output=True, text=True, timeout=120).stderr
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        asked = [sys.executable, "-m", "dfjax.serve", "--port", str(taken.getsockname()[1]), "--bundle", detector]
+        done = subprocess.run([*asked, *words], capture_output=True, text=True, timeout=120)
+        gone = subprocess.run([*asked, "--known_real", tmp_path / "b"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and done.stderr == expected and done.stderr.count("\n") == 1
+    told = "1 of 2 files known to be real cannot be judged; first" if learnt else "this detector does not know what"
+    assert done.stderr.startswith(f"error: {told}")
+    told = f"error: {tmp_path / 'b'} does not exist; give media files or folders\n"
+    assert gone.returncode == 2 and gone.stderr == told
+
+
+def test_where_the_process_that_scores_known_files_dies_it_is_said_in_one_line():
+    with pytest.raises(InputError, match="the process of '_exit' ended with exit code 9; .* want of memory"):
+        processes.apart(os._exit, 9)
 
 
 # in a browser

@@ -24,6 +24,9 @@ import pytest
 import soundfile
 from starlette.testclient import TestClient
 
+from dfjax.decide import known_real
+from dfjax.decide.decision import read_decision
+from dfjax.inference import bundle
 from dfjax.inference.detector import Detector
 from dfjax.media import audio
 from dfjax.records import Input, InputError
@@ -59,8 +62,8 @@ def loud(examples):
     return {"score": np.array([np.abs(example["audio"]).mean() / 8192 for example in examples], np.float32)}
 
 
-def listening(outputs=loud):
-    return Detector("loudness", outputs, DECISION, Input("audio", None, None), len, ("audio", {}))
+def listening(outputs=loud, decision=DECISION):
+    return Detector("loudness", outputs, decision, Input("audio", None, None), len, ("audio", {}))
 
 
 @pytest.fixture
@@ -70,8 +73,8 @@ def served(tmp_path, monkeypatch):
     monkeypatch.setattr(judging, "DECODER", "tests.serve.hostile:decode")
     opened = []
 
-    def start(outputs=loud, token="", slots=64, seconds=120.0, decoding=60.0, hosts=None, jobs=2):
-        judge = judging.Judge(listening(outputs), jobs=jobs, seconds=decoding, memory=1 << 30)
+    def start(outputs=loud, token="", slots=64, seconds=120.0, decoding=60.0, hosts=None, jobs=2, detector=None):
+        judge = judging.Judge(detector or listening(outputs), jobs=jobs, seconds=decoding, memory=1 << 30)
         made = app.make(judge, token=token, hosts=hosts, slots=slots, largest=LARGEST, seconds=seconds)
         client = TestClient(made, raise_server_exceptions=False)
         opened.append(client.__enter__())
@@ -128,6 +131,44 @@ def test_the_report_on_a_file_is_one_page_that_loads_nothing(served, tmp_path):
     assert set(described["200"]["content"]) == {"text/html"} and set(described["422"]["content"]) == {
         "application/json"
     }
+
+
+def known_files(folder, count=6):
+    """Paths of recordings of several windows."""
+    folder.mkdir()
+    for k in range(count):
+        (folder / f"{k}.flac").write_bytes(sound(k, 3.0 + k))
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture
+def adaptable():
+    """A detector whose decision knows what files known to be real tell of a place."""
+    return listening(decision=read_decision(bundle.SPEECH / bundle.DECISION))
+
+
+def test_all_are_judged_at_the_place_of_files_known_to_be_real_and_everything_says_so(served, adaptable, tmp_path):
+    paths, judged = known_files(tmp_path / "known"), tmp_path / "x.flac"
+    detector = adaptable.with_known_real(paths)
+    client = served(detector=detector)
+    judged.write_bytes(sound(9, 9.0))
+    for path, notes in ((judged, None), (paths[2], detector(paths[2])["notes"])):  # which is told by its bytes
+        found = upload(client, path.read_bytes(), "named otherwise.flac").json()
+        assert found.pop("sha256") == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert found == json.loads(json.dumps(detector(path))) and found.get("notes") == notes
+        assert found["threshold"] != adaptable.threshold and found["known_real"]["files"] == 6
+        page = client.post("/report", files={"file": ("a.flac", path.read_bytes())}).text
+        expected = file_page.page(detector, {**detector(path), "file": str(path)})
+        known = [row for row in re.findall(r"<tr>.*?</tr>|<li>.*?</li>", expected) if "known to be real" in row]
+        assert len(known) == (5 if notes else 4) and all(row in page for row in known)
+    assert client.get("/health").json()["known_real"] == 6
+    about, told = client.get("/openapi.json").json()["info"]["description"], known_real.told(detector.decision)
+    assert f"It is for one place: {told}; on sources left out, with 5 files known to be real: false alarms " in about
+    assert "The threshold was moved by 6 files known to be real of one place" in client.get("/").text
+    plain = served(detector=adaptable)
+    assert "known_real" not in plain.get("/health").json() and "one place" not in plain.get("/").text
+    assert plain.get("/openapi.json").json()["info"]["description"] == app.ABOUT
+    assert "notes" not in upload(plain, paths[2].read_bytes()).json()
 
 
 def test_only_a_few_reports_are_made_at_once(served, monkeypatch):
