@@ -14,7 +14,7 @@ import json
 import numbers
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,21 @@ class KnownReal:
     scores: tuple[float, ...]  # sorted: their order says nothing of a place
     paths: frozenset[str]  # by `_real_path`
     digests: frozenset[str]  # SHA-256 of each
+
+    @classmethod
+    def of(cls, found: Sequence[Mapping[str, Any]], *, paths: Iterable[str], digests: Iterable[str]) -> "KnownReal":
+        """Those of these verdicts, as `Detector.many` gives them.
+
+        Raises:
+          InputError: one of them cannot be judged.
+        """
+        if skipped := [each for each in found if "skipped" in each]:
+            first = skipped[0]
+            raise InputError(
+                f"{len(skipped)} of {len(found)} files known to be real cannot be judged; first {first['file']}: "
+                f"{first['skipped']}; leave them out"
+            )
+        return cls(tuple(sorted(each["score"] for each in found)), frozenset(paths), frozenset(digests))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,18 +136,8 @@ class Detector:
         plain = known_real.plain(self.decision)
         files = {_real_path(path): path for path in map(_path, paths)}
         found = list(dataclasses.replace(self, decision=plain).many(files.values(), overlap=overlap, jobs=jobs))
-        if skipped := [each for each in found if "skipped" in each]:
-            first = skipped[0]
-            raise InputError(
-                f"{len(skipped)} of {len(found)} files known to be real cannot be judged; first {first['file']}: "
-                f"{first['skipped']}; leave them out"
-            )
-        scores = tuple(sorted(each["score"] for each in found))
-        try:
-            digests = frozenset(map(sha256, files.values()))
-        except OSError as error:
-            raise InputError(f"a file known to be real cannot be read any more: {error}; give it again") from error
-        return self.adapted(KnownReal(scores, frozenset(files), digests))
+        digests = {sha256(each["file"]) for each in found if "skipped" not in each}
+        return self.adapted(KnownReal.of(found, paths=files, digests=digests))
 
     def adapted(self, known: KnownReal) -> "Detector":
         """This detector as `with_known_real` makes it, by files that one of the same weights has scored.

@@ -9,24 +9,26 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Annotated, Any
 
 import prometheus_client
 import prometheus_client.multiprocess
-from fastapi import Depends, FastAPI, Request, UploadFile
+from fastapi import Depends, FastAPI, File, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 from python_multipart.exceptions import MultipartParseError
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile as Upload
 from starlette.exceptions import HTTPException
 
 import dfjax
 from dfjax.decide import known_real
-from dfjax.inference.detector import noted
+from dfjax.inference.detector import Detector, KnownReal, noted
 from dfjax.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, MediaError, facts
+from dfjax.records import InputError
 from dfjax.reporting import report_html
 from dfjax.serve import gate, log, processes
 from dfjax.serve.judging import Judge
@@ -36,6 +38,7 @@ PAGE = pathlib.Path(__file__).with_name("page.html")
 ABOUT = "Real or fake? A file is uploaded, its verdict answered; it is removed after the answer."
 KINDS = {"audio": "recordings", "image": "pictures or videos with a face", "av": "videos with a face and sound"}
 LONGEST_NAME = 200  # characters of a file's name that its report tells
+MOST_KNOWN = 10  # files known to be real in one request: what more would be worth was not measured
 PATIENCE = 3  # times the seconds of one decoder: after that a request is not waited for
 
 
@@ -55,6 +58,16 @@ class Verdict(BaseModel):
         "threshold `without` them, and the `p_value`: a real file of their place scores so high with that probability "
         "at most",
     )
+
+
+Known = Annotated[
+    Sequence[UploadFile],
+    File(
+        alias="known_real",
+        description="files known to be real and of the place (speaker, microphone, channel) of the file: the threshold "
+        "moves to where real ones of that place lie, for this answer alone",
+    ),
+]
 
 
 class Problem(BaseModel):
@@ -155,30 +168,58 @@ def make(
         }.items()
     }
 
-    async def judged(request: Request, file: UploadFile, drawn: bool) -> tuple[dict[str, Any], str, str]:
+    @contextlib.asynccontextmanager
+    async def kept(upload: Upload) -> AsyncIterator[tuple[str, str]]:
+        """Path and SHA-256 of a copy of an upload, which is removed in the end."""
+        suffix = pathlib.PurePath(_name(upload)).suffix.lower()
+        words = {"prefix": f"dfjax-{os.getpid()}-", "suffix": suffix if suffix in SUFFIXES else ""}
+        with tempfile.NamedTemporaryFile(**words, dir=folder) as copy:
+            await run_in_threadpool(shutil.copyfileobj, upload.file, copy)
+            copy.flush()
+            yield copy.name, await run_in_threadpool(facts.sha256, copy.name)
+
+    async def adapted(known: Sequence[Upload]) -> Detector:
+        """The detector for the place of files known to be real, which a request has with its own."""
+        known_real.check(judge.detector.decision)
+        async with contextlib.AsyncExitStack() as opened:
+            copies = [(_name(each)[:LONGEST_NAME], *(await opened.enter_async_context(kept(each)))) for each in known]
+            once = {digest: (name, path) for name, path, digest in copies}
+            asked = (asyncio.wrap_future(judge.submit(path)) for _, path in once.values())
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+        found = []
+        for (name, path), answer in zip(once.values(), answers, strict=True):
+            if isinstance(answer, BaseException) and not isinstance(answer, MediaError):
+                raise answer
+            told = answer if isinstance(answer, dict) else {"skipped": str(answer).replace(path, "it")}
+            found.append({"file": name, **told})
+        return judge.detector.adapted(KnownReal.of(found, paths=(), digests=once))
+
+    async def judged(
+        request: Request, file: Upload, known: Sequence[Upload], drawn: bool
+    ) -> tuple[dict[str, Any], str, str]:
         """(verdict, name, page) of the file of a request; the page is '' where it is not drawn."""
-        given = sum(not isinstance(value, str) for _, value in (await request.form()).multi_items())
+        given = sum(not isinstance(value, str) for _, value in (await request.form()).multi_items()) - len(known)
         if given > 1:
             raise HTTPException(422, f"{given} files in one form; expected one file a request")
-        if file.size is not None and file.size > largest:
-            raise HTTPException(413, f"the file is too large; expected at most {largest / 1e6:g} MB")
-        name = pathlib.PureWindowsPath(file.filename or "").name or "upload"  # of either kind of path
-        suffix, prefix = pathlib.PurePath(name).suffix.lower(), f"dfjax-{os.getpid()}-"
-        name = name[:LONGEST_NAME]
-        suffix = suffix if suffix in SUFFIXES else ""
-        with tempfile.NamedTemporaryFile(prefix=prefix, suffix=suffix, dir=folder) as copy:
-            await run_in_threadpool(shutil.copyfileobj, file.file, copy)
-            copy.flush()
-            digest = await run_in_threadpool(facts.sha256, copy.name)
+        if len(known) > MOST_KNOWN:
+            raise HTTPException(422, f"{len(known)} files known to be real; expected {MOST_KNOWN} at most")
+        if sum(each.size or 0 for each in (file, *known)) > largest:
+            what = "files are together" if known else "file is"
+            raise HTTPException(413, f"the {what} too large; expected at most {largest / 1e6:g} MB")
+        name = _name(file)[:LONGEST_NAME]
+        async with kept(file) as (path, digest):
             try:
                 async with asyncio.timeout(PATIENCE * seconds):
-                    found, shown = await asyncio.wrap_future(judge.submit(copy.name)), ""
-                    if judge.detector.known and digest in judge.detector.known.digests:
+                    detector = await adapted(known) if known else judge.detector
+                    found, shown = await asyncio.wrap_future(judge.submit(path, detector)), ""
+                    if detector.known and digest in detector.known.digests:
                         found = noted(found)
                     if drawn:
-                        shown = await asyncio.wrap_future(judge.draw(copy.name, {"file": name, **found}))
+                        shown = await asyncio.wrap_future(judge.draw(path, {"file": name, **found}, detector))
+            except InputError as error:
+                raise HTTPException(422, " ".join(str(error).split())) from error
             except MediaError as error:
-                raise HTTPException(422, f"the file cannot be judged: {error}".replace(copy.name, "it")) from error
+                raise HTTPException(422, f"the file cannot be judged: {error}".replace(path, "it")) from error
             except TimeoutError as error:
                 raise HTTPException(504, "the service is too busy to answer in time; try again") from error
         verdicts.labels(found["verdict"]).inc()
@@ -187,9 +228,9 @@ def make(
     asked: list[Any] = [Depends(HTTPBearer(auto_error=False))] if token else []  # told; it is the gate that asks
 
     @app.post("/judge", responses=problems, response_model=Verdict, dependencies=asked)
-    async def answer(request: Request, file: UploadFile) -> JSONResponse:
+    async def answer(request: Request, file: UploadFile, known: Known = ()) -> JSONResponse:
         """The verdict on the file of a form (multipart/form-data, field `file`)."""
-        found, _, _ = await judged(request, file, drawn=False)
+        found, _, _ = await judged(request, file, known, drawn=False)
         return JSONResponse(found)
 
     @app.post(
@@ -198,12 +239,12 @@ def make(
         response_class=Response,
         dependencies=asked,
     )
-    async def report(request: Request, file: UploadFile) -> HTMLResponse:
+    async def report(request: Request, file: UploadFile, known: Known = ()) -> HTMLResponse:
         """The page about the file of a form: verdict, where, how sure, what the file says of itself, by what detector.
 
         One HTML file that loads nothing and runs no script. A few are made at once, so 429 comes sooner than of /judge.
         """
-        _, name, shown = await judged(request, file, drawn=True)
+        _, name, shown = await judged(request, file, known, drawn=True)
         from dfjax.reporting import file_page  # the drawer has it already
 
         named = f'inline; filename="{file_page.file_name(name)}"'
@@ -216,7 +257,8 @@ def make(
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, __: RequestValidationError) -> JSONResponse:
-        return JSONResponse({"error": "expected a form (multipart/form-data) with the field 'file'"}, 422)
+        what = "a file as the field 'file', and files alone as 'known_real'"
+        return JSONResponse({"error": f"expected a form (multipart/form-data) with {what}"}, 422)
 
     # the last that is added sees a request first: what is refused is counted, too
     app.add_middleware(gate.Gate, token=token, hosts=hosts, slots=slots, largest=largest, seconds=seconds)
@@ -253,6 +295,10 @@ def _damage(error: BaseException | None) -> str:
     if "header size" in str(error):
         return "a name in the form is too long; expected a file's name of at most 255 characters"
     return f"the form is damaged: {error}"
+
+
+def _name(upload: Upload) -> str:
+    return pathlib.PureWindowsPath(upload.filename or "").name or "upload"  # of either kind of path
 
 
 def _adapted(decision: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,9 @@ may last an hour.
 POST /report answers with a page instead of the verdict alone. SIGTERM and Ctrl-C finish what was taken.
 
 --known_real names files that are known to be real and of the place that the service is for, such as one telephone line:
-all uploads are judged at the threshold that these give, as by dfjax.predict. They are scored before it listens.
+all uploads are judged at the threshold that these give, as by dfjax.predict. They are scored before it listens. A
+request may have such files of its own instead, up to ten and within --max_mb together, for its answer alone:
+curl -F file=@voicemail.mp3 -F known_real=@real1.wav -F known_real=@real2.wav http://127.0.0.1:8000/judge
 
 --workers 2 serves by two processes, each with a detector, a queue and limits of its own. They share the address and
 /metrics, which tells their sum; one that dies is replaced.

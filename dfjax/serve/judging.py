@@ -55,21 +55,29 @@ class Judge:
         for thread in (*self._decoders, self._scorer, self._drawer):
             thread.start()
 
-    def submit(self, path: str) -> concurrent.futures.Future[dict[str, Any]]:
-        """A future: the verdict on a file as a `Detector` returns it, or MediaError that says why there is none."""
+    def submit(self, path: str, detector: Detector | None = None) -> concurrent.futures.Future[dict[str, Any]]:
+        """A future: the verdict on a file as a `Detector` returns it, or MediaError that says why there is none.
+
+        Args:
+          path: of the file.
+          detector: that decides; this one, `adapted` to another place.
+        """
         future: concurrent.futures.Future[dict[str, Any]] = concurrent.futures.Future()
-        self._files.put((future, path, None))
+        self._files.put((future, path, detector or self.detector))
         return future
 
-    def draw(self, path: str, result: Mapping[str, Any]) -> concurrent.futures.Future[str]:
+    def draw(
+        self, path: str, result: Mapping[str, Any], detector: Detector | None = None
+    ) -> concurrent.futures.Future[str]:
         """The page about a file that was judged, when it is drawn; one is drawn at a time.
 
         Args:
           path: of the file.
           result: its verdict, with `file`, the name that the page tells.
+          detector: that decided, as `submit` takes it.
         """
         future: concurrent.futures.Future[str] = concurrent.futures.Future()
-        self._drawn.put((future, path, result))
+        self._drawn.put((future, path, (result, detector or self.detector)))
         return future
 
     def alive(self) -> bool:
@@ -114,21 +122,20 @@ class Judge:
     def _decode(self) -> None:
         detector = self.detector
         words = (*detector.media, detector.model.size, 0.0, detector.typicality is not None, LONGEST)
-        for future, _, seen in self._looked(DECODER, self._files, *words):
+        for future, decider, seen in self._looked(DECODER, self._files, *words):
             with self._room:
                 self._room.wait_for(lambda: self.held < ENOUGH)
                 self.held += len(seen.examples)
-            self._seen.put((future, seen))
+            self._seen.put((future, decider, seen))
 
     def _draw(self) -> None:
         detector = self.detector
-        for future, result, shown in self._looked(
-            EXHIBITOR, self._drawn, *detector.media, detector.model.size, LONGEST
-        ):
+        words = (*detector.media, detector.model.size, LONGEST)
+        for future, (result, decider), shown in self._looked(EXHIBITOR, self._drawn, *words):
             try:
                 from dfjax.reporting import file_page  # and with it matplotlib, which verdicts do not need
 
-                future.set_result(file_page.page(detector, result, shown))
+                future.set_result(file_page.page(decider, result, shown))
             except Exception as error:  # this request gets an answer and the next is drawn
                 future.set_exception(error)
 
@@ -142,19 +149,20 @@ class Judge:
             if stopped:
                 return
 
-    def _answer(self, waiting: list[tuple[concurrent.futures.Future, Evidence]]) -> None:
-        groups = (((future, seen), self.detector.examples(seen)) for future, seen in waiting)
+    def _answer(self, waiting: list[tuple[concurrent.futures.Future, Detector, Evidence]]) -> None:
+        groups = (((future, decider, seen), self.detector.examples(seen)) for future, decider, seen in waiting)
         try:
             if waiting:
                 self.scored(len(waiting))
-            for (future, seen), found in scoring.across_groups(self.detector.outputs, groups, self.detector.batch):
-                future.set_result(self.detector.decide(seen.parts, seen.properties, seen.facts, found))
+            for key, found in scoring.across_groups(self.detector.outputs, groups, self.detector.batch):
+                future, decider, seen = key
+                future.set_result(decider.decide(seen.parts, seen.properties, seen.facts, found))
         except Exception as error:  # whatever it is, these requests get an answer and the next are judged
-            for future, _ in waiting:
+            for future, *_ in waiting:
                 if not future.done():
                     future.set_exception(error)
         with self._room:
-            self.held -= sum(len(seen.examples) for _, seen in waiting)
+            self.held -= sum(len(seen.examples) for *_, seen in waiting)
             self._room.notify_all()
 
 

@@ -134,10 +134,10 @@ def test_the_report_on_a_file_is_one_page_that_loads_nothing(served, tmp_path):
 
 
 def known_files(folder, count=6):
-    """Paths of recordings of several windows."""
+    """Paths of recordings."""
     folder.mkdir()
     for k in range(count):
-        (folder / f"{k}.flac").write_bytes(sound(k, 3.0 + k))
+        (folder / f"{k}.flac").write_bytes(sound(k, 0.6 + 0.2 * k))
     return sorted(folder.iterdir())
 
 
@@ -169,6 +169,52 @@ def test_all_are_judged_at_the_place_of_files_known_to_be_real_and_everything_sa
     assert "known_real" not in plain.get("/health").json() and "one place" not in plain.get("/").text
     assert plain.get("/openapi.json").json()["info"]["description"] == app.ABOUT
     assert "notes" not in upload(plain, paths[2].read_bytes()).json()
+
+
+def asked(client, path, known, to="/judge"):
+    """The answer on a file beside files known to be real."""
+    files = [("file", (path.name, path.read_bytes())), *(("known_real", (k.name, k.read_bytes())) for k in known)]
+    return client.post(to, files=files)
+
+
+def test_a_request_is_judged_at_the_place_of_its_own_files_known_to_be_real(served, adaptable, tmp_path):
+    paths, judged = known_files(tmp_path / "known"), tmp_path / "x.flac"
+    judged.write_bytes(sound(9, 2.0))
+    for service in (adaptable, adaptable.with_known_real(paths[4:])):  # they do not add up
+        client = served(detector=service)
+        for known, path in ((paths[:3], judged), (paths[:1], judged), (paths[:3], paths[1])):
+            detector = adaptable.with_known_real(known)
+            found = asked(client, path, [*known, known[0]]).json()  # the same bytes count once
+            del found["sha256"]
+            assert found == json.loads(json.dumps(detector(path))) and found["known_real"]["files"] == len(known)
+            told = known_real.told(detector.decision)
+            assert told in asked(client, path, known, "/report").text
+        plain = upload(client, judged.read_bytes()).json()
+        assert plain["threshold"] == service.threshold
+    assert 'dfjax_verdicts_total{verdict="' in client.get("/metrics").text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["known", "x.flac"]
+
+
+def test_what_is_wrong_with_the_known_files_of_a_request_is_told_in_one_line(served, adaptable, tmp_path):
+    paths, judged = known_files(tmp_path / "known", 3), tmp_path / "x.flac"
+    judged.write_bytes(sound(9, 2.0))
+    (bad := tmp_path / "bad.flac").write_bytes(b"no sound")
+    (large := tmp_path / "large.flac").write_bytes(bytes(LARGEST - 100))
+    client = served(detector=adaptable)
+    for known, status, told in (
+        ([*paths, bad], 422, "1 of 4 files known to be real cannot be judged; first bad.flac: unreadable: "),
+        (paths * 4, 422, "12 files known to be real; expected 10 at most"),
+        ([large], 413, "the files are together too large; expected at most 0.4 MB"),
+    ):
+        answer = asked(client, judged, known)
+        assert answer.status_code == status and answer.json()["error"].startswith(told), answer.text
+        assert set(answer.json()) == {"error"} and "\n" not in answer.json()["error"] and "dfjax-" not in answer.text
+    text = client.post("/judge", data={"known_real": "text"}, files={"file": ("a.flac", sound())})
+    assert text.status_code == 422 and "files alone as 'known_real'" in text.json()["error"]
+    never = asked(served(), judged, paths)
+    assert never.status_code == 422 and never.json()["error"].startswith("this detector does not know what files known")
+    assert upload(client, sound()).status_code == 200
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.flac", "known", "large.flac", "x.flac"]
 
 
 def test_only_a_few_reports_are_made_at_once(served, monkeypatch):
