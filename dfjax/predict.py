@@ -12,7 +12,8 @@ as of a disk that was away. --report writes a page per file. --beam_runner makes
 rows by an Apache Beam pipeline, on as many machines as its runner has.
 
 --known_real names files that are known to be real and from the place of those to be judged: places differ in where
-scores lie, and the threshold moves there.
+scores lie, and the threshold moves there. A pipeline's workers judge at the threshold that was found where it was
+built.
 
 A file unlike what the run was trained on is `uncertain`, with the reasons, and the exit status is 3 then.
 
@@ -32,7 +33,7 @@ import numpy as np
 
 from dfjax.decide import known_real
 from dfjax.inference import load
-from dfjax.inference.detector import UNCERTAIN, Detector, along, check
+from dfjax.inference.detector import UNCERTAIN, Detector, KnownReal, along, check
 from dfjax.media import MediaError
 from dfjax.records import InputError
 from dfjax.reporting import verdicts
@@ -152,7 +153,7 @@ def main() -> None:
     if flags.heatmap and detector.model.modality == "audio":
         raise InputError("--heatmap is for detectors of faces; --timeline shows where in a recording the score is high")
     if flags.beam_runner:
-        counts = _told(flags, by_beam(flags, files_of(flags.paths, flags.files)))
+        counts = _told(flags, by_beam(flags, detector.known, files_of(flags.paths, flags.files)))
     elif flags.output:
         counts = _told(flags, write_table(flags, detector, files_of(flags.paths, flags.files), total))
     else:
@@ -205,8 +206,13 @@ def write_table(
         return table.counts
 
 
-def by_beam(flags: argparse.Namespace, paths: Iterable[str]) -> collections.Counter[str]:
+def by_beam(flags: argparse.Namespace, known: KnownReal | None, paths: Iterable[str]) -> collections.Counter[str]:
     """Judges all by a pipeline; returns the rows by verdict.
+
+    Args:
+      flags: of the command line.
+      known: the files known to be real, as they were scored here.
+      paths: of the files.
 
     Raises:
       InputError: Apache Beam is not installed; or see `beamed.judge`.
@@ -221,6 +227,7 @@ def by_beam(flags: argparse.Namespace, paths: Iterable[str]) -> collections.Coun
         folder=flags.workdir,
         face_model=flags.face_model,
         overlap=flags.overlap,
+        known=known,
         runner=flags.beam_runner,
         options=flags.beam_options,
     )
@@ -244,8 +251,6 @@ def _check(flags: argparse.Namespace) -> None:
         raise InputError("--beam_runner makes a table and draws nothing; give --output NAME.jsonl alone")
     if "-" in flags.known_real and "-" in (*flags.paths, *flags.files):
         raise InputError("--known_real - and '-' of files to judge; standard input is read once: give a folder for one")
-    if flags.known_real and flags.beam_runner:
-        raise InputError("--known_real is of this machine's detector; leave --beam_runner out")
     if flags.retry_skipped and (flags.beam_runner or not flags.output):
         raise InputError("--retry_skipped is of a table that is continued; give its --output, and no --beam_runner")
     if flags.beam_options and not flags.beam_runner:

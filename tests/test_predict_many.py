@@ -343,7 +343,7 @@ def test_a_pipeline_gives_the_same_rows(shipped, recordings, tmp_path):
     words = ["--beam_runner", "DirectRunner", "--files", str(tmp_path / "list.txt"), "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "dfjax.predict", "--output", str(tmp_path / "out" / "v.jsonl"), *words],
-        env=os.environ | {"JAX_NUM_CPU_DEVICES": "2"},
+        env=children.compiling_alike(JAX_NUM_CPU_DEVICES="2"),
         capture_output=True,
         text=True,
         timeout=300,
@@ -354,6 +354,35 @@ def test_a_pipeline_gives_the_same_rows(shipped, recordings, tmp_path):
     for each in shipped.many(some, jobs=0):
         assert json.loads(json.dumps({**each, "detector": shipped.name()})) in rows
     assert sum(json.loads(done.stdout)[name] for name in ("uncertain", "skipped")) > 1
+
+
+def test_a_pipeline_gives_the_same_bytes_beside_files_known_to_be_real(shipped, recordings, tmp_path, monkeypatch):
+    pytest.importorskip("apache_beam", reason="apache-beam is an extra")
+    monkeypatch.setattr(predict, "load", lambda *_: shipped)
+    known = [f"--known_real={path}" for path in recordings[1:4]]
+    assert called(monkeypatch, "--output", tmp_path / "v.jsonl", *known, *recordings[:8]) == 3
+    words = ["--beam_runner", "DirectRunner", "--output", tmp_path / "beam.jsonl"]
+    assert called(monkeypatch, *words, *known[::-1], *recordings[:8]) == 3
+    lines = [line for path in tmp_path.glob("beam-*.jsonl") for line in path.read_bytes().splitlines()]
+    assert sorted(lines) == sorted((tmp_path / "v.jsonl").read_bytes().splitlines())
+    rows = list(map(json.loads, lines))
+    assert len(rows) == 8 and sum("one of the files known to be real" in str(row.get("notes")) for row in rows) == 3
+    assert {row["known_real"]["files"] for row in rows if "skipped" not in row} == {3}
+
+
+def test_a_table_is_continued_beside_the_same_files_known_to_be_real_alone(
+    shipped, recordings, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(predict, "load", lambda *_: shipped)
+    known, table = [f"--known_real={path}" for path in recordings[1:4]], tmp_path / "v.jsonl"
+    assert called(monkeypatch, "--output", table, *known, recordings[0]) == 3
+    content = table.read_bytes()
+    for words in ([], known[1:], [*known, f"--known_real={recordings[4]}"]):
+        assert called(monkeypatch, "--output", table, *words, *recordings[:2]) == 2
+        assert "verdicts of another detector or with other options" in capsys.readouterr().err
+    assert table.read_bytes() == content
+    assert called(monkeypatch, "--output", table, *known[::-1], *recordings[:2]) == 3
+    assert table.read_bytes().startswith(content) and len(read(table)) == 2
 
 
 @pytest.mark.parametrize(

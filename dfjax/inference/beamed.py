@@ -19,7 +19,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from dfjax.inference import load
-from dfjax.inference.detector import Detector
+from dfjax.inference.detector import Detector, KnownReal
 from dfjax.records import InputError
 
 FILES = 512  # that a worker is handed at once, at most
@@ -38,14 +38,16 @@ def loaded(folder: str | None, face_model: str | None) -> Detector:
 class Judge(beam.DoFn):
     """Names of files, as bytes, to their rows as lines of JSON."""
 
-    def __init__(self, folder: str | None, face_model: str | None, overlap: float):
-        """As `dfjax.load` and a detector's call take them."""
-        self.words, self.overlap = (folder, face_model), overlap
+    def __init__(self, folder: str | None, face_model: str | None, overlap: float, known: KnownReal | None):
+        """As `dfjax.load`, a detector's call and `Detector.adapted` take them."""
+        self.words, self.overlap, self.known = (folder, face_model), overlap, known
 
     def setup(self) -> None:
         """Once on each thread of a worker."""
         with LOADING:
             self.detector = loaded(*self.words)
+        if self.known:
+            self.detector = self.detector.adapted(self.known)
         self.name = self.detector.name(self.overlap)
 
     def process(self, names: list[bytes]) -> Iterator[str]:
@@ -61,6 +63,7 @@ def judge(
     folder: str | None,
     face_model: str | None,
     overlap: float,
+    known: KnownReal | None,
     runner: str,
     options: str,
 ) -> collections.Counter[str]:
@@ -72,6 +75,7 @@ def judge(
       folder: of the run, or the bundle; None for the detector that comes with dfjax.
       face_model: as `dfjax.load` takes it.
       overlap: share that the windows of a recording have in common.
+      known: files known to be real, which adapt the detector; scored by this one.
       runner: of Beam, such as DirectRunner.
       options: of that runner, as on a command line.
 
@@ -99,7 +103,7 @@ def judge(
         | beam.Create(names)
         | beam.Reshuffle()
         | beam.BatchElements(min_batch_size=16, max_batch_size=FILES)
-        | beam.ParDo(Judge(folder, face_model, overlap))
+        | beam.ParDo(Judge(folder, face_model, overlap, known))
         | beam.io.WriteToText(prefix, file_name_suffix=suffix)
     )
     result = pipeline.run()
