@@ -18,6 +18,7 @@ from dfjax.decide import (
     metrics,
     operating_points,
     optimism,
+    places,
     score_file,
     thresholds,
 )
@@ -206,7 +207,7 @@ def decide(
         kept_fpr = constraint["max_fpr"] if met else None
         decision["domains"] = _domains(clips, value, worth, certificate, n, seed, kept_fpr)
         if isinstance(worth, leave_one_out.LeaveOneOut) and not domains.of_methods(clips):
-            decision["known_real"] = known_real.learn(
+            decision["known_real"] = places.learn(
                 clips, criterion, without=worth.thresholds, abstain=abstain, seed=seed, **constraint
             )
         decision["seeds"] = scores.header.get("seeds")  # of the trainings whose mean scores these are

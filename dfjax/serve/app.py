@@ -25,7 +25,7 @@ from starlette.datastructures import UploadFile as Upload
 from starlette.exceptions import HTTPException
 
 import dfjax
-from dfjax.decide import known_real
+from dfjax.decide import known_real, places
 from dfjax.inference.detector import Detector, KnownReal, noted
 from dfjax.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, MediaError, facts
 from dfjax.records import InputError
@@ -38,7 +38,7 @@ PAGE = pathlib.Path(__file__).with_name("page.html")
 ABOUT = "Real or fake? A file is uploaded, its verdict answered; it is removed after the answer."
 KINDS = {"audio": "recordings", "image": "pictures or videos with a face", "av": "videos with a face and sound"}
 LONGEST_NAME = 200  # characters of a file's name that its report tells
-MOST_KNOWN = 10  # files known to be real in one request: what more would be worth was not measured
+MOST_KNOWN = max(places.COUNTS)  # files known to be real in one request: what more are worth, no decision has learnt
 PATIENCE = 3  # times the seconds of one decoder: after that a request is not waited for
 
 
