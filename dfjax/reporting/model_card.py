@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from dfjax.decide import known_real
 from dfjax.reporting.markdown import escape, table
 
 
@@ -30,7 +31,10 @@ def card(about: Mapping[str, Any], decision: Mapping[str, Any], basis: str | Non
             f"Chosen on the split `{escape(decision.get('split'))}` of `{escape(dataset)}`: {counts['fake']:,} fake "
             f"and {counts['real']:,} real clips."
         )
-    if tuned := decision.get("tuned"):
+    moved, domains = known_real.told(decision), decision.get("domains")
+    if moved:  # the rest was measured without them
+        lines.append(f"For one place: {moved}; {known_real.worth(decision)}.")
+    elif tuned := decision.get("tuned"):
         names = [name for name in ("accuracy", "precision", "recall", "fpr", "f1") if tuned.get(name) is not None]
         lines.append(table(["at the threshold, on these clips", ""], [[n, f"{tuned[n]:.3f}"] for n in names]))
         lines.append("These are the clips that the threshold was chosen on: expect less of others.")
@@ -46,9 +50,14 @@ def card(about: Mapping[str, Any], decision: Mapping[str, Any], basis: str | Non
         if basis
         else "It does not know what it was trained on: a file of another kind gets a verdict all the same."
     )
+    if domains and not moved:
+        lines.append(f"On a {escape(domains['noun'])} that it has never met: {escape(domains['words'])}.")
+        if known := known_real.summary(decision):
+            lines.append(f"What files given to dfjax.predict --known_real change: {escape('; '.join(known))}.")
+    unknown = "generators, sources or channels that it has not met"
     lines.append(
-        "Nothing here says how well it does on generators, sources or channels that it has not met; experience says "
-        "worse. Do not decide about a person by it alone."
+        f"Nothing {'else ' if domains else ''}here says how well it does on {unknown}; experience says worse. "
+        "Do not decide about a person by it alone."
     )
     return "\n\n".join(lines) + "\n"
 
