@@ -51,7 +51,7 @@ def rebalance(
     network = trained.restore(backbone)
     split = sources.open_data(config.data, directory, "train")
     mesh = devices.make_mesh()
-    embed = scorers.make_embedder(network.graphdef, network.takes.modality, mesh)
+    embed = scorers.make_embedder(network.graphdef, mesh)
     embeddings = scorers.score_split(embed, network, split, mesh)
     rows = sources.known_rows(split)
     resampled = smote.resample(embeddings[rows], split.label[rows], config.balance.head, seed=config.seed)

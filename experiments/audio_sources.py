@@ -37,6 +37,7 @@ def get_config(folders: str = "") -> ml_collections.ConfigDict:
     config.model.kwargs.speeds = (0.95, 1.0, 1.05)  # at which a clip is heard
     config.model.kwargs.compared = True  # with itself, built again from its magnitudes
     config.model.kwargs.floored = True  # bins without power count for nothing
+    config.model.kwargs.lines = True  # that upsampling leaves
 
     # imbalance: the classes are drawn alike, and within a class its sources
     config.loss = ml_collections.ConfigDict({"name": "binary_cross_entropy", "kwargs": {}})

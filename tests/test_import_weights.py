@@ -134,12 +134,12 @@ def test_mistakes_are_named(published, tmp_path):
 
 @pytest.mark.parametrize("name", ["aasist", "rawnet2"])
 def test_a_clip_is_its_first_64600_samples_tiled_when_shorter(name):
-    samples = models.model_class(name).samples
+    model = models.model_class(name)
     for length in (1_000, MAX_SAMPLES + 500):
         clip = np.arange(length, dtype=np.int16)
-        example = scoring.audio_example(clip, samples)
+        example = scoring.audio_example(clip, model.samples)
         batch = {key: jnp.asarray(value)[None] for key, value in example.items()}
-        heard = scorers.input_of(batch, "audio")[0] * 32768
+        heard = scorers.input_of(batch, model)[0] * 32768
         np.testing.assert_array_equal(heard, np.resize(clip, 64_600))
 
 

@@ -34,6 +34,7 @@ Source = Any  # a path, or what NumPy makes an array of
 
 UNCERTAIN = "uncertain"  # the verdict that is none
 MAX_OVERLAP = 0.9  # more would make a window of every few samples
+PLAIN = 1.0  # that lines add to a file's log-odds, from which on they are told
 FEW = 8  # files; up to so many are decoded before a worker process would have started
 
 
@@ -96,7 +97,9 @@ class Detector:
           real; None without calibration data of both), `score` (logit), `threshold`, `spread`, `above`, which say what
           the score alone would, and the scores along the time line: `windows`, `seconds` and, of a file in a lossy
           format of sound, `coding` (its `codec` and `bit_rate` in bit/s of a channel), or `frames` and
-          `frames_without_face`; and `notes`, if there are any, lines on what of the file was not judged; and of a
+          `frames_without_face`; `lines`, if upsampling left any that are plain: their `rate` in Hz, its `deviations`
+          out of noise in the window where they are plainest, and what they add to the `logit`, on the mean over the
+          windows; `notes`, if there are any, lines on what of the file was not judged, and on those; and of a
           detector `with_known_real` files `known_real`: how many `files`, their `mean_score`, the threshold
           `without` them, and the `p_value`: a real file of their place scores so high with that probability at most.
 
@@ -255,6 +258,10 @@ class Detector:
         decided |= self._typical(decided, properties, facts.get("coding"), found)
         if "parts" in found:
             decided["parts"] = dict(zip(PARTS, found["parts"].mean(axis=0).tolist(), strict=True))
+        if lines := _lines(found):
+            words = f"lines at multiples of {lines['rate']:.2f} Hz, as the frames of a vocoder leave them"
+            note = f"{words}, {lines['deviations']:.1f} standard deviations out of noise"
+            decided["lines"], facts = lines, {**facts, "notes": [*facts.get("notes", []), note]}
         timeline = [part | {"score": float(score)} for part, score in zip(parts, scores, strict=True)]
         # sound: {'seconds', 'windows'}, pictures: {'frames', 'frames_without_face'}; of both perhaps 'notes'
         return {**decided, **facts, "windows": timeline} if sound else {**decided, "frames": timeline, **facts}
@@ -398,6 +405,15 @@ def _known(decision, score):
     """What files known to be real say of a score, where there are any."""
     given = known_real.given(decision)
     return {"known_real": given | {"p_value": known_real.p_value(decision, score)}} if given else {}
+
+
+def _lines(found: Mapping[str, Any]) -> dict[str, float] | None:
+    """The lines of upsampling in a file's windows, if they are plain."""
+    rates, deviations, logits = np.asarray(found.get("lines", np.zeros((1, 3)))).T
+    if logits.mean() < PLAIN:
+        return None
+    at = int(deviations.argmax())
+    return {"rate": float(rates[at]), "deviations": float(deviations[at]), "logit": float(logits.mean())}
 
 
 def scores_of(result: Mapping[str, Any]) -> list[float]:

@@ -86,10 +86,7 @@ def programs(
         return functional.evaluation_model(graphdef, tree.get("params", {}), tree.get("model_state", {}))
 
     def score(arrays: Mapping[str, Any], batch: dict) -> dict[str, Any]:
-        model, x = whole(arrays), scorers.input_of(batch, takes.modality)
-        embedded = model.embed(x)
-        found = {"score": model.head(embedded)} | ({"embedding": embedded} if embedding else {})
-        return found | ({"parts": model.parts(x)} if takes.modality == "av" else {})
+        return scorers.judged(whole(arrays), batch, embedding=embedding)
 
     def heat(arrays: Mapping[str, Any], x: Any) -> Any:
         model = whole(arrays)

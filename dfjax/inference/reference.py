@@ -56,7 +56,7 @@ def describe(
             yield scoring.example(record, network.takes)
 
     embeddings = scoring.score_examples(
-        scorers.make_embedder(network.graphdef, network.takes.modality, mesh),
+        scorers.make_embedder(network.graphdef, mesh),
         network.params,
         network.model_state,
         examples(),

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,52 +33,69 @@ class Network:
 
 
 @functools.lru_cache(maxsize=4)
-def make_scorer(graphdef: nnx.GraphDef, modality: str, mesh: Mesh):
+def make_scorer(graphdef: nnx.GraphDef, mesh: Mesh):
     """The compiled function (params, model_state, batch) -> (batch,) float32 logits, in evaluation mode.
 
     The same one for the same detector and devices: a run validates and scores with what was compiled once.
     """
 
     def score(params: PyTree, model_state: PyTree, batch: dict):
-        return functional.evaluation_model(graphdef, params, model_state)(input_of(batch, modality))
+        model = functional.evaluation_model(graphdef, params, model_state)
+        return model(input_of(batch, model))
 
     return devices.each_alone(score, mesh)
 
 
 @functools.lru_cache(maxsize=4)
-def make_embedder(graphdef: nnx.GraphDef, modality: str, mesh: Mesh):
+def make_embedder(graphdef: nnx.GraphDef, mesh: Mesh):
     """The compiled function (params, model_state, batch) -> (batch, dim) embeddings, in evaluation mode."""
 
     def embed(params: PyTree, model_state: PyTree, batch: dict):
-        return functional.evaluation_model(graphdef, params, model_state).embed(input_of(batch, modality))
+        model = functional.evaluation_model(graphdef, params, model_state)
+        return model.embed(input_of(batch, model))
 
     return devices.each_alone(embed, mesh)
 
 
-def make_judge(graphdef: nnx.GraphDef, modality: str, mesh: Mesh, *, embedding: bool):
+def make_judge(graphdef: nnx.GraphDef, mesh: Mesh, *, embedding: bool):
     """The compiled function (params, model_state, batch) -> all that a verdict needs, from one pass over the batch.
 
-    Its result has `score`, (batch,) float32 logits, `embedding`, (batch, dim), where that is asked for, and of a
-    detector of modality 'av' `parts`, (batch, 2) logits of picture and sound.
+    Its result is that of `judged`.
     """
 
     def judge(params: PyTree, model_state: PyTree, batch: dict) -> dict[str, jax.Array]:
-        model, x = functional.evaluation_model(graphdef, params, model_state), input_of(batch, modality)
-        embedded = model.embed(x)
-        found = {"score": model.head(embedded)}
-        found |= {"embedding": embedded} if embedding else {}
-        return found | ({"parts": model.parts(x)} if modality == "av" else {})
+        return judged(functional.evaluation_model(graphdef, params, model_state), batch, embedding=embedding)
 
     return devices.each_alone(judge, mesh)
 
 
-def input_of(batch: dict, modality: str):
-    """What the model takes of a batch in compact form: waveforms in [-1, 1), pictures in [0, 1]."""
-    if modality != "audio":
+def judged(model: Any, batch: dict, *, embedding: bool) -> dict[str, jax.Array]:
+    """What a verdict needs to know of a batch: `score`, (batch,) float32 logits.
+
+    Beside it `embedding`, (batch, dim), where that is asked for, of a detector of modality 'av' `parts`, (batch, 2)
+    logits of picture and sound, and of one that looks for lines of upsampling `lines`, (batch, 3), as
+    `upsampling.strongest` has them.
+    """
+    x, lines = input_of(batch, model), {}
+    if getattr(model, "lines", False):
+        lines = {"lines": model.strongest(x)}
+        x = x | {"strongest": lines["lines"]}
+    embedded = model.embed(x)
+    found = {"score": model.head(embedded)} | ({"embedding": embedded} if embedding else {}) | lines
+    return found | ({"parts": model.parts(x)} if model.modality == "av" else {})
+
+
+def input_of(batch: dict, model: Any):
+    """What the model takes of a batch in compact form: waveforms in [-1, 1), pictures in [0, 1].
+
+    Waveforms begin again until the buffer is full; a model that looks for lines is told after how many samples.
+    """
+    if model.modality != "audio":
         picture = batch["image"].astype(jnp.float32) / 255
-        return picture if modality == "image" else {"image": picture, "audio": audio.to_float(batch["audio"])}
+        return picture if model.modality == "image" else {"image": picture, "audio": audio.to_float(batch["audio"])}
     samples = batch["audio"].shape[1]
-    return audio.cut(batch["audio"], batch["length"], jnp.zeros_like(batch["length"]), samples)
+    heard = audio.cut(batch["audio"], batch["length"], jnp.zeros_like(batch["length"]), samples)
+    return {"audio": heard, "length": batch["length"]} if getattr(model, "lines", False) else heard
 
 
 def score_split(scorer, network: Network, split: Split, mesh: Mesh) -> Float[np.ndarray, "rows ..."]:

@@ -89,7 +89,7 @@ def score_split(network: Network, split: sources.Split, header: dict) -> score_f
       header: what the score file is to say beside the checkpoint's step.
     """
     mesh = devices.make_mesh()
-    scorer = scorers.make_scorer(network.graphdef, network.takes.modality, mesh)
+    scorer = scorers.make_scorer(network.graphdef, mesh)
     values = scorers.score_split(scorer, network, split, mesh)
     return sources.as_scores(split, values, {"step": network.step, **header})
 
@@ -191,7 +191,7 @@ def load(folder: str | pathlib.Path, face_model: str | None = None) -> Detector:
     modality, arrays = network.takes.modality, (network.params, network.model_state)
     each = scoring.EACH_OF_FILES if jax.default_backend() == "cpu" else scoring.EACH
     known, card = epath.Path(folder) / typicality.TYPICALITY, epath.Path(folder) / bundle.CARD
-    judge = scorers.make_judge(network.graphdef, modality, mesh, embedding=known.exists())
+    judge = scorers.make_judge(network.graphdef, mesh, embedding=known.exists())
 
     def outputs(examples: list[dict]) -> Mapping[str, Array]:
         batch = devices.put(scoring.stack(examples, each * mesh.size), sharding)

@@ -31,7 +31,7 @@ def make_validation(
 
     What is returned raises FloatingPointError where a score is not finite.
     """
-    scorer = scorers.make_scorer(graphdef, takes.modality, mesh)
+    scorer = scorers.make_scorer(graphdef, mesh)
 
     def validate(params: PyTree, model_state: PyTree) -> Values:
         network = scorers.Network(graphdef, params, model_state, takes=takes, batch=batch)

@@ -16,6 +16,9 @@ ranked better.
 
 A clip can be compared with itself: beside its statistics stands how they differ from those of the same clip built again
 from its magnitudes (features/rebuilt.py). What belongs to its source is in both.
+
+Lines that upsampling leaves (features/upsampling.py) can count beside all that: they need no training, so they are
+added to the logit as they are, and training does not see them.
 """
 
 from collections.abc import Callable
@@ -25,7 +28,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from dfjax.features import band_statistics, rebuilt, speed, turns
+from dfjax.features import band_statistics, rebuilt, speed, turns, upsampling
 from dfjax.models import heads
 from dfjax.records import REAL
 
@@ -33,6 +36,9 @@ CLIP = 4.0  # standard deviations: what lies farther is an outlier of one clip
 LEAST = 1e-4  # least curvature of a clip's loss in a Newton step, where the loss is flat or bends the other way
 RARE = 1e-9  # least share of a kind of fakes: one that does not occur has no say
 JITTER = 1e-5  # least eigenvalue of the landmarks' kernel, which is 1 on its diagonal
+# a coordinate of the embedding is the lines' logit times this: distances in the embedding, by which typicality goes,
+# hardly know of it, since a vocoder's lines are as plain in what is like no training data
+FAINT = 1e-3
 
 
 class BandKernel(nnx.Module):
@@ -48,6 +54,7 @@ class BandKernel(nnx.Module):
       speeds: at which a clip is heard; its statistics are the mean.
       compared: whether each clip is compared with itself, built again from its magnitudes.
       floored: whether bins without power count for nothing (features/band_statistics.py).
+      lines: whether lines of upsampling count (features/upsampling.py).
     """
 
     modality = "audio"
@@ -64,16 +71,18 @@ class BandKernel(nnx.Module):
         speeds: tuple[float | int, ...] = (1.0,),
         compared: bool = False,
         floored: bool = False,
+        lines: bool = False,
     ):
         inputs = band_statistics.STATISTICS * band_statistics.BANDS * len(band_statistics.WINDOWS) * (1 + compared)
         self.width, self.ridge, self.kinds, self.speeds = width, ridge, kinds, tuple(speeds)
-        self.compared, self.floored = compared, floored
+        self.compared, self.floored, self.lines = compared, floored, lines
         self.mean = nnx.Param(jnp.zeros(inputs))
         self.deviation = nnx.Param(jnp.ones(inputs))
         self.landmarks = nnx.Param(jnp.zeros((landmarks, inputs)))
         self.slope = nnx.Param(jnp.ones(()))  # of the kernel's exponent
         self.whitening = nnx.Param(jnp.eye(landmarks))
-        self.head = heads.Linear(landmarks, rngs=rngs) if kinds == 1 else heads.AnyKind(landmarks, kinds, rngs=rngs)
+        width = landmarks + lines
+        self.head = heads.Linear(width, rngs=rngs) if kinds == 1 else heads.AnyKind(width, kinds, rngs=rngs)
 
     def statistics(self, x: Float[Array, "batch time"]) -> Float[Array, "batch statistics"]:
         """What the front end makes of each clip: the mean of its statistics at each of the speeds.
@@ -94,14 +103,32 @@ class BandKernel(nnx.Module):
         own, again = found.reshape(x.shape[0], 2, -1).swapaxes(0, 1)
         return jnp.concatenate([own, own - again], axis=1)
 
-    def embed(self, x: Float[Array, "batch time"] | dict, *, rngs=None) -> Float[Array, "batch landmarks"]:
-        """Coordinates whose products are the kernel.
+    def embed(self, x: Float[Array, "batch time"] | dict, *, rngs=None) -> Float[Array, "batch dim"]:
+        """Coordinates whose products are the kernel, (batch, landmarks); behind them, faintly, what lines count.
 
         Args:
-          x: waveforms; or {'statistics': (batch, statistics)}, which `statistics` made of them before.
+          x: waveforms; or {'audio': waveforms, 'length': (batch,)} of waveforms that begin again after so many samples,
+            beside them perhaps 'strongest', if that is known; or {'statistics': (batch, statistics)}, which
+            `statistics` made of waveforms before: their lines are gone.
           rngs: unused.
         """
-        statistics = x["statistics"] if isinstance(x, dict) else self.statistics(x)
+        if not isinstance(x, dict):
+            x = {"audio": x, "length": jnp.full(x.shape[0], x.shape[1])}
+        statistics = x["statistics"] if "statistics" in x else self.statistics(x["audio"])
+        coordinates = self._coordinates(statistics)
+        if not self.lines:
+            return coordinates
+        if "statistics" in x:
+            return jnp.pad(coordinates, ((0, 0), (0, 1)))
+        found = x["strongest"] if "strongest" in x else self.strongest(x)
+        return jnp.concatenate([coordinates, FAINT * found[:, 2:]], axis=1)
+
+    def strongest(self, x: dict) -> Float[Array, "batch 3"]:
+        """`upsampling.strongest` of {'audio', 'length'}; on a CPU clips go one by one."""
+        sounds = {name: x[name] for name in ("audio", "length")}
+        return turns.few_at_a_time(lambda sounds: upsampling.strongest(**sounds), sounds, each=1)
+
+    def _coordinates(self, statistics: Float[Array, "batch statistics"]) -> Float[Array, "batch landmarks"]:
         inputs = _inputs(statistics, self.mean[...], self.deviation[...])
         return _product(_kernel(inputs, self.landmarks[...], self.slope[...]), self.whitening[...])
 
@@ -116,7 +143,7 @@ class BandKernel(nnx.Module):
         weights: Float[Array, " rows"],
         key: Key[Array, ""],
     ) -> PyTree:
-        """The parameters before the first step; the head answers with its bias alone.
+        """The parameters before the first step; the head answers with its bias and the lines alone.
 
         Args:
           statistics: of the training clips.
@@ -136,7 +163,7 @@ class BandKernel(nnx.Module):
         whitening = vectors * jax.lax.rsqrt(jnp.where(values > JITTER, values, JITTER))[None]
         found = {"mean": mean, "deviation": deviation, "landmarks": landmarks, "slope": slope, "whitening": whitening}
         params = nnx.to_pure_dict(nnx.state(self, nnx.Param)) | found
-        params["head"]["out"]["kernel"] = jnp.zeros_like(params["head"]["out"]["kernel"])
+        params["head"]["out"]["kernel"] = jnp.zeros_like(params["head"]["out"]["kernel"]).at[count:].set(1 / FAINT)
         if self.kinds > 1:
             fake = jnp.where(labels == REAL, 0.0, weights)
             shares = jnp.stack([jnp.where(kinds == kind, fake, 0.0).sum() for kind in range(self.kinds)]) / fake.sum()
@@ -160,9 +187,9 @@ class BandKernel(nnx.Module):
           weights: how much each clip counts; they sum to 1.
           loss: (logits, labels) -> per-example loss, twice differentiable.
         """
-        embedding = self.embed({"statistics": statistics})
-        design = jnp.concatenate([embedding, jnp.ones((len(labels), 1))], axis=1)
-        thetas = jnp.concatenate([self.head.out.kernel[...], self.head.out.bias[...][None]])
+        design = jnp.concatenate([self._coordinates(statistics), jnp.ones((len(labels), 1))], axis=1)
+        count, kernel = self.landmarks.shape[0], self.head.out.kernel[...]
+        thetas = jnp.concatenate([kernel[:count], self.head.out.bias[...][None]])
         if self.kinds == 1:
             shares, seen = [1.0], [weights]
         else:  # each kind as if all fakes were of it
@@ -175,7 +202,7 @@ class BandKernel(nnx.Module):
         found, objectives, norms = zip(*each, strict=True)
         params = nnx.to_pure_dict(nnx.state(self, nnx.Param))
         thetas = jnp.stack(found, axis=1)
-        params["head"]["out"] = {"kernel": thetas[:-1], "bias": thetas[-1]}
+        params["head"]["out"] = {"kernel": jnp.concatenate([thetas[:-1], kernel[count:]]), "bias": thetas[-1]}
         objective = sum(share * value for share, value in zip(shares, objectives, strict=True))
         return params, objective, jnp.linalg.norm(jnp.stack(norms))
 

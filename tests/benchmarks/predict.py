@@ -61,8 +61,8 @@ def one_at_a_time(judge: detector.Detector):
     network = trained.read(bundle.SPEECH).network
     graphdef, params, model_state = network.graphdef, network.params, network.model_state
     mesh = devices.make_mesh()
-    scorer = scorers.make_scorer(graphdef, "audio", mesh)
-    embedder = scorers.make_embedder(graphdef, "audio", mesh)
+    scorer = scorers.make_scorer(graphdef, mesh)
+    embedder = scorers.make_embedder(graphdef, mesh)
 
     def run(path: str) -> dict:
         windows = audio.windows(audio.decode(path)[0])

@@ -57,7 +57,7 @@ def learnt(untrained, splits):
 @pytest.fixture(scope="module")
 def judge(untrained, learnt):
     mesh = devices.make_mesh()
-    run, sharding = scorers.make_judge(untrained.graphdef, "audio", mesh, embedding=True), devices.split_batch(mesh)
+    run, sharding = scorers.make_judge(untrained.graphdef, mesh, embedding=True), devices.split_batch(mesh)
 
     def outputs(examples):
         batch = devices.put(scoring.stack(examples, 8), sharding)

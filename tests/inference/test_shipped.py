@@ -21,6 +21,7 @@ from dfjax.inference import bundle, trained, weights
 from dfjax.media import MediaError, codecs
 from dfjax.records import InputError
 from dfjax.reporting import file_page
+from tests.features.test_upsampling import upsampled
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,14 @@ def test_it_tells_recordings_from_syntheses_of_validation_speech(shipped, shared
     assert auc > 0.85
     uncertain = np.mean([one["verdict"] == "uncertain" for one in found])
     assert uncertain <= 0.2
+
+
+def test_lines_of_upsampling_raise_the_score_and_are_told(shipped):
+    """Of sounds that are no speech at all, so that nothing else speaks for a vocoder."""
+    heard, plain = (shipped(0.1 * upsampled(22_050, 256, rows=1, level=level)[0]) for level in (0.15, 0))
+    assert heard["lines"]["rate"] == 22_050 / 256 and heard["lines"]["deviations"] > 5 and "lines" not in plain
+    assert heard["score"] > plain["score"] + heard["lines"]["logit"] - 1 > plain["score"] + 1
+    assert heard["notes"][0].startswith("lines at multiples of 86.13 Hz")
 
 
 @pytest.mark.skipif("mp3" not in codecs.available(), reason="this FFmpeg encodes no MP3")

@@ -10,7 +10,8 @@ from flax import nnx
 from jax import export
 from jaxlib import version
 
-from dfjax.features import band_statistics, rebuilt, spectrum, speed
+from dfjax.features import band_statistics, rebuilt, spectrum, speed, upsampling
+from dfjax.inference import scorers
 from dfjax.models import build, functional, heads
 from dfjax.training import losses
 
@@ -199,14 +200,38 @@ def test_a_clip_is_compared_with_itself_built_again(speechlike):
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere a batch is computed at once")
 def test_a_clip_has_the_same_statistics_in_any_batch_and_in_a_program_for_any(speechlike):
     """To the bit: of noise of 1e-6 in them, the logit of the detector that comes with dfjax makes 6e-5."""
-    model = build("band_kernel", rngs=nnx.Rngs(0), landmarks=48, speeds=(0.95, 1.0, 1.05), compared=True)
+    model = build("band_kernel", rngs=nnx.Rngs(0), landmarks=48, speeds=(0.95, 1.0, 1.05), compared=True, lines=True)
     x = np.concatenate([np.tile(speechlike, (1, 3)), np.roll(speechlike, 100, axis=1).repeat(3, axis=1)])
-    statistics = jax.jit(model.statistics)
+    statistics = jax.jit(lambda x: jnp.concatenate([model.statistics(x), model.embed(x)[:, -1:]], axis=1))
     (batch,) = export.symbolic_shape("2*b")
     lowered = export.export(statistics)(jax.ShapeDtypeStruct((batch, x.shape[1]), jnp.float32))
     eight = np.asarray(statistics(x))
     np.testing.assert_array_equal(statistics(x[:2]), eight[:2])
     np.testing.assert_array_equal(jax.jit(lowered.call)(x), eight)
+
+
+@pytest.mark.parametrize("kinds", [1, 2])
+def test_lines_add_to_the_logit_and_training_does_not_see_them(kinds, speechlike):
+    fitted = []
+    for lines in (False, True):
+        model, *rows = made(kinds=kinds, lines=lines)
+        model = with_params(model, model.start(*rows, jax.random.key(0)))
+        fitted.append(with_params(model, model.newton(*rows, losses.binary_cross_entropy)[0]))
+    plain, both = fitted
+    np.testing.assert_array_equal(both.head.out.kernel[:-1], plain.head.out.kernel[...])
+    np.testing.assert_array_equal(both({"statistics": rows[0]}), plain({"statistics": rows[0]}))
+
+    frames = np.resize(np.random.default_rng(0).standard_normal(200), 16_000)  # the same 80 times a second
+    sounds = np.stack([speechlike[0], speechlike[0] + 0.3 * frames])
+    batch = {"audio": jnp.asarray(2_000 * sounds, jnp.int16), "length": jnp.array([16_000, 12_000])}
+    heard = scorers.input_of(batch, plain)
+    added = np.asarray(upsampling.strongest(heard, batch["length"])[:, 2])
+    assert added[0] < 1 and added[1] > 3
+    found = jax.jit(lambda model, x: model(x))(both, scorers.input_of(batch, both))
+    np.testing.assert_allclose(found - plain(heard), added, atol=2e-3)
+    coordinates = np.asarray(both.embed(scorers.input_of(batch, both)))
+    np.testing.assert_allclose(coordinates[:, :-1], plain.embed(heard), atol=1e-5)
+    assert np.abs(coordinates[:, -1]).max() < 0.01  # typicality hardly knows of lines
 
 
 def test_a_head_of_several_kinds_starts_at_the_log_odds_of_the_prior():
@@ -227,7 +252,9 @@ def products(jaxpr):
 
 @pytest.mark.parametrize("kinds", [1, 2])
 def test_no_device_rounds_what_goes_into_a_product(kinds):
-    model = build("band_kernel", rngs=nnx.Rngs(0), landmarks=20, kinds=kinds, speeds=(0.95, 1.0), compared=True)
+    model = build(
+        "band_kernel", rngs=nnx.Rngs(0), landmarks=20, kinds=kinds, speeds=(0.95, 1.0), compared=True, lines=True
+    )
     statistics, rows = jnp.zeros((30, model.mean.shape[0])), jnp.arange(30) % 2
     weights = jnp.full(30, 1 / 30)
     programs = [

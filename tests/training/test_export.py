@@ -75,7 +75,7 @@ def test_training_and_scoring_lower_for_accelerators(name):
     pairs = zip(jax.tree.leaves(new_state), jax.tree.leaves(state), strict=True)
     assert all(a.shape == b.shape and a.dtype == b.dtype for a, b in pairs)
 
-    scorer = scorers.make_scorer(graphdef, model.modality, devices.make_mesh())
+    scorer = scorers.make_scorer(graphdef, devices.make_mesh())
     scored = jax.export.export(scorer, platforms=PLATFORMS)(params, model_state, examples(model))
     (scores,) = scored.out_avals
     assert scores.shape == (BATCH,) and scores.dtype == jnp.float32

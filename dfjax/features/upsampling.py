@@ -1,0 +1,187 @@
+"""Lines that upsampling leaves: power at multiples of the rate at which a vocoder makes its frames.
+
+A neural vocoder turns frames into samples by layers that insert samples, transposed convolutions above all. What they
+put between is not quite the same at each place, so something repeats with every frame: the spectrum has lines at
+multiples of the frame rate (Pons et al., ICASSP 2021; Afchar et al., ISMIR 2025), and so has the power in each band.
+Neither voice nor microphone keeps such a rate to a millionth, and nothing has to be learnt: a rate's lines are compared
+with what lies around them in the same sound. So this says the same of a source that nobody has heard before, and room,
+microphone and language do not matter to it. A vocoder without such layers (WORLD, Griffin-Lim, WaveRNN) leaves none.
+
+    sound -> whitened -> its spectrum, and those of its power in bands, over the background around -> the sum over the
+    multiples of each rate, in standard deviations of what the same sound has at rates of nothing -> the largest
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from dfjax.features import spectrum, turns
+from dfjax.records import SAMPLE_RATE
+
+# frames a second are a sample rate over a hop; 44.1 and 48 kHz with twice the hop are the same rates
+SAMPLE_RATES = (16_000, 22_050, 24_000)
+HOPS = (200, 240, 256, 275, 300, 320, 512, 600)
+RATES = (40.0, 100.0)  # Hz, between which they lie
+OTHERS = np.geomspace(41, 97, 64)  # Hz, rates of nothing, but for those that lie within
+BESIDE = 0.3  # Hz of one of them
+# lines of other things: mains, and the edges of the 32 bands of MP3 at 44.1 kHz
+FOREIGN = (50.0, 60.0, 44_100 / 64)
+APART = 0.7  # Hz; a multiple of a frame rate that lies as near to a foreign line does not count
+LINES = (1_000.0, 7_700.0)  # Hz, where lines of the sound itself are looked for
+BEATS = (60.0, 950.0)  # Hz, where those of the power in a band are
+BAND = 1_000.0  # Hz, width of a band; they begin at
+FIRST_BAND = 2_400.0  # Hz: below lies most of the voice, whose power beats by itself; they are
+BANDS = 5
+SIZE = 256  # points of the transform that whitens, 16 ms; the hop is a quarter
+AROUND = (9, 5)  # bins and frames whose mean power is brought to 1
+BLOCK = 40.0  # Hz, over which the background is one number
+CAP = 8.0  # times the background: a single line counts for no more
+EULER = 0.5772157  # the mean log of a bin's power is that much below the log of its mean
+TINY = 1e-16
+NOISE = 3.0  # standard deviations that the largest of all rates has of noise, too; one beyond them adds 1 to the logit
+MOST = 8.0  # that is added
+SHORTEST = SAMPLE_RATE // 2  # samples of a sound whose lines are looked for: in less, those of many rates are one
+
+
+def upsampling_lines(
+    x: Float[Array, "batch time"], length: Int[Array, " batch"]
+) -> tuple[Float[Array, "batch rates"], Float[Array, "batch rates"]]:
+    """How far the lines of each rate stand out of a sound's spectrum, and of that of its power in bands.
+
+    Both in standard deviations of what other rates have in the same sound, or of noise where that is more: tones that
+    stand still have lines everywhere, and bands have the voice in common.
+
+    Args:
+      x: waveforms at 16 kHz, any level.
+      length: samples of each that are heard.
+    """
+    samples = x.shape[1]
+    inside = jnp.arange(samples)[None] < length[:, None]
+    y = jnp.where(inside, _whitened(jnp.where(inside, x, 0.0)), 0.0)
+    own = _stand_out(_power(y * _hann(samples, length / samples)), SAMPLE_RATE / (2 * samples), LINES)
+
+    whole, step = spectrum.rfft(y), SAMPLE_RATE / samples
+    width = int(BAND / step)
+    size = _fast(2 * width)  # so many samples the power of a band has
+    starts = [int((FIRST_BAND + BAND * band) / step) for band in range(BANDS)]
+    bands = jnp.stack([whole[:, start : start + width] for start in starts], axis=1)
+    beats = jnp.abs(_ifft(bands, size)) ** 2
+    heard = jnp.arange(size)[None, None] < (length * (size / samples))[:, None, None]
+    mean = jnp.where(heard, beats, 0.0).sum(axis=2, keepdims=True) / jnp.maximum(heard.sum(axis=2, keepdims=True), 1)
+    window = _hann(size, length / samples)[:, None]
+    of_bands = _stand_out(_power((beats - mean) * window), step / 2, BEATS)
+    return _standard(*own), _standard(of_bands[0].sum(axis=1), BANDS * of_bands[1])
+
+
+def strongest(audio: Float[Array, "batch time"], length: Int[Array, " batch"]) -> Float[Array, "batch 3"]:
+    """The lines that stand out most: their rate in Hz, by how many standard deviations, what they add to the log-odds.
+
+    They add from 0, as nearly all lines of noise do, to MOST. Of silence and scraps all three are 0.
+
+    Args:
+      audio: waveforms at 16 kHz, any level.
+      length: samples of each that are heard.
+    """
+    own, of_bands = upsampling_lines(audio, length)
+    together = (own + of_bands) / np.sqrt(2)
+    inside = jnp.arange(audio.shape[1])[None] < length[:, None]
+    heard = ((audio != 0) & inside).any(axis=1) & (length >= SHORTEST)
+    most = together.max(axis=1)
+    rate = jnp.array(rates())[together.argmax(axis=1)]
+    found = jnp.stack([rate, most, jnp.clip(most - NOISE, 0.0, MOST)], axis=1)
+    return jnp.where(heard[:, None], found, 0.0)
+
+
+@functools.cache
+def rates() -> tuple[float, ...]:
+    """The frame rates that are looked for, in Hz: those of which the foreign lines leave something."""
+    every = {rate for rate in np.divide.outer(SAMPLE_RATES, HOPS).flat if RATES[0] <= rate < RATES[1]}
+    return tuple(sorted(rate for rate in every if len(_multiples(rate, LINES)) and len(_multiples(rate, BEATS))))
+
+
+def _others() -> tuple[float, ...]:
+    """Rates of nothing, in Hz."""
+    return tuple(rate for rate in OTHERS.tolist() if np.abs(np.subtract(rates(), rate)).min() > BESIDE)
+
+
+def _multiples(rate: float, between: tuple[float, float]) -> Float[np.ndarray, " m"]:
+    """The multiples of a rate, in Hz, that are no foreign lines."""
+    low, high = between
+    found = rate * np.arange(np.ceil(low / rate), np.floor(high / rate) + 1)
+    apart = [np.abs(found - foreign * np.rint(found / foreign)) for foreign in FOREIGN]
+    return found[np.min(apart, axis=0) >= APART]
+
+
+def _stand_out(
+    power: Float[Array, "*batch bins"], step: float, between: tuple[float, float]
+) -> tuple[Float[Array, "*batch every"], Float[np.ndarray, " every"]]:
+    """Of each rate, and of others, the sum of the power at its multiples, over the background, and how many they are.
+
+    Args:
+      power: of a spectrum whose bins are `step` apart, in Hz.
+      step: half of what the sound's length resolves, or less.
+      between: where multiples count, in Hz.
+    """
+    block = round(BLOCK / step)
+    blocks = -(-round(between[1] / step) // block) + 1
+    used = power[..., : block * blocks].reshape(*power.shape[:-1], blocks, block)
+    background = jnp.exp(jnp.log(used + TINY).mean(axis=-1, keepdims=True) + EULER)
+    over = jnp.minimum(used / background, CAP).reshape(*power.shape[:-1], block * blocks)
+    over = jnp.concatenate([over, jnp.zeros_like(over[..., :1])], axis=-1)  # what fills up rates of few multiples
+    each = [np.rint(_multiples(rate, between) / step).astype(int) for rate in (*rates(), *_others())]
+    counts = [len(bins) for bins in each]
+    at = np.stack([np.pad(bins, (0, max(counts) - len(bins)), constant_values=block * blocks) for bins in each])
+    return over[..., at].sum(axis=-1), np.array(counts, np.float32)
+
+
+def _standard(total: Float[Array, "batch every"], counts: Float[np.ndarray, " every"]) -> Float[Array, "batch rates"]:
+    """Sums of so many exponential numbers as normal ones (Wilson and Hilferty 1931), and those in units of others."""
+    normal = (jnp.cbrt(total / counts[None]) - (1 - 1 / (9 * counts))[None]) * np.sqrt(9 * counts)[None]
+    own, others = jnp.split(normal, [len(rates())], axis=1)
+    mean = others.mean(axis=1, keepdims=True)
+    spread = jnp.sqrt(((others - mean) ** 2).mean(axis=1, keepdims=True))
+    return (own - mean) / jnp.maximum(spread, 1.0)
+
+
+def _whitened(x: Float[Array, "batch time"]) -> Float[Array, "batch time"]:
+    """The sound with the same power everywhere in time and frequency, on the mean over some bins and frames."""
+    real, imaginary = spectrum.stft(x, SIZE, SIZE // 4)
+    power = real**2 + imaginary**2
+    floor = 1e-9 * power.mean(axis=(1, 2), keepdims=True) + TINY
+    for axis, count in ((2, AROUND[0]), (1, AROUND[1])):
+        power = _running_mean(power, axis, count)
+    scale = jax.lax.rsqrt(power + floor)
+    return spectrum.istft(jax.lax.complex(real * scale, imaginary * scale), SIZE, x.shape[1])
+
+
+def _running_mean(x: Float[Array, "batch frames bins"], axis: int, count: int) -> Float[Array, "batch frames bins"]:
+    """The mean of `count` neighbours, an odd number, along an axis; the edge goes on beyond itself."""
+    padding = [(0, 0)] * 3
+    padding[axis] = (count // 2, count // 2)
+    padded, size = jnp.pad(x, padding, mode="edge"), x.shape[axis]
+    return sum(jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(count)) / count
+
+
+def _hann(samples: int, share: Float[Array, " batch"]) -> Float[Array, "batch {samples}"]:
+    """A Hann window over the first `share` of so many samples."""
+    turn = jnp.arange(samples)[None] / (samples * share[:, None])
+    return jnp.where(turn < 1, 0.5 - 0.5 * jnp.cos(2 * np.pi * turn), 0.0)
+
+
+def _power(x: Float[Array, "*batch samples"]) -> Float[Array, "*batch bins"]:
+    """The power spectrum, of twice as many bins as the length resolves."""
+    z = spectrum.rfft(x, n=2 * x.shape[-1])
+    return z.real**2 + z.imag**2
+
+
+def _ifft(z: Array, n: int) -> Array:
+    """The inverse transform, complex; of devices that share the batch each transforms its part."""
+    return turns.alone(functools.partial(jnp.fft.ifft, n=n), z)
+
+
+def _fast(least: int) -> int:
+    """The smallest size from `least` on that transforms fast: a power of two, or three times one."""
+    return min(size for k in range(20) for size in (1 << k, 3 << k) if size >= least)
