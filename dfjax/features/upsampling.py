@@ -2,21 +2,24 @@
 
 A neural vocoder turns frames into samples by layers that insert samples, transposed convolutions above all. What they
 put between is not quite the same at each place, so something repeats with every frame: the spectrum has lines at
-multiples of the frame rate (Pons et al., ICASSP 2021; Afchar et al., ISMIR 2025), and so has the power in each band.
+multiples of the frame rate (Pons et al., ICASSP 2021; Afchar et al., ISMIR 2025). What is there is also copied to
+frequencies that lie multiples of that rate away, so the product of two bands has such lines, and so has the power of
+one (spectral correlation; Gardner, IEEE Signal Processing Magazine 8(2), 1991).
 Neither voice nor microphone keeps such a rate to a millionth, and nothing has to be learnt: a rate's lines are compared
 with what lies around them in the same sound. So this says the same of a source that nobody has heard before, and room,
 microphone and language do not matter to it. A vocoder without such layers (WORLD, Griffin-Lim, WaveRNN) leaves none.
 
-    sound -> whitened -> its spectrum, and those of its power in bands, over the background around -> the sum over the
-    multiples of each rate, in standard deviations of what the same sound has at rates of nothing -> the largest
+    sound -> whitened -> its spectrum, and those of products of its bands, over the background around -> the sum over
+    the multiples of each rate, in standard deviations of what the same sound has at rates of nothing -> the largest
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Complex, Float, Int
 
 from dfjax.features import spectrum, turns
 from dfjax.records import SAMPLE_RATE
@@ -27,32 +30,35 @@ HOPS = (200, 240, 256, 275, 300, 320, 512, 600)
 RATES = (40.0, 100.0)  # Hz, between which they lie
 OTHERS = np.geomspace(41, 97, 64)  # Hz, rates of nothing, but for those that lie within
 BESIDE = 0.3  # Hz of one of them
-# lines of other things: mains, and the edges of the 32 bands of MP3 at 44.1 kHz
-FOREIGN = (50.0, 60.0, 44_100 / 64)
+# lines of other things: mains (and so the frames of USB, 1 kHz), and the 32 bands of MP3 at 44.1 kHz, upsampled by 32
+FOREIGN = (50.0, 60.0, 44_100 / 32)
 APART = 0.7  # Hz; a multiple of a frame rate that lies as near to a foreign line does not count
 LINES = (1_000.0, 7_700.0)  # Hz, where lines of the sound itself are looked for
-BEATS = (60.0, 950.0)  # Hz, where those of the power in a band are
-BAND = 1_000.0  # Hz, width of a band; they begin at
-FIRST_BAND = 2_400.0  # Hz: below lies most of the voice, whose power beats by itself; they are
-BANDS = 5
+BAND = 500.0  # Hz, width of a band
+FIRST_BAND = 1_700.0  # Hz, where the lowest begins
+BANDS = 12
+FARTHEST = 2  # a band is multiplied with itself and with those up to so many above
+FIRST_ALONE = 2  # the lowest that is multiplied with itself: power below beats as the voice does, most of all
+# of a band's width: lines of a product are looked for so far from the bands' distance; with BLOCK, too, within a band
+WITHIN = 0.85
+BEATS = (60.0, WITHIN * BAND)  # Hz, where lines of a band's power are
 SIZE = 256  # points of the transform that whitens, 16 ms; the hop is a quarter
 AROUND = (9, 5)  # bins and frames whose mean power is brought to 1
 BLOCK = 40.0  # Hz, over which the background is one number
 CAP = 8.0  # times the background: a single line counts for no more
 EULER = 0.5772157  # the mean log of a bin's power is that much below the log of its mean
 TINY = 1e-16
-NOISE = 3.0  # standard deviations that the largest of all rates has of noise, too; one beyond them adds 1 to the logit
-MOST = 8.0  # that is added
+NOISE = 3.0  # standard deviations: so many the largest of all rates hardly ever has of noise
+EACH = 2.0  # what one beyond NOISE adds to the logit
+MOST = 8.0  # what all of them add at most
 SHORTEST = SAMPLE_RATE // 2  # samples of a sound whose lines are looked for: in less, those of many rates are one
 
 
-def upsampling_lines(
-    x: Float[Array, "batch time"], length: Int[Array, " batch"]
-) -> tuple[Float[Array, "batch rates"], Float[Array, "batch rates"]]:
-    """How far the lines of each rate stand out of a sound's spectrum, and of that of its power in bands.
+def upsampling_lines(x: Float[Array, "batch time"], length: Int[Array, " batch"]) -> Float[Array, "batch rates"]:
+    """How far the lines of each rate stand out of a sound's spectrum and those of products of its bands.
 
-    Both in standard deviations of what other rates have in the same sound, or of noise where that is more: tones that
-    stand still have lines everywhere, and bands have the voice in common.
+    In standard deviations of what other rates have in the same sound, or of noise where that is more: tones that stand
+    still have lines everywhere, and bands have the voice in common. The spectrum weighs as much as all products.
 
     Args:
       x: waveforms at 16 kHz, any level.
@@ -61,19 +67,17 @@ def upsampling_lines(
     samples = x.shape[1]
     inside = jnp.arange(samples)[None] < length[:, None]
     y = jnp.where(inside, _whitened(jnp.where(inside, x, 0.0)), 0.0)
-    own = _stand_out(_power(y * _hann(samples, length / samples)), SAMPLE_RATE / (2 * samples), LINES)
+    windowed = spectrum.rfft(y * _hann(samples, length / samples), n=2 * samples)
+    own = _stand_out(_power(windowed), SAMPLE_RATE / (2 * samples), LINES)
 
     whole, step = spectrum.rfft(y), SAMPLE_RATE / samples
-    width = int(BAND / step)
-    size = _fast(2 * width)  # so many samples the power of a band has
-    starts = [int((FIRST_BAND + BAND * band) / step) for band in range(BANDS)]
-    bands = jnp.stack([whole[:, start : start + width] for start in starts], axis=1)
-    beats = jnp.abs(_ifft(bands, size)) ** 2
-    heard = jnp.arange(size)[None, None] < (length * (size / samples))[:, None, None]
-    mean = jnp.where(heard, beats, 0.0).sum(axis=2, keepdims=True) / jnp.maximum(heard.sum(axis=2, keepdims=True), 1)
-    window = _hann(size, length / samples)[:, None]
-    of_bands = _stand_out(_power((beats - mean) * window), step / 2, BEATS)
-    return _standard(*own), _standard(of_bands[0].sum(axis=1), BANDS * of_bands[1])
+    width, first = int(BAND / step), int(FIRST_BAND / step)
+    bands = whole[:, first : first + BANDS * width].reshape(-1, BANDS, width)
+    products = [_stand_out(*product) for product in _products(bands, step, length / samples)]
+    total = sum(pairs.sum(axis=1) for pairs, _ in products)
+    of_products = total, sum(pairs.shape[1] * count for pairs, count in products)
+    both = _standard(_normal(*own)) + _standard(_normal(*of_products))
+    return _standard(both / np.sqrt(2))[:, : len(rates())]
 
 
 def strongest(audio: Float[Array, "batch time"], length: Int[Array, " batch"]) -> Float[Array, "batch 3"]:
@@ -85,13 +89,12 @@ def strongest(audio: Float[Array, "batch time"], length: Int[Array, " batch"]) -
       audio: waveforms at 16 kHz, any level.
       length: samples of each that are heard.
     """
-    own, of_bands = upsampling_lines(audio, length)
-    together = (own + of_bands) / np.sqrt(2)
+    lines = upsampling_lines(audio, length)
     inside = jnp.arange(audio.shape[1])[None] < length[:, None]
     heard = ((audio != 0) & inside).any(axis=1) & (length >= SHORTEST)
-    most = together.max(axis=1)
-    rate = jnp.array(rates())[together.argmax(axis=1)]
-    found = jnp.stack([rate, most, jnp.clip(most - NOISE, 0.0, MOST)], axis=1)
+    most = lines.max(axis=1)
+    rate = jnp.array(rates())[lines.argmax(axis=1)]
+    found = jnp.stack([rate, most, jnp.clip(EACH * (most - NOISE), 0.0, MOST)], axis=1)
     return jnp.where(heard[:, None], found, 0.0)
 
 
@@ -115,8 +118,43 @@ def _multiples(rate: float, between: tuple[float, float]) -> Float[np.ndarray, "
     return found[np.min(apart, axis=0) >= APART]
 
 
+def _products(
+    bands: Complex[Array, "batch bands bins"], step: float, share: Float[Array, " batch"]
+) -> list[tuple[Float[Array, "batch pairs frequencies"], float, tuple[float, float], float]]:
+    """The power spectra of bands times those that lie 0, 1, ... FARTHEST above them.
+
+    Args:
+      bands: of a sound's spectrum, one above the other.
+      step: between bins, in Hz.
+      share: of the sound's time that is heard.
+
+    Returns:
+      What `_stand_out` takes, for each distance: power, between bins, where multiples count, the first bin, in Hz.
+    """
+    size, width, half = _fast(2 * bands.shape[2]), step * bands.shape[2], step / 2  # samples of a product; Hz; Hz
+    window = _hann(size, share)[:, None]
+    heard = (jnp.arange(size)[None] < size * share[:, None])[:, None]
+    reach = round((WITHIN * width + BLOCK) / half)  # a block more, so that the last multiple lies in a whole one
+    offsets = half * np.arange(-reach, reach)  # from the bands' distance
+    falls = (1 - abs(offsets) / width)[None, None]  # two bands have less and less in common
+    sounds = _transform(jnp.fft.ifft, bands, size)
+    found = []
+    for above in range(FARTHEST + 1):
+        lowest = 0 if above else FIRST_ALONE
+        product = sounds[:, lowest + above :] * sounds[:, lowest : BANDS - above].conj()
+        mean = jnp.where(heard, product, 0.0).sum(axis=2, keepdims=True) / jnp.maximum(heard.sum(axis=2), 1)[..., None]
+        power = _power(_transform(jnp.fft.fft, (product - mean) * window, 2 * size))
+        power = jnp.concatenate([power[..., -reach:], power[..., :reach]], axis=-1) / falls
+        if above:
+            between = ((above - WITHIN) * width, (above + WITHIN) * width)
+            found.append((power, half, between, above * width + offsets[0]))
+        else:  # real, so below 0 Hz is what is above
+            found.append((power[..., reach:], half, BEATS, 0.0))
+    return found
+
+
 def _stand_out(
-    power: Float[Array, "*batch bins"], step: float, between: tuple[float, float]
+    power: Float[Array, "*batch bins"], step: float, between: tuple[float, float], start: float = 0.0
 ) -> tuple[Float[Array, "*batch every"], Float[np.ndarray, " every"]]:
     """Of each rate, and of others, the sum of the power at its multiples, over the background, and how many they are.
 
@@ -124,26 +162,32 @@ def _stand_out(
       power: of a spectrum whose bins are `step` apart, in Hz.
       step: half of what the sound's length resolves, or less.
       between: where multiples count, in Hz.
+      start: the frequency of the first bin, in Hz.
     """
     block = round(BLOCK / step)
-    blocks = -(-round(between[1] / step) // block) + 1
+    reached = -(-round((between[1] - start) / step) // block) + 1  # blocks, one more than the last multiple needs
+    blocks = min(reached, power.shape[-1] // block)
     used = power[..., : block * blocks].reshape(*power.shape[:-1], blocks, block)
     background = jnp.exp(jnp.log(used + TINY).mean(axis=-1, keepdims=True) + EULER)
     over = jnp.minimum(used / background, CAP).reshape(*power.shape[:-1], block * blocks)
     over = jnp.concatenate([over, jnp.zeros_like(over[..., :1])], axis=-1)  # what fills up rates of few multiples
-    each = [np.rint(_multiples(rate, between) / step).astype(int) for rate in (*rates(), *_others())]
+    each = [np.rint((_multiples(rate, between) - start) / step).astype(int) for rate in (*rates(), *_others())]
     counts = [len(bins) for bins in each]
     at = np.stack([np.pad(bins, (0, max(counts) - len(bins)), constant_values=block * blocks) for bins in each])
     return over[..., at].sum(axis=-1), np.array(counts, np.float32)
 
 
-def _standard(total: Float[Array, "batch every"], counts: Float[np.ndarray, " every"]) -> Float[Array, "batch rates"]:
-    """Sums of so many exponential numbers as normal ones (Wilson and Hilferty 1931), and those in units of others."""
-    normal = (jnp.cbrt(total / counts[None]) - (1 - 1 / (9 * counts))[None]) * np.sqrt(9 * counts)[None]
-    own, others = jnp.split(normal, [len(rates())], axis=1)
+def _normal(total: Float[Array, "batch every"], counts: Float[np.ndarray, " every"]) -> Float[Array, "batch every"]:
+    """Sums of so many exponential numbers as normal ones (Wilson and Hilferty 1931)."""
+    return (jnp.cbrt(total / counts[None]) - (1 - 1 / (9 * counts))[None]) * np.sqrt(9 * counts)[None]
+
+
+def _standard(normal: Float[Array, "batch every"]) -> Float[Array, "batch every"]:
+    """Numbers of all rates, less the mean of those of nothing, over their standard deviation where that is above 1."""
+    others = normal[:, len(rates()) :]
     mean = others.mean(axis=1, keepdims=True)
     spread = jnp.sqrt(((others - mean) ** 2).mean(axis=1, keepdims=True))
-    return (own - mean) / jnp.maximum(spread, 1.0)
+    return (normal - mean) / jnp.maximum(spread, 1.0)
 
 
 def _whitened(x: Float[Array, "batch time"]) -> Float[Array, "batch time"]:
@@ -171,15 +215,13 @@ def _hann(samples: int, share: Float[Array, " batch"]) -> Float[Array, "batch {s
     return jnp.where(turn < 1, 0.5 - 0.5 * jnp.cos(2 * np.pi * turn), 0.0)
 
 
-def _power(x: Float[Array, "*batch samples"]) -> Float[Array, "*batch bins"]:
-    """The power spectrum, of twice as many bins as the length resolves."""
-    z = spectrum.rfft(x, n=2 * x.shape[-1])
+def _power(z: Complex[Array, "*batch bins"]) -> Float[Array, "*batch bins"]:
     return z.real**2 + z.imag**2
 
 
-def _ifft(z: Array, n: int) -> Array:
-    """The inverse transform, complex; of devices that share the batch each transforms its part."""
-    return turns.alone(functools.partial(jnp.fft.ifft, n=n), z)
+def _transform(transform: Callable, z: Array, n: int) -> Array:
+    """A complex transform of n points along the last axis; of devices that share the batch each transforms its part."""
+    return turns.alone(functools.partial(transform, n=n), z)
 
 
 def _fast(least: int) -> int:

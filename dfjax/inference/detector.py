@@ -34,7 +34,7 @@ Source = Any  # a path, or what NumPy makes an array of
 
 UNCERTAIN = "uncertain"  # the verdict that is none
 MAX_OVERLAP = 0.9  # more would make a window of every few samples
-PLAIN = 1.0  # that lines add to a file's log-odds, from which on they are told
+PLAIN = 2.0  # that lines add to a file's log-odds, from which on they are told
 FEW = 8  # files; up to so many are decoded before a worker process would have started
 
 

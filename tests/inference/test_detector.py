@@ -52,12 +52,12 @@ def test_a_picture_of_jax_is_judged_as_numpys():
 @pytest.mark.parametrize(("deviations", "told"), [((3.9, 3.2), False), ((4.5, 3.6), True)])
 def test_plain_lines_of_upsampling_are_told_with_their_rate(deviations, told):
     """Three standard deviations are noise; what is beyond them adds to a window's logit."""
-    lines = np.array([[rate, d, max(0, d - 3)] for rate, d in zip((80.0, 86.1328125), deviations, strict=True)])
+    lines = np.array([[rate, d, 2 * (d - 3)] for rate, d in zip((80.0, 86.1328125), deviations, strict=True)])
     outputs = lambda examples: loud(examples) | {"lines": lines[: len(examples)]}  # noqa: E731
     found = dataclasses.replace(LISTENING, outputs=outputs)(SAMPLES[:120_000])
     assert len(found["windows"]) == 2 and ("lines" in found) == told == ("notes" in found)
     if told:
-        assert found["lines"] == {"rate": 80.0, "deviations": 4.5, "logit": pytest.approx(1.05)}
+        assert found["lines"] == {"rate": 80.0, "deviations": 4.5, "logit": pytest.approx(2.1)}
         words = "lines at multiples of 80.00 Hz, as the frames of a vocoder leave them"
         assert found["notes"] == [f"{words}, 4.5 standard deviations out of noise"]
 
