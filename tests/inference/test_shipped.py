@@ -75,6 +75,7 @@ def test_lines_of_upsampling_raise_the_score_and_are_told(shipped):
     assert heard["notes"][0].startswith("lines at multiples of 86.13 Hz")
 
 
+@pytest.mark.slow  # 80 verdicts
 @pytest.mark.skipif("mp3" not in codecs.available(), reason="this FFmpeg encodes no MP3")
 def test_after_mp3_at_a_low_bit_rate_most_are_uncertain_and_say_so(shipped, shared):
     """Half of the fakes of sources left out are called real after it."""
