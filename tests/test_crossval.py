@@ -229,6 +229,7 @@ def test_test_clips_choose_nothing_and_have_a_file_of_their_own(done):
     assert "score is the mean of 2 trainings" in (workdir / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_what_earlier_versions_left_with_test_clips_among_it_chooses_nothing(done, tmp_path, monkeypatch, capsys):
     """The folds are scored again and the decision is made again; tune said that test was not used for the choice."""
     folder, result, words = done

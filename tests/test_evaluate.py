@@ -139,6 +139,7 @@ def test_tables_of_a_run_go_into_it(judge, tmp_path):
         judge(tmp_path, ["another"], out=tmp_path / "out", progress=False)
 
 
+@pytest.mark.slow
 def test_a_bundle_is_evaluated_beside_it_and_known_by_its_weights(tmp_path, monkeypatch):
     source, data_dir, out = make_folder(tmp_path / "own", 0), tmp_path / "data", tmp_path / "out"
     name = f"folder_audio/{prepare.prepare('folder_audio', source, data_dir, progress=False).parent.name}"

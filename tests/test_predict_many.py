@@ -43,7 +43,7 @@ def recordings(tmp_path_factory):
     return [*paths[:6], folder / "05a.wav", *paths[6:], folder / "none.wav"]
 
 
-@pytest.mark.parametrize("jobs", [0, 2])
+@pytest.mark.parametrize("jobs", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_many_files_have_the_verdicts_that_each_has_alone_bit_for_bit(shipped, recordings, jobs):
     found = list(shipped.many((path for path in recordings), jobs=jobs))
     assert [each["file"] for each in found] == [str(path) for path in recordings]
@@ -319,6 +319,7 @@ def test_what_drawing_needs_is_told_before_a_file_is_judged(recordings, tmp_path
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".py"] in ([], ["__pycache__"])
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_twice_judges_every_file_once(tmp_path):
     table, listed = tmp_path / "v.jsonl", tmp_path / "list.txt"
     names = [str(fixtures.audio(tmp_path / f"{k}.wav", 0.5, seed=k)) for k in range(60)]

@@ -79,7 +79,9 @@ def voices(count, seconds=1.0):
     return (sound * 20_000).astype(np.int16)
 
 
-@pytest.mark.parametrize("seconds", [0.7, 1.5, 2.5, 5.0])  # a program each, the last one twice
+@pytest.mark.parametrize(  # a program each, the last one twice
+    "seconds", [pytest.param(0.7, marks=pytest.mark.slow), 1.5, pytest.param(2.5, marks=pytest.mark.slow), 5.0]
+)
 def test_its_verdicts_are_the_checkpoints(opened, checkpoint, seconds):
     """Programs that are of another day's code, or of other weights, are found here, too."""
     for sound in voices(3, seconds):

@@ -62,7 +62,7 @@ def test_equals_transformers(kind, tmp_path):
     np.testing.assert_allclose(louder, states[-1].mean(axis=1), atol=PARITY)
 
 
-@pytest.mark.parametrize("name", ["wav2vec2", "wav2vec2_frozen"])
+@pytest.mark.parametrize("name", [pytest.param("wav2vec2", marks=pytest.mark.slow), "wav2vec2_frozen"])
 def test_a_run_of_either_kind_starts_from_released_weights_and_may_mix_their_layers(name, tmp_path):
     """The frozen kind was in no table of released weights, and a mix of layers was taken for another network."""
     path = folder(tmp_path, "layer")

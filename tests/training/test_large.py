@@ -109,7 +109,7 @@ def tiny_xlsr(monkeypatch):
     return config, "audio"
 
 
-@pytest.mark.parametrize("make", [tiny_clip, tiny_xlsr])
+@pytest.mark.parametrize("make", [tiny_clip, pytest.param(tiny_xlsr, marks=pytest.mark.slow)])
 def test_the_experiments_train_save_and_restore_a_stand_in(make, monkeypatch, tmp_path):
     monkeypatch.setattr(devices, "LARGE", 256)
     config, modality = make(monkeypatch)
