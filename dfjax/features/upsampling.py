@@ -220,8 +220,12 @@ def _power(z: Complex[Array, "*batch bins"]) -> Float[Array, "*batch bins"]:
 
 
 def _transform(transform: Callable, z: Array, n: int) -> Array:
-    """A complex transform of n points along the last axis; of devices that share the batch each transforms its part."""
-    return turns.alone(functools.partial(transform, n=n), z)
+    """A complex transform of n points along the last axis.
+
+    On a CPU one by one: how several are shared among threads depends on what else runs, and so would their last bits.
+    """
+    rows = z.reshape(-1, z.shape[-1])
+    return turns.few_at_a_time(functools.partial(transform, n=n), rows, each=1).reshape(*z.shape[:-1], n)
 
 
 def _fast(least: int) -> int:
