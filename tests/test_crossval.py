@@ -153,6 +153,7 @@ def test_other_data_are_not_mixed_in(done, media, data_dir, tmp_path):
     assert not (tmp_path / "folds").exists()
 
 
+@pytest.mark.slow
 def test_a_detector_of_plain_files_gives_the_same_verdicts(done, media, tmp_path):
     workdir, _, _ = done
     ship.ship(workdir, tmp_path / "shipped")

@@ -148,6 +148,7 @@ def test_a_band_limited_clip_stays_finite():
     assert (0.9 < power).all() and (power < 1.1).all()  # the level is kept; of unstable filters it was 0.6 to 0.9
 
 
+@pytest.mark.slow
 def test_a_clip_is_made_the_same_whatever_is_made_beside_it(voice):
     """By one device or by two, by a map over batches of one, or all ways at once as on an accelerator."""
     keys = jax.random.split(KEY, 4)

@@ -565,6 +565,7 @@ def test_a_folder_is_made_again_without_the_typicality_of_before(folder):
         assert not (folder / "typicality.npz").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_without_a_card_is_a_detector_without_one(folder):
     (folder / bundle.CARD).unlink()
     ship.ship(folder, folder)

@@ -99,6 +99,7 @@ def test_pool_keeps_the_best_in_falling_order():
     np.testing.assert_allclose(pool(x)[0, :, 0], expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_training_drops_updates_statistics_and_reaches_every_used_parameter():
     graph, params, rest = light()
     x = jnp.asarray(np.random.default_rng(0).normal(0, 0.1, (2, 5_000)), jnp.float32)

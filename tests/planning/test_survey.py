@@ -23,6 +23,7 @@ from tests.data_builders import fixtures, trees
 from tests.planning.test_advice import counted
 
 
+@pytest.mark.slow
 def test_a_folder_of_datasets_is_counted_and_what_is_wrong_is_a_line(recordings, tmp_path, capsys, monkeypatch):
     root = tmp_path / "user"
     trees.asvspoof(root / "some name" / "LA")

@@ -30,6 +30,7 @@ class Small(vit.CLIPBase):
     size, width, depth, n_heads, patch = 16, 16, 1, 2, 8
 
 
+@pytest.mark.slow
 def test_eight_devices_with_a_part_of_the_state_each_train_as_with_the_whole(tmp_path):
     words = sys.executable, "-m", "tests.sharded", tmp_path
     environment = children.quickly_compiling(JAX_NUM_CPU_DEVICES="8")
