@@ -33,7 +33,8 @@ import numpy as np
 
 from dfjax.decide import known_real
 from dfjax.inference import load
-from dfjax.inference.detector import UNCERTAIN, Detector, KnownReal, along, check
+from dfjax.inference.detector import Detector, KnownReal, check
+from dfjax.inference.verdict import UNCERTAIN, along
 from dfjax.media import MediaError
 from dfjax.records import InputError
 from dfjax.reporting import verdicts

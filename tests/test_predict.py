@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dfjax import models, predict
-from dfjax.inference import detector
+from dfjax.inference import detector, verdict
 from dfjax.media import MediaError, evidence, faces, facts, images
 from dfjax.media.decoding import decode_item
 from dfjax.reporting import file_figures, file_page, verdicts
@@ -35,7 +35,7 @@ def watching(modality="image", **options):
 
 @pytest.fixture(autouse=True)
 def uncalibrated(monkeypatch):
-    monkeypatch.setattr(detector.calibration, "apply", lambda scores, _: 1 / (1 + np.exp(-scores)))
+    monkeypatch.setattr(verdict.calibration, "apply", lambda scores, _: 1 / (1 + np.exp(-scores)))
 
 
 def test_a_picture_is_judged_as_it_was_prepared(tmp_path):
@@ -293,7 +293,7 @@ def test_the_time_line_of_several_faces_is_of_the_frames_highest_as_the_score_is
     frames, scores = [3, 3, 3, 9, 9], np.array([-4, 4, 0, -1, -4], np.float32)
     parts = [{"frame": frame, "seconds": frame / 25} for frame in frames]
     result = {"file": "a.mp4", **judge.decide(parts, [], {}, {"score": scores})}
-    assert result["score"] == 1.5 and detector.along(result) == ([0.12, 0.36], [4.0, -1.0])
+    assert result["score"] == 1.5 and verdict.along(result) == ([0.12, 0.36], [4.0, -1.0])
     assert "  █▃  ±3.5  a.mp4" in predict.line(result)
     line, dots, _ = file_figures.timeline_figure(result).axes[0].lines
     np.testing.assert_array_equal(line.get_xydata(), [[0.12, 4.0], [0.36, -1.0]])

@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Shaped
 
-from dfjax.decide import calibration, clip_score, known_real
+from dfjax.decide import known_real
 from dfjax.decide.typicality import Typicality, whole
-from dfjax.inference import scoring
+from dfjax.inference import scoring, verdict
 from dfjax.media import audio, evidence, faces, images
 from dfjax.media.evidence import Evidence
 from dfjax.media.facts import sha256
@@ -32,9 +32,7 @@ from dfjax.runtime import workers
 
 Source = Any  # a path, or what NumPy makes an array of
 
-UNCERTAIN = "uncertain"  # the verdict that is none
 MAX_OVERLAP = 0.9  # more would make a window of every few samples
-PLAIN = 2.0  # that lines add to a file's log-odds, from which on they are told
 FEW = 8  # files; up to so many are decoded before a worker process would have started
 
 
@@ -156,7 +154,7 @@ class Detector:
     def _noted(self, source: Source, decided: dict[str, Any]) -> dict[str, Any]:
         """A verdict, with a note where the file is itself one of those known to be real."""
         named = self.known and isinstance(source, (str, os.PathLike))
-        return noted(decided) if named and _real_path(source) in self.known.paths else decided
+        return verdict.noted(decided) if named and _real_path(source) in self.known.paths else decided
 
     def name(self, overlap: float = 0.0) -> str:
         """What verdicts depend on beside the file, as one short word: model, weights, decision, typicality, overlap."""
@@ -254,14 +252,12 @@ class Detector:
         """
         sound, scores = self.model.modality == "audio", found["score"]
         frames = np.arange(len(scores)) if sound else np.array([part["frame"] for part in parts])
-        decided = verdict(self.decision, scores, np.unique(frames, return_inverse=True)[1])
+        decided = verdict.of_scores(self.decision, scores, np.unique(frames, return_inverse=True)[1])
         decided |= self._typical(decided, properties, facts.get("coding"), found)
         if "parts" in found:
             decided["parts"] = dict(zip(PARTS, found["parts"].mean(axis=0).tolist(), strict=True))
-        if lines := _lines(found):
-            words = f"lines at multiples of {lines['rate']:.2f} Hz, as the frames of a vocoder leave them"
-            note = f"{words}, {lines['deviations']:.1f} standard deviations out of noise"
-            decided["lines"], facts = lines, {**facts, "notes": [*facts.get("notes", []), note]}
+        if lines := verdict.plain_lines(found):
+            decided["lines"], facts = lines, {**facts, "notes": [*facts.get("notes", []), verdict.of_lines(lines)]}
         timeline = [part | {"score": float(score)} for part, score in zip(parts, scores, strict=True)]
         # sound: {'seconds', 'windows'}, pictures: {'frames', 'frames_without_face'}; of both perhaps 'notes'
         return {**decided, **facts, "windows": timeline} if sound else {**decided, "frames": timeline, **facts}
@@ -277,7 +273,7 @@ class Detector:
         judged = self.typicality.judge(*whole(embeddings, columns), coding)
         reasons = [*decided["reasons"], *judged["reasons"]]
         changed = {"typicality": {"p_value": judged["p_value"], "reasons": judged["reasons"]}, "reasons": reasons}
-        return changed | ({} if judged["typical"] else {"verdict": UNCERTAIN})
+        return changed | ({} if judged["typical"] else {"verdict": verdict.UNCERTAIN})
 
 
 def digest(arrays: Mapping[str, Any]) -> str:
@@ -292,12 +288,6 @@ def digest(arrays: Mapping[str, Any]) -> str:
         found.update(f"{name} {leaf.dtype} {leaf.shape}\n".encode())
         found.update(np.ascontiguousarray(leaf).tobytes())
     return found.hexdigest()
-
-
-def noted(decided: dict[str, Any]) -> dict[str, Any]:
-    """The verdict on a file that is itself one of those known to be real, with the note that it is."""
-    said = "one of the files known to be real itself: it had a part in its threshold"
-    return {**decided, "notes": [*decided.get("notes", []), said]}
 
 
 def check(overlap: float, jobs: int | None = None) -> None:
@@ -365,71 +355,3 @@ def with_face_model(media: tuple[str, dict], face_model: str | None) -> tuple[st
                 f"give that one, whose SHA-256 is {known}"
             )
     return modality, options | {"face_model": face_model}
-
-
-def verdict(decision: dict, scores: Float[np.ndarray, " rows"], frames: Shaped[np.ndarray, " rows"]) -> dict[str, Any]:
-    """What a clip's scores, of the frames (or windows) of these numbers, mean at the stored threshold.
-
-    How sure that is shows in `spread`, the standard deviation from frame to frame (None of one), and `above`, the
-    share of frames that would be called fake by themselves. Frames of a clip resemble each other, so no error of
-    the mean is made of the spread. In the decision's band without a verdict, if it has one, it is 'uncertain'.
-
-    Returns:
-      `score`, `threshold`, `probability`, `log10_likelihood_ratio`, `verdict`, `reasons`, `spread` and `above`, as a
-      call of a `Detector` returns them; and `known_real`, where files known to be real moved the threshold.
-    """
-    threshold = np.float32(decision["threshold"])
-    rule = clip_score.rule_of(decision)
-    score = clip_score.clip_scores(scores, frames, np.zeros_like(frames), rule)[0]
-    each = clip_score.clip_scores(scores, frames, frames)  # every frame by itself
-    probability = calibration.apply(np.array([score]), decision["calibration"])[0]
-    ratio = calibration.log_likelihood_ratio(np.array([score]), decision["calibration"])
-    called, reasons = "fake" if score >= threshold else "real", []
-    if band := decision.get("band"):
-        low, high = (np.float32(band[name]) for name in ("real_below", "fake_from"))
-        if low <= score < high:
-            called, reasons = UNCERTAIN, [f"score of {score:.2f}; from {low:.2f} to {high:.2f} there is no verdict"]
-    return {
-        "score": float(score),
-        "threshold": float(decision["threshold"]),
-        "probability": float(probability),
-        "log10_likelihood_ratio": None if ratio is None else float(ratio[0] / np.log(10)),
-        "verdict": called,
-        "reasons": reasons,
-        "spread": float(each.std(ddof=1)) if len(each) > 1 else None,
-        "above": float((each >= threshold).mean()),
-    } | _known(decision, float(score))
-
-
-def _known(decision, score):
-    """What files known to be real say of a score, where there are any."""
-    given = known_real.given(decision)
-    return {"known_real": given | {"p_value": known_real.p_value(decision, score)}} if given else {}
-
-
-def _lines(found: Mapping[str, Any]) -> dict[str, float] | None:
-    """The lines of upsampling in a file's windows, if they are plain."""
-    rates, deviations, logits = np.asarray(found.get("lines", np.zeros((1, 3)))).T
-    if logits.mean() < PLAIN:
-        return None
-    at = int(deviations.argmax())
-    return {"rate": float(rates[at]), "deviations": float(deviations[at]), "logit": float(logits.mean())}
-
-
-def scores_of(result: Mapping[str, Any]) -> list[float]:
-    """The scores (logits) of all windows or faces of a verdict."""
-    return [part["score"] for part in result.get("windows") or result["frames"]]
-
-
-def along(result: Mapping[str, Any]) -> tuple[list[float], list[float]]:
-    """The time line of a verdict: seconds and scores (logits), of a frame's faces the highest, as in the clip's score.
-
-    A window lies at its middle.
-    """
-    if "windows" in result:
-        return [0.5 * (window["start"] + window["end"]) for window in result["windows"]], scores_of(result)
-    highest: dict[int, Mapping[str, Any]] = {}
-    for face in result["frames"]:
-        if face["frame"] not in highest or face["score"] > highest[face["frame"]]["score"]:
-            highest[face["frame"]] = face
-    return [face["seconds"] for face in highest.values()], [face["score"] for face in highest.values()]

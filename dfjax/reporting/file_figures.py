@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float, Int16, UInt8
 from matplotlib.figure import Figure
 
-from dfjax.inference.detector import Detector, along, scores_of
+from dfjax.inference.detector import Detector
+from dfjax.inference.verdict import along, scores_of
 from dfjax.media import MediaError, evidence, images
 from dfjax.records import SAMPLE_RATE
 from dfjax.reporting import figures

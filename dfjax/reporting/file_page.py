@@ -22,7 +22,8 @@ import soundfile
 from jaxtyping import Int16
 
 from dfjax.decide import calibration, certify_domains, known_real
-from dfjax.inference.detector import UNCERTAIN, Detector, along
+from dfjax.inference.detector import Detector
+from dfjax.inference.verdict import UNCERTAIN, along
 from dfjax.media import audio, exhibit
 from dfjax.media.exhibit import Exhibit
 from dfjax.records import SAMPLE_RATE

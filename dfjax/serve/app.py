@@ -26,7 +26,8 @@ from starlette.exceptions import HTTPException
 
 import dfjax
 from dfjax.decide import known_real, places
-from dfjax.inference.detector import Detector, KnownReal, noted
+from dfjax.inference.detector import Detector, KnownReal
+from dfjax.inference.verdict import noted
 from dfjax.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, MediaError, facts
 from dfjax.records import InputError
 from dfjax.reporting import report_html

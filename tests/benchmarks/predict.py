@@ -25,7 +25,7 @@ import soundfile
 
 from dfjax import inference
 from dfjax.decide import typicality
-from dfjax.inference import bundle, detector, scorers, scoring, trained
+from dfjax.inference import bundle, detector, scorers, scoring, trained, verdict
 from dfjax.media import audio, evidence, properties
 from dfjax.records import SAMPLE_RATE
 from dfjax.runtime import devices, workers
@@ -69,7 +69,7 @@ def one_at_a_time(judge: detector.Detector):
         examples = [scoring.audio_example(window) for _, window in windows]
         words = {"batch": 8 * mesh.size, "mesh": mesh}
         scores = scoring.score_examples(scorer, params, model_state, examples, **words)
-        decided = detector.verdict(judge.decision, scores, np.arange(len(scores)))
+        decided = verdict.of_scores(judge.decision, scores, np.arange(len(scores)))
         embeddings = scoring.score_examples(embedder, params, model_state, examples, **words)
         each = [properties.measure({"audio": window}) for _, window in windows]
         columns = {name: np.array([found[name] for found in each]) for name in each[0]}

@@ -11,7 +11,7 @@ from dfjax.decide import clip_score, operating_points, score_file
 from dfjax.decide.clip_score import clip_scores
 from dfjax.decide.decision import decide
 from dfjax.evaluate import table
-from dfjax.inference import detector
+from dfjax.inference import verdict
 from dfjax.records import InputError
 from dfjax.reporting import cross_dataset, report
 
@@ -126,7 +126,7 @@ def test_tune_report_evaluate_and_predict_judge_by_the_same_rule(few_replicates,
         for name in np.unique(test.clip[test.label == 1]):
             rows = test.clip == name
             frames = np.array([0, 0, 1, 2, 3, 3, 4])
-            judged = detector.verdict(decision, test.score[rows], frames)
+            judged = verdict.of_scores(decision, test.score[rows], frames)
             assert np.float32(judged["score"]) == score_file.by_clip(score_file.select(test, rows)).score[0]
             found += judged["verdict"] == "fake"
         assert found == row["tuned"]["tp"] == whole["operating"]["test"]["tuned"]["tp"]

@@ -19,7 +19,7 @@ from dfjax.decide import (
     thresholds,
 )
 from dfjax.decide.decision import decide, parse, read_decision, write_decision
-from dfjax.inference.detector import verdict
+from dfjax.inference import verdict
 from dfjax.records import InputError
 
 
@@ -181,7 +181,7 @@ def test_the_band_without_a_verdict_reaches_to_the_threshold(criterion, constrai
     band, threshold = decision["band"], decision["threshold"]
     assert band["real_below"] <= threshold <= band["fake_from"]
     order = np.argsort(clips.score, kind="stable")
-    found = np.array([verdict(decision, clips.score[i : i + 1], np.zeros(1, int))["verdict"] for i in order])
+    found = np.array([verdict.of_scores(decision, clips.score[i : i + 1], np.zeros(1, int))["verdict"] for i in order])
     place = {"real": 0, "uncertain": 1, "fake": 2}
     assert np.all(np.diff([place[word] for word in found]) >= 0)
     for label, word in ((0, "fake"), (1, "real")):
