@@ -12,7 +12,7 @@ from flax import nnx
 
 from dfjax import models
 from dfjax.data import corrupted, sources
-from dfjax.decide import traces
+from dfjax.decide import calibration, traces
 from dfjax.inference import detector, reference, scorers, scoring
 from dfjax.media import corruptions, properties
 from dfjax.models import functional
@@ -69,7 +69,7 @@ def judge(untrained, learnt):
 
 @pytest.fixture(autouse=True)
 def uncalibrated(monkeypatch):
-    monkeypatch.setattr(detector.calibration, "apply", lambda scores, _: 1 / (1 + np.exp(-scores)))
+    monkeypatch.setattr(calibration, "apply", lambda scores, _: 1 / (1 + np.exp(-scores)))
 
 
 def test_records_are_described_in_the_order_asked_for(untrained, splits):
