@@ -131,9 +131,10 @@ def istft(z: Complex[Array, "batch frames bins"], size: int, samples: int) -> Fl
     batch, count, _ = frames.shape
     parts = frames.reshape(batch, count, 4, hop)
     total = sum(jnp.pad(parts[:, :, i], ((0, 0), (i, 3 - i), (0, 0))) for i in range(4))
-    weight = (hann(size) ** 2).reshape(4, hop)
-    cover = sum(np.pad(np.tile(weight[i], (count, 1)), ((i, 3 - i), (0, 0))) for i in range(4))
-    x = (total / np.maximum(cover, 1e-3)[None]).reshape(batch, -1)
+    weight = (hann(size) ** 2).reshape(4, 1, hop)
+    since = jnp.arange(count + 3)[:, None]  # hops since the first; made here, so that no program holds it
+    cover = sum(jnp.where((since >= i) & (since < i + count), weight[i], 0.0) for i in range(4))
+    x = (total / jnp.maximum(cover, 1e-3)[None]).reshape(batch, -1)
     return x[:, size // 2 : size // 2 + samples]
 
 

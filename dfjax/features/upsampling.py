@@ -14,7 +14,7 @@ microphone and language do not matter to it. A vocoder without such layers (WORL
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ FARTHEST = 2  # a band is multiplied with itself and with those up to so many ab
 FIRST_ALONE = 2  # the lowest that is multiplied with itself: power below beats as the voice does, most of all
 # of a band's width: lines of a product are looked for so far from the bands' distance; with BLOCK, too, within a band
 WITHIN = 0.85
-BEATS = (60.0, WITHIN * BAND)  # Hz, where lines of a band's power are
+SLOWEST = 60.0  # Hz, from which on lines of products are looked for
 SIZE = 256  # points of the transform that whitens, 16 ms; the hop is a quarter
 AROUND = (9, 5)  # bins and frames whose mean power is brought to 1
 BLOCK = 40.0  # Hz, over which the background is one number
@@ -67,15 +67,14 @@ def upsampling_lines(x: Float[Array, "batch time"], length: Int[Array, " batch"]
     samples = x.shape[1]
     inside = jnp.arange(samples)[None] < length[:, None]
     y = jnp.where(inside, _whitened(jnp.where(inside, x, 0.0)), 0.0)
+    step = SAMPLE_RATE / samples
     windowed = spectrum.rfft(y * _hann(samples, length / samples), n=2 * samples)
-    own = _stand_out(_power(windowed), SAMPLE_RATE / (2 * samples), LINES)
+    reached = round((LINES[1] + BLOCK) / (step / 2))
+    own = _at_multiples(_over(_power(windowed)[:, :reached], step / 2)[:, None], step / 2, [(0.0, *LINES)])
 
-    whole, step = spectrum.rfft(y), SAMPLE_RATE / samples
     width, first = int(BAND / step), int(FIRST_BAND / step)
-    bands = whole[:, first : first + BANDS * width].reshape(-1, BANDS, width)
-    products = [_stand_out(*product) for product in _products(bands, step, length / samples)]
-    total = sum(pairs.sum(axis=1) for pairs, _ in products)
-    of_products = total, sum(pairs.shape[1] * count for pairs, count in products)
+    bands = spectrum.rfft(y)[:, first : first + BANDS * width].reshape(-1, BANDS, width)
+    of_products = _of_products(bands, step, length / samples)
     both = _standard(_normal(*own)) + _standard(_normal(*of_products))
     return _standard(both / np.sqrt(2))[:, : len(rates())]
 
@@ -102,7 +101,7 @@ def strongest(audio: Float[Array, "batch time"], length: Int[Array, " batch"]) -
 def rates() -> tuple[float, ...]:
     """The frame rates that are looked for, in Hz: those of which the foreign lines leave something."""
     every = {rate for rate in np.divide.outer(SAMPLE_RATES, HOPS).flat if RATES[0] <= rate < RATES[1]}
-    return tuple(sorted(rate for rate in every if len(_multiples(rate, LINES)) and len(_multiples(rate, BEATS))))
+    return tuple(sorted(rate for rate in every if len(_multiples(rate, LINES))))
 
 
 def _others() -> tuple[float, ...]:
@@ -118,63 +117,74 @@ def _multiples(rate: float, between: tuple[float, float]) -> Float[np.ndarray, "
     return found[np.min(apart, axis=0) >= APART]
 
 
-def _products(
+def _of_products(
     bands: Complex[Array, "batch bands bins"], step: float, share: Float[Array, " batch"]
-) -> list[tuple[Float[Array, "batch pairs frequencies"], float, tuple[float, float], float]]:
-    """The power spectra of bands times those that lie 0, 1, ... FARTHEST above them.
+) -> tuple[Float[Array, "batch every"], Float[np.ndarray, " every"]]:
+    """What `_at_multiples` says of the products of bands with those 0, 1, ... FARTHEST above them, all together.
 
     Args:
       bands: of a sound's spectrum, one above the other.
       step: between bins, in Hz.
       share: of the sound's time that is heard.
-
-    Returns:
-      What `_stand_out` takes, for each distance: power, between bins, where multiples count, the first bin, in Hz.
     """
     size, width, half = _fast(2 * bands.shape[2]), step * bands.shape[2], step / 2  # samples of a product; Hz; Hz
     window = _hann(size, share)[:, None]
     heard = (jnp.arange(size)[None] < size * share[:, None])[:, None]
+    sounds = _transform(jnp.fft.ifft, bands, size)
+    pairs = [
+        [(low, low + above) for low in range(0 if above else FIRST_ALONE, BANDS - above)]
+        for above in range(FARTHEST + 1)
+    ]
+    lower, upper = np.concatenate(pairs).T
+    product = sounds[:, upper] * sounds[:, lower].conj()
+    mean = jnp.where(heard, product, 0.0).sum(axis=2, keepdims=True) / jnp.maximum(heard.sum(axis=2), 1)[..., None]
+    power = _power(_transform(jnp.fft.fft, (product - mean) * window, 2 * size))
+
     reach = round((WITHIN * width + BLOCK) / half)  # a block more, so that the last multiple lies in a whole one
     offsets = half * np.arange(-reach, reach)  # from the bands' distance
     falls = (1 - abs(offsets) / width)[None, None]  # two bands have less and less in common
-    sounds = _transform(jnp.fft.ifft, bands, size)
-    found = []
-    for above in range(FARTHEST + 1):
-        lowest = 0 if above else FIRST_ALONE
-        product = sounds[:, lowest + above :] * sounds[:, lowest : BANDS - above].conj()
-        mean = jnp.where(heard, product, 0.0).sum(axis=2, keepdims=True) / jnp.maximum(heard.sum(axis=2), 1)[..., None]
-        power = _power(_transform(jnp.fft.fft, (product - mean) * window, 2 * size))
-        power = jnp.concatenate([power[..., -reach:], power[..., :reach]], axis=-1) / falls
-        if above:
-            between = ((above - WITHIN) * width, (above + WITHIN) * width)
-            found.append((power, half, between, above * width + offsets[0]))
-        else:  # real, so below 0 Hz is what is above
-            found.append((power[..., reach:], half, BEATS, 0.0))
-    return found
+    over = _over(jnp.concatenate([power[..., -reach:], power[..., :reach]], axis=-1) / falls, half)
+    counts = [len(each) for each in pairs]
+    sums = [part.sum(axis=1) for part in jnp.split(over, np.cumsum(counts)[:-1], axis=1)]
+    ranges = [
+        (above * width + offsets[0], max(SLOWEST, (above - WITHIN) * width), (above + WITHIN) * width)
+        for above in range(FARTHEST + 1)
+    ]
+    return _at_multiples(jnp.stack(sums, axis=1), half, ranges, counts)
 
 
-def _stand_out(
-    power: Float[Array, "*batch bins"], step: float, between: tuple[float, float], start: float = 0.0
-) -> tuple[Float[Array, "*batch every"], Float[np.ndarray, " every"]]:
-    """Of each rate, and of others, the sum of the power at its multiples, over the background, and how many they are.
-
-    Args:
-      power: of a spectrum whose bins are `step` apart, in Hz.
-      step: half of what the sound's length resolves, or less.
-      between: where multiples count, in Hz.
-      start: the frequency of the first bin, in Hz.
-    """
+def _over(power: Float[Array, "*batch bins"], step: float) -> Float[Array, "*batch whole"]:
+    """A power spectrum over its background, of as many bins as are in whole blocks; `step` lies between them, in Hz."""
     block = round(BLOCK / step)
-    reached = -(-round((between[1] - start) / step) // block) + 1  # blocks, one more than the last multiple needs
-    blocks = min(reached, power.shape[-1] // block)
+    blocks = power.shape[-1] // block
     used = power[..., : block * blocks].reshape(*power.shape[:-1], blocks, block)
     background = jnp.exp(jnp.log(used + TINY).mean(axis=-1, keepdims=True) + EULER)
-    over = jnp.minimum(used / background, CAP).reshape(*power.shape[:-1], block * blocks)
-    over = jnp.concatenate([over, jnp.zeros_like(over[..., :1])], axis=-1)  # what fills up rates of few multiples
-    each = [np.rint((_multiples(rate, between) - start) / step).astype(int) for rate in (*rates(), *_others())]
-    counts = [len(bins) for bins in each]
-    at = np.stack([np.pad(bins, (0, max(counts) - len(bins)), constant_values=block * blocks) for bins in each])
-    return over[..., at].sum(axis=-1), np.array(counts, np.float32)
+    return jnp.minimum(used / background, CAP).reshape(*power.shape[:-1], block * blocks)
+
+
+def _at_multiples(
+    over: Float[Array, "batch ranges bins"],
+    step: float,
+    ranges: Sequence[tuple[float, float, float]],
+    spectra: Sequence[int] = (1,),
+) -> tuple[Float[Array, "batch every"], Float[np.ndarray, " every"]]:
+    """Of each rate, and of others, the sum at its multiples, and of how many numbers of a spectrum it is one.
+
+    Args:
+      over: spectra over their background, of each range of frequencies the sum of so many as `spectra` says.
+      step: between bins, in Hz.
+      ranges: of each the frequency of the first bin, and between which frequencies multiples count, in Hz.
+      spectra: see `over`.
+    """
+    bins, places, counts = over.shape[2], [], []
+    for rate in (*rates(), *_others()):
+        found = [_multiples(rate, (low, high)) - start for start, low, high in ranges]
+        places.append(np.concatenate([np.rint(each / step).astype(int) + k * bins for k, each in enumerate(found)]))
+        counts.append(sum(many * len(each) for many, each in zip(spectra, found, strict=True)))
+    flat = jnp.pad(over.reshape(over.shape[0], -1), ((0, 0), (0, 1)))  # 0, which fills up rates of few multiples
+    longest, last = max(map(len, places)), len(ranges) * bins
+    at = np.stack([np.pad(each, (0, longest - len(each)), constant_values=last) for each in places])
+    return flat[:, at].sum(axis=2), np.array(counts, np.float32)
 
 
 def _normal(total: Float[Array, "batch every"], counts: Float[np.ndarray, " every"]) -> Float[Array, "batch every"]:

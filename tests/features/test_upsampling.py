@@ -49,30 +49,33 @@ def upsampled(sample_rate, hop, rows=3, level=0.15):
 
 
 def test_of_noise_and_voices_rates_are_nearly_normal_numbers_and_add_little():
-    for sounds, little in (noise(64), 0.1), (voices(32), 0.6):
+    for sounds, little in (noise(64), 0.05), (voices(32), 0.3):
         found = together(sounds)
         assert abs(found.mean()) < 0.5 and 0.8 < found.std() < 1.25, (found.mean(), found.std())
         added = logit(sounds, np.full(len(sounds), SAMPLES))
-        assert (added >= 0).all() and added.mean() < little and np.median(added) == 0
+        assert (added >= 0).all() and np.median(added) == 0
+        assert added.mean() / upsampling.EACH < little  # standard deviations beyond NOISE
 
 
 @pytest.mark.parametrize(
     ("sample_rate", "hop"), [(22_050, 256), (24_000, 256), (24_000, 300), (44_100, 512), (48_000, 512), (16_000, 256)]
 )
 def test_a_frame_rate_is_named_and_counts(sample_rate, hop):
-    sounds = upsampled(sample_rate, hop, level=0.25)  # what is fainter has half its rate sometimes, which holds it
+    faint = together(upsampled(sample_rate, hop))  # half the rate, whose multiples hold those of it, may stand out more
+    assert (faint[:, np.abs(RATES - sample_rate / hop).argmin()] > 5).all(), faint.max(axis=1)
+    sounds = upsampled(sample_rate, hop, level=0.25)
     rates, deviations, added = np.asarray(STRONGEST(jnp.asarray(sounds), jnp.full(3, SAMPLES))).T
     np.testing.assert_allclose(rates, sample_rate / hop)
     np.testing.assert_allclose(deviations, together(sounds).max(axis=1), rtol=1e-4)
     np.testing.assert_allclose(added, np.clip(2 * (deviations - 3), 0, 8), rtol=1e-4)
-    assert (added > 2).all()
+    assert (deviations > 5).all()
 
 
 def test_what_is_copied_a_multiple_of_the_rate_away_counts_where_no_band_beats_by_itself():
     rate, rng = 22_050 / 256, np.random.default_rng(0)
     spectrum = np.fft.rfft(noise(4), axis=1)
     copied = spectrum.copy()
-    for multiple in 6, 11, 16:  # 517 to 1,378 Hz, 431 apart: beyond BEATS
+    for multiple in 6, 11, 16:  # 517 to 1,378 Hz, 431 apart, beyond WITHIN
         away = round(multiple * rate * SAMPLES / 16_000)
         copied[:, away:] += 0.4 * spectrum[:, :-away] * np.exp(2j * np.pi * rng.uniform(size=(4, 1)))
     found = together(np.fft.irfft(copied, axis=1))
