@@ -28,8 +28,8 @@ from dfjax.decide.decision import write_decision
 from dfjax.inference import bundle, lowering, ship, trained, weights
 from dfjax.models import functional
 from dfjax.models.streams import Rngs
-from tests import children
 from dfjax.records import InputError
+from tests import children
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # modules that judging does without
@@ -172,7 +172,8 @@ def test_in_an_empty_environment_it_scores_as_the_checkpoint(speech, tmp_path, s
 def test_predict_takes_it_and_exports_are_the_same_bytes(speech, opened, tmp_path):
     soundfile.write(tmp_path / "a.wav", voices(1)[0], 16_000)
     words = [sys.executable, "-m", "dfjax", "predict", "--json", "--workdir", str(speech), str(tmp_path / "a.wav")]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=tmp_path, env=children.compiling_alike())
+    env = children.compiling_alike()
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=tmp_path, env=env)
     assert done.returncode in (0, 3), done.stderr
     assert json.loads(done.stdout)["score"] == pytest.approx(opened(voices(1)[0])["score"], abs=1e-6)
     with zipfile.ZipFile(speech) as archive:
