@@ -38,6 +38,7 @@ def get_config(folders: str = "") -> ml_collections.ConfigDict:
     config.model.kwargs.compared = True  # with itself, built again from its magnitudes
     config.model.kwargs.floored = True  # bins without power count for nothing
     config.model.kwargs.lines = True  # that upsampling leaves
+    config.model.kwargs.levels = True  # few of samples, as of a model that draws them from classes
 
     # imbalance: the classes are drawn alike, and within a class its sources
     config.loss = ml_collections.ConfigDict({"name": "binary_cross_entropy", "kwargs": {}})

@@ -97,9 +97,10 @@ class Detector:
           format of sound, `coding` (its `codec` and `bit_rate` in bit/s of a channel), or `frames` and
           `frames_without_face`; `lines`, if upsampling left any that are plain: their `rate` in Hz, its `deviations`
           out of noise in the window where they are plainest, and what they add to the `logit`, on the mean over the
-          windows; `notes`, if there are any, lines on what of the file was not judged, and on those; and of a
-          detector `with_known_real` files `known_real`: how many `files`, their `mean_score`, the threshold
-          `without` them, and the `p_value`: a real file of their place scores so high with that probability at most.
+          windows; `levels`, if samples take few: how many of them in each `octave`, and likewise the `logit`; `notes`,
+          if there are any, lines on what of the file was not judged, and on those; and of a detector
+          `with_known_real` files `known_real`: how many `files`, their `mean_score`, the threshold `without` them, and
+          the `p_value`: a real file of their place scores so high with that probability at most.
 
           A verdict is uncertain if the file is not typical of the training data, as `typicality` says of the mean
           embedding and the median properties of up to `properties.LOOKS` windows or frames, or if the score lies in
@@ -256,8 +257,14 @@ class Detector:
         decided |= self._typical(decided, properties, facts.get("coding"), found)
         if "parts" in found:
             decided["parts"] = dict(zip(PARTS, found["parts"].mean(axis=0).tolist(), strict=True))
+        notes = list(facts.get("notes", []))
         if lines := verdict.plain_lines(found):
-            decided["lines"], facts = lines, {**facts, "notes": [*facts.get("notes", []), verdict.of_lines(lines)]}
+            decided["lines"] = lines
+            notes.append(verdict.of_lines(lines))
+        if levels := verdict.few_levels(found):
+            decided |= {"levels": levels} | verdict.stored_so(decided, facts.get("coding"))
+            notes.append(verdict.of_levels(levels))
+        facts = {**facts, "notes": notes} if notes else facts
         timeline = [part | {"score": float(score)} for part, score in zip(parts, scores, strict=True)]
         # sound: {'seconds', 'windows'}, pictures: {'frames', 'frames_without_face'}; of both perhaps 'notes'
         return {**decided, **facts, "windows": timeline} if sound else {**decided, "frames": timeline, **facts}

@@ -73,15 +73,15 @@ def judged(model: Any, batch: dict, *, embedding: bool) -> dict[str, jax.Array]:
     """What a verdict needs to know of a batch: `score`, (batch,) float32 logits.
 
     Beside it `embedding`, (batch, dim), where that is asked for, of a detector of modality 'av' `parts`, (batch, 2)
-    logits of picture and sound, and of one that looks for lines of upsampling `lines`, (batch, 3), as
-    `upsampling.strongest` has them.
+    logits of picture and sound, and of one that looks for lines of upsampling its `marks`: `lines`, (batch, 3), and
+    perhaps `levels`, (batch, 2).
     """
-    x, lines = input_of(batch, model), {}
+    x, marks = input_of(batch, model), {}
     if getattr(model, "lines", False):
-        lines = {"lines": model.strongest(x)}
-        x = x | {"strongest": lines["lines"]}
+        marks = model.marks(x)
+        x = x | marks
     embedded = model.embed(x)
-    found = {"score": model.head(embedded)} | ({"embedding": embedded} if embedding else {}) | lines
+    found = {"score": model.head(embedded)} | ({"embedding": embedded} if embedding else {}) | marks
     return found | ({"parts": model.parts(x)} if model.modality == "av" else {})
 
 

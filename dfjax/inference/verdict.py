@@ -1,4 +1,4 @@
-"""What a verdict says of a file's scores, at the stored threshold, and of the lines of upsampling in it."""
+"""What a verdict says of a file's scores, at the stored threshold, and of what a vocoder left in it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,8 @@ from jaxtyping import Float, Shaped
 from dfjax.decide import calibration, clip_score, known_real
 
 UNCERTAIN = "uncertain"  # the verdict that is none
-PLAIN = 2.0  # that lines add to a file's log-odds, from which on they are told
+PLAIN = 2.0  # that lines or levels add to a file's log-odds, from which on they are told
+COMPANDED = ("mu-law", "A-law")  # codecs that have the levels of a model
 
 
 def of_scores(
@@ -73,6 +74,29 @@ def of_lines(lines: Mapping[str, float]) -> str:
     """The note on `plain_lines`."""
     words = f"lines at multiples of {lines['rate']:.2f} Hz, as the frames of a vocoder leave them"
     return f"{words}, {lines['deviations']:.1f} standard deviations out of noise"
+
+
+def few_levels(found: Mapping[str, Any]) -> dict[str, float] | None:
+    """`levels` of a verdict: those of a file's samples, if they are plain; as `plain_lines`."""
+    if "levels" not in found:
+        return None
+    levels, logits = np.asarray(found["levels"]).T
+    return {"octave": float(levels.max()), "logit": float(logits.mean())} if logits.mean() >= PLAIN else None
+
+
+def of_levels(levels: Mapping[str, float]) -> str:
+    """The note on `few_levels`."""
+    return f"samples on {levels['octave']:.0f} levels an octave, as of a model that draws them from classes of mu-law"
+
+
+def stored_so(decided: Mapping[str, Any], coding: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What `few_levels` change in a verdict: it is uncertain if the file's codec leaves such levels itself."""
+    if coding is None or coding["codec"] not in COMPANDED:
+        return {}
+    return {
+        "verdict": UNCERTAIN,
+        "reasons": [*decided["reasons"], f"stored as {coding['codec']}, with levels of its own"],
+    }
 
 
 def scores_of(result: Mapping[str, Any]) -> list[float]:

@@ -17,8 +17,8 @@ ranked better.
 A clip can be compared with itself: beside its statistics stands how they differ from those of the same clip built again
 from its magnitudes (features/rebuilt.py). What belongs to its source is in both.
 
-Lines that upsampling leaves (features/upsampling.py) can count beside all that: they need no training, so they are
-added to the logit as they are, and training does not see them.
+Lines that upsampling leaves (features/upsampling.py) and samples on few levels (features/companding.py) can count
+beside all that: they need no training, so they are added to the logit as they are, and training does not see them.
 """
 
 from collections.abc import Callable
@@ -28,15 +28,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from dfjax.features import band_statistics, rebuilt, speed, turns, upsampling
+from dfjax.features import band_statistics, companding, rebuilt, speed, turns, upsampling
 from dfjax.models import heads
-from dfjax.records import REAL
+from dfjax.records import REAL, InputError
 
 CLIP = 4.0  # standard deviations: what lies farther is an outlier of one clip
 LEAST = 1e-4  # least curvature of a clip's loss in a Newton step, where the loss is flat or bends the other way
 RARE = 1e-9  # least share of a kind of fakes: one that does not occur has no say
 JITTER = 1e-5  # least eigenvalue of the landmarks' kernel, which is 1 on its diagonal
-# a coordinate of the embedding is the lines' logit times this: distances in the embedding, by which typicality goes,
+# a coordinate of the embedding is the marks' logit times this: distances in the embedding, by which typicality goes,
 # hardly know of it, since a vocoder's lines are as plain in what is like no training data
 FAINT = 1e-3
 
@@ -55,6 +55,10 @@ class BandKernel(nnx.Module):
       compared: whether each clip is compared with itself, built again from its magnitudes.
       floored: whether bins without power count for nothing (features/band_statistics.py).
       lines: whether lines of upsampling count (features/upsampling.py).
+      levels: whether samples on few levels count beside them (features/companding.py).
+
+    Raises:
+      InputError: levels are to count without lines.
     """
 
     modality = "audio"
@@ -72,10 +76,13 @@ class BandKernel(nnx.Module):
         compared: bool = False,
         floored: bool = False,
         lines: bool = False,
+        levels: bool = False,
     ):
+        if levels and not lines:
+            raise InputError("model.kwargs.levels without model.kwargs.lines; levels count beside lines: set both")
         inputs = band_statistics.STATISTICS * band_statistics.BANDS * len(band_statistics.WINDOWS) * (1 + compared)
         self.width, self.ridge, self.kinds, self.speeds = width, ridge, kinds, tuple(speeds)
-        self.compared, self.floored, self.lines = compared, floored, lines
+        self.compared, self.floored, self.lines, self.levels = compared, floored, lines, levels
         self.mean = nnx.Param(jnp.zeros(inputs))
         self.deviation = nnx.Param(jnp.ones(inputs))
         self.landmarks = nnx.Param(jnp.zeros((landmarks, inputs)))
@@ -104,12 +111,12 @@ class BandKernel(nnx.Module):
         return jnp.concatenate([own, own - again], axis=1)
 
     def embed(self, x: Float[Array, "batch time"] | dict, *, rngs=None) -> Float[Array, "batch dim"]:
-        """Coordinates whose products are the kernel, (batch, landmarks); behind them, faintly, what lines count.
+        """Coordinates whose products are the kernel, (batch, landmarks); behind them, faintly, what marks count.
 
         Args:
           x: waveforms; or {'audio': waveforms, 'length': (batch,)} of waveforms that begin again after so many samples,
-            beside them perhaps 'strongest', if that is known; or {'statistics': (batch, statistics)}, which
-            `statistics` made of waveforms before: their lines are gone.
+            beside them perhaps what `marks` found, if that is known; or {'statistics': (batch, statistics)}, which
+            `statistics` made of waveforms before: their marks are gone.
           rngs: unused.
         """
         if not isinstance(x, dict):
@@ -120,13 +127,22 @@ class BandKernel(nnx.Module):
             return coordinates
         if "statistics" in x:
             return jnp.pad(coordinates, ((0, 0), (0, 1)))
-        found = x["strongest"] if "strongest" in x else self.strongest(x)
-        return jnp.concatenate([coordinates, FAINT * found[:, 2:]], axis=1)
+        found = x if "lines" in x else self.marks(x)
+        added = found["lines"][:, 2:] + (found["levels"][:, 1:] if self.levels else 0.0)
+        return jnp.concatenate([coordinates, FAINT * added], axis=1)
 
-    def strongest(self, x: dict) -> Float[Array, "batch 3"]:
-        """`upsampling.strongest` of {'audio', 'length'}; on a CPU clips go one by one."""
+    def marks(self, x: dict) -> dict[str, Float[Array, "batch _"]]:
+        """`lines`, as `upsampling.strongest` has them of 'audio' and 'length', and `levels`, as `companding.companded`.
+
+        On a CPU clips go one by one.
+        """
+        looked = {"lines": upsampling.strongest} | ({"levels": companding.companded} if self.levels else {})
         sounds = {name: x[name] for name in ("audio", "length")}
-        return turns.few_at_a_time(lambda sounds: upsampling.strongest(**sounds), sounds, each=1)
+
+        def found(look):
+            return turns.few_at_a_time(lambda heard: look(heard["audio"], heard["length"]), sounds, each=1)
+
+        return {name: found(look) for name, look in looked.items()}
 
     def _coordinates(self, statistics: Float[Array, "batch statistics"]) -> Float[Array, "batch landmarks"]:
         inputs = _inputs(statistics, self.mean[...], self.deviation[...])
@@ -143,7 +159,7 @@ class BandKernel(nnx.Module):
         weights: Float[Array, " rows"],
         key: Key[Array, ""],
     ) -> PyTree:
-        """The parameters before the first step; the head answers with its bias and the lines alone.
+        """The parameters before the first step; the head answers with its bias and the marks alone.
 
         Args:
           statistics: of the training clips.

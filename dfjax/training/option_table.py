@@ -188,6 +188,7 @@ OPTIONS = (
     ),
     Option("model.kwargs.floored", Flag(), "bins without power count for nothing", False, ("band_kernel",)),
     Option("model.kwargs.lines", Flag(), "lines of upsampling count, see dfjax/features", False, ("band_kernel",)),
+    Option("model.kwargs.levels", Flag(), "few levels of samples count beside lines", False, ("band_kernel",)),
     Option("model.kwargs.ridge", Number(1e-8, 1e3), "weight of the head's squared norm", 5e-5, ("band_kernel",)),
     Option("model.kwargs.bins", Whole(1, 160), "bands of the mel filter bank", 80, ("resnet_small",)),
     Option("model.kwargs.dims", Several(WIDTH, 1, 7), "widths of the blocks", (16, 32, 64, 96), ("resnet_small",)),

@@ -6,6 +6,7 @@ import hashlib
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import soundfile
 
 from dfjax.inference.detector import MAX_OVERLAP, Detector, with_face_model
 from dfjax.media import faces
@@ -60,6 +61,25 @@ def test_plain_lines_of_upsampling_are_told_with_their_rate(deviations, told):
         assert found["lines"] == {"rate": 80.0, "deviations": 4.5, "logit": pytest.approx(2.1)}
         words = "lines at multiples of 80.00 Hz, as the frames of a vocoder leave them"
         assert found["notes"] == [f"{words}, 4.5 standard deviations out of noise"]
+
+
+@pytest.mark.parametrize("codec", [None, "ULAW", "PCM_16"])
+def test_few_levels_of_samples_are_told_and_a_codec_that_has_them_itself_makes_uncertain(codec, tmp_path):
+    levels = np.array([[28.0, 6.0], [28.0, 6.0]])
+    outputs = lambda examples: loud(examples) | {"levels": levels[: len(examples)]}  # noqa: E731
+    judge, given = dataclasses.replace(LISTENING, outputs=outputs), SAMPLES[:120_000]
+    if codec:
+        given = tmp_path / "a.wav"
+        soundfile.write(given, SAMPLES[:120_000], 16_000, codec)
+    found, plain = judge(given), LISTENING(given)
+    assert found["levels"] == {"octave": 28.0, "logit": 6.0} and "levels" not in plain
+    assert found["notes"] == ["samples on 28 levels an octave, as of a model that draws them from classes of mu-law"]
+    if codec == "ULAW":
+        assert found["verdict"] == "uncertain" and plain["verdict"] == "fake"
+        assert found["reasons"] == [*plain["reasons"], "stored as mu-law, with levels of its own"]
+        assert found["coding"] == {"codec": "mu-law", "bit_rate": 128_000}
+    else:
+        assert found["verdict"] == plain["verdict"] and found["reasons"] == plain["reasons"]
 
 
 @pytest.mark.parametrize("given", [SAMPLES, np.zeros((40, 40, 3), np.uint8)], ids=["sound", "picture"])

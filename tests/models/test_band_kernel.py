@@ -10,10 +10,12 @@ from flax import nnx
 from jax import export
 from jaxlib import version
 
-from dfjax.features import band_statistics, rebuilt, spectrum, speed, upsampling
+from dfjax.features import band_statistics, companding, rebuilt, spectrum, speed, upsampling
 from dfjax.inference import scorers
 from dfjax.models import build, functional, heads
+from dfjax.records import InputError
 from dfjax.training import losses
+from tests.features.test_companding import classes, steps, voice
 
 STATISTICS = jax.jit(band_statistics.band_statistics)  # one by one, its operations take ten times as long to compile
 
@@ -200,7 +202,9 @@ def test_a_clip_is_compared_with_itself_built_again(speechlike):
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="elsewhere a batch is computed at once")
 def test_a_clip_has_the_same_statistics_in_any_batch_and_in_a_program_for_any(speechlike):
     """To the bit: of noise of 1e-6 in them, the logit of the detector that comes with dfjax makes 6e-5."""
-    model = build("band_kernel", rngs=nnx.Rngs(0), landmarks=48, speeds=(0.95, 1.0, 1.05), compared=True, lines=True)
+    model = build(
+        "band_kernel", rngs=nnx.Rngs(0), landmarks=48, speeds=(0.95, 1.0, 1.05), compared=True, lines=True, levels=True
+    )
     x = np.concatenate([np.tile(speechlike, (1, 3)), np.roll(speechlike, 100, axis=1).repeat(3, axis=1)])
     statistics = jax.jit(lambda x: jnp.concatenate([model.statistics(x), model.embed(x)[:, -1:]], axis=1))
     (batch,) = export.symbolic_shape("2*b")
@@ -211,10 +215,10 @@ def test_a_clip_has_the_same_statistics_in_any_batch_and_in_a_program_for_any(sp
 
 
 @pytest.mark.parametrize("kinds", [1, 2])
-def test_lines_add_to_the_logit_and_training_does_not_see_them(kinds, speechlike):
+def test_lines_and_levels_add_to_the_logit_and_training_does_not_see_them(kinds, speechlike):
     fitted = []
     for lines in (False, True):
-        model, *rows = made(kinds=kinds, lines=lines)
+        model, *rows = made(kinds=kinds, lines=lines, levels=lines)
         model = with_params(model, model.start(*rows, jax.random.key(0)))
         fitted.append(with_params(model, model.newton(*rows, losses.binary_cross_entropy)[0]))
     plain, both = fitted
@@ -222,16 +226,27 @@ def test_lines_add_to_the_logit_and_training_does_not_see_them(kinds, speechlike
     np.testing.assert_array_equal(both({"statistics": rows[0]}), plain({"statistics": rows[0]}))
 
     frames = np.resize(np.random.default_rng(0).standard_normal(200), 16_000)  # the same 80 times a second
-    sounds = np.stack([speechlike[0], speechlike[0] + 0.3 * frames])
-    batch = {"audio": jnp.asarray(2_000 * sounds, jnp.int16), "length": jnp.array([16_000, 12_000])}
+    sounds = 2_000 * np.stack([speechlike[0], speechlike[0] + 0.3 * frames])
+    sounds = np.concatenate([sounds, steps(classes(voice(), 255))[None, :16_000]])
+    batch = {"audio": jnp.asarray(sounds, jnp.int16), "length": jnp.array([16_000, 12_000, 16_000])}
     heard = scorers.input_of(batch, plain)
-    added = np.asarray(upsampling.strongest(heard, batch["length"])[:, 2])
-    assert added[0] < 1 and added[1] > 3
+    lines = np.asarray(upsampling.strongest(heard, batch["length"])[:, 2])
+    levels = np.asarray(companding.companded(heard, batch["length"])[:, 1])
+    assert lines[0] < 1 and lines[1] > 3 and levels.tolist() == [0, 0, companding.ADDED]
+    added = lines + levels
     found = jax.jit(lambda model, x: model(x))(both, scorers.input_of(batch, both))
     np.testing.assert_allclose(found - plain(heard), added, atol=2e-3)
     coordinates = np.asarray(both.embed(scorers.input_of(batch, both)))
     np.testing.assert_allclose(coordinates[:, :-1], plain.embed(heard), atol=1e-5)
-    assert np.abs(coordinates[:, -1]).max() < 0.01  # typicality hardly knows of lines
+    assert np.abs(coordinates[:, -1]).max() < 0.01  # typicality hardly knows of them
+
+
+def test_levels_count_beside_lines_alone(speechlike):
+    with pytest.raises(InputError, match="levels without model.kwargs.lines"):
+        made(levels=True)
+    assert set(made(lines=True)[0].marks({"audio": jnp.asarray(speechlike), "length": jnp.full(4, 16_000)})) == {
+        "lines"
+    }
 
 
 def test_a_head_of_several_kinds_starts_at_the_log_odds_of_the_prior():

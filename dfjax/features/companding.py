@@ -1,0 +1,49 @@
+"""Few levels, as many in every octave: what models leave that draw each sample from classes spaced by mu-law.
+
+WaveNet, WaveRNN and their kin choose a sample among 256 to 1,024 classes, nearer to each other where it is quiet
+(van den Oord et al., arXiv:1609.03499, section 2.2). So their samples take about as many magnitudes between a half and
+a whole of the peak as between a quarter and a half. A recording takes nearly all there are, one of few bits twice as
+many in each higher octave. As with lines of upsampling nothing has to be learnt. Any resampling, lossy coding or noise
+hides it, so it says something of files alone that are as the model wrote them, at 16 kHz. A recording that was kept as
+mu-law at this rate looks the same.
+
+    sound -> how often each magnitude is taken -> of each octave below the peak, how many are -> few, and as many each
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+FULL = 32_768  # steps of 16 bits
+OCTAVES = 6  # below the peak that are looked at
+ENOUGH = 300  # samples in an octave, and
+WIDE = 512  # steps, with which it tells something
+NEEDED = 3  # octaves that must tell
+FEW = 0.3  # of the magnitudes that so many samples take in an octave, were they spread evenly
+EVEN = 1.7  # the most levels of an octave over the fewest; samples of few bits have 4 in three octaves
+ADDED = 6.0  # to the log-odds: of some 2,000 other clips none had them, so at most 3 in 2,000 do, with 95 % confidence
+
+
+def companded(x: Float[Array, "batch time"], length: Int[Array, " batch"]) -> Float[Array, "batch 2"]:
+    """Levels an octave, and what they add to the log-odds: ADDED where samples are classes of mu-law, else both are 0.
+
+    Args:
+      x: waveforms, 16 bits over 32,768.
+      length: samples of each that are heard.
+    """
+    inside = jnp.arange(x.shape[1])[None] < length[:, None]
+    magnitude = jnp.where(inside, jnp.rint(jnp.abs(x) * FULL), 0).astype(jnp.int32)
+    taken = jax.vmap(lambda levels: jnp.zeros(FULL + 1, jnp.int32).at[levels].add(1))(magnitude)[:, None]
+    edges = magnitude.max(axis=1)[:, None] >> jnp.arange(OCTAVES + 1)[None]
+    high, low, steps = edges[:, :-1, None], edges[:, 1:, None], jnp.arange(FULL + 1)[None, None]
+    within = (low < steps) & (steps <= high)
+    samples, levels = (jnp.where(within, of, 0).sum(axis=2) for of in (taken, (taken > 0).astype(jnp.int32)))
+
+    wide = (high - low)[..., 0]
+    tells = (samples >= ENOUGH) & (wide >= WIDE)
+    possible = wide * (1 - jnp.exp(-samples / jnp.maximum(wide, 1)))
+    few = jnp.where(tells, levels < FEW * possible, True).all(axis=1)
+    most, fewest = (jnp.where(tells, levels, other) for other in (0, FULL))
+    most, fewest = most.max(axis=1), fewest.min(axis=1)
+    found = (tells.sum(axis=1) >= NEEDED) & few & (most <= EVEN * fewest)
+    return jnp.where(found[:, None], jnp.stack([most, jnp.full_like(most, ADDED)], axis=1), 0).astype(jnp.float32)
