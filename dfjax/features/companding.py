@@ -20,6 +20,7 @@ ENOUGH = 300  # samples in an octave, and
 WIDE = 512  # steps, with which it tells something
 NEEDED = 3  # octaves that must tell
 FEW = 0.3  # of the magnitudes that so many samples take in an octave, were they spread evenly
+CLASSES = 100  # levels that an octave has at most; 1,024 classes have 51 of either sign, bfloat16 has 128
 EVEN = 1.7  # the most levels of an octave over the fewest; samples of few bits have 4 in three octaves
 ADDED = 6.0  # to the log-odds: of some 2,000 other clips none had them, so at most 3 in 2,000 do, with 95 % confidence
 
@@ -45,5 +46,5 @@ def companded(x: Float[Array, "batch time"], length: Int[Array, " batch"]) -> Fl
     few = jnp.where(tells, levels < FEW * possible, True).all(axis=1)
     most, fewest = (jnp.where(tells, levels, other) for other in (0, FULL))
     most, fewest = most.max(axis=1), fewest.min(axis=1)
-    found = (tells.sum(axis=1) >= NEEDED) & few & (most <= EVEN * fewest)
+    found = (tells.sum(axis=1) >= NEEDED) & few & (most <= CLASSES) & (most <= EVEN * fewest)
     return jnp.where(found[:, None], jnp.stack([most, jnp.full_like(most, ADDED)], axis=1), 0).astype(jnp.float32)

@@ -57,6 +57,8 @@ def test_what_is_no_class_of_mu_law_adds_nothing():
         "two levels": np.where(rng.uniform(size=SAMPLES) < 0.5, 0.5, -0.5),
         "tone": 0.5 * np.cos(2 * np.pi * 500 * np.arange(SAMPLES) / 16_000),
         "silence": np.zeros(SAMPLES),
+        "through bfloat16": np.asarray(jnp.asarray(voice(0.9), jnp.bfloat16), np.float32),
+        "through float16": voice(0.9).astype(np.float16).astype(np.float32),
         "resampled": soxr.resample(coded, 22_050, 16_000),
         "in noise": coded + 0.003 * rng.standard_normal(SAMPLES),
         "too quiet to tell": classes(0.01 * voice(), 255),

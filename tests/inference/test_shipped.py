@@ -21,6 +21,7 @@ from dfjax.inference import bundle, trained, weights
 from dfjax.media import MediaError, codecs
 from dfjax.records import InputError
 from dfjax.reporting import file_page
+from tests.features import test_companding as companded
 from tests.features.test_upsampling import upsampled
 
 
@@ -73,6 +74,14 @@ def test_lines_of_upsampling_raise_the_score_and_are_told(shipped):
     assert heard["lines"]["rate"] == 22_050 / 256 and heard["lines"]["deviations"] > 5 and "lines" not in plain
     assert heard["score"] > plain["score"] + heard["lines"]["logit"] - 1 > plain["score"] + 1
     assert heard["notes"][0].startswith("lines at multiples of 86.13 Hz")
+
+
+def test_few_levels_of_samples_raise_the_score_and_are_told(shipped):
+    coded = companded.steps(companded.classes(companded.voice(), 255))
+    found, dithered = shipped(coded), shipped(coded + np.random.default_rng(0).integers(-20, 20, len(coded), np.int16))
+    assert found["levels"]["octave"] == 16 and "levels" not in dithered
+    assert found["score"] == pytest.approx(dithered["score"] + found["levels"]["logit"], abs=1.0)
+    assert found["notes"][0].startswith("samples on 16 levels an octave")
 
 
 @pytest.mark.slow  # 80 verdicts
