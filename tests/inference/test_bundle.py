@@ -81,7 +81,7 @@ def voices(count, seconds=1.0):
 
 
 @pytest.mark.parametrize(  # a program each, the last one twice
-    "seconds", [pytest.param(0.7, marks=pytest.mark.slow), 1.5, pytest.param(2.5, marks=pytest.mark.slow), 5.0]
+    "seconds", [1.5, *(pytest.param(each, marks=pytest.mark.slow) for each in (0.7, 2.5, 5.0))]
 )
 def test_its_verdicts_are_the_checkpoints(opened, checkpoint, seconds):
     """Programs that are of another day's code, or of other weights, are found here, too."""

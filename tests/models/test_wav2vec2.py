@@ -118,6 +118,7 @@ def test_what_is_trainable_has_a_gradient_and_nothing_else(cls):
         assert (largest > 0) == cls.trainable(path) or k_bias, path
 
 
+@pytest.mark.slow  # compiles both
 def test_graph_back_end_trains_on_a_frozen_encoder():
     largest = gradient(wav2vec2.Wav2Vec2Frozen, back_end="aasist")
     assert all(np.isfinite(value) for value in largest.values())

@@ -124,19 +124,32 @@ def test_help_needs_no_more_than_what_judging_does(name, tmp_path):
     assert result.returncode == 0 and result.stdout.startswith(f"usage: python -m dfjax.{name}"), result.stderr
 
 
-def test_what_judges_works_where_only_what_judging_needs_is_installed(tmp_path):
-    sound, scores = fixtures.audio(tmp_path / "a.wav", 1.0, seed=0), tmp_path / "scores.csv"
-    scores.write_text("label,score\n" + "".join(f"{k % 2},{(k * 37 % 100) / 100 + k % 2}\n" for k in range(200)))
-    for words in (
-        ["dfjax.predict", sound],
-        ["dfjax", "predict", "--output", tmp_path / "v.csv", sound],
-        ["dfjax.export", "--out", tmp_path / "d.zip"],
-        ["dfjax.predict", "--workdir", tmp_path / "d.zip", sound],
-        ["dfjax.tune", "--scores", scores, "--criterion", "f1", "--out", tmp_path / "decision.json"],
-        ["dfjax", "--completion", "bash"],
-    ):
-        result = alone(*words, folder=tmp_path)
-        assert result.returncode in ((0, 3) if "predict" in " ".join(map(str, words)) else (0,)), result.stderr
+@pytest.mark.parametrize(
+    "commands",
+    [
+        (
+            ["dfjax.predict", "{folder}/a.wav"],
+            ["dfjax.tune", "--scores", "{folder}/scores.csv", "--criterion", "f1", "--out", "{folder}/decision.json"],
+            ["dfjax", "--completion", "bash"],
+        ),
+        pytest.param(  # each judges with programs that it compiles
+            (
+                ["dfjax", "predict", "--output", "{folder}/v.csv", "{folder}/a.wav"],
+                ["dfjax.export", "--out", "{folder}/d.zip"],
+                ["dfjax.predict", "--workdir", "{folder}/d.zip", "{folder}/a.wav"],
+            ),
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["one verdict", "a table and a bundle"],
+)
+def test_what_judges_works_where_only_what_judging_needs_is_installed(commands, tmp_path):
+    fixtures.audio(tmp_path / "a.wav", 1.0, seed=0)
+    rows = "".join(f"{k % 2},{(k * 37 % 100) / 100 + k % 2}\n" for k in range(200))
+    (tmp_path / "scores.csv").write_text("label,score\n" + rows)
+    for words in commands:
+        result = alone(*(word.format(folder=tmp_path) for word in words), folder=tmp_path)
+        assert result.returncode in ((0, 3) if "predict" in " ".join(words) else (0,)), result.stderr
 
 
 @pytest.mark.parametrize("command", ["predict", "export"])
