@@ -43,7 +43,8 @@ def recordings(tmp_path_factory):
     return [*paths[:6], folder / "05a.wav", *paths[6:], folder / "none.wav"]
 
 
-@pytest.mark.parametrize("jobs", [pytest.param(0, marks=pytest.mark.slow), 2])
+@pytest.mark.slow  # every length that a program is of; test_shipped has one
+@pytest.mark.parametrize("jobs", [0, 2])
 def test_many_files_have_the_verdicts_that_each_has_alone_bit_for_bit(shipped, recordings, jobs):
     found = list(shipped.many((path for path in recordings), jobs=jobs))
     assert [each["file"] for each in found] == [str(path) for path in recordings]
