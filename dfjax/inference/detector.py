@@ -97,7 +97,7 @@ class Detector:
           format of sound, `coding` (its `codec` and `bit_rate` in bit/s of a channel), or `frames` and
           `frames_without_face`; `lines`, if upsampling left any that are plain: their `rate` in Hz, its `deviations`
           out of noise in the window where they are plainest, and what they add to the `logit`, on the mean over the
-          windows; `levels`, if samples take few: how many of them in each `octave`, and likewise the `logit`; `notes`,
+          windows; `levels`, if samples take few: how many `per_octave`, and likewise the `logit`; `notes`,
           if there are any, lines on what of the file was not judged, and on those; and of a detector
           `with_known_real` files `known_real`: how many `files`, their `mean_score`, the threshold `without` them, and
           the `p_value`: a real file of their place scores so high with that probability at most.
@@ -251,6 +251,7 @@ class Detector:
           facts: of the whole, likewise.
           found: what `outputs` said of all windows or faces.
         """
+        found = verdict.without_own_levels(found, facts.get("coding"))
         sound, scores = self.model.modality == "audio", found["score"]
         frames = np.arange(len(scores)) if sound else np.array([part["frame"] for part in parts])
         decided = verdict.of_scores(self.decision, scores, np.unique(frames, return_inverse=True)[1])
@@ -262,7 +263,7 @@ class Detector:
             decided["lines"] = lines
             notes.append(verdict.of_lines(lines))
         if levels := verdict.few_levels(found):
-            decided |= {"levels": levels} | verdict.stored_so(decided, facts.get("coding"))
+            decided["levels"] = levels
             notes.append(verdict.of_levels(levels))
         facts = {**facts, "notes": notes} if notes else facts
         timeline = [part | {"score": float(score)} for part, score in zip(parts, scores, strict=True)]

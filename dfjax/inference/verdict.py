@@ -81,21 +81,27 @@ def few_levels(found: Mapping[str, Any]) -> dict[str, float] | None:
     if "levels" not in found:
         return None
     levels, logits = np.asarray(found["levels"]).T
-    return {"octave": float(levels.max()), "logit": float(logits.mean())} if logits.mean() >= PLAIN else None
+    return {"per_octave": float(levels.max()), "logit": float(logits.mean())} if logits.mean() >= PLAIN else None
 
 
 def of_levels(levels: Mapping[str, float]) -> str:
     """The note on `few_levels`."""
-    return f"samples on {levels['octave']:.0f} levels an octave, as of a model that draws them from classes of mu-law"
+    return (
+        f"samples on {levels['per_octave']:.0f} levels an octave, as of a model that draws them from classes of mu-law"
+    )
 
 
-def stored_so(decided: Mapping[str, Any], coding: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What `few_levels` change in a verdict: it is uncertain if the file's codec leaves such levels itself."""
-    if coding is None or coding["codec"] not in COMPANDED:
-        return {}
-    return {
-        "verdict": UNCERTAIN,
-        "reasons": [*decided["reasons"], f"stored as {coding['codec']}, with levels of its own"],
+def without_own_levels(found: Mapping[str, Any], coding: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """`found` as if samples had no few levels, where the file's codec leaves them itself, whoever spoke.
+
+    Args:
+      found: what `scorers.judged` says of all windows.
+      coding: what the file says of its codec, if that is a lossy one.
+    """
+    if coding is None or coding["codec"] not in COMPANDED or "levels" not in found:
+        return found
+    return {name: values for name, values in found.items() if name != "levels"} | {
+        "score": found["score"] - found["levels"][:, 1]
     }
 
 

@@ -64,22 +64,21 @@ def test_plain_lines_of_upsampling_are_told_with_their_rate(deviations, told):
 
 
 @pytest.mark.parametrize("codec", [None, "ULAW", "PCM_16"])
-def test_few_levels_of_samples_are_told_and_a_codec_that_has_them_itself_makes_uncertain(codec, tmp_path):
+def test_few_levels_of_samples_are_told_and_do_not_count_where_the_codec_leaves_them(codec, tmp_path):
     levels = np.array([[28.0, 6.0], [28.0, 6.0]])
-    outputs = lambda examples: loud(examples) | {"levels": levels[: len(examples)]}  # noqa: E731
+    outputs = lambda examples: {"score": loud(examples)["score"] + 6, "levels": levels[: len(examples)]}  # noqa: E731
     judge, given = dataclasses.replace(LISTENING, outputs=outputs), SAMPLES[:120_000]
     if codec:
         given = tmp_path / "a.wav"
         soundfile.write(given, SAMPLES[:120_000], 16_000, codec)
     found, plain = judge(given), LISTENING(given)
-    assert found["levels"] == {"octave": 28.0, "logit": 6.0} and "levels" not in plain
-    assert found["notes"] == ["samples on 28 levels an octave, as of a model that draws them from classes of mu-law"]
     if codec == "ULAW":
-        assert found["verdict"] == "uncertain" and plain["verdict"] == "fake"
-        assert found["reasons"] == [*plain["reasons"], "stored as mu-law, with levels of its own"]
-        assert found["coding"] == {"codec": "mu-law", "bit_rate": 128_000}
-    else:
-        assert found["verdict"] == plain["verdict"] and found["reasons"] == plain["reasons"]
+        assert found["coding"] == {"codec": "mu-law", "bit_rate": 128_000} and not {"levels", "notes"} & set(found)
+        assert found["score"] == pytest.approx(plain["score"], abs=1e-6)
+        return
+    assert found["levels"] == {"per_octave": 28.0, "logit": 6.0} and "levels" not in plain
+    assert found["score"] == pytest.approx(plain["score"] + 6)
+    assert found["notes"] == ["samples on 28 levels an octave, as of a model that draws them from classes of mu-law"]
 
 
 @pytest.mark.parametrize("given", [SAMPLES, np.zeros((40, 40, 3), np.uint8)], ids=["sound", "picture"])

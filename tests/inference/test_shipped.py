@@ -79,7 +79,7 @@ def test_lines_of_upsampling_raise_the_score_and_are_told(shipped):
 def test_few_levels_of_samples_raise_the_score_and_are_told(shipped):
     coded = companded.steps(companded.classes(companded.voice(), 255))
     found, dithered = shipped(coded), shipped(coded + np.random.default_rng(0).integers(-20, 20, len(coded), np.int16))
-    assert found["levels"]["octave"] == 16 and "levels" not in dithered
+    assert found["levels"]["per_octave"] == 16 and "levels" not in dithered
     assert found["score"] == pytest.approx(dithered["score"] + found["levels"]["logit"], abs=1.0)
     assert found["notes"][0].startswith("samples on 16 levels an octave")
 
