@@ -86,9 +86,10 @@ def few_levels(found: Mapping[str, Any]) -> dict[str, float] | None:
 
 def of_levels(levels: Mapping[str, float]) -> str:
     """The note on `few_levels`."""
-    return (
+    words = (
         f"samples on {levels['per_octave']:.0f} levels an octave, as of a model that draws them from classes of mu-law"
     )
+    return f"{words}, or of sound once stored as mu-law at 16 kHz"
 
 
 def without_own_levels(found: Mapping[str, Any], coding: Mapping[str, Any] | None) -> Mapping[str, Any]:
