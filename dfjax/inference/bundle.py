@@ -263,13 +263,10 @@ def _detector(found: Bundle, face_model: str | None) -> tuple[Detector, list[Map
     parameters, sharding = jax.device_put(weights, devices.replicated(mesh)), devices.split_batch(mesh)
     each = scoring.EACH_OF_FILES if jax.default_backend() == "cpu" else scoring.EACH
 
-    @functools.cache
-    def runner(shape: int):
-        return devices.each_alone(programs[shape].call, mesh)
-
     def outputs(examples: list[dict]) -> Mapping[str, Array]:
         batch = devices.put(scoring.stack(examples, each * mesh.size), sharding)
-        return runner(batch["audio" if takes.modality == "audio" else "image"].shape[1])(parameters, batch)
+        shape = batch["audio" if takes.modality == "audio" else "image"].shape[1]
+        return _compiled(found.members[program_name(shape)], mesh)(parameters, batch)
 
     detector = Detector(
         architecture=about["model"],
@@ -284,6 +281,12 @@ def _detector(found: Bundle, face_model: str | None) -> tuple[Detector, list[Map
         hashes=functools.partial(_hashes, found, about["weights"]),
     )
     return detector, [jax.tree.unflatten(each.out_tree, each.out_avals) for each in programs.values()]
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(program: bytes, mesh: jax.sharding.Mesh) -> Callable[..., Mapping[str, Array]]:
+    """A program as each device runs it: one for the same bytes, so a detector that is loaded again compiles nothing."""
+    return devices.each_alone(export.deserialize(bytearray(program)).call, mesh)
 
 
 def _hashes(found: Bundle, weights: str) -> dict[str, str]:

@@ -251,7 +251,6 @@ class Detector:
           facts: of the whole, likewise.
           found: what `outputs` said of all windows or faces.
         """
-        found = verdict.without_own_levels(found, facts.get("coding"))
         sound, scores = self.model.modality == "audio", found["score"]
         frames = np.arange(len(scores)) if sound else np.array([part["frame"] for part in parts])
         decided = verdict.of_scores(self.decision, scores, np.unique(frames, return_inverse=True)[1])

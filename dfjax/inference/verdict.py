@@ -10,7 +10,6 @@ from dfjax.decide import calibration, clip_score, known_real
 
 UNCERTAIN = "uncertain"  # the verdict that is none
 PLAIN = 2.0  # that lines or levels add to a file's log-odds, from which on they are told
-COMPANDED = ("mu-law", "A-law")  # codecs that have the levels of a model
 
 
 def of_scores(
@@ -86,24 +85,8 @@ def few_levels(found: Mapping[str, Any]) -> dict[str, float] | None:
 
 def of_levels(levels: Mapping[str, float]) -> str:
     """The note on `few_levels`."""
-    words = (
-        f"samples on {levels['per_octave']:.0f} levels an octave, as of a model that draws them from classes of mu-law"
-    )
-    return f"{words}, or of sound once stored as mu-law at 16 kHz"
-
-
-def without_own_levels(found: Mapping[str, Any], coding: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """`found` as if samples had no few levels, where the file's codec leaves them itself, whoever spoke.
-
-    Args:
-      found: what `scorers.judged` says of all windows.
-      coding: what the file says of its codec, if that is a lossy one.
-    """
-    if coding is None or coding["codec"] not in COMPANDED or "levels" not in found:
-        return found
-    return {name: values for name, values in found.items() if name != "levels"} | {
-        "score": found["score"] - found["levels"][:, 1]
-    }
+    words = f"samples on {levels['per_octave']:.0f} levels an octave, ever further apart"
+    return f"{words}, as of a model that draws them from classes of mu-law"
 
 
 def scores_of(result: Mapping[str, Any]) -> list[float]:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import soundfile
 import soxr
 
 from dfjax.features import companding
@@ -43,6 +44,14 @@ def test_classes_of_mu_law_are_found_loud_and_quiet_and_made_louder(mu, level):
     for gain in 1.0, 0.83:
         levels, logit = found(steps(gain * classes(voice(level), mu)))
         assert logit == companding.ADDED and levels == pytest.approx(wanted, rel=0.25)
+
+
+@pytest.mark.parametrize("law", ["ULAW", "ALAW"])
+@pytest.mark.parametrize("gain", [1.0, 0.83, 0.4])
+def test_recordings_that_telephony_stored_add_nothing(law, gain, tmp_path):
+    for level in 0.9, 0.3:
+        soundfile.write(tmp_path / "line.wav", steps(voice(level)), 16_000, law)
+        assert found(steps(gain * soundfile.read(tmp_path / "line.wav")[0]))[1] == 0
 
 
 def test_what_is_no_class_of_mu_law_adds_nothing():

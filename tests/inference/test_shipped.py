@@ -21,6 +21,7 @@ from dfjax.inference import bundle, trained, weights
 from dfjax.media import MediaError, codecs
 from dfjax.records import InputError
 from dfjax.reporting import file_page
+from tests import children
 from tests.features import test_companding as companded
 from tests.features.test_upsampling import upsampled
 
@@ -243,7 +244,8 @@ def test_predict_needs_no_workdir(tmp_path):
     time = np.arange(32_000) / 16_000
     soundfile.write(tmp_path / "tone.wav", 0.3 * np.sin(2 * np.pi * 440 * time), 16_000)
     words = [sys.executable, "-m", "dfjax", "predict", "--json", str(tmp_path / "tone.wav")]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    env = children.quickly_compiling()
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=tmp_path, env=env)
     found = json.loads(done.stdout)
     assert done.returncode == 3 and found["verdict"] == "uncertain" and found["reasons"]
 
