@@ -10,6 +10,7 @@ from dfjax import stats
 from dfjax.planning import counting, survey
 from dfjax.records import InputError
 from dfjax.reporting import stats_view
+from tests import commands
 from tests.data_builders import trees
 
 
@@ -57,21 +58,19 @@ def test_an_empty_folder_is_one_line(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_command_line(recordings, tmp_path):
+def test_command_line(recordings, tmp_path, monkeypatch, capsys):
     def run(*arguments):
-        command = [sys.executable, "-m", "dfjax.stats", *arguments]
-        return subprocess.run(command, capture_output=True, text=True)
+        return commands.called(monkeypatch, stats.main, *arguments), *capsys.readouterr()
 
-    done = run("folder_audio", "--source", str(recordings), "--data_dir", str(tmp_path), "--json")
+    words = "folder_audio", "--source", str(recordings), "--data_dir", str(tmp_path), "--json"
+    done = subprocess.run([sys.executable, "-m", "dfjax.stats", *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     assert json.loads(line)["splits"]["all"] == counting.of_source("folder_audio", recordings)["splits"]["all"]
     for words in (("folder_audio", "--out", "counts"), (str(recordings), "--source", str(recordings))):
-        refused = run(*words)
-        assert refused.returncode == 2 and words[1] in refused.stderr and len(refused.stderr.splitlines()) == 1
-    refused = run(str(recordings), "--audit", "-5")
-    assert refused.returncode == 2
-    assert refused.stderr == "error: --audit -5 is no number of clips; give 0 for no audit, or more\n"
-    wrong = run("folder_audio", "--source", str(recordings / "absent"))
-    assert wrong.returncode == 2 and wrong.stdout == ""
-    assert wrong.stderr.startswith("error: --source") and len(wrong.stderr.splitlines()) == 1
+        code, _, told = run(*words)
+        assert code == 2 and words[1] in told and len(told.splitlines()) == 1
+    told = "error: --audit -5 is no number of clips; give 0 for no audit, or more\n"
+    assert run(str(recordings), "--audit", "-5") == (2, "", told)
+    code, out, told = run("folder_audio", "--source", str(recordings / "absent"))
+    assert (code, out) == (2, "") and told.startswith("error: --source") and len(told.splitlines()) == 1

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -24,7 +23,7 @@ from dfjax.decide import score_file
 from dfjax.planning import costs
 from dfjax.records import SPLITS, InputError
 from dfjax.reporting import audit, benchmark_view, comparison
-from tests import test_compare
+from tests import children, test_compare
 from tests.benchmark import corpora
 from tests.data_builders import fixtures, trees
 
@@ -36,7 +35,7 @@ TWO = ("LA", "WaveFake")
 def run(root, workdir, changes, *words):
     flags = [f"--config.{name}={value}" for name, value in changes.items()]
     command = [sys.executable, "-m", "dfjax.benchmark", "--root", str(root), "--workdir", str(workdir), *flags, *words]
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
+    environment = children.quickly_compiling(JAX_NUM_CPU_DEVICES="2")
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

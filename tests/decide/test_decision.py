@@ -121,6 +121,9 @@ def test_every_criterion_travels(criterion, constraint):
     assert decision["status"] == "ok" and low <= decision["corrected_value"] <= high
     if criterion == "recall_at_fpr":
         assert decision["domains"]["false_alarms"]["mean"] <= 0.1
+
+
+def test_a_criterion_that_no_threshold_meets_travels_too():
     hard = decide(make(sd=9.0), "recall_at_precision", min_precision=0.999)
     assert hard["status"] in ("ok", "infeasible") and json.dumps(hard, allow_nan=False)
 

@@ -214,7 +214,7 @@ def test_a_clip_has_the_same_statistics_in_any_batch_and_in_a_program_for_any(sp
     np.testing.assert_array_equal(jax.jit(lowered.call)(x), eight)
 
 
-@pytest.mark.parametrize("kinds", [1, 2])
+@pytest.mark.parametrize("kinds", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_lines_and_levels_add_to_the_logit_and_training_does_not_see_them(kinds, speechlike):
     fitted = []
     for lines in (False, True):

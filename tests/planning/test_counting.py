@@ -68,14 +68,14 @@ def own_folders(root):
 def test_a_file_takes_little_memory(name, tmp_path, monkeypatch):
     """A tuple for each item and lists of paths took 220 to 310 bytes, of the user's own folders 700."""
     peaks = []
-    for files in (2000, 8000):
+    for files in (1000, 4000):
         monkeypatch.setattr(benchmark_trees, "FILES", files)
         benchmark_trees.TREES.get(name, own_folders)(tmp_path / str(files))
         tracemalloc.start()
         counting.of_source(name, tmp_path / str(files), audited=0)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert (peaks[1] - peaks[0]) / 6000 < 150
+    assert (peaks[1] - peaks[0]) / 3000 < 150
 
 
 def test_before_and_after_preparation_agree(recordings, prepared_recordings):

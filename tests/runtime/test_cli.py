@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dfjax.__main__ import COMMANDS
+from tests import children
 from tests.data_builders import fixtures
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,7 +97,7 @@ def alone(*words, folder, lacking=TRAINS):
     return subprocess.run(
         [sys.executable, "-m", *map(str, words)],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"},
+        env=children.quickly_compiling(PYTHONPATH=f"{folder}{os.pathsep}{ROOT}"),
         text=True,
         capture_output=True,
     )
