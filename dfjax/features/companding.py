@@ -50,10 +50,10 @@ def companded(x: Float[Array, "batch time"], length: Int[Array, " batch"]) -> Fl
     most, fewest = (jnp.where(tells, levels, other) for other in (0, FULL))
     most, fewest = most.max(axis=1), fewest.min(axis=1)
 
-    last = jax.lax.cummax(jnp.where(taken > 0, steps, -FULL), axis=1)
-    following = jax.lax.cummin(jnp.where(taken > 0, steps, 3 * FULL), axis=1, reverse=True)
-    before, after = steps[:, 1:-1] - last[:, :-2], following[:, 2:] - steps[:, 1:-1]
-    told = (within & tells[..., None]).any(axis=1)[:, 1:-1] & (taken[:, 1:-1] > 0)
+    loudest = -jnp.sort(jnp.where(taken > 0, -steps, 0), axis=1)[:, : OCTAVES * CLASSES]
+    after, before = loudest[:, :-2] - loudest[:, 1:-1], loudest[:, 1:-1] - loudest[:, 2:]
+    here = loudest[:, None, 1:-1]
+    told = ((low[..., None] < here) & (here <= high[..., None]) & tells[..., None]).any(axis=1)
     told &= (after <= ALIKE * before) & (before <= ALIKE * after)
     growth, gaps = (jnp.where(told, of, 0).sum(axis=1) for of in (after - before, before))
     apart = growth * most > jnp.log(2) / 2 * gaps  # of n classes an octave the gaps grow by the n-th root of 2 each
