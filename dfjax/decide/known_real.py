@@ -17,9 +17,14 @@ from dfjax.decide.places import Family
 from dfjax.records import InputError
 
 
+def adaptable(decision: Mapping[str, Any]) -> bool:
+    """Whether a decision can be adapted to a place."""
+    return all(decision.get(name) for name in ("known_real", "calibration", "domains"))
+
+
 def check(decision: Mapping[str, Any]) -> None:
     """Raises InputError where a decision cannot be adapted to a place."""
-    if not all(decision.get(name) for name in ("known_real", "calibration", "domains")):
+    if not adaptable(decision):
         raise InputError(
             "this detector does not know what files known to be real tell of a place; its threshold must be chosen on "
             "three sources left out or more (python -m dfjax.crossval --by domain, then python -m dfjax.tune --split "

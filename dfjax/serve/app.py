@@ -131,7 +131,8 @@ def make(
         description=" ".join([ABOUT, *_adapted(judge.detector.decision)]),
     )
     moved = known_real.given(judge.detector.decision)
-    text, policy = _page(KINDS[judge.detector.model.modality], largest, moved["files"] if moved else 0)
+    adaptable = not moved and known_real.adaptable(judge.detector.decision)
+    text, policy = _page(KINDS[judge.detector.model.modality], largest, moved["files"] if moved else 0, adaptable)
 
     @app.head("/", include_in_schema=False)
     @app.get("/", include_in_schema=False)
@@ -308,16 +309,20 @@ def _adapted(decision: Mapping[str, Any]) -> list[str]:
     return [f"It is for one place: {told}; {known_real.worth(decision)}."] if told else []
 
 
-def _page(kinds: str, largest: int, known: int) -> tuple[str, str]:
+def _page(kinds: str, largest: int, known: int, adaptable: bool) -> tuple[str, str]:
     """The page to drop files on, and what it may load: its own script and style, and what a report holds.
 
-    It says how many files `known` to be real moved the threshold, if any did. A report that the page opens is under the
-    policy of the page, too.
+    It says how many files `known` to be real moved the threshold, if any did, and asks for such files where the
+    decision is `adaptable`. A report that the page opens is under the policy of the page, too.
     """
     several = "a file" if known == 1 else f"{known:,} files"
     place = f"<p><b>For one place.</b> The threshold was moved by {several} known to be real of one place, such as a "
     place += "speaker, a telephone line or a room. Give it files from there alone.</p>"
-    words = {"KINDS": kinds, "LARGEST": str(largest), "PLACE": place if known else ""}
+    field = f"<p><label for=known>If you have some: at most {MOST_KNOWN} files known to be real, of the same place "
+    field += "(speaker, telephone line, room). The threshold moves to where real ones lie there.</label>"
+    field += "<input id=known type=file multiple></p>"
+    words = {"KINDS": kinds, "LARGEST": str(largest)}
+    words |= {"PLACE": place if known else "", "KNOWN": field if adaptable else ""}
     text = PAGE.read_text(encoding="utf-8")
     for name, word in words.items():
         text = text.replace(f"@{name}@", word)

@@ -29,6 +29,7 @@ from dfjax.serve import processes
 from tests.serve import loudness
 
 WORKERS = 2
+SPEECH = bundle.SPEECH / bundle.DECISION
 
 
 @contextlib.contextmanager
@@ -68,7 +69,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def service(folder):
-    words = "--workers", str(WORKERS), "--jobs", "1", "--bundle", str(loudness.write(folder))
+    words = "--workers", str(WORKERS), "--jobs", "1", "--bundle", str(loudness.write(folder, read_decision(SPEECH)))
     with started(folder, *words) as found:
         wait(lambda: len(found[2]("ready")) == WORKERS or found[1].poll() is not None)
         yield found
@@ -86,8 +87,9 @@ def metrics(url):
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")}
 
 
-def post(url, path, timeout=120):
-    return httpx.post(f"{url}/judge", files={"file": (path.name, path.read_bytes())}, timeout=timeout)
+def post(url, path, timeout=120, known=()):
+    files = [("file", path), *(("known_real", each) for each in known)]
+    return httpx.post(f"{url}/judge", files=[(k, (p.name, p.read_bytes())) for k, p in files], timeout=timeout)
 
 
 def test_processes_share_the_address_and_count_together(service, tmp_path):
@@ -127,7 +129,7 @@ def test_a_process_that_dies_is_replaced_and_told_of(service, folder, tmp_path):
 
 
 def test_each_process_judges_as_predict_does_beside_the_same_files_known_to_be_real(tmp_path):
-    detector = loudness.write(tmp_path, read_decision(bundle.SPEECH / bundle.DECISION))
+    detector = loudness.write(tmp_path, read_decision(SPEECH))
     known = [voice(tmp_path / f"{k}.wav", 3.0 + 4 * k) for k in range(3)]
     path = voice(tmp_path / "a.wav", 9.0)
     words = [f"--known_real={each}" for each in known]
@@ -235,6 +237,22 @@ def test_the_page_works_in_a_browser(service, browser, tmp_path):
     assert browser.execute_script(colour) == "3px"  # its style is allowed
     urls, complaints = asked_for(browser)
     assert not [each for each in urls if not each.startswith((url, "data:", f"blob:{url}"))] and complaints == []
+
+
+def test_the_page_takes_files_known_to_be_real(service, browser, tmp_path):
+    known, path = [voice(tmp_path / f"{k}.wav", 2.0 + k) for k in range(2)], voice(tmp_path / "a.wav", 5.0)
+    alone, beside = (post(service[0], path, known=some).json() for some in ((), known))
+    assert alone["probability"] != beside["probability"] and beside["known_real"]["files"] == 2
+    browser.get(service[0])
+    field = browser.find_element("id", "known")
+    told = lambda: [row.text for row in browser.find_elements("css selector", "#rows tr")]
+    for count, chosen in enumerate(([], known), start=1):
+        for each in chosen:
+            field.send_keys(str(each))
+        browser.find_element("id", "files").send_keys(str(path))
+        wait(lambda n=count: len(told()) == n and "Report" in told()[-1])
+    assert f"{100 * alone['probability']:.1f}" in told()[0] and "known to be real" not in told()[0]
+    assert f"{100 * beside['probability']:.1f}" in told()[1] and "beside 2 known to be real" in told()[1]
 
 
 # connections

@@ -245,6 +245,7 @@ def test_the_page_loads_nothing_and_runs_only_its_own_script(served):
     assert (
         "innerHTML" not in answer.text and 'data-largest="400000"' in answer.text and "Drop recordings" in answer.text
     )
+    assert "id=known" not in answer.text  # its decision knows nothing of places
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
