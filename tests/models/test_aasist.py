@@ -167,7 +167,6 @@ def graph_slopes(x, **options):
     return np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(slopes)])
 
 
-@pytest.mark.slow
 def test_the_gradient_does_not_depend_on_what_the_compiler_merges():
     """With jnp.maximum and jnp.max it was off by 19 % here, and not a number without optimisation; see `pooling`."""
     x = jax.random.normal(jax.random.key(0), (4, aasist.BANDS, 29, aasist.CHANNELS["full"][-1]))
