@@ -25,6 +25,7 @@ FEW = 0.3  # of the magnitudes that so many samples take in an octave, were they
 CLASSES = 100  # levels that an octave has at most; 1,024 classes have 51 of either sign, bfloat16 has 128
 EVEN = 1.7  # the most levels of an octave over the fewest; samples of few bits have 4 in three octaves
 ALIKE = 1.25  # the most a gap between levels is over the one before; more: a level is not taken, or a segment ends
+GROWTH = 0.75  # of gaps, in that of classes; classes have .99 or more, 7,509 recordings stored as G.711 .49 at most
 ADDED = 6.0  # to the log-odds: of some 2,000 other clips none had them, so at most 3 in 2,000 do, with 95 % confidence
 
 
@@ -56,7 +57,7 @@ def companded(x: Float[Array, "batch time"], length: Int[Array, " batch"]) -> Fl
     told = ((low[..., None] < here) & (here <= high[..., None]) & tells[..., None]).any(axis=1)
     told &= (after <= ALIKE * before) & (before <= ALIKE * after)
     growth, gaps = (jnp.where(told, of, 0).sum(axis=1) for of in (after - before, before))
-    apart = growth * most > jnp.log(2) / 2 * gaps  # of n classes an octave the gaps grow by the n-th root of 2 each
+    apart = growth * most > GROWTH * jnp.log(2) * gaps  # of n classes an octave gaps grow by the n-th root of 2 each
 
     found = (tells.sum(axis=1) >= NEEDED) & few & (most <= CLASSES) & (most <= EVEN * fewest) & apart
     return jnp.where(found[:, None], jnp.stack([most, jnp.full_like(most, ADDED)], axis=1), 0).astype(jnp.float32)
