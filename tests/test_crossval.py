@@ -61,7 +61,7 @@ def data_dir(tmp_path_factory):
 def experiment():
     config = audio_sources.get_config("sites-whole,own=2")
     config.data.seconds = SAMPLES / 16_000
-    config.model.kwargs.update({"landmarks": 24, "speeds": (1.0,), "compared": False, "lines": False, "levels": False})
+    config.model.kwargs.update({"landmarks": 24, "speeds": (1.0,)})
     config.train.update({"steps": 4, "eval_every": 4, "batch": 8})
     config.augment.codec_rate = 0.0
     return config
