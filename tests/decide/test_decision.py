@@ -123,7 +123,7 @@ def test_every_criterion_travels(criterion, constraint):
         assert decision["domains"]["false_alarms"]["mean"] <= 0.1
 
 
-def test_a_criterion_that_no_threshold_meets_travels_too():
+def test_a_criterion_that_few_thresholds_meet_travels_too():
     hard = decide(make(sd=9.0), "recall_at_precision", min_precision=0.999)
     assert hard["status"] in ("ok", "infeasible") and json.dumps(hard, allow_nan=False)
 
