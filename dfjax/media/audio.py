@@ -31,7 +31,6 @@ MAX_CHANNELS = 64
 UNKNOWN = 1 << 62  # samples; a header of unknown length says the largest integer
 BLOCK = 1 << 16  # samples per channel read at a time
 LOSSY = {"MPEG_LAYER_III": "mp3", "mp3": "mp3", "mp3float": "mp3", "aac": "aac", "OPUS": "opus", "opus": "opus"}
-LOSSY |= {"ULAW": "mu-law", "pcm_mulaw": "mu-law", "ALAW": "A-law", "pcm_alaw": "A-law"}
 
 
 @dataclasses.dataclass(frozen=True)
