@@ -319,7 +319,7 @@ def _page(kinds: str, largest: int, known: int, adaptable: bool) -> tuple[str, s
     place = f"<p><b>For one place.</b> The threshold was moved by {several} known to be real of one place, such as a "
     place += "speaker, a telephone line or a room. Give it files from there alone.</p>"
     field = f"<p><label for=known>If you have some: at most {MOST_KNOWN} files known to be real, of the same place "
-    field += "(speaker, telephone line, room). The threshold moves to where real ones lie there.</label>"
+    field += "(speaker, telephone line, room, camera). The threshold moves to where real ones lie there.</label>"
     field += "<input id=known type=file multiple></p>"
     words = {"KINDS": kinds, "LARGEST": str(largest)}
     words |= {"PLACE": place if known else "", "KNOWN": field if adaptable else ""}
