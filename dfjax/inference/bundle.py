@@ -259,7 +259,7 @@ def _detector(found: Bundle, face_model: str | None) -> tuple[Detector, list[Map
         raise ValueError(f"programs for {about['shapes']}, expected {list(scoring.shapes(takes))}")
     if digest(weights) != about["weights"]:
         raise ValueError(f"{WEIGHTS} holds other weights than {ABOUT} names")
-    programs = {shape: _scorer(found, takes, shape, weights) for shape in about["shapes"]}
+    programs = [_scorer(found, takes, shape, weights) for shape in about["shapes"]]
     parameters, sharding = jax.device_put(weights, devices.replicated(mesh)), devices.split_batch(mesh)
     each = scoring.EACH_OF_FILES if jax.default_backend() == "cpu" else scoring.EACH
 
@@ -280,7 +280,7 @@ def _detector(found: Bundle, face_model: str | None) -> tuple[Detector, list[Map
         card=found.members[CARD].decode() if CARD in found.members else None,
         hashes=functools.partial(_hashes, found, about["weights"]),
     )
-    return detector, [jax.tree.unflatten(each.out_tree, each.out_avals) for each in programs.values()]
+    return detector, [jax.tree.unflatten(each.out_tree, each.out_avals) for each in programs]
 
 
 @functools.lru_cache(maxsize=8)
