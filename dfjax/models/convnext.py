@@ -10,6 +10,7 @@ from dfjax.models import heads, weights
 from dfjax.models.convolution import Conv
 from dfjax.models.depthwise import Depthwise
 from dfjax.models.gelu import gelu
+from dfjax.models.linear import Linear
 from dfjax.models.streams import Rngs
 
 SOURCE = "https://huggingface.co/timm/convnext_tiny.in12k_ft_in1k (model.safetensors)"
@@ -25,8 +26,8 @@ class Block(nnx.Module):
     def __init__(self, width: int, *, drop_path: float, dtype, rngs: nnx.Rngs):
         self.conv_dw = Depthwise(width, 7, use_bias=True, dtype=dtype, rngs=rngs)
         self.norm = nnx.LayerNorm(width, epsilon=EPSILON, dtype=dtype, rngs=rngs)
-        self.fc1 = nnx.Linear(width, 4 * width, dtype=dtype, rngs=rngs)
-        self.fc2 = nnx.Linear(4 * width, width, dtype=dtype, rngs=rngs)
+        self.fc1 = Linear(width, 4 * width, dtype=dtype, rngs=rngs)
+        self.fc2 = Linear(4 * width, width, dtype=dtype, rngs=rngs)
         self.gamma = nnx.Param(jnp.full((width,), 1e-6))  # layer scale, section A.1
         self.drop_path = nnx.Dropout(drop_path, broadcast_dims=(1, 2, 3))
 

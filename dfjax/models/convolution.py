@@ -20,6 +20,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from dfjax.models import linear
+
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
 ROWS = 4  # of outputs whose patches lie in the cache together
@@ -28,10 +30,6 @@ FEW = 16  # channels; with fewer, that gains nothing
 
 def _plain(x: Array, kernel: Array, strides: tuple[int, int], pads: Pads) -> Array:
     return jax.lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-
-def _product(x: Float[Array, "b h w c"], kernel: Float[Array, "c d"]) -> Float[Array, "b h w d"]:
-    return (x.reshape(-1, len(kernel)) @ kernel).reshape(*x.shape[:3], -1)
 
 
 def _patches(x: Float[Array, "b h w c"], height: int, width: int) -> Float[Array, "b h2 w2 c2"]:
@@ -105,9 +103,9 @@ def _slopes_by_rows(x: Array, dy: Array, size: tuple[int, int], strides: tuple[i
 def _fast(x: Array, kernel: Array, strides: tuple[int, int], pads: Pads) -> Array:
     size, unpadded = kernel.shape[:2], pads == ((0, 0), (0, 0))
     if size == (1, 1) and unpadded:
-        return _product(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
+        return linear.product(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
     if size == strides and unpadded:
-        return _product(_patches(x, *size), kernel.reshape(-1, kernel.shape[-1]))
+        return linear.product(_patches(x, *size), kernel.reshape(-1, kernel.shape[-1]))
     return _by_position(x, kernel, strides, pads)
 
 

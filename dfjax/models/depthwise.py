@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+ROWS = 7  # of slopes added in one pass at most
+
 
 def _same(n: int, k: int, stride: int) -> tuple[int, int]:
     """Zeros before and after n pixels, so that ceil(n / stride) come out: TensorFlow's "SAME"."""
@@ -24,6 +26,11 @@ def _window(x: Array, i: int | Array, j: int | Array, height: int, width: int, s
     """Every stride-th pixel from (i, j) on, height x width of them."""
     size = (x.shape[0], (height - 1) * stride + 1, (width - 1) * stride + 1, x.shape[-1])
     return jax.lax.dynamic_slice(x, (0, i, j, 0), size)[:, ::stride, ::stride]
+
+
+def _at_once(rows: int) -> int:
+    """How many rows of slopes are added in one pass over the sums: such that few are left, and two passes are made."""
+    return min(range(min(ROWS, rows // 2), 1, -1), key=lambda some: rows % some, default=1)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4), inline=True)  # traced once for all blocks of a shape
@@ -61,19 +68,27 @@ def _shifted_backward(stride: int, saved: tuple[Array, Array], dy: Array):
     spread = jax.lax.pad(dy, jnp.zeros((), dy.dtype), ((0, 0, 0), *spread, (0, 0, 0)))
     dx = _sum(spread, kernel[::-1, ::-1], height, width, 1)
 
-    # To the kernel: what each row of slopes adds, column by column, in cache; a dot product for each position of the
+    # To the kernel: what a few rows of slopes add, column by column, in cache; a dot product for each position of the
     # kernel would read both images once a position.
     padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     batch, rows, columns, channels = dy.shape
     span = (columns - 1) * stride + 1
+    at_once = _at_once(rows)
 
     def add_row(row, sums):
         under = jax.lax.dynamic_slice_in_dim(padded, row * stride, k, axis=1)
         slopes = jax.lax.dynamic_slice_in_dim(dy, row, 1, axis=1)
         return [each + under[:, :, j : j + span : stride] * slopes for j, each in enumerate(sums)]
 
+    def add_rows(step, sums):
+        for row in range(at_once):
+            sums = add_row(step * at_once + row, sums)
+        return sums
+
     zeros = [jnp.zeros((batch, k, columns, channels))] * k
-    sums = jax.lax.fori_loop(0, rows, add_row, zeros)
+    sums = jax.lax.fori_loop(0, rows // at_once, add_rows, zeros)
+    for row in range(rows - rows % at_once, rows):
+        sums = add_row(row, sums)
     dkernel = jnp.stack([each.sum(axis=(0, 2)) for each in sums], axis=1)
     return dx, dkernel.reshape(kernel.shape).astype(kernel.dtype)
 

