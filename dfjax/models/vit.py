@@ -11,13 +11,11 @@ cosine decay to 1e-5, no weight decay, batches of 128, cross-entropy + 0.1 align
 import functools
 import pathlib
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from dfjax.models import heads, weights
+from dfjax.models import attention, heads, weights
 from dfjax.models.convolution import Conv
 from dfjax.models.gelu import gelu
 from dfjax.models.linear import Linear
@@ -48,14 +46,11 @@ class Block(nnx.Module):
     def attention(self, x: Float[Array, "batch n width"]) -> Float[Array, "batch heads n n"]:
         """How much each token (third axis) looks at each other token."""
         x = self.norm1(x)
-        q, k = self._split(self.query(x)), self._split(self.key(x))
-        return jax.nn.softmax(jnp.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(q.shape[-1]), axis=-1)
+        return attention.probabilities(self._split(self.query(x)), self._split(self.key(x)))
 
     def __call__(self, x: Float[Array, "batch n width"]) -> Float[Array, "batch n width"]:
         y = self.norm1(x)
-        y = jax.nn.dot_product_attention(
-            self._split(self.query(y)), self._split(self.key(y)), self._split(self.value(y))
-        )
+        y = attention.attend(*(self._split(linear(y)) for linear in (self.query, self.key, self.value)))
         x = x + self.out(y.reshape(x.shape))
         return x + self.fc2(self.activation(self.fc1(self.norm2(x))))
 

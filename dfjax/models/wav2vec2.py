@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from dfjax.models import graph_attention, heads, normalisation, pooling, weights
+from dfjax.models import attention, graph_attention, heads, normalisation, pooling, weights
 from dfjax.models.gelu import gelu
 from dfjax.models.linear import Linear
 from dfjax.models.streams import Rngs
@@ -104,7 +104,7 @@ class SelfAttention(nnx.Module):
 
     def __call__(self, x: Float[Array, "b t dim"]) -> Float[Array, "b t dim"]:
         q, k, v = (f(x).reshape(*x.shape[:2], self.n_heads, -1) for f in (self.q_proj, self.k_proj, self.v_proj))
-        return self.out_proj(jax.nn.dot_product_attention(q, k, v).reshape(x.shape))
+        return self.out_proj(attention.attend(q, k, v).reshape(x.shape))
 
 
 class Layer(nnx.Module):
