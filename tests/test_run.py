@@ -162,8 +162,10 @@ def test_an_interrupted_run_ends_bit_identical(finished, recordings, data_dir, t
         main_job.run(experiment(), folder, name="small", data_dir=data_dir, source=recordings, progress=False)
     monkeypatch.setattr(checkpoint, "save", save)
     report = main_job.run(experiment(), folder, name="small", data_dir=data_dir, source=recordings)
-    assert "12 steps, 8 of them now, 64 examples in" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "12 steps, 8 of them now, 64 examples in" in told
     took = json.loads((folder / "timing.json").read_text())["training"]  # the time of a stopped call counts
+    assert f"({took['examples_per_second']} per second" in told  # a slow step's is below 1
     assert took["seconds_before"] > 0 and report["run"]["seconds"] > took["seconds_before"] + took["seconds"] - 0.1
     for name in (
         "scores/folder_audio.validation.csv",

@@ -148,7 +148,7 @@ def run(
         here = f", {max(summary['steps'] - first, 0)} of them now" if (first := summary["resumed_from"]) else ""
         say(
             f"{summary['steps']} steps{here}, {summary['examples']} examples in {summary['seconds']:.0f} s "
-            f"({summary['examples_per_second']:.0f} per second, {100 * summary['waiting']:.1f} % of the time waiting "
+            f"({summary['examples_per_second']} per second, {100 * summary['waiting']:.1f} % of the time waiting "
             f"for data), {summary['peak_memory'] / 2**30:.2f} GiB at most; report in {folder / 'report.html'}"
         )
         process.barrier("reported")  # nobody leaves before the first process has written

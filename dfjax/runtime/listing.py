@@ -31,7 +31,7 @@ def files_of(paths: Iterable[str], lists: Iterable[str] = ()) -> Iterator[str]:
         elif os.path.exists(text):
             yield from _below(text)
         else:
-            raise InputError(f"{text} does not exist; give media files or folders")
+            raise InputError(f"{text or repr(text)} does not exist; give media files or folders")
     for name in lists:
         if name == "-":
             yield from _listed(sys.stdin.buffer, "standard input")
@@ -40,7 +40,9 @@ def files_of(paths: Iterable[str], lists: Iterable[str] = ()) -> Iterator[str]:
             with open(name, "rb") as file:
                 yield from _listed(file, f"--files {name}")
         except OSError as error:
-            raise InputError(f"--files {name} cannot be read: {error.strerror}; give a text file of paths") from error
+            raise InputError(
+                f"--files {name or repr(name)} cannot be read: {error.strerror}; give a text file of paths"
+            ) from error
 
 
 def _listed(lines: Iterable[bytes], what: str) -> Iterator[str]:

@@ -41,6 +41,9 @@ def test_files_come_from_folders_lists_and_standard_input_in_order(tmp_path, mon
         list(listing.files_of([str(tmp_path / "nowhere")]))
     with pytest.raises(InputError, match="--files .* cannot be read: No such file"):
         list(listing.files_of([], [str(tmp_path / "nowhere.txt")]))
+    for asked in (([""], []), ([], [""])):  # as an unset variable of a shell comes
+        with pytest.raises(InputError, match=r"^(--files )?'' "):
+            list(listing.files_of(*asked))
 
 
 def test_a_folder_that_cannot_be_listed_costs_itself_alone_unless_it_was_asked_for(tmp_path, monkeypatch):
