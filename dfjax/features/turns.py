@@ -19,18 +19,20 @@ def few_at_a_time(
     return alone(functools.partial(_few_at_a_time, function, each), x)
 
 
-def alone(function: Callable[[PyTree], Array], x: PyTree[Shaped[Array, "batch ..."]]) -> Shaped[Array, "batch ..."]:
+def alone(function: Callable[..., Array], x: PyTree[Shaped[Array, "batch ..."]], *same: PyTree) -> Array:
     """`function`, from batch to batch, by each device of its own part of the batch.
 
     Which devices share the batch says `devices.shared_by`; without it, or where they do not divide the
-    batch, this is `function(x)`. Left to the compiler, which does not split a Fourier transform, every device would
-    transform the frames of all.
+    batch, this is `function(x, *same)`. Left to the compiler, which does not split a Fourier transform, every device
+    would transform the frames of all. What is the `same` for all examples, as parameters are, goes in beside them:
+    devices then add up its gradient once, after a loop in `function`, and not in each of its turns.
     """
     batch, mesh = jax.tree.leaves(x)[0].shape[0], jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.manual_axes or mesh.size == 1 or not isinstance(batch, int) or batch % mesh.size:
-        return function(x)
-    part = PartitionSpec("data")
-    return jax.shard_map(function, in_specs=part, out_specs=part, check_vma=False)(x)
+        return function(x, *same)
+    part, whole = PartitionSpec("data"), PartitionSpec()
+    in_specs = (part, *(whole for _ in same))
+    return jax.shard_map(function, in_specs=in_specs, out_specs=part, check_vma=False)(x, *same)
 
 
 def _few_at_a_time(function: Callable[[PyTree], Array], each: int, x: PyTree) -> Array:

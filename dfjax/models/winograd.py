@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from dfjax.features import turns
 from dfjax.models import pooling
 
 # Evaluation at 0, 1, -1, 2 and infinity. For outputs o, taps k, inputs d:
@@ -158,8 +159,13 @@ def second_half(
 def in_tiles(x: Phases, conv1: Float[Array, "2 3 1 d"], length: int, weights: dict) -> Float[Array, "b bands n d"]:
     """Both halves of the first block, tile by tile; `x` has a row of zeros below and above its bands.
 
-    `conv1` is the kernel of the first convolution; `length` and `weights` are those of `second_half`.
+    `conv1` is the kernel of the first convolution; `length` and `weights` are those of `second_half`. Each device takes
+    the tiles of its own clips: left to the compiler they would add up the gradient to the weights after every tile.
     """
+    return turns.alone(functools.partial(_in_tiles, length), x, conv1, weights)
+
+
+def _in_tiles(length: int, x: Phases, conv1: Float[Array, "2 3 1 d"], weights: dict) -> Float[Array, "b bands n d"]:
     count = -(-x[0].shape[2] // TILE)
     padded = tuple(jnp.pad(p, ((0, 0), (0, 0), (1, count * TILE + 1 - p.shape[2]), (0, 0))) for p in x)
 

@@ -12,6 +12,8 @@ from flax import nnx
 from dfjax.models import rawnet2, recurrent, weights
 from dfjax.models.streams import Rngs
 from dfjax.records import InputError
+from dfjax.runtime import devices
+from tests import compiled
 from tests.models import seeded
 
 GOLDEN = json.loads((pathlib.Path(__file__).parent / "golden/rawnet2.json").read_text())
@@ -67,6 +69,42 @@ def test_backward_lstm_is_forward_on_reversed_time():
     ahead, back = (recurrent.LSTM(3, 4, reverse=reverse, rngs=Rngs(0)) for reverse in (False, True))
     x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 5, 3)), jnp.float32)
     np.testing.assert_allclose(back(x), ahead(x[:, ::-1])[:, ::-1], atol=1e-7)
+
+
+def frame_by_frame(layer, x):
+    """The states by a Python loop, whose gradients are JAX's own."""
+    cell, carry = (recurrent._gru, 1) if isinstance(layer, recurrent.GRU) else (recurrent._lstm, 2)
+    carry, found = (jnp.zeros((len(x), 4), x.dtype),) * carry, []
+    backwards = getattr(layer, "reverse", False)
+    for t in range(x.shape[1])[:: -1 if backwards else 1]:
+        carry = cell(carry, layer.gates.of_input(x)[:, t], layer.gates.of_state(carry[0]))
+        found.append(carry[0])
+    return jnp.stack(found[:: -1 if backwards else 1], axis=1)
+
+
+@pytest.mark.parametrize("kind", ["GRU", "LSTM", "LSTM backwards"])
+def test_states_and_gradients_are_those_of_a_loop(kind):
+    layer = recurrent.GRU(3, 4, rngs=Rngs(0)) if kind == "GRU" else None
+    layer = layer or recurrent.LSTM(3, 4, reverse=kind != "LSTM", rngs=Rngs(0))
+    graphdef, params = nnx.split(layer)
+    x = jax.random.normal(jax.random.key(0), (2, 5, 3))
+
+    def both(run):
+        y, pull = jax.vjp(lambda params, x: run(nnx.merge(graphdef, params), x), params, x)
+        return y, *jax.tree.leaves(pull(jnp.cos(y)))
+
+    for one, other in zip(both(lambda layer, x: layer(x)), both(frame_by_frame), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_devices_add_up_gradients_after_all_frames():
+    mesh = devices.make_mesh(2)
+    graphdef, params = nnx.split(recurrent.GRU(3, 4, rngs=Rngs(0)))
+    loss = lambda params, x: (nnx.merge(graphdef, params)(x) ** 2).sum()
+    everywhere = devices.replicated(mesh)
+    x = jax.device_put(jnp.ones((4, 5, 3)), devices.split_batch(mesh))
+    program = jax.jit(jax.grad(loss), out_shardings=everywhere).lower(jax.device_put(params, everywhere), x).compile()
+    assert compiled.sums_of_devices(program.as_text()) == {"at the top"}
 
 
 @pytest.mark.parametrize("kind", ["GRU", "LSTM"])

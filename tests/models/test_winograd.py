@@ -10,6 +10,8 @@ import pytest
 from flax import nnx
 
 from dfjax.models import graph_attention, winograd
+from dfjax.runtime import devices
+from tests import compiled
 
 RNG = np.random.default_rng(0)
 
@@ -66,6 +68,25 @@ def test_a_block_is_the_plain_one(inputs, outputs, length, monkeypatch):
     np.testing.assert_allclose(slope, plain_slope, atol=1e-3)
     for a, b in ((ours, plain), (statistics, plain_statistics)):
         jax.tree.map(lambda p, q: np.testing.assert_allclose(p, q, atol=1e-3, rtol=1e-4), a, b)
+
+
+def test_devices_share_the_first_block_and_add_up_its_gradients_after_all_tiles():
+    x, weight = normal(4, 5, 3 * winograd.TILE + 20, 1), normal(4, 5, winograd.TILE + 6, 4)
+    block = graph_attention.Block(1, 4, first=True, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    graph, params, rest = nnx.split(block, nnx.Param, ...)
+
+    def loss(params, x):
+        block = nnx.view(nnx.merge(graph, params, rest, copy=True), use_running_average=False)
+        return (block(x) * weight).sum()
+
+    mesh = devices.make_mesh(2)
+    everywhere, shared = devices.replicated(mesh), devices.shared_by(mesh)(jax.value_and_grad(loss))
+    spread = jax.device_put(params, everywhere), jax.device_put(x, devices.split_batch(mesh))
+    program = jax.jit(shared, out_shardings=everywhere).lower(*spread).compile()
+    alone = jax.value_and_grad(loss)(params, x)
+    for one, other in zip(jax.tree.leaves(program(*spread)), jax.tree.leaves(alone), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3)
+    assert compiled.sums_of_devices(program.as_text()) == {"at the top"}
 
 
 def test_only_training_on_cpu_goes_by_winograd(monkeypatch):
