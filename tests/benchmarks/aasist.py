@@ -77,7 +77,7 @@ def ours(variant: str, x: np.ndarray, labels: np.ndarray, plain: bool, dtype: st
         return optax.apply_updates(params, updates), rest_after, moments
 
     score = jax.jit(score)
-    step = jax.jit(step, out_shardings=everywhere, donate_argnums=(0, 1, 2))
+    step = jax.jit(devices.shared_by(mesh)(step), out_shardings=everywhere, donate_argnums=(0, 1, 2))
 
     def train():
         state[:] = jax.block_until_ready(step(*state, x, labels))
