@@ -19,7 +19,9 @@ def few_at_a_time(
     return alone(functools.partial(_few_at_a_time, function, each), x)
 
 
-def alone(function: Callable[..., Array], x: PyTree[Shaped[Array, "batch ..."]], *same: PyTree) -> Array:
+def alone(
+    function: Callable[..., Array], x: PyTree[Shaped[Array, "batch ..."]], *same: PyTree
+) -> Shaped[Array, "batch ..."]:
     """`function`, from batch to batch, by each device of its own part of the batch.
 
     Which devices share the batch says `devices.shared_by`; without it, or where they do not divide the
@@ -31,8 +33,8 @@ def alone(function: Callable[..., Array], x: PyTree[Shaped[Array, "batch ..."]],
     if mesh.empty or mesh.manual_axes or mesh.size == 1 or not isinstance(batch, int) or batch % mesh.size:
         return function(x, *same)
     part, whole = PartitionSpec("data"), PartitionSpec()
-    in_specs = (part, *(whole for _ in same))
-    return jax.shard_map(function, in_specs=in_specs, out_specs=part, check_vma=False)(x, *same)
+    run = jax.shard_map(function, in_specs=(part,) + (whole,) * len(same), out_specs=part, check_vma=False)
+    return run(x, *same)
 
 
 def _few_at_a_time(function: Callable[[PyTree], Array], each: int, x: PyTree) -> Array:
