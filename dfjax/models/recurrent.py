@@ -30,7 +30,7 @@ class Gates(nnx.Module):
     def run(
         self, cell: Callable, x: Float[Array, "b t inputs"], carried: int, *, reverse: bool = False
     ) -> Float[Array, "b t hidden"]:
-        """The states of all frames by `states`, the first from zeros: `carried` arrays."""
+        """The `states` of all frames, from zeros; `carried` is how many arrays `cell` hands on."""
         of_input = jnp.swapaxes(self.of_input(x), 0, 1)
         kernel, bias = (part[...].astype(of_input.dtype) for part in (self.of_state.kernel, self.of_state.bias))
         start = (jnp.zeros((x.shape[0], len(kernel)), of_input.dtype),) * carried

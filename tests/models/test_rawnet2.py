@@ -84,8 +84,10 @@ def frame_by_frame(layer, x):
 
 @pytest.mark.parametrize("kind", ["GRU", "LSTM", "LSTM backwards"])
 def test_states_and_gradients_are_those_of_a_loop(kind):
-    layer = recurrent.GRU(3, 4, rngs=Rngs(0)) if kind == "GRU" else None
-    layer = layer or recurrent.LSTM(3, 4, reverse=kind != "LSTM", rngs=Rngs(0))
+    if kind == "GRU":
+        layer = recurrent.GRU(3, 4, rngs=Rngs(0))
+    else:
+        layer = recurrent.LSTM(3, 4, reverse=kind != "LSTM", rngs=Rngs(0))
     graphdef, params = nnx.split(layer)
     x = jax.random.normal(jax.random.key(0), (2, 5, 3))
 
