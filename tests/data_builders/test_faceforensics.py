@@ -132,14 +132,24 @@ def test_published_lists_give_720_140_140(full):
     assert sum(len(names) > 1 for names in splits.values()) == 7
 
 
-def test_disjoint_shares_no_youtube_video(full):
+@pytest.fixture
+def conversion(shared):
+    """The published table: id of a video -> its YouTube video and more."""
+    return json.loads((shared / "lists/conversion_dict.json").read_text())
+
+
+def test_disjoint_shares_no_youtube_video(full, conversion):
     index = ff.index(full, methods="deepfakes", protocol="disjoint")
-    source = {id_: text.split()[0] for id_, text in conversion().items()}
+    source = {id_: text.split()[0] for id_, text in conversion.items()}
     splits = collections.defaultdict(set)
     for item in index.items:
         for id_ in pathlib.PurePath(item.id).stem.split("_"):
             splits[source[id_]].add(item.split)
     assert all(len(names) == 1 for names in splits.values())
+
+
+def test_disjoint_keeps_the_published_counts_and_says_what_it_dropped(full):
+    index = ff.index(full, methods="deepfakes", protocol="disjoint")
     counts = splitting.tally(index.items)
     published = ff.PUBLISHED["disjoint"]
     assert {split: (counts[split, 0], counts[split, 1]) for split in published} == published
@@ -147,14 +157,8 @@ def test_disjoint_shares_no_youtube_video(full):
     assert all("shares its YouTube video" in reason for _, reason in index.dropped)
 
 
-def conversion():
-    return json.loads((trees.LISTS / "conversion_dict.json").read_text())
-
-
-def test_shared_sources_are_those_of_the_published_table():
-    if not trees.LISTS.is_dir():
-        pytest.skip("the published lists are not beside the checkout")
+def test_shared_sources_are_those_of_the_published_table(conversion):
     clips = collections.defaultdict(list)
-    for id_, text in conversion().items():
+    for id_, text in conversion.items():
         clips[text.split()[0]].append(id_)
     assert sorted(map(tuple, (ids for ids in clips.values() if len(ids) > 1))) == sorted(ff.SAME_SOURCE)
