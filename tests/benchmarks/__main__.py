@@ -26,7 +26,7 @@ BENCHMARKS = (  # module, words
     ("loader",),
     ("waiting",),
     ("train_epoch", "160"),
-    ("image_models", "--models", "efficientnet_b0", "convnext_tiny", "xception"),
+    ("image_models", "--models", "efficientnet_b0", "convnext_tiny", "xception", "vit_base"),
     ("convolutions",),
     ("augmentation",),
     ("losses",),

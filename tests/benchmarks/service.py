@@ -242,6 +242,8 @@ def main() -> None:
                 env=os.environ | {"TMPDIR": str(folder / "kept")},
             )
         try:
+            if not _listens(port, service):
+                sys.exit(f"the service does not listen: {(folder / 'log').read_text().strip()}")
             wrong = asyncio.run(_loads(port, good, direct, args, service.pid))
         finally:
             service.send_signal(signal.SIGTERM)
@@ -257,13 +259,18 @@ def main() -> None:
         sys.exit(bool(wrong or strange or left))
 
 
-async def _loads(port: int, good: list, direct: float, args: argparse.Namespace, pid: int) -> int:
+def _listens(port: int, service: subprocess.Popen) -> bool:
+    """Whether it does, within two minutes."""
     for _ in range(240):
-        try:
-            await asyncio.open_connection("127.0.0.1", port)
-            break
-        except OSError:
-            await asyncio.sleep(0.5)
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return True
+        if service.poll() is not None:
+            return False
+        time.sleep(0.5)
+    return False
+
+
+async def _loads(port: int, good: list, direct: float, args: argparse.Namespace, pid: int) -> int:
     burst = Load(port, good)
     kinds = [kind for kind, count in BURST.items() for _ in range(count)]
     np.random.default_rng(0).shuffle(kinds)
