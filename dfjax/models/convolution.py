@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from dfjax.features import turns
 from dfjax.models import linear
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
@@ -82,22 +83,27 @@ def _slopes_at_once(x: Array, dy: Array, size: tuple[int, int], strides: tuple[i
 
 
 def _slopes_by_rows(x: Array, dy: Array, size: tuple[int, int], strides: tuple[int, int]) -> Float[Array, "klc d"]:
-    """The same, a few rows at a time, beside each other; the kernel moves by one pixel.
+    """The same, a few rows of one picture at a time, beside each other; the kernel moves by one pixel.
 
-    For each picture alone: devices would wait for each other's sums after every few rows.
+    Each device takes its own pictures: they would wait for each other's sums after every few rows.
     """
     rows, columns = dy.shape[1:3]
-    below = ((0, 0), (0, -rows % ROWS), (0, 0), (0, 0))
-    x, dy = jnp.pad(x, below), jnp.pad(dy, below)
+    below = ((0, -rows % ROWS), (0, 0), (0, 0))
 
-    def add(step: Array, total: Array) -> Array:
-        some = jax.lax.dynamic_slice_in_dim(x, step * ROWS, ROWS + size[0] - 1, axis=1)
-        slopes = jax.lax.dynamic_slice_in_dim(dy, step * ROWS, ROWS, axis=1)
-        patches = jnp.concatenate(_beneath(some, ROWS, columns, size, strides), axis=-1)
-        return total + jnp.einsum("bhwc,bhwd->bcd", patches, slopes, preferred_element_type=total.dtype)
+    def of_picture(picture: tuple[Array, Array]) -> Float[Array, "klc d"]:
+        x, dy = (jnp.pad(part, below) for part in picture)
 
-    total = jnp.zeros((x.shape[0], size[0] * size[1] * x.shape[3], dy.shape[3]))  # float32, whatever the slopes are
-    return jax.lax.fori_loop(0, dy.shape[1] // ROWS, add, total).sum(axis=0).astype(dy.dtype)
+        def add(step: Array, total: Array) -> Array:
+            some = jax.lax.dynamic_slice_in_dim(x, step * ROWS, ROWS + size[0] - 1)[None]
+            slopes = jax.lax.dynamic_slice_in_dim(dy, step * ROWS, ROWS).reshape(ROWS * columns, -1)
+            patches = jnp.concatenate(_beneath(some, ROWS, columns, size, strides), axis=-1)
+            return total + jnp.matmul(patches.reshape(len(slopes), -1).T, slopes, preferred_element_type=jnp.float32)
+
+        none = jnp.zeros((size[0] * size[1] * x.shape[2], dy.shape[2]))  # float32, whatever the slopes are
+        return jax.lax.fori_loop(0, len(dy) // ROWS, add, none)
+
+    of_pictures = turns.alone(functools.partial(jax.lax.map, of_picture), (x, dy))
+    return of_pictures.sum(axis=0).astype(dy.dtype)
 
 
 def _fast(x: Array, kernel: Array, strides: tuple[int, int], pads: Pads) -> Array:

@@ -8,6 +8,8 @@ from flax import nnx
 from jax import export
 
 from dfjax.models import convolution
+from dfjax.runtime import devices
+from tests import compiled
 
 CASES = [  # side, channels in and out, kernel, stride, padding
     (9, 5, 7, 1, 1, "SAME"),
@@ -80,6 +82,21 @@ def test_slopes_by_rows_are_added_up_in_full_precision():
     x, dy = jnp.ones((1, 4098, 3, 16), jnp.bfloat16), jnp.ones((1, 4096, 1, 16), jnp.bfloat16)
     _, back = jax.vjp(lambda w: convolution.convolution(x, w, (1, 1), "VALID"), jnp.zeros((3, 3, 16, 16), jnp.bfloat16))
     np.testing.assert_array_equal(back(dy)[0], np.full((3, 3, 16, 16), 4096))
+
+
+def test_devices_take_their_own_pictures_and_add_up_after_all_rows():
+    x, kernel = jax.random.normal(jax.random.key(0), (4, 11, 10, 16)), jnp.ones((3, 3, 16, 17))
+
+    def loss(kernel, x):
+        return jnp.cos(convolution.convolution(x, kernel, (1, 1), "VALID")).sum()
+
+    mesh = devices.make_mesh(4)
+    everywhere, shared = devices.replicated(mesh), devices.shared_by(mesh)(jax.grad(loss))
+    spread = jax.device_put(kernel, everywhere), jax.device_put(x, devices.split_batch(mesh))
+    program = jax.jit(shared, out_shardings=everywhere).lower(*spread).compile()
+    np.testing.assert_allclose(program(*spread), jax.grad(loss)(kernel, x), rtol=1e-4, atol=1e-4)
+    assert compiled.sums_of_devices(program.as_text()) == {"at the top"}
+    assert "all-gather" not in program.as_text()
 
 
 def test_what_it_does_not_compute_is_refused():
