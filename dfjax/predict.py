@@ -25,6 +25,7 @@ import argparse
 import collections
 import importlib
 import json
+import os
 import pathlib
 import sys
 from collections.abc import Iterable
@@ -144,7 +145,8 @@ def main() -> None:
     process.check_alone("dfjax.predict")
     process.use_all_cores()
     _check(flags)
-    given = "-" in (*flags.paths, *flags.files)  # what comes through a pipe can be read once only
+    # what comes through a pipe can be read once only
+    given = "-" in (*flags.paths, *flags.files) or not all(map(os.path.isfile, flags.files))
     total = None if given else sum(1 for _ in files_of(flags.paths, flags.files))
     detector = load(flags.workdir, flags.face_model)
     if flags.known_real:

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -207,6 +208,16 @@ def test_parquet_is_made_of_a_journal_that_goes_on(tmp_path):
     assert found[0]["reasons"] == "a; b" and found[0]["p_value"] == 0.5 and found[0]["detector"] == "x-1"
 
 
+def test_parquet_of_something_else_is_left_alone(tmp_path):
+    path = tmp_path / "v.parquet"
+    for write in (lambda: pyarrow.parquet.write_table(pyarrow.table({"mine": [1]}), path), lambda: path.write_text("")):
+        write()
+        content = path.read_bytes()
+        with pytest.raises(InputError, match="is there and is no table of verdicts"):
+            verdicts.Table(path, "x-1")
+        assert path.read_bytes() == content and not path.with_name("v.parquet.jsonl").exists()
+
+
 @pytest.mark.parametrize("kind", [".csv", ".parquet"])
 def test_a_table_counts_the_frames_of_a_video_without_a_face(kind, tmp_path):
     """The line and the page told of them, and the table did not."""
@@ -285,6 +296,18 @@ def test_the_table_of_a_command_continues_and_its_exit_status_is_of_all_rows(
     assert called(monkeypatch, tmp_path / "none") == 2
     assert capsys.readouterr().err.startswith("error: the folders and lists given name no files")
     assert called(monkeypatch, "--output", tmp_path / "none.jsonl", some[6]) == 2
+
+
+def test_a_list_in_a_pipe_is_read_once(quick, recordings, tmp_path, monkeypatch, capsys):
+    """It was read to count, and then it was empty, or nobody wrote it again."""
+    monkeypatch.setattr(predict, "load", lambda *_: quick)
+    os.mkfifo(tmp_path / "list")
+    writer = threading.Thread(target=(tmp_path / "list").write_text, args=(f"{recordings[0]}\n{recordings[1]}\n",))
+    writer.start()
+    called(monkeypatch, "--json", "--jobs", "0", recordings[2], "--files", tmp_path / "list")
+    writer.join()
+    found = [json.loads(line)["file"] for line in capsys.readouterr().out.splitlines()]
+    assert found == [str(recordings[k]) for k in (2, 0, 1)]
 
 
 def test_every_list_that_is_given_is_judged(quick, recordings, tmp_path, monkeypatch, capsys):

@@ -243,6 +243,9 @@ def test_certified_or_how_many_clips_are_missing(workdir, monkeypatch, capsys):
     assert decision["constraint"] == {"confidence": 0.95, "fpr": 0.05} and decision["tuned"]["fpr"] < 0.05
     code, _, err = run(monkeypatch, capsys, "--workdir", workdir, "--certify", "0.99", "--max_fpr", "0.001")
     assert code == 2 and "more groups of real clips" in err  # five clips each
+    for words in (("--min_precision", "0.9"), ("--beta", "2"), ("--min_recall", "0.9", "--max_fpr", "0.1"), ()):
+        code, _, err = run(monkeypatch, capsys, "--workdir", workdir, "--certify", *words)
+        assert code == 2 and err.startswith("error: a guarantee takes min_recall or max_fpr alone, got ")
     assert read_decision(workdir / "decision.json") == decision
 
 
@@ -276,7 +279,7 @@ def test_the_test_split_chooses_no_threshold(split):
         (("--criterion", "f3"), "Unknown criterion 'f3'; expected one of"),
         (("--criterion", "recall_at_precision"), "min_precision"),
         (("--deploy_prior", "1"), "between 0 and 1"),
-        (("--certify",), "one of min_recall and max_fpr"),
+        (("--certify",), "takes min_recall or max_fpr alone"),
     ],
 )
 def test_wrong_flags_leave_the_old_decision(workdir, monkeypatch, capsys, words, message):

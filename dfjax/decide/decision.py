@@ -169,7 +169,7 @@ def decide(
         if by_domain:
             certificate = certify_domains.certify(clips, confidence=certified, **_fpr_alone(constraint))
         else:
-            certificate = certify.certify(x, y, confidence=certified, groups=clips.group, **constraint)
+            certificate = certify.certify(x, y, confidence=certified, groups=clips.group, **_one_rate(constraint))
         chosen, message = certificate.threshold, certificate.statement
     else:
         found = chosen = thresholds.search(x, y, criterion, weights=weights, **constraint)
@@ -218,6 +218,13 @@ def _fpr_alone(constraint):
     """The constraint of a guarantee for a new domain."""
     if set(constraint) != {"max_fpr"}:
         raise InputError(f"a guarantee for a new domain takes max_fpr alone, got {sorted(constraint) or 'nothing'}")
+    return constraint
+
+
+def _one_rate(constraint):
+    """The constraint of a guarantee for new clips."""
+    if set(constraint) not in ({"min_recall"}, {"max_fpr"}):
+        raise InputError(f"a guarantee takes min_recall or max_fpr alone, got {sorted(constraint) or 'nothing'}")
     return constraint
 
 

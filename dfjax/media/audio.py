@@ -19,7 +19,7 @@ import soxr
 from etils import epath
 from jaxtyping import Float32, Int16, Num
 
-from dfjax.media import MediaError
+from dfjax.media import MediaError, containers
 from dfjax.records import MAX_SAMPLES, SAMPLE_RATE, InputError
 
 MIN_SECONDS = 0.1  # shorter than a syllable: nothing to judge
@@ -30,6 +30,8 @@ RATES = (4_000, 384_000)  # Hz, lowest and highest sampling rate of a real recor
 MAX_CHANNELS = 64
 UNKNOWN = 1 << 62  # samples; a header of unknown length says the largest integer
 BLOCK = 1 << 16  # samples per channel read at a time
+GUESSED = ("MP3", "OGG")  # of libsndfile's formats, those whose length it may not know
+SLACK = 0.25  # seconds that an encoder puts before and behind a recording, at most
 LOSSY = {"MPEG_LAYER_III": "mp3", "mp3": "mp3", "mp3float": "mp3", "aac": "aac", "OPUS": "opus", "opus": "opus"}
 
 
@@ -101,15 +103,24 @@ def coding(path: epath.PathLike, info: AudioInfo) -> dict[str, str | int] | None
     """
     if info.codec not in LOSSY:
         return None
+    with local(epath.Path(path)) as source:
+        packets = _packets(source)
+    return packets and {"codec": LOSSY[info.codec], "bit_rate": round(8 * packets[1] / (info.seconds * info.channels))}
+
+
+def _packets(source: str | IO[bytes]) -> tuple[float, int] | None:
+    """Seconds and bytes of the packets of the first sound, without what container and pictures take.
+
+    None if they cannot be read.
+    """
     try:
-        with (
-            local(epath.Path(path)) as source,
-            av.open(source, metadata_errors="ignore", options={"protocol_whitelist": "file"}) as container,
-        ):
-            size = sum(packet.size for packet in container.demux(container.streams.audio[0]))
-    except (av.FFmpegError, OSError, ValueError, IndexError, MemoryError):
+        with containers.opened(source) as container:
+            stream = container.streams.audio[0]
+            found = [(packet.duration or 0, packet.size) for packet in container.demux(stream)]
+            durations, sizes = zip(*found, strict=True)
+            return float(sum(durations) * stream.time_base), sum(sizes)
+    except (av.FFmpegError, MediaError, OSError, ValueError, IndexError, MemoryError):
         return None
-    return {"codec": LOSSY[info.codec], "bit_rate": round(8 * size / (info.seconds * info.channels))}
 
 
 def from_array(samples: Num[np.ndarray, "..."]) -> Int16[np.ndarray, " samples"]:
@@ -187,7 +198,23 @@ def _open(source: str | IO[bytes]) -> tuple[AudioInfo, Iterator[Float32[np.ndarr
         return _open_av(source)
     info = AudioInfo(file.samplerate, file.channels, file.subtype, file.frames / max(file.samplerate, 1))
     _check_header(info)
+    if file.format in GUESSED and not _ends_there(source, info.seconds):
+        file.close()
+        return _open_av(source)
     return info, _soundfile_blocks(file)
+
+
+def _ends_there(source: str | IO[bytes], seconds: float) -> bool:
+    """Whether a file's packets say so, too, or nothing.
+
+    Where a header does not tell the length of an MP3, libsndfile takes the rate of its first frames for that of all,
+    and of two files in one, MP3 or Ogg, it reads the first alone.
+    """
+    at = 0 if isinstance(source, str) else source.tell()  # libsndfile reads on from there
+    packets = _packets(source)
+    if not isinstance(source, str):
+        source.seek(at)
+    return packets is None or packets[0] - SLACK <= seconds <= 1.05 * packets[0] + SLACK
 
 
 def _check_header(info: AudioInfo) -> None:
@@ -210,11 +237,8 @@ def _soundfile_blocks(file: soundfile.SoundFile) -> Iterator[Float32[np.ndarray,
 
 
 def _open_av(source: str | IO[bytes]) -> tuple[AudioInfo, Iterator[Float32[np.ndarray, " n"]]]:
-    if not isinstance(source, str):
-        source.seek(0)
     try:
-        # playlists must not reach out to other files or the network
-        container = av.open(source, metadata_errors="ignore", options={"protocol_whitelist": "file"})
+        container = containers.opened(source)
     except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
         raise MediaError(f"unreadable: {av_reason(error)}") from error
     if not container.streams.audio:
@@ -229,11 +253,20 @@ def _open_av(source: str | IO[bytes]) -> tuple[AudioInfo, Iterator[Float32[np.nd
 
 
 def _av_blocks(container, stream, info: AudioInfo) -> Iterator[Float32[np.ndarray, " n"]]:
+    heard = False
     with container:
         try:
-            for frame in container.decode(stream):
-                _check(frame.sample_rate == info.rate, "the sampling rate changes within the file")
-                yield _mono(frame)
+            for packet in container.demux(stream):
+                try:
+                    frames = packet.decode()
+                except av.InvalidDataError:
+                    if heard and LOSSY.get(info.codec) == "mp3":
+                        continue  # tags, as where files were joined; players pass over them, too
+                    raise
+                for frame in frames:
+                    heard = True
+                    _check(frame.sample_rate == info.rate, "the sampling rate changes within the file")
+                    yield _mono(frame)
         except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
             raise MediaError(f"corrupt: {av_reason(error)}") from error
 

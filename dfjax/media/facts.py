@@ -16,7 +16,7 @@ import soundfile
 from etils import epath
 from PIL import ExifTags, Image
 
-from dfjax.media import images
+from dfjax.media import MediaError, containers, images
 
 HEAD = 256  # bytes at the beginning of a file that hold its length, wherever a container has it
 WHOLE = 0.99  # share of its bytes from which on a file counts as whole: writers of headers are a few bytes off
@@ -63,6 +63,7 @@ UNREAD = (
     SyntaxError,
     EOFError,
     MemoryError,
+    MediaError,
     av.FFmpegError,
     soundfile.SoundFileError,
 )
@@ -214,8 +215,7 @@ def _through(path: str | pathlib.Path) -> tuple[str, int, bytes]:
 
 
 def _media(path) -> dict[str, Any]:
-    # playlists must not reach out to other files or the network
-    with av.open(os.path.abspath(path), metadata_errors="replace", options={"protocol_whitelist": "file"}) as media:
+    with containers.opened(os.path.abspath(path), metadata_errors="replace") as media:
         streams, metadata = [], {name: _text(value) for name, value in media.metadata.items()}
         for k, stream in enumerate(media.streams):
             metadata |= {f"stream {k}: {name}": _text(value) for name, value in stream.metadata.items()}

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int, Num, UInt8
 from PIL import UnidentifiedImageError
 
-from dfjax.media import images
+from dfjax.media import MediaError, containers, images
 from dfjax.records import SAMPLE_RATE, InputError
 
 FRAME = SAMPLE_RATE // 100  # 10 ms
@@ -151,9 +151,9 @@ def header_features(path: str | pathlib.PurePath) -> dict[str, float | str]:
     result: dict[str, float | str] = {**dict.fromkeys(numbers, float("nan")), **texts}
     try:
         result["file_size"] = float(os.stat(path).st_size)
-        with av.open(os.fspath(path), metadata_errors="ignore") as media:
+        with containers.opened(os.path.abspath(path)) as media:
             _read_streams(media, result)
-    except (OSError, ValueError, av.FFmpegError):
+    except (OSError, ValueError, MediaError, av.FFmpegError):
         result.setdefault("file_size", float("nan"))
     if not np.isnan(result["duration"]) and result["duration"] > 0 and np.isnan(result["bit_rate"]):
         result["bit_rate"] = 8 * result["file_size"] / result["duration"]
@@ -166,6 +166,8 @@ def _read_streams(media, result: dict) -> None:
     result["bit_rate"] = float(media.bit_rate) if media.bit_rate else float("nan")
     codecs = []
     for stream in media.streams:
+        if stream.codec_context is None:
+            continue  # FFmpeg has no decoder for it
         if stream.type == "audio":
             result.update(sample_rate=float(stream.rate or 0), channels=float(stream.channels or 0))
         elif stream.type == "video":

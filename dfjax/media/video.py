@@ -10,7 +10,7 @@ from av.stream import Disposition
 from etils import epath
 from jaxtyping import UInt8
 
-from dfjax.media import MediaError
+from dfjax.media import MediaError, containers
 from dfjax.media.audio import av_reason, local
 
 MAX_PIXELS = 1 << 26  # per frame, 8192 x 8192: larger is a damaged header
@@ -74,8 +74,7 @@ def _opened(path: epath.Path):
     """The container and its first stream of pictures that is no cover, with FFmpeg's errors as MediaError."""
     with local(path) as source:
         try:
-            # playlists must not reach out to other files or the network
-            with av.open(source, metadata_errors="ignore", options={"protocol_whitelist": "file"}) as container:
+            with containers.opened(source) as container:
                 # a sound file's cover is a stream of one picture
                 moving = [found for found in container.streams.video if not found.disposition & COVER]
                 if not moving:

@@ -75,6 +75,8 @@ class Table:
         self.journal = self.path.with_name(name)
         self.counts: collections.Counter[str] = collections.Counter()
         self._done: set[int] = set()
+        if self._kind == ".parquet" and self.path.exists() and not _is_ours(self.path):
+            raise _stranger(self.path)
         try:
             self.journal.parent.mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = self.journal.open("ab+")
@@ -245,6 +247,17 @@ def _csv_rows(file: IO[bytes], path: pathlib.Path) -> Iterator[tuple[dict[str, A
             raise _stranger(path)
         if not first:
             yield dict(zip(names, cells, strict=True)), start, end
+
+
+def _is_ours(path: pathlib.Path) -> bool:
+    """Whether a Parquet file has the columns of a table of verdicts."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.read_schema(path).names == [name for name, _ in COLUMNS]
+    except (OSError, pyarrow.ArrowException):
+        return False
 
 
 def _stranger(path: pathlib.Path) -> InputError:

@@ -24,8 +24,8 @@ UNMAPPED = "failed to map segment"  # the loader's words for a library that does
 def main(command: Callable[[], None]) -> None:
     """Runs `command`; a user's mistake ends in one line and exit code 2, Ctrl-C in exit code 130.
 
-    Such a mistake is an InputError, a full disk, too little memory, or a module that is not installed and not dfjax's
-    own.
+    Such a mistake is an InputError, a full disk, too little memory, a process that does not start, or a module that is
+    not installed and not dfjax's own.
 
     Where nobody reads the output any more, as after `| head`, it ends without a word and with exit code 141. What the
     terminal's encoding lacks, as of a file's name that is no UTF-8, is printed as an escape.
@@ -55,6 +55,14 @@ def main(command: Callable[[], None]) -> None:
             raise
         where = f" ({error.filename})" if error.filename else ""
         print(f"error: {error.strerror}{where}; make room, the same command continues", file=sys.stderr)
+        sys.exit(2)
+    except RuntimeError as error:
+        from dfjax.runtime.workers import WorkerError
+
+        if not isinstance(error, WorkerError):
+            raise
+        how = "give fewer --jobs, or allow it more; the same command continues"
+        print(f"error: {' '.join(str(error).split())}; {how}", file=sys.stderr)
         sys.exit(2)
     except MemoryError as error:
         text = " ".join(str(error).split())

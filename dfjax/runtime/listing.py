@@ -15,7 +15,7 @@ def files_of(paths: Iterable[str], lists: Iterable[str] = ()) -> Iterator[str]:
     Nothing is kept but the names in one folder and in those above it.
 
     Args:
-      paths: of files and folders; '-' stands for the lines of standard input.
+      paths: of files and folders, and of files in buckets; '-' stands for the lines of standard input.
       lists: text files of paths, one a line, or '-' for standard input; a byte-order mark at the beginning is none of
         the first path.
 
@@ -26,6 +26,8 @@ def files_of(paths: Iterable[str], lists: Iterable[str] = ()) -> Iterator[str]:
     for text in paths:
         if text == "-":
             yield from _listed(sys.stdin.buffer, "standard input")
+        elif "://" in text:  # in a bucket, which decoders read and nobody lists
+            yield text
         elif os.path.isdir(text) and not os.access(text, os.R_OK):
             raise InputError(f"{text} cannot be listed: no permission; give its files, or permission")
         elif os.path.exists(text):
@@ -50,7 +52,7 @@ def _listed(lines: Iterable[bytes], what: str) -> Iterator[str]:
         if b"\0" in line:
             raise InputError(f"{what} is no list of paths, it holds a zero byte; give text, one path a line")
         name = os.fsdecode((line if number else line.removeprefix(codecs.BOM_UTF8)).rstrip(b"\r\n"))
-        if "://" in name:  # in a bucket, which decoders read and nobody lists
+        if "://" in name:
             yield name
         elif name:
             yield from _below(name)

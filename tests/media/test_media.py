@@ -153,6 +153,87 @@ def test_flac_that_was_streamed_is_read_and_flac_that_was_cut_short_is_refused_a
             audio.decode(whole)
 
 
+def slow_then_fast(folder, *rates, **options):
+    """MP3s without a header, of 3 s at so many bit/s each, one behind the other."""
+    parts = [
+        fixtures.encoded(folder / f"{k}.mp3", "libmp3lame", 3.0, write_xing="0", b=rate, **options).read_bytes()
+        for k, rate in enumerate(rates)
+    ]
+    (folder / "joined.mp3").write_bytes(b"".join(parts))
+    return folder / "joined.mp3"
+
+
+def joined(folder, name, **words):
+    parts = [fixtures.audio(folder / f"{k}{name}", 3.0, 48_000, **words).read_bytes() for k in range(3)]
+    (folder / f"joined{name}").write_bytes(b"".join(parts))
+    return folder / f"joined{name}"
+
+
+LONGER = {  # than libsndfile takes them for, 9 s of sound
+    "MP3s": lambda folder: joined(folder, ".mp3"),
+    "Vorbis": lambda folder: joined(folder, ".ogg"),
+    "Opus": lambda folder: joined(folder, ".opus.ogg", subtype="OPUS"),
+    "a higher rate first": lambda folder: slow_then_fast(folder, "320000", "32000", "32000", id3v2_version="0"),
+    "a lower rate first": lambda folder: slow_then_fast(folder, "32000", "320000", "320000", id3v2_version="0"),
+    "MP3s with titles": lambda folder: slow_then_fast(folder, "320000", "32000", "32000"),
+}
+
+
+@pytest.mark.parametrize("kind", LONGER)
+def test_a_recording_is_heard_to_its_end_whatever_its_header_says(kind, tmp_path):
+    """Of several in one file the first was judged, of an MP3 without a header what its first frames made expect."""
+    path = LONGER[kind](tmp_path)
+    samples, info = audio.decode(path)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(9.0, abs=0.3) and info.seconds == pytest.approx(9.0, abs=0.3)
+    assert np.abs(samples[-2 * SAMPLE_RATE : -SAMPLE_RATE]).max() > 3_000
+    with path.open("rb") as file:  # as of a bucket
+        np.testing.assert_array_equal(audio._decode(file, 60.0)[0], samples)
+    if kind != "Vorbis":
+        rate = audio.coding(path, info)["bit_rate"]
+        assert rate == pytest.approx(8 * path.stat().st_size / 9, rel=0.1)
+    assert "notes" not in evidence.of_file(path, "audio", {}).facts
+
+
+def test_a_recording_that_knows_its_length_is_read_as_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(audio, "_open_av", None)
+    for name, words in (("a.mp3", {}), ("a.ogg", {}), ("b.ogg", {"subtype": "OPUS"})):
+        path = fixtures.audio(tmp_path / name, 3.0, 48_000, **words)
+        assert len(audio.decode(path)[0]) == pytest.approx(3 * SAMPLE_RATE, abs=2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ffconcat version 1.0\nfile a.wav\n", "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\na.ts\n#EXT-X-ENDLIST\n"],
+)
+def test_a_list_of_files_is_not_taken_for_them(text, tmp_path):
+    """It had the verdict of what it names."""
+    fixtures.audio(tmp_path / "a.wav", 3.0)
+    with av.open(str(tmp_path / "a.ts"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for frame in [av.VideoFrame(96, 64, "yuv420p")] * 30 + [None]:
+            container.mux(stream.encode(frame))
+    path = tmp_path / ("list.wav" if text.startswith("ff") else "list.m3u8")
+    path.write_text(text)
+    for read in (audio.decode, lambda path: list(video.frames(path, 4))):
+        with pytest.raises(MediaError, match="^a list of other files; give those$"):
+            read(path)
+    assert np.isnan(properties.header_features(path)["duration"])
+    assert facts.of_file(path)["streams"] == []
+
+
+def test_the_header_of_a_stream_without_a_decoder_is_read_as_far_as_it_goes(tmp_path):
+    """`dfjax.stats` ended in a traceback."""
+    path = fixtures.encoded(tmp_path / "a.matroska", "libopus")
+    whole = path.read_bytes()
+    assert b"A_OPUS" in whole
+    path.write_bytes(whole.replace(b"A_OPUS", b"A_XXXX"))
+    found = properties.header_features(path)
+    assert found["container"] == "matroska,webm" and found["codec"] == "" and np.isnan(found["sample_rate"])
+    with pytest.raises(MediaError, match="^no decoder for its sound$"):
+        audio.decode(path)
+
+
 @pytest.mark.parametrize("modality", ["audio", "image", "video", "av"])
 def test_what_is_no_file_is_told_before_a_decoder_waits_for_it_or_says_less(tmp_path, modality):
     def reason(path):

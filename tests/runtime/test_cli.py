@@ -86,6 +86,15 @@ def test_too_little_memory_within_a_command_is_one_line(work, what):
     assert result.returncode == 2 and re.fullmatch(line, result.stderr)
 
 
+def test_decoders_that_do_not_start_are_told_in_one_line():
+    work = "from dfjax.runtime import workers\n    raise workers.WorkerError('no room')"
+    result = ended(f"from dfjax.runtime import cli\ndef work():\n    {work}\ncli.main(work)")
+    told = "error: no room; give fewer --jobs, or allow it more; the same command continues\n"
+    assert (result.returncode, result.stderr) == (2, told)
+    result = ended("from dfjax.runtime import cli\ndef work(): raise RuntimeError('a mistake of ours')\ncli.main(work)")
+    assert result.returncode == 1 and "Traceback" in result.stderr
+
+
 def test_a_module_that_dfjax_itself_lacks_is_a_mistake_of_dfjax():
     result = ended("from dfjax.runtime import cli\ndef needing(): import dfjax.nowhere\ncli.main(needing)")
     assert result.returncode == 1 and "Traceback" in result.stderr

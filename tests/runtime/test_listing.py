@@ -37,6 +37,9 @@ def test_files_come_from_folders_lists_and_standard_input_in_order(tmp_path, mon
     with listed.open() as file:  # as other programs have it
         monkeypatch.setattr(sys, "stdin", file)
         assert list(listing.files_of([], ["-"])) == ["one.wav", "no\udcfftext.wav", *below]
+    (tmp_path / "bucket.txt").write_text("gs://bucket/b.wav\n")
+    buckets = ["gs://bucket/a.wav", "gs://bucket/b.wav"]
+    assert list(listing.files_of(buckets[:1], [str(tmp_path / "bucket.txt")])) == buckets
     with pytest.raises(InputError, match="does not exist"):
         list(listing.files_of([str(tmp_path / "nowhere")]))
     with pytest.raises(InputError, match="--files .* cannot be read: No such file"):
