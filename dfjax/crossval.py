@@ -30,6 +30,7 @@ from dfjax.data import precomputed, sources
 from dfjax.decide import domains_summary, score_file
 from dfjax.decide.decision import decide, read_decision, write_decision
 from dfjax.decide.score_file import Scores
+from dfjax.imbalance import rates
 from dfjax.inference import trained
 from dfjax.inference.scorers import Network
 from dfjax.records import REAL, SPLITS, InputError
@@ -40,6 +41,7 @@ from dfjax.training import recipe, train
 
 LEFT_OUT = "left_out"  # the split that these scores are of, and the name of their file
 TESTED = "left_out_test"  # the file of those of test clips
+SPLIT_OF = {LEFT_OUT: LEFT_OUT, TESTED: "test"}  # as their headers say it: nothing is chosen on the second
 
 
 def crossval(
@@ -89,12 +91,12 @@ def crossval(
         )
     facts = main_job.dataset_facts(config.data.dataset, directories)
     main_job.check_data(folder, facts)
-    if whole:
-        main_job.check_splits(config.data, directories)
-    _check_folds(config, by, parts, directories)
+    main_job.check_splits(config.data, directories, ("validation", "test") if whole else ("validation",))
+    plan = recipe.make_plan(config, *recipe.tally(held_back["train"]))
+    balanced = as_planned(config, plan.sampling)
+    _check_folds(balanced, by, parts, directories)
     for line in main_job.in_common(held_back["train"]) if progress else ():
         print(line)
-    plan = recipe.make_plan(config, *recipe.tally(held_back["train"]))
     header = {"clip_score": recipe.clip_rule(config), "ledger": plan.ledger.to_json(), "left_out_by": by}
     each: dict[str, list[Scores]] = {LEFT_OUT: [], TESTED: []}  # of each seed
     with workdir.lock(folder):
@@ -107,16 +109,16 @@ def crossval(
                 found: dict[str, list[Scores]] = {LEFT_OUT: [], TESTED: []}  # of each part
                 for part in parts:
                     bar.set_postfix_str(part)
-                    fold = without(config, by, part, seed)
+                    fold = without(balanced, by, part, seed)
                     at = folder / "folds" / f"seed{seed}" / _slug(part)
                     for stem, scores in _left_out(fold, at, directories, held_back, memory).items():
                         found[stem].append(scores)
                     bar.update()
                 if seed != config.seed:
                     memory.forget(seed)  # only the first is needed again, for the training on everything
-                of = header | {"dataset": config.data.dataset, "split": LEFT_OUT, "seed": seed}
+                of = header | {"dataset": config.data.dataset, "seed": seed}
                 for stem in (stem for stem in each if found[stem]):
-                    each[stem].append(_together(found[stem], of))
+                    each[stem].append(_together(found[stem], of | {"split": SPLIT_OF[stem]}))
                 _write(folder / "scores" / f"{LEFT_OUT}.seed{seed}.csv", each[LEFT_OUT][-1])
         means = {stem: _mean(scores) for stem, scores in each.items() if scores}
         for stem, scores in means.items():
@@ -194,6 +196,14 @@ def _decide_again(config, folder: epath.Path, scores: Scores) -> None:
     write_decision(folder / "decision.json", decision)
     each = (score_file.read(folder / "scores" / f"{config.data.dataset}.{name}.csv") for name in ("validation", "test"))
     report.refresh(folder, decision, *each)
+
+
+def as_planned(config: ml_collections.ConfigDict, sampling: rates.Mode) -> ml_collections.ConfigDict:
+    """The experiment with what 'auto' means for all data: of less it may mean something else, and scores would move."""
+    settled = config.copy_and_resolve_references()
+    if settled.balance.sampling == "auto":
+        settled.balance.sampling = sampling
+    return settled
 
 
 def without(config: ml_collections.ConfigDict, by: str, value: str, seed: int) -> ml_collections.ConfigDict:

@@ -119,6 +119,37 @@ def test_the_threshold_is_chosen_on_what_was_left_out_and_the_report_says_so(don
     )
 
 
+def test_what_auto_means_for_all_data_it_means_for_every_fold(media, data_dir, tmp_path, monkeypatch):
+    """A fold has fewer groups: drawn in another way its scores lay elsewhere than those of the detector of all."""
+    config, seen = experiment(), []
+    config.balance.sampling = "auto"
+    counted = []
+
+    def auto(real, fake, groups):
+        counted.append(real)
+        return "balanced_sampling" if real == max(counted) else "natural"
+
+    monkeypatch.setattr("dfjax.imbalance.balance.auto", auto)
+
+    def folds(fold, *_):
+        seen.append(fold.balance.sampling)
+        raise InterruptedError
+
+    monkeypatch.setattr(crossval, "_left_out", folds)
+    with pytest.raises(InterruptedError):
+        crossval.crossval(config, tmp_path / "w", name="small", data_dir=data_dir, source=media, progress=False)
+    assert seen == ["balanced"] and config.balance.sampling == "auto"
+
+
+def test_folds_alone_need_validation_clips_and_no_test_clips(data_dir, tmp_path):
+    folder(tmp_path / "mine", {"": 12})
+    config = audio_sources.get_config("mine-whole")
+    words = {"name": "small", "data_dir": data_dir, "source": str(tmp_path / "mine"), "progress": False}
+    with pytest.raises(InputError, match="has no validation split; a run needs"):
+        crossval.crossval(config, tmp_path / "w", whole=False, **words)
+    assert not (tmp_path / "w").exists()
+
+
 def test_the_same_call_trains_nothing_again(done, monkeypatch):
     workdir, result, words = done
     monkeypatch.setattr("dfjax.training.train.train", lambda *_, **__: pytest.fail("trained again"))
@@ -223,6 +254,8 @@ def test_test_clips_choose_nothing_and_have_a_file_of_their_own(done):
     assert result["clips"] == len(left_out) and sum(row["real"] + row["fake"] for row in result["rows"]) == len(
         left_out
     )
+    with pytest.raises(InputError, match="these are scores of the split 'test'"):
+        decide(tested)
     assert tested.header["seeds"] == left_out.header["seeds"] == [0, 1] and set(tested.domain.tolist()) == {"own"}
     own = workdir / "folds" / "seed0" / "own" / "scores"
     assert set(score_file.read(own / "left_out_test.csv").id.tolist()) == test

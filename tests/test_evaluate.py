@@ -1,5 +1,7 @@
 """The cross-dataset table: a small real run scored on another folder, and the refusals."""
 
+import contextlib
+import dataclasses
 import json
 import pathlib
 import re
@@ -16,7 +18,7 @@ from dfjax.data import sources
 from dfjax.decide import metrics, score_file
 from dfjax.decide.decision import read_decision
 from dfjax.decide.score_file import Scores
-from dfjax.evaluate import command, corrupted, prepared, table
+from dfjax.evaluate import command, corrupted, prepared, subject, table
 from dfjax.inference import bundle, trained
 from dfjax.media import corruptions
 from dfjax.records import InputError
@@ -87,6 +89,34 @@ def test_a_part_of_what_the_threshold_was_tuned_on_is_refused(judge, tmp_path, m
         judge(tmp_path, ["folder_audio/own-1"], split="validation", data_dir=tmp_path, progress=False)
     with pytest.raises(InputError, match="Unknown dataset|not prepared|needs"):
         judge(tmp_path, ["folder_audio/other-1"], split="validation", data_dir=tmp_path, progress=False)
+
+
+@pytest.mark.parametrize(("tuned_on", "refused"), [(None, "mine-1"), ("07", "mine-1"), ("08", "yours-1")])
+def test_a_folder_is_told_from_another_by_its_data(tuned_on, refused, tmp_path, monkeypatch):
+    """All have the name of their builder: none but the run's own could be tuned on, or be evaluated on validation."""
+    config = {"model": {"name": "texture", "kwargs": {}}, "data": {"dataset": "folder_audio"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "environment.json").write_text(json.dumps({"dataset": {"name": "folder_audio", "hash": "07"}}))
+    (tmp_path / "decision.json").write_text(json.dumps(DECISION | {"dataset": "folder_audio", "data": tuned_on}))
+    data = {"folder_audio/mine-1": "07", "folder_audio/yours-1": "08"}
+    monkeypatch.setattr(prepared, "content_hash", lambda name, *_: data[name])
+    about = subject.read(tmp_path, None)
+    for name in data:
+        refuses = pytest.raises(InputError, match="tuned on the split") if refused in name else contextlib.nullcontext()
+        with refuses:
+            subject.check_splits(about, [name], "validation", None)
+        with refuses:
+            header = {"dataset": "folder_audio", "split": "validation", "data": data[name]}
+            scores = dataclasses.replace(make_scores(), header=header)
+            cross_dataset.row(name, scores, about.decision, trained=False)
+
+
+def test_released_weights_are_known_to_be_trained_on_their_dataset(tmp_path):
+    config = {"model": {"name": "aasist", "kwargs": {}}, "data": {"dataset": "asvspoof2019_la"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "decision.json").write_text(json.dumps(DECISION))
+    about = subject.read(tmp_path, None)
+    assert subject.trained_on(about, "asvspoof2019_la", "07") and not subject.trained_on(about, "wavefake/a", "07")
 
 
 def contents(folder):

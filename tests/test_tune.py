@@ -186,6 +186,20 @@ def test_a_report_that_cannot_be_renewed_says_why(reported, monkeypatch, capsys)
     assert "the report was not renewed: " in out and "no readable report.json" in out
 
 
+def test_a_report_is_not_made_anew_of_another_folder(reported, monkeypatch, capsys):
+    """Folders have one name, so its numbers became those of the other, its training stayed."""
+    before = (reported / "report.json").read_bytes()
+    (reported / "environment.json").write_text(json.dumps({"dataset": {"name": "demo", "hash": "07"}}))
+    for seed, split in enumerate(("validation", "test")):
+        other = make(split, seed=seed)
+        other = dataclasses.replace(other, header=other.header | {"data": "08"})
+        score_file.write(reported / f"scores/demo-other.{split}.csv", other)
+    _, out, _ = run(monkeypatch, capsys, "--workdir", reported, "--dataset", "demo/other")
+    assert "the report was not renewed: it is of the demo that the run was trained on" in out
+    assert (reported / "report.json").read_bytes() == before
+    assert read_decision(reported / "decision.json")["data"] == "08"
+
+
 def test_a_plain_csv_is_enough_and_json_is_one_line(tmp_path, monkeypatch, capsys):
     scores = make()
     rows = (f"{y},{float(s)!r}\n" for y, s in zip(scores.label, scores.score, strict=True))

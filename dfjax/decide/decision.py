@@ -184,6 +184,7 @@ def decide(
     decision = _point(chosen, constraint) | {
         "message": message,
         "dataset": scores.header.get("dataset"),
+        "data": scores.header.get("data"),
         "split": split,
         "step": scores.header.get("step"),
         "clip_score": score_file.rule_of(scores),

@@ -1,7 +1,6 @@
 """What is evaluated: a run, or the detector that comes with dfjax, and where its scores and tables go."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,13 +46,16 @@ def read(folder: epath.PathLike, out: epath.PathLike | None) -> Subject:
     """
     config, folder = _experiment(folder), epath.Path(folder)
     place, sealed = _place(folder, out)
+    own, decision = report.data_of(folder, config.data.dataset), read_decision(folder / "decision.json")
+    if decision.get("data") is None:  # a run's own scores do not say it
+        decision["data"] = own.get(decision.get("dataset"))
     return Subject(
         folder=folder,
         place=place,
         sealed=sealed,
         modality=models.input_of(config.model.name, config.model.kwargs).modality,
-        decision=read_decision(folder / "decision.json"),
-        own=_trained_on(folder, config),
+        decision=decision,
+        own=own,
         together=config.data.dataset,
     )
 
@@ -90,22 +92,19 @@ def _place(folder: epath.Path, out: epath.PathLike | None) -> tuple[epath.Path, 
     return epath.Path(out), {"weights": weights}
 
 
-def _trained_on(folder: epath.Path, config: Any) -> dict[str, str]:
-    """Name -> content hash of the prepared datasets that a run was trained on."""
-    path = folder / "environment.json"
-    facts = json.loads(path.read_text()) if path.exists() else {}
-    each = facts.get("datasets") or [{"name": config.data.dataset} | facts.get("dataset", {})]
-    return {one["name"]: one["hash"] for one in each if "hash" in one}
-
-
 def trained_on(subject: Subject, name: str, data: str | None) -> bool:
-    """Whether the detector was trained on a dataset, NAME or NAME/CONFIG, of this content hash (None: it is gone)."""
+    """Whether the detector was trained on a dataset, NAME or NAME/CONFIG, of this content hash (None: it is gone).
+
+    Of released weights the name alone is known.
+    """
+    if not subject.own:
+        return name.partition("/")[0] == subject.together
     return (data or subject.own.get(name)) in subject.own.values()
 
 
 def check_splits(subject: Subject, datasets: Sequence[str], split: str, data_dir: epath.PathLike | None) -> None:
     """Raises InputError when the threshold was tuned on this split of one of the datasets, NAME or NAME/CONFIG."""
     for name in datasets:
-        own = trained_on(subject, name, prepared.content_hash(name, data_dir, subject.own))
-        for called in {name.partition("/")[0], *([subject.together] if own else [])}:
-            report.check_other_split(subject.decision, {"dataset": called, "split": split})
+        data = prepared.content_hash(name, data_dir, subject.own)
+        for called in {name.partition("/")[0], *([subject.together] if trained_on(subject, name, data) else [])}:
+            report.check_other_split(subject.decision, {"dataset": called, "split": split, "data": data})

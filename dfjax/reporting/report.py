@@ -99,10 +99,14 @@ def build(
 
 
 def check_other_split(decision: Mapping[str, Any], header: Mapping[str, Any]) -> None:
-    """Raises InputError when the decision was made on the very `dataset` and `split` of a score file's header."""
+    """Raises InputError when the decision was made on the very `dataset` and `split` of a score file's header.
+
+    Folders of users have the name of their builder; there `data` tells one from another, where both say it.
+    """
     chosen, shown = decision.get("split"), header.get("split")
-    datasets = {decision.get("dataset"), header.get("dataset")} - {None}
-    if chosen is not None and chosen == shown and len(datasets) < 2:
+    datasets, data = ({decision.get(key), header.get(key)} - {None} for key in ("dataset", "data"))
+    others = len(datasets) == 2 or str(header.get("dataset")).startswith("folder_") and len(data) == 2
+    if chosen is not None and chosen == shown and not others:
         raise InputError(
             f"the threshold was tuned on the split {chosen!r}, the split to be reported; "
             "expected one tuned on other data: tune on validation and report test"
@@ -120,7 +124,8 @@ def write(
 ) -> list[epath.Path]:
     """Writes report.json, report.md, report.html and figures/*.png into `workdir`, each file replaced whole.
 
-    Subgroups go to subgroups.json, so that the report can be made again without the dataset.
+    Subgroups go to subgroups.json, so that the report can be made again without the dataset. report.json comes last:
+    where it is, all is.
 
     Args:
       workdir: made if missing.
@@ -145,13 +150,13 @@ def write(
     tuned = report["threshold"]["value"]
     drawings = figures.draw(validation, test, tuned, report["calibration"])
     contents: dict[str, str | bytes] = {
-        "report.json": json.dumps(report, indent=2, allow_nan=False) + "\n",
         "report.md": markdown(report),
         "report.html": report_html.page(report, validation, test, subgroups),
     }
     if subgroups:
         contents["subgroups.json"] = json.dumps(subgroups) + "\n"
     contents |= {f"figures/{name}.png": drawing for name, drawing in drawings.items()}
+    contents["report.json"] = json.dumps(report, indent=2, allow_nan=False) + "\n"
     for name, content in contents.items():
         files.write(workdir / name, content)
     return [workdir / name for name in contents]
@@ -181,12 +186,28 @@ def refresh(workdir: epath.PathLike, decision: dict, validation: Scores, test: S
         raise InputError(f"{workdir} has no readable report.json; let dfjax.run finish") from error
     if test.header.get("dataset", dataset) != dataset:
         raise InputError(f"it is of {dataset}, these scores are of {test.header['dataset']}")
+    data, own = test.header.get("data"), set(data_of(workdir, dataset).values())
+    if data and own and data not in own:
+        raise InputError(f"it is of the {dataset} that the run was trained on, these scores are of another")
     path = workdir / "subgroups.json"
     subgroups = json.loads(path.read_text()) if path.exists() else None
     renewed = build(
         validation=validation, test=test, decision=decision, train_counts=trained, subgroups=subgroups, **facts
     )
     return write(workdir, renewed, validation, test, subgroups)
+
+
+def data_of(workdir: epath.PathLike, dataset: str) -> dict[str, str]:
+    """Name -> content hash of the prepared datasets that a run was trained on; nothing of one that does not say it.
+
+    Args:
+      workdir: of the run.
+      dataset: what its experiment calls them together.
+    """
+    path = epath.Path(workdir) / "environment.json"
+    facts = json.loads(path.read_text()) if path.exists() else {}
+    each = facts.get("datasets") or [{"name": dataset} | facts.get("dataset", {})]
+    return {one["name"]: one["hash"] for one in each if "hash" in one}
 
 
 def counts(scores: Scores) -> dict:

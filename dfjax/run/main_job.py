@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -55,7 +55,7 @@ def run(
       data_dir: where prepared datasets lie.
       source: the user's media, see `prepare.prepare_data`.
       progress: whether to print and draw progress.
-      profile: whether to leave a trace of ten training steps in the workdir.
+      profile: whether to leave a trace of training steps in the workdir, ten if there are as many after the first.
       tensorboard: whether to show training on TensorBoard, from the workdir's folder of that name.
       left_out: scores of domains by trainings without them (`dfjax.crossval`); the threshold is chosen on them then,
         not on validation data.
@@ -139,11 +139,11 @@ def run(
             train_methods=set(splits["train"].method.tolist()) - {""},
             subgroups=sources.subgroups_of_clips(shown),
         )
-        if process.first_process():
-            report.write(folder, result, validation, test, sources.subgroups_of_clips(shown))
         records = {name: len(split) for name, split in splits.items()}
         took = {"seconds": round(time.perf_counter() - began, 2), "training": summary, "records": records}
         workdir.write_json(folder / "timing.json", took)
+        if process.first_process():  # last: its report.json says that the run is finished
+            report.write(folder, result, validation, test, sources.subgroups_of_clips(shown))
         say(report.markdown(result))
         here = f", {max(summary['steps'] - first, 0)} of them now" if (first := summary["resumed_from"]) else ""
         say(
@@ -205,18 +205,23 @@ def in_common(split: sources.Split) -> list[str]:
     return found
 
 
-def check_splits(data: ml_collections.ConfigDict, directories: Mapping[str, epath.Path]) -> None:
+def check_splits(
+    data: ml_collections.ConfigDict,
+    directories: Mapping[str, epath.Path],
+    needed: Sequence[str] = ("validation", "test"),
+) -> None:
     """Makes sure that there are clips to choose the threshold on and others to report, before any training.
 
     Args:
       data: `config.data` of the experiment.
       directories: name -> folder of each prepared dataset.
+      needed: names of the splits.
 
     Raises:
-      InputError: the validation or the test split is missing, or one of its classes is.
+      InputError: a split is missing, or one of its classes is.
     """
     there = {split for directory in directories.values() for split in sources.split_names(directory)}
-    for name in ("validation", "test"):
+    for name in needed:
         wanted = f"a run needs real and fake clips in its {name} split"
         if data.dataset.startswith("folder_"):
             wanted += "; add some, or put all files into real/ and fake/ alone, which are then split"

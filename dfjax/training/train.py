@@ -24,7 +24,7 @@ from dfjax.runtime.progress import Journal, journal, trace
 from dfjax.training import pretrained, recipe, snapshots, train_step
 
 SCAN = 10  # updates per dispatch on an accelerator; on CPU one: XLA runs convolutions inside a loop on one thread
-PROFILED = range(10, 20)  # steps of this process that --profile traces
+PROFILED = 10  # steps that --profile traces, after as many where there are
 
 
 def train(
@@ -46,7 +46,7 @@ def train(
       workdir: where checkpoints and metrics.jsonl go.
       directory: the prepared dataset, or name -> folder of several.
       progress: whether to show a progress bar.
-      profile: whether to leave a trace of ten steps in the workdir.
+      profile: whether to leave a trace of PROFILED steps in the workdir, of a short training of fewer.
       tensorboard: whether to show losses and validation there, from workdir/tensorboard.
       memory: of a front end's statistics, which runs on parts of the same data share.
 
@@ -153,6 +153,7 @@ def train(
         # loop
         step, first_step_seconds, stopped, tracing = first, None, False, False
         judged: list[float] = []  # seconds of each judgement
+        traced = first + min(PROFILED, max(total - first - PROFILED, 1))  # the first of them; the very first compiles
         hidden = not (progress and process.first_process())
         about = functools.partial(_about, began - before, feed.kind)
         told = {"first": first, "total": total, "hidden": hidden, "tensorboard": tensorboard}
@@ -161,7 +162,7 @@ def train(
                 # never past an evaluation or the end, and the remainder in single steps
                 left = min(total, step + interval - step % interval) - step
                 count = per_dispatch if per_dispatch <= left else 1
-                if profile and tracing != (step - first in PROFILED):
+                if profile and tracing != (0 <= step - traced < PROFILED):
                     tracing = trace(workdir / "profile", start=not tracing, wait=state)
                 with notes.waiting():
                     data = feed.take(step)

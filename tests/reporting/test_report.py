@@ -1,6 +1,7 @@
 """The report says what the scores say: hand-made counts, closed forms, and refusals."""
 
 import dataclasses
+import errno
 import json
 import math
 
@@ -297,6 +298,22 @@ def test_everything_is_written(tmp_path):
     assert json.loads((tmp_path / "report.json").read_text()) == made
     for path in (tmp_path / "figures").iterdir():
         assert f"figures/{path.name}" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize("last", ["report.html", "figures/"])
+def test_a_report_that_a_full_disk_cut_off_is_none(tmp_path, monkeypatch, last):
+    """report.json was there first, and the same command took the run for finished."""
+    written = []
+
+    def full(path, content):
+        if last in str(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path.name)
+
+    monkeypatch.setattr(report.files, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        report.write(tmp_path, build(), make_scores("validation", seed=1), make_scores())
+    assert written and "report.json" not in written
 
 
 def test_what_is_undefined_is_said_so_and_never_nan():

@@ -34,7 +34,8 @@ def shown(folder):
 def test_training_shows_on_tensorboard_what_it_logs(tmp_path, capsys):
     directory = prepared.make(tmp_path / "prepared")
     settings = job.config(**{"train.steps": 4, "train.eval_every": 2})
-    train.train(settings, tmp_path / "run", directory, tensorboard=True)
+    train.train(settings, tmp_path / "run", directory, tensorboard=True, profile=True)
+    assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))  # of a run shorter than what is traced, too
     values, losses = shown(tmp_path / "run"), job.losses(tmp_path / "run")
     found = {step: value for (step, name), value in values.items() if name == "train/loss"}
     assert found == pytest.approx(losses) and sorted(found) == [1, 2, 3, 4]
