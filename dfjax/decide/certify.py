@@ -7,8 +7,10 @@ such, groups are counted instead, each by the share of its clips that is wrong, 
 threshold may have been tuned on them.
 """
 
+import bisect
 import dataclasses
 import fractions
+import itertools
 import math
 import operator
 
@@ -201,8 +203,9 @@ def band(
         allowed = math.floor(most * len(both.fake))
     else:  # fakes below it weigh at most their share
         rows = np.flatnonzero(np.asarray(labels) == FAKE)
-        below = np.cumsum(np.asarray(weights)[rows[np.argsort(np.asarray(scores)[rows], kind="stable")]])
-        allowed = int(np.searchsorted(below, most * below[-1], side="right"))
+        rising = rows[np.argsort(np.asarray(scores)[rows], kind="stable")]
+        below = list(itertools.accumulate(np.asarray(weights)[rising].tolist()))  # of fractions, no work for NumPy
+        allowed = bisect.bisect_right(below, most * below[-1])
     value = both.fake[min(allowed, len(both.fake) - 1)]
     real_below = at_value(both, value, "recall_at_fnr", {"max_fnr": max_fnr})
     if around is not None:
