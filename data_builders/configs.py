@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import tensorflow_datasets as tfds
 from etils import epath
 
-from data_builders import indexing, splitting
+from data_builders import folders, indexing, splitting
 from dfjax.records import InputError
 from dfjax.runtime import files
 
@@ -72,12 +72,14 @@ def source_config(config: MediaConfig, source: epath.Path) -> MediaConfig:
 
 
 def folder_digest(source: epath.Path) -> str:
-    """Eight hexadecimal digits that stand for the names and sizes of a folder's files and for its metadata.csv."""
+    """Eight hexadecimal digits that stand for the names and sizes of a folder's files and for its metadata.csv.
+
+    Links to folders are followed where the index follows them.
+    """
     tables: dict[str, bytes] = {}
 
     def sizes() -> Iterator[tuple[str, int]]:
-        # not by walk of a path, which takes a link to a folder for a file from Python 3.12 on
-        for parent, _, names in source.walk() if files.remote(source) else os.walk(source):
+        for parent, _, names in source.walk() if files.remote(source) else _walk(source):
             folder = epath.Path(parent)
             below = "" if folder == source else f"{folder.relative_to(source).as_posix()}/"
             for name in names:
@@ -89,3 +91,12 @@ def folder_digest(source: epath.Path) -> str:
 
     listed = indexing.listing_digest(sizes()).encode()
     return hashlib.blake2b(b"".join([listed, *(tables[name] for name in sorted(tables))]), digest_size=4).hexdigest()
+
+
+def _walk(source: epath.Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As os.walk, and below the links that the index follows; each is walked once, so they may lead in circles.
+
+    Not by walk of a path, which takes a link to a folder for a file from Python 3.12 on.
+    """
+    for top in (source, *folders.links(source)):
+        yield from os.walk(top)

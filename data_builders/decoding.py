@@ -26,7 +26,7 @@ def reason(path: epath.PathLike, modality: str, options: dict[str, Any]) -> str:
 def decode_to_cache(path: str, modality: str, options: dict[str, Any], cached: str) -> str:
     """Decodes a file into the file `cached`, or else writes into `reason_file` why that cannot be; returns why, or ''.
 
-    `modality` and `options` are those of `media.decoding.decode_item`.
+    `modality` and `options` are those of `media.decoding.decode_item`. Raises OSError where the disk is full.
     """
     result, why = safely(path, modality, options)
     target = epath.Path(cached)
@@ -62,8 +62,12 @@ def read_cached(path: epath.Path) -> dict[str, Any] | None:
 
 def _write(path: epath.Path, data: bytes) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    partial.write_bytes(data)
-    partial.replace(path)
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:  # of a full disk what was written of it is given back
+        partial.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def examples(

@@ -4,6 +4,7 @@ import csv
 import difflib
 import io
 import itertools
+import os
 import pathlib
 import unicodedata
 from collections.abc import Iterable
@@ -23,6 +24,8 @@ LABEL_FOLDERS = {
     REAL: ("real", "bonafide", "bona_fide", "bona-fide", "genuine", "original", "authentic", "0_real"),
     FAKE: ("fake", "spoof", "spoofed", "generated", "synthetic", "deepfake", "manipulated", "1_fake"),
 }
+SPLIT_WORDS = frozenset(name for names in SPLIT_FOLDERS.values() for name in names)
+LABEL_WORDS = frozenset(name for names in LABEL_FOLDERS.values() for name in names)
 GROUP_COLUMNS = ("group", "speaker", "identity", "source_video")  # the first that is filled in
 METHOD_COLUMNS = ("method", "generator", "manipulation")
 DOMAIN_COLUMNS = ("domain", "source", "corpus")
@@ -60,7 +63,7 @@ def index(root: epath.Path, dataset: str, suffixes: tuple[str, ...], *, whole: b
     skipped: list[tuple[str, str]] = []
     warnings: list[str] = []
     inside = indexing.folders(root)
-    split_folders = _match(inside, SPLIT_FOLDERS, root)
+    split_folders = _split_folders(inside, root)
     parts = split_folders or {"": root}
     items = Items()
     for split, folder in parts.items():
@@ -71,6 +74,8 @@ def index(root: epath.Path, dataset: str, suffixes: tuple[str, ...], *, whole: b
     used = {path.name for path in parts.values()} if split_folders else set()
     if ignored := sorted(path.name for key, path in inside.items() if split_folders and path.name not in used):
         warnings.append(f"folders that are no split were left out: {', '.join(ignored)}")
+    if hollow := sorted(path.name for key, path in inside.items() if not split_folders and key in SPLIT_WORDS):
+        warnings.append(f"folders without real and fake inside are no split and were left out: {', '.join(hollow)}")
     if not split_folders and whole:
         items = Items(indexing.moved(item, "train") for item in items)
     elif not split_folders:
@@ -100,13 +105,37 @@ def _torn(items: Items, depth: int) -> list[str]:
     return sorted({at for at, split in alone if at.count("/") >= depth and first.setdefault(at, split) != split})
 
 
+def links(source: epath.Path) -> list[epath.Path]:
+    """The links to folders that `index` follows below `source`: on the way to the root, of splits and of labels."""
+    try:
+        root = indexing.find_root(source, _is_root)
+        if root is None:
+            return []
+        between = root.relative_to(source).parts
+        ways = [source.joinpath(*between[: count + 1]) for count in range(len(between))]
+        splits = list(_split_folders(indexing.folders(root), root).values())
+        ways += splits
+        for folder in splits or [root]:
+            ways += _match(indexing.folders(folder), LABEL_FOLDERS, folder).values()
+    except (InputError, OSError):  # told by the index, which follows none then
+        return []
+    return [path for path in ways if os.path.islink(path)]
+
+
 def _is_root(inside: dict[str, epath.Path]) -> bool:
     """Whether label folders, or split folders with label folders inside, are among these folders."""
-    labels = {name for names in LABEL_FOLDERS.values() for name in names}
-    splits = {name for names in SPLIT_FOLDERS.values() for name in names}
-    if labels & inside.keys():
-        return True
-    return any(name in splits and labels & indexing.folders(path).keys() for name, path in inside.items())
+    return bool(LABEL_WORDS & inside.keys()) or any(name in SPLIT_WORDS and _labelled(inside[name]) for name in inside)
+
+
+def _labelled(folder: epath.Path) -> bool:
+    """Whether label folders are inside."""
+    return bool(LABEL_WORDS & indexing.folders(folder).keys())
+
+
+def _split_folders(inside: dict[str, epath.Path], root: epath.Path) -> dict[str, epath.Path]:
+    """The folder of each split: one of its name without label folders inside is something else."""
+    with_labels = {key: path for key, path in inside.items() if key in SPLIT_WORDS and _labelled(path)}
+    return _match(with_labels, SPLIT_FOLDERS, root)
 
 
 def _match(inside: dict[str, epath.Path], table: dict, parent: epath.Path) -> dict:

@@ -18,8 +18,13 @@ the records lie `index.<split>.npz` (labels, ids, groups, clips, methods, domain
 `preparation.json` (what was found, counted, skipped and dropped).
 """
 
+import contextlib
+import fcntl
 import functools
 import json
+import os
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -32,11 +37,65 @@ from data_builders.configs import MediaConfig as MediaConfig
 from dfjax.media import faces
 from dfjax.media.decoding import decode_item, safely
 from dfjax.records import LABEL_NAMES, SPLITS, TEXT_FIELDS, InputError, SourceNeeded, features
-from dfjax.runtime import workers
+from dfjax.runtime import files, workers
 
 MODALITIES = ("audio", "image", "video", "av", "index")
 SECONDS = 60.0  # an item may take this long ...
 BYTES_PER_SECOND = 1e6  # ... and its size over this on top
+
+
+@contextlib.contextmanager
+def alone(directory: epath.Path) -> Iterator[None]:
+    """Within it no other process prepares this dataset: each waits for the one before. Not so in a bucket.
+
+    The kernel ends the lock with the process, so a file that a killed one left keeps nobody waiting.
+
+    Raises:
+      InputError: nothing can be written there.
+    """
+    if files.remote(directory):
+        yield
+        return
+    path = directory.with_name(f"{directory.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = _locked(path)
+    except OSError as error:
+        if error.errno in files.FULL:
+            raise
+        why = f"{path.parent} cannot be written to ({error.strerror})"
+        raise InputError(f"{why}; give another --data_dir, a folder of yours") from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        os.close(lock)
+
+
+def _locked(path: epath.Path) -> int:
+    """A descriptor of this file, locked; waits for whoever has it. Where the disk knows no locks it is just opened."""
+    waiting = False
+    while True:
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError:
+            if not (path.exists() and os.access(path.parent, os.W_OK)):
+                raise
+            lock = os.open(path, os.O_RDONLY)  # another user's, who was killed
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not waiting:
+                print(f"waiting for another process that prepares {path.with_suffix('')}", file=sys.stderr)
+            waiting = True
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError:  # some network disks
+            return lock
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), os.stat(path)):
+                return lock
+        os.close(lock)  # whoever had it has removed it
 
 
 class _Info(tfds.core.DatasetInfo):
@@ -60,9 +119,38 @@ class QuietBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
 
     _log_download_done = _log_download_bytes
 
-    def download_and_prepare(self, **kwargs):
-        """As TFDS's, as array_record unless told otherwise."""
-        super().download_and_prepare(**{"file_format": "array_record"} | kwargs)
+    def download_and_prepare(self, **kwargs) -> bool:
+        """As TFDS's, as array_record unless told otherwise, and by one process at a time.
+
+        Returns:
+          False where another process has prepared it in the meantime.
+
+        Raises:
+          InputError: nothing can be written to `data_dir`.
+          OSError: the disk is full.
+        """
+        directory, kwargs = epath.Path(self.data_dir), {"file_format": "array_record"} | kwargs
+        if directory.exists():
+            super().download_and_prepare(**kwargs)
+            return True
+        with alone(directory):
+            if directory.exists():
+                self.info.read_from_directory(directory)
+                return False
+            try:
+                super().download_and_prepare(**kwargs)
+            except workers.WorkerError:
+                raise
+            except RuntimeError as error:  # what array_record says of a full disk
+                full = [number for number in files.FULL if os.strerror(number) in str(error)]
+                if not full:
+                    raise
+                raise OSError(full[0], os.strerror(full[0]), str(directory)) from error
+            self._clean()
+        return True
+
+    def _clean(self) -> None:
+        """Removes what preparing leaves beside the dataset."""
 
 
 class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -92,6 +180,7 @@ class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-a
         self._beam = False
         self._skipped: dict[str, str] = {}  # id -> reason, found by the media stage
         self._faceless: dict[str, int] = {}  # clip -> frames in which no face was found
+        self._content: dict[str, str] = {}  # of a sample of the files, see `changed`
         self._pictures: dict[str, int] = {}  # id -> pictures in a file, where there are several; the first is taken
         if self.CONFIG_PER_SOURCE and self.source is not None:
             kwargs["config"] = configs.source_config(kwargs.get("config") or self.BUILDER_CONFIGS[0], self.source)
@@ -127,6 +216,29 @@ class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-a
         """Makes these items all that is prepared, whatever else `source` holds."""
         self._index = index
 
+    def changed(self, known: dict[str, str]) -> str | None:
+        """The first file of `source` whose content differs from what was noted when names and sizes were the same.
+
+        Args:
+          known: 'content' of preparation.json; earlier versions noted none.
+        """
+        if self.CONFIG_PER_SOURCE and self.source is not None:
+            paths = {name: self.source / name for name in known}  # without an index, as all names are the same
+        else:
+            paths = {item.id: item.path for item in self.load_index().items if item.id in known} if known else {}
+        found = indexing.content_sample(paths)
+        return next((name for name, content in found.items() if content and known[name] not in ("", content)), None)
+
+    def _noted(self, index: indexing.Index) -> dict[str, str]:
+        """The content of a sample of the files, for `changed`; where no media are read, of none."""
+        if self.builder_config.modality == "index":
+            return {}
+        count = min(len(index.items), indexing.SAMPLED)
+        items = [index.items[k * len(index.items) // count] for k in range(count)]
+        if self.CONFIG_PER_SOURCE and self.source is not None:
+            return indexing.content_sample({item.path.relative_to(self.source).as_posix(): item.path for item in items})
+        return indexing.content_sample({item.id: item.path for item in items})
+
     @property
     def partial_dir(self) -> epath.Path:
         """Where finished items wait for the others."""
@@ -157,6 +269,7 @@ class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-a
     def _split_generators(self, dl_manager):
         manual_dir = None if self.source is not None or self._index else epath.Path(dl_manager.manual_dir)
         index = self.load_index(manual_dir)
+        self._content = self._noted(index)
         parts = {split: [item for item in index.items if item.split == split] for split in SPLITS}
         if self._beam:
             return {split: self._beam_examples(items) for split, items in parts.items() if items}
@@ -261,9 +374,8 @@ class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-a
         for key, reason, death in workers.run("data_builders.decoding:reason", tasks, self.jobs):
             self._skipped[key] = reason or death or "gave no record under Beam"
 
-    def download_and_prepare(self, **kwargs):
-        """As QuietBuilder's; then the cache and what killed runs left go."""
-        super().download_and_prepare(**kwargs)
+    def _clean(self) -> None:
+        """The cache and what killed runs left go."""
         self.partial_dir.rmtree(missing_ok=True)
         for path in self.partial_dir.parent.glob(f"incomplete.*_{self.version}"):
             path.rmtree()
@@ -283,6 +395,7 @@ class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-a
             "face_detector": config.detector if crops else None,
             "face_model": self._face_digest if crops else None,
             "source_digest": indexing.source_digest(index),
+            "content": self._content,
             "counts": counts,
             "skipped": sorted([*index.skipped, *self._skipped.items()]),
             "dropped": sorted(index.dropped),

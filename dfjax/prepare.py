@@ -105,8 +105,11 @@ def prepare(
             _check_face_model(face_model, directory)
             return directory
         builder.load_index(epath.Path(builder.data_dir_root, "downloads", "manual"))
-        builder.download_and_prepare(download_config=_beam(beam_runner, beam_options))
-    if tell:
+        here = builder.download_and_prepare(download_config=_beam(beam_runner, beam_options))
+        if not here:  # another process was faster
+            _check_source(builder, directory)
+            _check_face_model(face_model, directory)
+    if tell and here:
         print(describe(summary(directory), directory), file=sys.stderr)
     return directory
 
@@ -308,13 +311,19 @@ def _root(data_dir, cls) -> epath.Path:
 
 def _check_source(builder, directory: epath.Path) -> None:
     """Makes sure that what is prepared was prepared from this source."""
-    if builder.CONFIG_PER_SOURCE or builder.source is None:
+    if builder.source is None:
         return
-    prepared = summary(directory)["source_digest"]
-    if (given := indexing.source_digest(builder.load_index())) != prepared:
+    facts = summary(directory)
+    prepared, way = facts["source_digest"], "delete that folder or give another --data_dir"
+    if not builder.CONFIG_PER_SOURCE and (given := indexing.source_digest(builder.load_index())) != prepared:
         raise InputError(
             f"{directory} was prepared from other files (digest {prepared}) than --source {builder.source} "
-            f"({given}); delete it or give another --data_dir"
+            f"({given}); {way}"
+        )
+    if (name := builder.changed(facts.get("content", {}))) is not None:
+        raise InputError(
+            f"{name} of --source {builder.source} has the size but not the content that it had when {directory} was "
+            f"prepared; {way}"
         )
 
 

@@ -1,5 +1,6 @@
 """From a folder to records: complete, repeatable, resumable, and hard to stop."""
 
+import errno
 import http.server
 import json
 import pathlib
@@ -16,11 +17,12 @@ import pytest
 import tensorflow_datasets as tfds
 from etils import epath
 
-from data_builders import decoding
+from data_builders import decoding, indexing, preparing
 from dfjax import prepare
 from dfjax.media import audio
 from dfjax.media import decoding as media_decoding
 from dfjax.records import MAX_SAMPLES, InputError
+from dfjax.runtime import files as files_module
 from dfjax.runtime import workers
 from tests.data_builders import fixtures
 
@@ -89,6 +91,42 @@ def test_a_prepared_dataset_is_reused_and_a_changed_folder_is_not(source, tmp_pa
     assert second != first and prepare.summary(second)["counts"]["train"]["real"]["files"] == 4
 
 
+def rewritten(path):
+    """Other content of the same size, as by a denoiser that works in place."""
+    data = bytearray(path.read_bytes())
+    data[-2000:] = bytes(byte ^ 1 for byte in data[-2000:])
+    path.write_bytes(data)
+
+
+def test_content_that_changed_at_the_same_size_is_not_taken_for_what_was_prepared(source, tmp_path):
+    words = {"data_dir": tmp_path / "out", "jobs": 0, "progress": False}
+    first = prepare.prepare("folder_audio", source, **words)
+    copy = shutil.copytree(source, tmp_path / "elsewhere/voices", copy_function=shutil.copyfile)  # its times are new
+    assert prepare.prepare("folder_audio", copy, **words) == first
+    rewritten(source / "val/fake/1.wav")
+    with pytest.raises(InputError, match=r"val/fake/1\.wav of --source .*delete that folder") as failed:
+        prepare.prepare("folder_audio", source, **words)
+    assert "\n" not in str(failed.value)
+    assert prepare.prepare("folder_audio", copy, **words) == first
+    shutil.rmtree(first)
+    assert prepare.prepare("folder_audio", source, **words) == first  # the name is that of before
+    with pytest.raises(InputError, match="has the size but not the content"):
+        prepare.prepare("folder_audio", copy, **words)
+    facts = prepare.summary(first)
+    assert len(facts.pop("content")) == len(PATHS)
+    (first / "preparation.json").write_text(json.dumps(facts))  # as of an earlier version
+    assert prepare.prepare("folder_audio", copy, **words) == first
+
+
+def test_of_many_files_a_sample_over_all_is_noted(tmp_path, monkeypatch):
+    monkeypatch.setattr(indexing, "SAMPLED", 6)
+    source = fixtures.tree(tmp_path / "voices", PATHS, seconds=0.2)
+    directory = prepare.prepare("folder_audio", source, tmp_path / "out", jobs=0, progress=False)
+    noted = prepare.summary(directory)["content"]
+    assert {name.rpartition("/")[0] for name in noted} == {path.rpartition("/")[0] for path in PATHS}
+    assert len(noted) == 6 and len(set(noted.values())) == 6
+
+
 def test_bad_files_are_listed_with_their_reason(source, tmp_path):
     (source / "train/real/text.mp3").write_bytes(b"nothing to hear " * 50)
     fixtures.text(source / "train/real/zero.wav", "")
@@ -127,6 +165,90 @@ def test_a_module_that_is_missing_is_no_fault_of_a_file(jobs):
     assert caught.value.name == "nowhere"
 
 
+@pytest.mark.parametrize("number", files_module.FULL)
+def test_a_full_disk_is_no_fault_of_a_file(number, tmp_path, monkeypatch):
+    """Files whose results found no room were left out of a dataset that was then taken for complete."""
+    fixtures.audio(tmp_path / "a.wav", seconds=0.2)
+    lines = (
+        "import os",
+        "from etils import epath",
+        "from data_builders.decoding import decode_to_cache",
+        "def write_half(self, data):",
+        "    open(self, 'xb').write(data[: len(data) // 2])",
+        f"    raise OSError({number}, os.strerror({number}), str(self))",
+        "type(epath.Path('/')).write_bytes = write_half",
+    )
+    fixtures.text(tmp_path / "on_a_full_disk.py", "\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)  # of the worker, too
+    (tmp_path / "cache").mkdir()
+    words = (str(tmp_path / "a.wav"), "audio", {}, str(tmp_path / "cache/a"))
+    with pytest.raises(OSError, match="cache/a") as caught:
+        list(workers.run("on_a_full_disk:decode_to_cache", [("a", words, 60.0)], 1))
+    assert caught.value.errno == number
+    assert not list((tmp_path / "cache").iterdir())  # nor is what room there was kept
+
+
+def test_a_full_disk_is_said_where_records_are_written(source, tmp_path, monkeypatch):
+    def full(self, **kwargs):
+        raise RuntimeError('Failed to finalize writing of split "train": write() failed: No space left on device; at')
+
+    monkeypatch.setattr(tfds.core.GeneratorBasedBuilder, "download_and_prepare", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        prepare.prepare("folder_audio", source, tmp_path / "out", jobs=0, progress=False)
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_who_comes_while_another_process_prepares_waits_and_takes_its_dataset(source, tmp_path):
+    """They removed each other's files, and both ended in a traceback."""
+    other = prepare.prepare("folder_audio", source, tmp_path / "other", jobs=0, progress=False)
+    target = epath.Path(tmp_path / "out" / other.relative_to(tmp_path / "other"))
+    command = [sys.executable, "-m", "dfjax.prepare", "folder_audio", "--source", str(source)]
+    with preparing.alone(target):
+        process = subprocess.Popen(
+            [*command, "--data_dir", str(tmp_path / "out"), "--json"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr.readline() == f"waiting for another process that prepares {target}\n"
+        shutil.copytree(other, target)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and json.loads(out)["directory"] == str(target)
+    assert err == ""  # nothing was decoded
+    assert {path.name for path in target.parent.iterdir()} == {"1.0.0"}
+
+
+def test_a_lock_that_is_left_or_removed_keeps_nobody_waiting(tmp_path, capsys):
+    target = epath.Path(tmp_path / "config/1.0.0")
+    fixtures.text(tmp_path / "config/1.0.0.lock", "")  # of a process that was killed
+    inside, order = threading.Event(), []
+
+    def second():
+        inside.wait()
+        with preparing.alone(target):  # by a file of its own, which a third would see
+            order.append(f"second {target.with_name('1.0.0.lock').exists()}")
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with preparing.alone(target):
+        inside.set()
+        time.sleep(0.2)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second True"] and not list(target.parent.iterdir())
+    assert capsys.readouterr().err == f"waiting for another process that prepares {target}\n"
+
+
+@pytest.mark.parametrize("name", ["folder_audio", "demo_speech"])
+def test_a_place_that_cannot_be_made_is_one_line(name, source, tmp_path):
+    fixtures.text(tmp_path / "file", "")
+    for place in (str(tmp_path / "file/below"), "/proc/nope", "/sys/nope"):
+        words = {} if name == "demo_speech" else {"source": source, "jobs": 0}
+        with pytest.raises(InputError, match=f"^{place}/.* cannot be written to .* give another --data_dir"):
+            prepare.prepare(name, data_dir=place, progress=False, **words)
+
+
 def killed(source, out, when):
     """Starts a preparation and kills it (SIGKILL) once `when(finished files)`; the files that are left."""
     command = [sys.executable, "-m", "dfjax.prepare", "folder_audio"]
@@ -152,12 +274,13 @@ def test_a_killed_run_continues_where_it_was(tmp_path, monkeypatch):
     if not 4 <= len(done) < 24:
         pytest.skip(f"the run was not killed in time: {len(done)} files")
     assert not list((tmp_path / "out").glob("*/*/1.0.0"))  # nothing that could be taken for a dataset
+    assert list((tmp_path / "out").glob("*/*/1.0.0.lock"))
     again = []
     decode = media_decoding.decode_item
     monkeypatch.setattr(media_decoding, "decode_item", lambda path, *rest: (again.append(path), decode(path, *rest))[1])
     directory = prepare.prepare("folder_audio", source, tmp_path / "out", jobs=0, progress=False)
     assert 24 - len(done) - 1 <= len(again) <= 24 - len(done)  # one may end between the look and the kill
-    assert not list(directory.parent.glob("*.partial"))
+    assert {path.name for path in directory.parent.iterdir()} == {"1.0.0"}
     whole = prepare.prepare("folder_audio", source, tmp_path / "whole", jobs=0, progress=False)
     records = [{n: c for n, c in files(d).items() if "array_record" in n} for d in (directory, whole)]
     assert records[0] == records[1]
@@ -290,6 +413,9 @@ def test_another_source_for_the_same_config_is_an_error(tmp_path):
     assert prepare.prepare("deepfake_audio", first, tmp_path / "out", jobs=0, progress=False) == directory
     with pytest.raises(InputError, match="was prepared from other files"):
         prepare.prepare("deepfake_audio", deep_voice(tmp_path / "two", 0.3), tmp_path / "out", jobs=0)
+    rewritten(first / "AUDIO/REAL/b-original.wav")
+    with pytest.raises(InputError, match="REAL/b-original.wav of --source .* has the size but not the content"):
+        prepare.prepare("deepfake_audio", first, tmp_path / "out", jobs=0)
 
 
 @pytest.mark.filterwarnings("default")  # Beam's and older protobuf's own

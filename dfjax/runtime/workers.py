@@ -47,13 +47,18 @@ def free_memory() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def _group_limit() -> int:
-    """Bytes that the control group of this process may still use: a container's limit is not in /proc/meminfo."""
+def _group_limit(group: pathlib.Path = pathlib.Path("/sys/fs/cgroup")) -> int:
+    """Bytes that the control group of this process may still use: a container's limit is not in /proc/meminfo.
+
+    What the kernel keeps of files that were read counts there as used, and goes as soon as somebody wants its place.
+    """
     try:
-        limit = pathlib.Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(pathlib.Path("/sys/fs/cgroup/memory.current").read_text())
+        limit = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+        kept = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        used -= int(kept["active_file"]) + int(kept["inactive_file"])
         return sys.maxsize if limit == "max" else max(0, int(limit) - used)
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):
         return sys.maxsize
 
 
@@ -72,7 +77,8 @@ def run(
 
     Raises:
       WorkerError: a worker does not start, or died before it was ready.
-      ImportError: of the function; what else it raises ends its process.
+      ImportError: of the function.
+      OSError: of the function, where a disk is full; what else it raises ends its process.
     """
     tasks = iter(tasks)
     if jobs == 0:
@@ -142,15 +148,16 @@ class _Worker:
         assert self.task is not None
         try:
             message = self.pipe.recv()
-            if isinstance(message, ImportError):
+        except (EOFError, OSError):
+            self.alive = False
+            code = self.process.wait()
+        else:
+            if isinstance(message, ImportError | OSError):
                 raise message
             if self.ready:
                 return self.task[0], message, ""
             self.ready = True
             return None
-        except (EOFError, OSError):
-            self.alive = False
-            code = self.process.wait()
         if not self.ready:
             self.log.seek(0)
             lines = self.log.read().decode(errors="replace").strip().splitlines()
@@ -188,13 +195,24 @@ def serve(descriptor: int, function: str, memory: int) -> None:
         signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
             result = call(*args)
-        except ImportError as error:  # no task will go better
+        except (ImportError, OSError) as error:
+            if not _for_all(error):
+                raise
             result = error
         signal.setitimer(signal.ITIMER_REAL, 0)
         try:
             pipe.send(result)
         except BrokenPipeError:
             return
+
+
+def _for_all(error: ImportError | OSError) -> bool:
+    """Whether no task will go better: a module is missing, or a disk is full."""
+    if isinstance(error, ImportError):
+        return True
+    from dfjax.runtime.files import FULL  # and with it etils, which takes a moment
+
+    return error.errno in FULL
 
 
 def _limit_memory(memory: int) -> None:

@@ -2,6 +2,7 @@
 
 import collections
 import os
+import shutil
 import unicodedata
 
 import pytest
@@ -185,6 +186,66 @@ def test_metadata_are_found_beside_the_media_or_above_them_in_the_folder_given(t
     fixtures.text(root / where / name, "\n".join(["file,speaker", *rows]).replace("ann", "bob"))
     now = configs.source_config(configs.MediaConfig(name="folder"), epath.Path(root)).name
     assert len({before, told, now}) == 3
+
+
+@pytest.mark.parametrize(
+    ("above", "linked"),
+    [
+        ("", ["real", "fake"]),
+        ("", ["real"]),
+        ("", ["test"]),
+        ("", ["train/real", "train/fake", "test"]),
+        ("corpus", ["corpus"]),
+        ("corpus/audio", ["corpus", "corpus/audio", "corpus/audio/real"]),
+    ],
+)
+def test_the_config_changes_with_what_is_behind_the_links_that_are_followed(tmp_path, above, linked):
+    """Another folder of the same name was taken for the one that had been prepared."""
+    splits = ("train/", "test/") if any(name.startswith("t") for name in linked) else ("",)
+    for store in ("one", "two", "three"):
+        paths = [f"{above}/{s}{c}/deep/{k}.wav".lstrip("/") for s in splits for c in ("real", "fake") for k in range(2)]
+        fixtures.tree(tmp_path / store / "plain", paths, seconds=0.2 if store != "two" else 0.3)
+    fixtures.text(tmp_path / "three/plain" / above / "metadata.csv", "file,speaker\n")
+
+    def linked_to(store):
+        root, way = tmp_path / store / "voices", tmp_path / store / "plain"
+        shutil.copytree(way, root)
+        for name in sorted(linked, key=len, reverse=True):
+            target = tmp_path / store / "behind" / name.replace("/", "-")
+            target.parent.mkdir(exist_ok=True)
+            (root / name).rename(target)
+            (root / name).symlink_to(target, target_is_directory=True)
+        return root, way
+
+    found = {}
+    for store in ("one", "two", "three"):
+        root, way = linked_to(store)
+        assert {item.id for item in index(root).items} == {item.id for item in index(way).items}
+        found[store] = configs.folder_digest(epath.Path(root))
+        assert found[store] == configs.folder_digest(epath.Path(way))  # links or not: the same files
+    assert len(set(found.values())) == 3
+
+
+def test_a_link_that_leads_in_a_circle_ends_a_digest(tmp_path):
+    root = fixtures.tree(tmp_path / "voices", ["real/a.wav", "more/b.wav"], seconds=0.2)
+    (root / "fake").symlink_to(root, target_is_directory=True)
+    (root / "real/up").symlink_to(root, target_is_directory=True)
+    before = configs.folder_digest(epath.Path(root))
+    fixtures.audio(root / "more/c.wav", seconds=0.2)
+    assert configs.folder_digest(epath.Path(root)) != before
+
+
+def test_a_folder_called_like_a_split_without_label_folders_is_none(tmp_path):
+    """All that was beside it was said to be empty."""
+    paths = [f"{c}/{k}.wav" for c in ("real", "fake") for k in range(9)]
+    root = fixtures.tree(tmp_path / "flat", [*paths, "test/talk.wav"], seconds=0.2)
+    found = index(root)
+    assert {item.id for item in found.items} == set(paths) and found.variant == "{label}"
+    assert "folders without real and fake inside are no split and were left out: test" in found.warnings
+    root = fixtures.tree(tmp_path / "split", [f"train/{path}" for path in paths] + ["test/talk.wav"], seconds=0.2)
+    found = index(root)
+    assert {item.split for item in found.items} == {"train", "validation"} and found.variant == "{split}/{label}"
+    assert "folders that are no split were left out: test" in found.warnings
 
 
 def test_a_group_in_two_given_splits_is_said(tmp_path):
