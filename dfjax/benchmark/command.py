@@ -22,10 +22,12 @@ import absl.logging
 from data_builders import finding
 from dfjax.benchmark import forecast, plan, results, work
 from dfjax.benchmark.jobs import DONE, Board
+from dfjax.benchmark.plan import Job
 from dfjax.benchmark.work import Workshop
 from dfjax.planning import advice, counting
 from dfjax.records import InputError
 from dfjax.reporting import benchmark_view
+from dfjax.run import main_job
 from dfjax.runtime import cli, files, process
 from dfjax.training import options
 
@@ -161,19 +163,42 @@ def benchmark(
     planned = prepare_plan(root, workdir, data_dir, changes, measured=timed, identified=True)
     shop, say = planned.shop, _say if progress else _say_nothing
     board = Board(workdir, plan.jobs_of(list(shop.datasets.values()), strategies, seeds))
+    check_experiments(shop, board.jobs)
     same_plan(shop, board, {key: of["digest"] for key, of in planned.facts.items()})
     told = foretold(shop, board, planned.facts, say) if timed else {}
     for line in planned.notes:
         say(f"note: {line}")
     for line in planned.problems:
         say(f"left out: {line}")
-    board.reopen()
+    board.reopen(lambda job: shop.made(job, board))
     work.work(shop, board, say)
     if timed:
         rows = forecast.times(board, told)
         files.write(workdir / "times.json", json.dumps(rows, indent=1, allow_nan=False) + "\n")
         files.write(workdir / "times.md", forecast.markdown(shop, told, rows, planned.problems, planned.notes))
     return report(planned, board, root, strategies, seeds)
+
+
+def check_experiments(shop: Workshop, jobs: Sequence[Job]) -> None:
+    """Makes sure that every experiment can be run, before anything is written: all of them get the same options.
+
+    Args:
+      shop: the datasets, with the options of every experiment.
+      jobs: all of them.
+
+    Raises:
+      InputError: an option is wrong, or one of the experiments does not have it.
+    """
+    for job in jobs:
+        if job.kind not in ("train", "joint") or job.seed:
+            continue  # the experiment of a left-out job is that of the joint one, and seeds differ in nothing else
+        every = [d for d in shop.datasets.values() if d.modality == job.modality]
+        try:
+            main_job.check(shop.config(job, [shop.datasets[job.dataset]] if job.dataset else every))
+        except InputError as error:
+            raise InputError(
+                f"{error} ({job.id}; every experiment gets the options: give values that all of them can have)"
+            ) from error
 
 
 def same_plan(shop: Workshop, board: Board, data: Mapping[str, str]) -> None:
@@ -260,6 +285,7 @@ def dry_run(
     planned = prepare_plan(root, workdir, data_dir, changes, measured=timed)
     shop = planned.shop
     board = Board(workdir, plan.jobs_of(list(shop.datasets.values()), strategies, seeds))
+    check_experiments(shop, board.jobs)
     told = foretold(shop, board, planned.facts, _say_aside) if timed else {}
     rows = forecast.times(board, told)
     return forecast.markdown(shop, told, rows, planned.problems, planned.notes), planned.problems

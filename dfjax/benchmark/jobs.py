@@ -10,7 +10,7 @@ import json
 import os
 import pathlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from dfjax.benchmark.plan import Job
@@ -59,13 +59,18 @@ class Board:
         told = facts | ({"problem": problem} if problem else {})
         files.write(self.path(job, FAILED if problem else DONE), json.dumps(told, allow_nan=False) + "\n")
 
-    def reopen(self) -> None:
-        """Jobs that were done before a dataset was there that is to be prepared now are to be done again.
+    def reopen(self, made: Callable[[Job], bool] = lambda job: True) -> None:
+        """Jobs that were done with other datasets than those of now are to be done again.
 
-        What they did is kept by their runs, so that only what is new is work.
+        That is where one is to be prepared now, or where what the job has made of those of now is not there. What jobs
+        did is kept by their runs, so that only what is new is work.
+
+        Args:
+          made: whether what a job that is done has made is there.
         """
         for job in self.jobs:
-            if any(self.state(id_) == OPEN for id_ in job.after):
+            new = any(self.state(id_) == OPEN for id_ in job.after)
+            if new or (self.state(job) == DONE and not made(job)):
                 self.path(job, DONE).unlink(missing_ok=True)
 
     def open_jobs(self) -> Iterator[Job]:

@@ -63,21 +63,8 @@ def collect(
 
 def _directories(shop: Workshop, board: Board) -> dict[str, pathlib.Path]:
     """Key -> folder of what is prepared."""
-    found = {}
-    for d in shop.datasets.values():
-        if board.state(f"prepare/{d.key}") == DONE:
-            config = d.entry.partition("/")[2] or "*"
-            every = sorted(shop.data_dir.glob(f"{d.name}/{config}/*/preparation.json"))
-            wanted = [path.parent for path in every if config != "*" or path.parent.parent.name == _first(d)]
-            if wanted:
-                found[d.key] = wanted[-1]
-    return found
-
-
-def _first(d: Dataset) -> str:
-    import data_builders
-
-    return data_builders.load(d.name).BUILDER_CONFIGS[0].name
+    done = [d for d in shop.datasets.values() if board.state(f"prepare/{d.key}") == DONE]
+    return {d.key: directory for d in done if (directory := shop.directory(d))}
 
 
 def _sources(directories: Mapping[str, pathlib.Path]) -> dict[str, set[str]]:

@@ -1,5 +1,6 @@
 """What each kind of job does, with the commands of dfjax."""
 
+import json
 import pathlib
 import resource
 import time
@@ -9,6 +10,7 @@ from typing import Any
 import jax
 import ml_collections
 
+import data_builders
 from dfjax import compare, crossval, prepare
 from dfjax.benchmark.jobs import DONE, OPEN, Board
 from dfjax.benchmark.plan import Dataset, Job, folder_of
@@ -42,6 +44,23 @@ class Workshop:
     def folder(self, job: Job, board: Board) -> pathlib.Path:
         """The workdir of the run that a job trains or evaluates."""
         return self.workdir / folder_of(job, self.trained_on(job, board))
+
+    def directory(self, d: Dataset) -> pathlib.Path | None:
+        """Where a dataset is prepared, if it is; of several versions the last."""
+        config = d.entry.partition("/")[2] or data_builders.load(d.name).BUILDER_CONFIGS[0].name
+        found = sorted(self.data_dir.glob(f"{d.name}/{config}/*/preparation.json"))
+        return found[-1].parent if found else None
+
+    def made(self, job: Job, board: Board) -> bool:
+        """Whether what a job that is done has made is there; not so of datasets that are not those it was done with."""
+        if job.kind == "prepare":
+            return self.directory(self.datasets[job.dataset]) is not None
+        folder = self.folder(job, board)
+        path = folder / {"left_out": "crossval.md", "evaluate": "evaluation.json"}.get(job.kind, "report.json")
+        if not path.exists() or job.kind != "evaluate":
+            return path.exists()
+        judged_on = {row["dataset"] for row in json.loads(path.read_text())}
+        return judged_on.issuperset(d.entry for d in self.members(job, board))
 
     def config(self, job: Job, members: Sequence[Dataset]) -> ml_collections.ConfigDict:
         """The experiment of a job."""

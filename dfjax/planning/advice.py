@@ -1,9 +1,13 @@
 """Of a counted dataset: is another one needed, which strategy, which experiment as a command. No JAX, no decoding."""
 
+import os
+import pathlib
 import runpy
 import shlex
 from collections.abc import Sequence
 from typing import Any
+
+from tensorflow_datasets.core.constants import DATA_DIR
 
 import data_builders
 from data_builders import finding, sharing
@@ -66,32 +70,45 @@ def advise(facts: dict[str, Any], others: Sequence[dict[str, Any]] = ()) -> dict
     dataset, modality, splits = facts["dataset"], facts["modality"], facts["splits"]
     reasons = _reasons(splits)
     given = facts["recommendation"] or {}
-    strategy = STRATEGY.get(given.get("strategy") or "")
+    strategy, why = STRATEGY.get(given.get("strategy") or ""), given.get("text", "there is no training split")
+    if facts["config"].endswith("-index"):
+        strategy, why = None, "There are no media in it; prepare it without -index to train on it."
     apart = [o for o in others if o["modality"] == modality and _another(o, facts) and _trainable(o["splits"])]
     best = max(apart, key=lambda o: o["splits"]["train"]["minority_groups"], default=None)
     which = f"{_called(best)}, which is here" if best else balance.worth_adding(modality, of_no_use(dataset))
     experiment = f"{FILE}:{modality}+{entry(facts)}+{strategy or 'plain'}"
     command = ["python", "-m", "dfjax.run", "--config", experiment]
-    command += ["--source", facts["path"]] if facts["stage"] == "source" else []
+    command += ["--source", facts["path"]] if facts["stage"] == "source" else _data_dir(facts)
     return {
         "modality": modality,
         "another": bool(reasons),
         "reasons": reasons,
         "which": which if reasons else None,
         "strategy": strategy,
-        "why": given.get("text", "there is no training split").partition(" Add ")[0],
+        "why": why.partition(" Add ")[0],
         "experiment": experiment,
         "command": shlex.join(command),
     }
 
 
 def entry(facts: dict[str, Any]) -> str:
-    """The dataset as an experiment names it: NAME, or NAME/CONFIG where the config is not its first."""
+    """The dataset as an experiment names it: NAME, or NAME/CONFIG where the config is not its first.
+
+    Of the user's own folders the config is named where they are prepared, as it tells them apart.
+    """
     dataset, config = facts["dataset"], facts["config"]
     builder = data_builders.load(dataset)
-    if getattr(builder, "CONFIG_PER_SOURCE", False) or config in ("", builder.BUILDER_CONFIGS[0].name):
-        return dataset
-    return f"{dataset}/{config}"
+    own = getattr(builder, "CONFIG_PER_SOURCE", False)
+    first = [dataset, *(one.name for one in builder.BUILDER_CONFIGS[:1])]  # what has no configs lies in NAME/VERSION
+    return dataset if (own and facts["stage"] == "source") or config in ("", *first) else f"{dataset}/{config}"
+
+
+def _data_dir(facts: dict[str, Any]) -> list[str]:
+    """The words that say where a prepared dataset lies, in NAME/CONFIG/VERSION of a folder; none of the default one."""
+    path = pathlib.Path(facts["path"])
+    name = path.parent if path.parent.name == facts["dataset"] else path.parent.parent
+    folder = str(name.parent)
+    return [] if os.path.realpath(folder) == os.path.realpath(os.path.expanduser(DATA_DIR)) else ["--data_dir", folder]
 
 
 def _another(one: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -205,6 +205,83 @@ def test_only_a_dataset_that_is_prepared_must_stay_as_it_was(tmp_path):
         command.same_plan(shop, board, {"wavefake": "2", "folder_audio-a": "4"})
 
 
+def leave(job, shop, board):
+    """The files by which what a job has made is known."""
+    if job.kind == "prepare":
+        trees.put(shop.data_dir / shop.datasets[job.dataset].entry / "1.0.0", "preparation.json")
+        return
+    folder = shop.folder(job, board)
+    folder.mkdir(parents=True, exist_ok=True)
+    judged = [{"dataset": d.entry} for d in shop.members(job, board)] if job.kind == "evaluate" else []
+    name = {"left_out": "crossval.md", "evaluate": "evaluation.json"}.get(job.kind, "report.json")
+    (folder / name).write_text(json.dumps(judged))
+
+
+def test_what_all_datasets_are_needed_for_is_done_again_where_one_is_gone(tmp_path, monkeypatch):
+    """The jobs were done, but in a folder of other datasets: the report ended in FileNotFoundError, time and again."""
+    workdir, told = tmp_path / "w", []
+    monkeypatch.setattr(work, "do", lambda job, shop, board: told.append(job.id) or leave(job, shop, board))
+    monkeypatch.setattr(command, "report", lambda *_: {})
+
+    def done(names):
+        datasets = [
+            Dataset(f"folder_audio-{n}", "folder_audio", None, f"folder_audio/{n}-1", f"folder_audio/{n}", *rest)
+            for n in names
+            for rest in [("audio", f"/media/{n}", "plain")]
+        ]
+        planned = command.Planned(
+            Workshop(workdir, tmp_path / "data", datasets, {}), [], [], {d.key: {"digest": "1"} for d in datasets}
+        )
+        monkeypatch.setattr(command, "prepare_plan", lambda *_, **__: planned)
+        told.clear()
+        command.benchmark(str(tmp_path), workdir, progress=False)
+        return list(told)
+
+    together = ["joint/all_audio/plain-seed0", "evaluate/all_audio/plain-seed0", "left_out/audio"]
+    judged = [f"evaluate/folder_audio-{n}/plain-seed0" for n in "abcd"]
+    assert len(done("abc")) == 3 * 3 + 3 and not done("abc")
+    assert done("ab") == together and not done("ab")
+    assert not done("abc")  # what was made before is there
+    new = ["prepare/folder_audio-d", "train/folder_audio-d/plain-seed0"]
+    assert set(done("abd")) == {*new, *together, *(judged[k] for k in (0, 1, 3))} and not done("abd")
+    assert set(done("abcd")) == {*together, *judged}  # none was judged on both the third and the fourth
+    for path in (workdir / "jobs").glob("*.done"):  # of earlier versions, too, nothing else is to be done again
+        path.write_text("{}")
+    assert not done("abcd")
+    shutil.rmtree(workdir / "runs" / "folder_audio-b")
+    assert done("abcd") == ["train/folder_audio-b/plain-seed0", judged[1]]
+    shutil.rmtree(tmp_path / "data" / "folder_audio" / "c-1")  # or in another --data_dir
+    assert set(done("abcd")) == {"prepare/folder_audio-c", *together, *judged} and not done("abcd")
+
+
+def test_options_that_are_wrong_or_not_of_every_experiment_are_refused_before_anything_is_written(
+    tmp_path, monkeypatch
+):
+    """They were kept in plan.json, so that the right ones were refused as others than those it was begun with."""
+    root, workdir = tmp_path / "user", tmp_path / "w"
+    trees.put(root, *(f"mine/{c}/{i}.wav" for c in ("real", "fake") for i in range(9)))
+    trees.put(root, *(f"drawn/{c}/{i}.png" for c in ("real", "fake") for i in range(9)))
+    monkeypatch.setattr(work, "work", lambda *_: None)
+    monkeypatch.setattr(command, "report", lambda *_: {})
+    for changes, told in (
+        ({"train.steps": "0"}, r"^config.train.steps=0: expected .* \(train/folder_audio-mine/plain-seed0; every"),
+        ({"data.seconds": "0.5"}, r"^config.data.seconds is an option of .* \(train/folder_image-drawn/plain-seed0; "),
+        (
+            {"loss.kwargs.gamma": "1"},
+            r"^config.loss.kwargs.gamma is an option of .*; this experiment has binary",
+        ),
+        ({"loss.kwargs": "{}"}, r"^config.loss.kwargs.gamma is missing: .* \(train/folder_audio-mine/focal-seed0; "),
+    ):
+        with pytest.raises(InputError, match=told):
+            command.benchmark(str(root), workdir, changes=changes, strategies=["focal"], progress=False)
+        with pytest.raises(InputError, match=told):
+            words = {"data_dir": None, "strategies": ["focal"], "seeds": 1, "changes": changes, "timed": False}
+            command.dry_run(str(root), workdir, **words)
+        assert not workdir.exists()
+    command.benchmark(str(root), workdir, changes={"train.steps": "80"}, progress=False)
+    assert json.loads((workdir / "plan.json").read_text())["changes"] == {"train.steps": "80"}
+
+
 def test_a_dataset_that_loses_a_class_in_decoding_takes_no_part(tmp_path):
     corpora.make(tmp_path / "user", ("WaveFake",))
     for path in (tmp_path / "user").rglob("*.wav"):

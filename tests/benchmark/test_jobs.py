@@ -91,6 +91,16 @@ def test_a_new_dataset_opens_what_all_datasets_are_needed_for(tmp_path):
     assert not list(board.open_jobs())
 
 
+def test_what_is_not_there_any_more_is_done_again(tmp_path):
+    board = jobs.Board(tmp_path, CHAIN)
+    assert len(list(iter_ended(board))) == len(CHAIN)
+    board = jobs.Board(tmp_path, CHAIN)
+    board.reopen(lambda job: job.kind != "joint")
+    assert [job.id for job in iter_ended(board)] == ["joint/audio"]
+    board.reopen(lambda job: True)
+    assert not list(board.open_jobs())
+
+
 WORKER = """
 import json, pathlib, sys, time
 from dfjax.benchmark import jobs, plan
