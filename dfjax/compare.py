@@ -42,11 +42,14 @@ def load(spec: str) -> list[tuple[str, Callable[[], ml_collections.ConfigDict]]]
     stem = pathlib.Path(path).stem
     try:
         module = runpy.run_path(path)
-        get_config = module["get_config"]
-    except (ImportError, OSError, SyntaxError) as error:
-        raise InputError(f"--configs: {path} is no experiment file ({error})") from error
-    except KeyError as error:
-        raise InputError(f"--configs: {path} is no experiment file (it has no get_config)") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever it does
+        failed = cli.failed_experiment(path, error)
+        raise failed or InputError(f"--configs: {path} is no experiment file ({error})") from error
+    if "get_config" not in module:
+        raise InputError(f"--configs: {path} is no experiment file (it has no get_config)")
+    get_config = module["get_config"]
     arms = list(module.get("ARMS", ()))
     named = "+" in argument or argument in arms
     if not arms or named:
@@ -70,8 +73,13 @@ def experiments(specs: list[str]) -> dict[str, ml_collections.ConfigDict]:
                 raise InputError(f"--configs names {name!r} twice; expected different experiments")
             try:
                 found[name] = make()
-            except (TypeError, ValueError) as error:
-                raise InputError(f"--configs: {spec}: {error}") from error
+            except MemoryError:
+                raise
+            except Exception as error:  # whatever it does
+                failed = cli.failed_experiment(cli.experiment_file(spec).partition(":")[0], error)
+                raise failed or InputError(f"--configs: {spec}: {error}") from error
+            if not isinstance(found[name], ml_collections.ConfigDict):
+                raise InputError(cli.no_config(spec, found[name]))
     return found
 
 

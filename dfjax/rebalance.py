@@ -8,6 +8,7 @@ validation and test keep their natural prior.
 
 import argparse
 import json
+import pathlib
 import time
 from collections.abc import Mapping
 
@@ -204,6 +205,11 @@ def _score(config, folder, directory, split: str, ledger: Ledger) -> Scores:
     return trained.score(folder, sources.open_data(config.data, directory, split), header)
 
 
+def _named(folder: pathlib.Path) -> pathlib.Path:
+    """The folder by a path that ends in its name, which '.' and '..' do not."""
+    return folder.resolve() if folder.name in ("", "..") else folder
+
+
 def parser() -> cli.Parser:
     """The command line."""
     parser = cli.Parser(
@@ -234,9 +240,10 @@ def main() -> None:
         )
     with config.unlocked():
         config.balance.head = args.method
-    out = args.out or args.workdir.with_name(f"{args.workdir.name}-{args.method}")
+    run = _named(args.workdir)
+    out = args.out or run.with_name(f"{run.name}-{args.method}")
     words = {"data_dir": args.data_dir, "source": args.source, "progress": not args.json}
-    result = finish(config, out, name=out.name, backbone=args.workdir, **words)
+    result = finish(config, out, name=_named(out).name, backbone=args.workdir, **words)
     if process.first_process():
         print(json.dumps(result, allow_nan=False) if args.json else f"report in {out / 'report.html'}")
 

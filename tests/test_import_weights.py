@@ -1,6 +1,7 @@
 """Published weights as a run: predict, evaluate and tune take it; the released AASIST gives its measured figures."""
 
 import json
+import re
 import shutil
 
 import jax
@@ -17,10 +18,10 @@ from dfjax.decide import metrics, score_file, typicality
 from dfjax.decide.decision import decide, read_decision
 from dfjax.evaluate import table
 from dfjax.inference import scorers, scoring, trained
-from dfjax.models import functional, lcnn
+from dfjax.models import functional, lcnn, torch_file
 from dfjax.models.streams import Rngs
 from dfjax.records import MAX_SAMPLES, InputError
-from tests import prepared
+from tests import commands, prepared
 from tests.models import seeded
 
 WEIGHTS = "aasist/AASIST.pth"
@@ -47,6 +48,30 @@ def test_a_published_model_can_be_called_as_it_is(monkeypatch):
     first, second = loaded(sound), loaded(sound)
     assert first.shape == (1,)
     np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        ("aasist", ["encoder.layers.0.self_attn.k_proj.weight", "encoder.pos_embedding", "encoder.0.1.conv1.weight"]),
+        ("aasist", ["pos_S"]),
+        ("lcnn", ["m_transform.0.28.weight", "m_transform.weight", "m_transform.0.x.weight"]),
+        ("lcnn", ["m_before_pooling", "m_output_act"]),
+        ("rawnet2", ["block1.weight", "block1", "fc_attention0", "block2.0.conv_downsample.weight"]),
+    ],
+)
+def test_a_file_of_another_network_is_one_line(model, names, tmp_path, monkeypatch, capsys):
+    """One such name ended it in a traceback."""
+    for name in names:
+        tensors = {name: np.ones((3, 3) if "." in name else (), np.float32)}
+        monkeypatch.setattr(torch_file, "state_dict", lambda path, tensors=tensors: tensors)
+        words = ["--model", model, "--weights", "other.pth", "--workdir", tmp_path / "run"]
+        assert commands.called(monkeypatch, import_weights.main, *words) == 2
+        message = capsys.readouterr().err
+        assert (
+            re.match("error: other.pth does not fit .*: missing .*, left over ", message) and message.count("\n") == 1
+        )
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_checkpoint_holds_the_weights(published):

@@ -150,6 +150,22 @@ def test_a_run_on_ones_own_folder_is_given_that_folder_again(tmp_path, monkeypat
     assert (seen["source"], seen["data_dir"], seen["backbone"]) == ("RECORDINGS", "prepared", tmp_path)
 
 
+@pytest.mark.parametrize("given", [".", "scores/..", "../run/", "../run"])
+def test_from_inside_a_runs_folder_the_result_goes_beside_it(given, tmp_path, monkeypatch):
+    """`--workdir .` ended in a traceback, and of `..` the result went into ..-smote."""
+    seen = {}
+    monkeypatch.setattr(rebalance, "finish", lambda config, folder, **words: seen.update(words, folder=folder) or {})
+    for name in ("use_all_cores", "connect"):  # of a process that has not used jax
+        monkeypatch.setattr(rebalance.process, name, lambda: None)
+    (tmp_path / "run" / "scores").mkdir(parents=True)
+    (tmp_path / "run" / "config.json").write_text(experiment("plain").to_json())
+    monkeypatch.chdir(tmp_path / "run")
+    monkeypatch.setattr(sys, "argv", ["rebalance", "--workdir", given, "--method", "smote", "--json"])
+    rebalance.main()
+    assert seen["name"] == "run-smote" and seen["folder"].resolve() == tmp_path / "run-smote"
+    assert seen["backbone"] == pathlib.Path(given)
+
+
 def test_an_unknown_head_is_refused_before_anything_is_written(tmp_path):
     config = experiment("smote_head")
     config.balance.head = "smot"

@@ -79,16 +79,17 @@ def load(path: str | pathlib.Path) -> AASIST:
     """
     renamed = {_rename(name): value for name, value in weights.to_flax(torch_file.state_dict(path)).items()}
     embedded = renamed.get("graphs.pos_S")
-    light = embedded is not None and embedded.shape[-1] == CHANNELS["light"][-1]
+    light = embedded is not None and embedded.shape[-1:] == CHANNELS["light"][-1:]
     return weights.fill(lambda: AASIST(rngs=Rngs(0), variant="light" if light else "full"), renamed, path)
 
 
 def _rename(name: str) -> str:
-    """The released name of a variable to ours; a released block sits in a list of one."""
-    first, *rest = name.split(".")
-    if first == "encoder":
-        number, _, layer, last = rest
-        return f"encoder.{number}.{'skip' if layer == 'conv_downsample' else layer}.{last}"
-    if first == "out_layer":
-        return ".".join(["head", "out", *rest])
-    return name if first == "first_bn" else f"graphs.{name}"
+    """The released name of a variable to ours; a released block sits in a list of one. A foreign name fits nothing."""
+    match name.split("."):
+        case ["encoder", number, "0", layer, last]:
+            return f"encoder.{number}.{'skip' if layer == 'conv_downsample' else layer}.{last}"
+        case ["out_layer", *rest]:
+            return ".".join(["head", "out", *rest])
+        case ["first_bn", *_]:
+            return name
+    return f"graphs.{name}"

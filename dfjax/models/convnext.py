@@ -122,6 +122,7 @@ def load(path: str | pathlib.Path, **kwargs) -> ConvNeXt:
     return weights.fill_by_name(
         lambda: ConvNeXt(rngs=Rngs(0), **kwargs),
         weights.read(path, source=SOURCE),
+        path,
         name=_timm_name,
         unused=lambda name: name.startswith("head.fc."),
     )

@@ -171,6 +171,7 @@ def load_b0(path: str | pathlib.Path, cls: type[EfficientNetB0] = EfficientNetB0
     return weights.fill_by_name(
         lambda: cls(rngs=Rngs(0), **kwargs),
         weights.read(path, source=SOURCE.format(cls.__name__[-2:].lower())),
+        path,
         name=_timm_name,
         unused=lambda name: name.startswith("classifier.") or name.endswith("num_batches_tracked"),
     )

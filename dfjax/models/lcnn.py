@@ -91,33 +91,31 @@ def load(path: str | pathlib.Path) -> LCNN:
 
 
 def from_torch(published: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The published names and layouts to ours; its front end's constants are dropped."""
-    renamed = {}
+    """The published names and layouts to ours; its front end's constants are dropped, a foreign name stays."""
+    renamed, sequence = {}, _sequence()
     for name, value in published.items():
-        first, *rest = name.split(".")
-        if first == "m_transform":
-            number, last = int(rest[1]), rest[-1]
-            layer, kind = _sequence()[number]
-            renamed[f"layers.{layer}.{kind}.{last}"] = value
-        elif first == "m_before_pooling":
-            layer, last = rest[1], rest[-1]
-            direction = "backward" if last.endswith("_reverse") else "forward"
-            names = recurrent.torch_names(f"blstm.{layer}.{direction}", "l0", reverse=direction == "backward")
-            renamed[names.get(last, name)] = value.T
-        elif first == "m_output_act":
-            renamed[f"head.out.{rest[-1]}"] = -value
-        elif first not in ("m_frontend", "input_mean", "input_std", "output_mean", "output_std"):
-            renamed[name] = value
+        match name.split("."):
+            case ["m_transform", "0", number, last] if number in sequence:
+                layer, kind = sequence[number]
+                renamed[f"layers.{layer}.{kind}.{last}"] = value
+            case ["m_before_pooling", "0", layer, "l_blstm", last]:
+                direction = "backward" if last.endswith("_reverse") else "forward"
+                names = recurrent.torch_names(f"blstm.{layer}.{direction}", "l0", reverse=direction == "backward")
+                renamed[names.get(last, name)] = value.T
+            case ["m_output_act", "0", last]:
+                renamed[f"head.out.{last}"] = -value
+            case [first, *_] if first not in ("m_frontend", "input_mean", "input_std", "output_mean", "output_std"):
+                renamed[name] = value
     return weights.to_flax(renamed)
 
 
-def _sequence() -> dict[int, tuple[int, str]]:
+def _sequence() -> dict[str, tuple[int, str]]:
     """Positions in the published sequence of modules -> (our layer, 'conv' or 'norm')."""
     positions, at = {}, 0
     for i, (_, _, pool, norm) in enumerate(LAYERS):
-        positions[at] = (i, "conv")
+        positions[str(at)] = (i, "conv")
         at += 2 + pool  # the maximum, and the pooling, have no weights
         if norm:
-            positions[at] = (i, "norm")
+            positions[str(at)] = (i, "norm")
             at += 1
     return positions

@@ -94,23 +94,24 @@ def load(path: str | pathlib.Path) -> RawNet2:
 
 
 def from_torch(published: dict) -> dict:
-    """The published names and layouts to ours."""
+    """The published names and layouts to ours; a foreign name stays."""
     gru = {}
     for i in range(LAYERS):
         gru |= {f"gru.{old}": new for old, new in recurrent.torch_names(f"gru.{i}", f"l{i}").items()}
     ours = {gru[name]: value.T for name, value in published.items() if name in gru}
     rest = {name: value for name, value in published.items() if name not in gru}
-    if "block2.0.conv_downsample.weight" in rest:  # a convolution of width one is a linear map
-        rest["block2.0.conv_downsample.weight"] = rest["block2.0.conv_downsample.weight"][..., 0]
+    skip = rest.get("block2.0.conv_downsample.weight")
+    if skip is not None and skip.shape[2:] == (1,):  # a convolution of width one is a linear map
+        rest["block2.0.conv_downsample.weight"] = skip[..., 0]
     return ours | {_rename(name): value for name, value in weights.to_flax(rest).items()}
 
 
 def _rename(name: str) -> str:
-    first, *rest = name.split(".")
     tops = {"fc1_gru": "embedding", "fc2_gru": "head.out"}
-    if first.startswith("fc_attention"):
-        return f"blocks.{first.removeprefix('fc_attention')}.scale.{rest[-1]}"
-    if first.startswith("block"):
-        layer = "skip" if rest[1] == "conv_downsample" else rest[1]
-        return f"blocks.{first.removeprefix('block')}.{layer}.{rest[-1]}"
-    return ".".join([tops.get(first, first), *rest])
+    match name.split("."):
+        case [first, "0", last] if first.startswith("fc_attention"):
+            return f"blocks.{first.removeprefix('fc_attention')}.scale.{last}"
+        case [first, "0", layer, last] if first.startswith("block"):
+            return f"blocks.{first.removeprefix('block')}.{'skip' if layer == 'conv_downsample' else layer}.{last}"
+    first, dot, rest = name.partition(".")
+    return tops.get(first, first) + dot + rest

@@ -9,6 +9,7 @@ InputError with the name that was refused.
 """
 
 import dataclasses
+import errno
 import math
 import pathlib
 import pickletools
@@ -70,10 +71,15 @@ def read(path: str | pathlib.Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             return _run(_description(archive, path), _Storages(archive, path), path)
-    # zipfile says RuntimeError of an encrypted entry and NotImplementedError of an unknown zip version
-    except (zipfile.BadZipFile, RuntimeError) as error:
+    except InputError:
+        raise
+    # zipfile says RuntimeError of an encrypted entry and NotImplementedError of an unknown zip version; of a damaged
+    # one also EOFError, of its name ValueError, of its place errno EINVAL
+    except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         raise InputError(
-            f"{path} is not a zip-format PyTorch checkpoint ({error}); PyTorch >= 1.6 writes one"
+            f"{path} is not a zip-format PyTorch checkpoint ({str(error) or 'damaged'}); PyTorch >= 1.6 writes one"
         ) from error
 
 
@@ -86,12 +92,12 @@ def state_dict(path: str | pathlib.Path) -> dict[str, np.ndarray]:
       InputError: see `read`; or there are no named tensors.
     """
     tree = read(path)
-    while isinstance(tree, dict) and not any(isinstance(v, np.ndarray) for v in tree.values()):
-        inner = next((tree[name] for name in WRAPPERS if isinstance(tree.get(name), dict)), None)
-        if inner is None:
+    for _ in WRAPPERS:  # so many levels: a damaged file may hold a dict that lies in itself
+        if not isinstance(tree, dict) or any(isinstance(v, np.ndarray) for v in tree.values()):
             break
-        tree = inner
-    weights = {k: v for k, v in tree.items() if isinstance(v, np.ndarray)} if isinstance(tree, dict) else {}
+        tree = next((tree[name] for name in WRAPPERS if isinstance(tree.get(name), dict)), tree)
+    pairs = tree.items() if isinstance(tree, dict) else ()
+    weights = {name: value for name, value in pairs if isinstance(name, str) and isinstance(value, np.ndarray)}
     if not weights:
         raise InputError(f"{path} holds no state dict; expected named tensors, at the top or under {list(WRAPPERS)}")
     if all(name.startswith("module.") for name in weights):

@@ -228,6 +228,7 @@ def load(cls: type[ViTBase], repository: str, layers: dict[str, str], path: str 
     return weights.fill_by_name(
         lambda: cls(rngs=Rngs(0), **kwargs),
         tensors,
+        path,
         name=lambda path: weights.torch_name([layers.get(part, part) for part in path]),
         unused=lambda name: name.startswith(other) or name.endswith("position_ids"),
     )

@@ -11,6 +11,8 @@ Layout: activations are (batch, time, channel), one frame every 320 samples (20 
 import dataclasses
 import json
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -268,6 +270,10 @@ HUGGING_FACE = {  # first parts of our names -> theirs
     "layer_norm": "encoder.layer_norm",
     "layers": "encoder.layers",
 }
+FACTORS = {  # of the kernel of positions: their names since PyTorch 2, and before
+    **{"parametrizations.weight.original0": "scale", "parametrizations.weight.original1": "kernel"},
+    **{"weight_g": "scale", "weight_v": "kernel"},
+}
 # not the encoder's
 OTHER = ("quantizer.", "project_", "lm_head.", "masked_spec_embed", "classifier.", "projector.")
 
@@ -314,23 +320,49 @@ def _size(path: pathlib.Path) -> Size:
     """The Size that a config.json describes."""
     if not path.is_file():
         raise InputError(f"no such file: {path}; give the folder with config.json and model.safetensors")
-    config = json.loads(path.read_text())
+    try:
+        config = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no JSON ({error}); give the folder as it was published") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{path} holds a {type(config).__name__}, expected the names and values of an encoder")
     expected = {"model_type": "wav2vec2", "conv_kernel": list(KERNELS), "conv_stride": list(STRIDES)}
     for name, value in {**expected, "hidden_act": "gelu", "add_adapter": False}.items():
         if config.get(name, value) != value:
             raise InputError(f"{path}: {name} is {config[name]!r}, expected {value!r}")
+
+    def take(name: str, fits: Callable[[Any], bool], words: str) -> Any:
+        if name not in config or not fits(config[name]):
+            found = f"is {config[name]!r}" if name in config else "is missing"
+            raise InputError(f"{path}: {name} {found}, expected {words}")
+        return config[name]
+
+    def number(name: str, divides: int = 0) -> int:
+        words = f"a divisor of {divides}" if divides else "a number from 1 on"
+        return take(name, lambda x: type(x) is int and x > 0 and divides % x == 0, words)
+
+    def flag(name: str) -> bool:
+        return take(name, lambda x: isinstance(x, bool), "true or false")
+
+    hidden = number("hidden_size")
+    same = "the same number seven times"
     return Size(
-        hidden=config["hidden_size"],
-        layers=config["num_hidden_layers"],
-        heads=config["num_attention_heads"],
-        feed_forward=config["intermediate_size"],
-        group_norm=config["feat_extract_norm"] == "group",
-        conv_bias=config["conv_bias"],
-        pre_norm=config["do_stable_layer_norm"],
-        conv_dim=config["conv_dim"][0],
-        position_kernel=config["num_conv_pos_embeddings"],
-        position_groups=config["num_conv_pos_embedding_groups"],
+        hidden=hidden,
+        layers=number("num_hidden_layers"),
+        heads=number("num_attention_heads", hidden),
+        feed_forward=number("intermediate_size"),
+        group_norm=take("feat_extract_norm", ("group", "layer").__contains__, "'group' or 'layer'") == "group",
+        conv_bias=flag("conv_bias"),
+        pre_norm=flag("do_stable_layer_norm"),
+        conv_dim=take("conv_dim", lambda x: isinstance(x, list) and _alike(x), same)[0],
+        position_kernel=number("num_conv_pos_embeddings"),
+        position_groups=number("num_conv_pos_embedding_groups", hidden),
     )
+
+
+def _alike(widths: list) -> bool:
+    """Whether these are a width for each layer of the feature encoder, all the same."""
+    return len(widths) == len(KERNELS) and all(type(x) is int and x == widths[0] > 0 for x in widths)
 
 
 def from_hugging_face(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -342,9 +374,8 @@ def from_hugging_face(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             continue
         first = next((a for a, b in HUGGING_FACE.items() if name.startswith(b + ".")), None)
         rest = name.removeprefix(HUGGING_FACE[first])[1:].replace("feed_forward.", "") if first else name
-        if first == "positions" and rest != "bias":  # names of the two factors, since PyTorch 2 and before
-            scale = rest in ("parametrizations.weight.original0", "weight_g")
-            ours[f"positions.{'scale' if scale else 'kernel'}"] = np.transpose(value)
+        if first == "positions" and rest in FACTORS:
+            ours[f"positions.{FACTORS[rest]}"] = np.transpose(value)
         else:
             ours[f"{first}.{rest}" if first else name] = value
     positions = {name: ours.pop(name) for name in list(ours) if name.startswith("positions.")}

@@ -94,6 +94,7 @@ def fill(build: Callable[[], nnx.Module], arrays: Mapping[str, np.ndarray], sour
 def fill_by_name(
     build: Callable[[], nnx.Module],
     tensors: dict[str, np.ndarray],
+    path: str | pathlib.Path,
     *,
     name: Callable[[tuple], str] = torch_name,
     unused: Callable[[str], bool],
@@ -103,6 +104,7 @@ def fill_by_name(
     Args:
       build: makes the module; it is only traced, so no time goes into random weights.
       tensors: the checkpoint, name -> array in PyTorch's layout.
+      path: its file, for errors.
       name: from the path of a variable in the module to its name in the checkpoint.
       unused: whether a name in the checkpoint may be left over, such as a classifier's.
 
@@ -111,21 +113,21 @@ def fill_by_name(
     """
     graphdef, state = nnx.split(nnx.eval_shape(build))
     flat, left = nnx.to_flat_state(state), dict(tensors)
-    missing = [name(path) for path, _ in flat if path[0] != "head" and name(path) not in left]
+    missing = [name(parts) for parts, _ in flat if parts[0] != "head" and name(parts) not in left]
     if missing:
-        raise InputError(f"the checkpoint lacks {len(missing)} tensors of the model, first {missing[0]!r}")
+        raise InputError(f"{path} lacks {len(missing)} tensors of the model, first {missing[0]!r}")
     filled = []
-    for path, variable in flat:
-        if path[0] == "head":
+    for parts, variable in flat:
+        if parts[0] == "head":
             continue
-        tensor = left.pop(name(path))
-        tensor = layout(tensor) if path[-1] == "kernel" else tensor
+        tensor = left.pop(name(parts))
+        tensor = layout(tensor) if parts[-1] == "kernel" else tensor
         if tensor.shape != variable.shape:
-            raise InputError(f"{name(path)!r} has shape {tensor.shape}, expected {variable.shape}")
-        filled.append((path, variable.replace(jnp.asarray(tensor, variable.dtype))))
+            raise InputError(f"{path}: {name(parts)!r} has shape {tensor.shape}, expected {variable.shape}")
+        filled.append((parts, variable.replace(jnp.asarray(tensor, variable.dtype))))
     extra = sorted(n for n in left if not unused(n))
     if extra:
-        raise InputError(f"the checkpoint has {len(extra)} tensors that the model lacks, first {extra[0]!r}")
+        raise InputError(f"{path} has {len(extra)} tensors that the model lacks, first {extra[0]!r}")
     # Under jit all random weights but the head's are dead code.
     head = nnx.to_flat_state(jax.jit(lambda: nnx.state({"head": build().head}))())
     return nnx.merge(graphdef, nnx.from_flat_state([*filled, *head]))

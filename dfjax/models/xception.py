@@ -130,6 +130,7 @@ def load(path: str | pathlib.Path, **kwargs) -> Xception:
     return weights.fill_by_name(
         lambda: Xception(rngs=Rngs(0), **kwargs),
         weights.read(path, source=SOURCE),
+        path,
         name=_timm_name,
         unused=lambda name: name.startswith("fc.") or name.endswith("num_batches_tracked"),
     )

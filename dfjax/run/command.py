@@ -46,27 +46,41 @@ def parse(argv: list[str], module: types.ModuleType) -> tuple[ml_collections.Con
         print(module.__doc__, *own, "", option_reference.help_text(), sep="\n")
         sys.exit(0)
     words, changes = options.split(argv)
+    given = ""
     for i, word in enumerate(words):
         if word in ("--config", "-config") and i + 1 < len(words):
-            words[i + 1] = cli.experiment_file(words[i + 1])
+            given = words[i + 1] = cli.experiment_file(words[i + 1])
         elif word.startswith(("--config=", "-config=")):
-            words[i] = f"--config={cli.experiment_file(word.partition('=')[2])}"
+            given = cli.experiment_file(word.partition("=")[2])
+            words[i] = f"--config={given}"
+    path = given.partition(":")[0]
     try:
         rest = flags.FLAGS(words)
-        if _CONFIG.value is None:
+        if _CONFIG.value is None and not given:
             raise InputError("--config is missing; give an experiment, such as --config experiments/audio_focal.py")
-        _CONFIG.value.to_dict()  # the file is loaded here, and fails here
-    except InputError:
+        getattr(_CONFIG.value, "to_dict", None)  # of a file that could not be read raises why
+    except (InputError, MemoryError):
         raise
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError, ImportError) as error:
+    except Exception as error:  # whatever the file does
+        if failed := cli.failed_experiment(path, error):
+            raise failed from error
+        if isinstance(error, AttributeError) and error.name == "get_config":
+            raise InputError(f"--config: {path} is no experiment file (it has no get_config)") from error
         last = (str(error).strip().splitlines() or [""])[-1]  # before it, of an experiment that fails, its traceback
+        if isinstance(error, OSError | SyntaxError | ImportError):
+            raise InputError(f"--config: {path} is no experiment file ({last})") from error
+        if not isinstance(error, flags.Error | AttributeError | KeyError | TypeError | ValueError):
+            raise
         raise InputError(f"cannot read the command line: {last}") from error
+    if not isinstance(_CONFIG.value, ml_collections.ConfigDict):
+        raise InputError(cli.no_config(path, _CONFIG.value))
     if len(rest) > 1:
         raise InputError(f"unexpected argument {rest[1]!r}; options start with --, see --help")
     options.override(_CONFIG.value, changes)
     options.check(_CONFIG.value)
-    stem, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).rpartition("/")[2].partition(":")
-    return _CONFIG.value, stem.removesuffix(".py") + (f"-{argument}" if argument else "")
+    path, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+    words = [path.rpartition("/")[2].removesuffix(".py"), argument.replace("/", "-")]  # a folder's name
+    return _CONFIG.value, "-".join(word for word in words if word)
 
 
 def main() -> None:

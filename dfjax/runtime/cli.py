@@ -8,6 +8,7 @@ import pathlib
 import select
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
@@ -24,8 +25,8 @@ UNMAPPED = "failed to map segment"  # the loader's words for a library that does
 def main(command: Callable[[], None]) -> None:
     """Runs `command`; a user's mistake ends in one line and exit code 2, Ctrl-C in exit code 130.
 
-    Such a mistake is an InputError, a full disk, too little memory, a process that does not start, or a module that is
-    not installed and not dfjax's own.
+    Such a mistake is an InputError, a full disk, too little memory, a process that does not start, a training that
+    diverged, or a module that is not installed and not dfjax's own.
 
     Where nobody reads the output any more, as after `| head`, it ends without a word and with exit code 141. What the
     terminal's encoding lacks, as of a file's name that is no UTF-8, is printed as an escape.
@@ -42,7 +43,7 @@ def main(command: Callable[[], None]) -> None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends
         sys.exit(128 + signal.SIGPIPE)
-    except InputError as error:
+    except (InputError, FloatingPointError) as error:  # the latter says what to lower
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except ImportError as error:
@@ -179,3 +180,36 @@ def experiment_file(text: str) -> str:
     if found is None:
         raise InputError(f"there is no experiment {path}; give a file, or one of {', '.join(known) or 'your own'}")
     return f"{found}{separator}{argument}"
+
+
+def failed_experiment(path: str, error: BaseException | None) -> InputError | None:
+    """What is said of an experiment file in which `error`, or one that it was made of, was raised: where and which.
+
+    None where none was raised there, or where `get_config` refuses its argument by a ValueError, which says enough, as
+    does an InputError, wherever it is raised.
+    """
+    while error is not None:
+        text = str(error)
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_same(f.filename, path)]
+        line = frames[-1].lineno if frames else None
+        if isinstance(error, SyntaxError) and error.filename and _is_same(error.filename, path):
+            text, line = error.msg, error.lineno
+        if line is not None:
+            if isinstance(error, InputError):
+                return InputError(text)
+            if type(error) is ValueError and all(frame.name != "<module>" for frame in frames):
+                return None
+            kind = f"{type(error).__name__}{text and ': '}{text}"
+            return InputError(f"{path} fails in line {line}: {kind}; correct the experiment file")
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def no_config(path: str, found: object) -> str:
+    """What is said of an experiment whose `get_config` returns something else, often nothing."""
+    return f"get_config of {path} returned a {type(found).__name__}, expected an ml_collections.ConfigDict; return that"
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Whether two paths name one file."""
+    return os.path.abspath(one) == os.path.abspath(other)

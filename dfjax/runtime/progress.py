@@ -163,9 +163,8 @@ class Journal:
                 row = {name: float(value[offset]) for name, value in fetched.items()}
                 step = start + offset + 1
                 if not all(np.isfinite(list(row.values()))):
-                    raise FloatingPointError(
-                        f"training diverged at step {step}: {row}; lower config.optim.learning_rate"
-                    )
+                    how = "lower config.optim.learning_rate, in another --workdir"
+                    raise FloatingPointError(f"training diverged at step {step}: {row}; {how}")
                 if "learning_rate" in row:  # a detector that steps without one has none
                     row["learning_rate"] = row.pop("learning_rate")  # last
                 print(json.dumps({"step": step, **row}), file=self._log)

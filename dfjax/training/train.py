@@ -234,7 +234,7 @@ def judge(
         scored = validate(checkpoint.eval_params(state), state.model_state)
     except FloatingPointError as error:
         raise FloatingPointError(
-            f"training diverged at step {step}: {error}; lower config.optim.learning_rate"
+            f"training diverged at step {step}: {error}; lower config.optim.learning_rate, in another --workdir"
         ) from error
     if snapshot:
         longer = snapshots.add(state.snapshots, state.params, scored["average_precision"])

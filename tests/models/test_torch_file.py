@@ -1,5 +1,7 @@
 """torch_file: what PyTorch wrote is read back; whatever would execute is refused by name."""
 
+import contextlib
+import itertools
 import pathlib
 import pickle
 import struct
@@ -93,6 +95,32 @@ class Exploit:
 
     def __reduce__(self):
         return self.function, self.args
+
+
+def test_a_file_with_a_damaged_byte_is_refused_or_read(tmp_path):
+    """zipfile says it in five ways, two of which ended in a traceback."""
+    values = np.zeros(3, np.float32)
+    written = write(tmp_path / "a.pth", dict_of(w=tensor("0", "FloatStorage", 3, (3,), (1,))), s0=values.tobytes())
+    whole = written.read_bytes()
+    for at, value in itertools.product(range(len(whole)), (0, 255)):
+        (tmp_path / "b.pth").write_bytes(whole[:at] + bytes([value]) + whole[at + 1 :])
+        with contextlib.suppress(InputError):
+            torch_file.state_dict(tmp_path / "b.pth")
+
+
+def test_a_dict_that_lies_in_itself_has_an_end(tmp_path, monkeypatch):
+    tree = {}
+    tree["model"] = tree
+    monkeypatch.setattr(torch_file, "read", lambda path: tree)
+    with pytest.raises(InputError, match="holds no state dict"):
+        torch_file.state_dict(tmp_path / "a.pth")
+
+
+def test_tensors_without_a_name_are_no_weights(tmp_path, monkeypatch):
+    """As those of an optimiser, which are numbered."""
+    monkeypatch.setattr(torch_file, "read", lambda path: {"params": {0: np.ones(3, np.float32)}})
+    with pytest.raises(InputError, match=r"moments\.pth holds no state dict; expected named tensors"):
+        torch_file.state_dict(tmp_path / "moments.pth")
 
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])

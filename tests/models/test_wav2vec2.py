@@ -152,6 +152,40 @@ def test_mistakes_are_named(tmp_path):
         wav2vec2.Wav2Vec2(rngs=Rngs(0), size=TINY, back_end="lstm")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<html>", "is no JSON"),
+        (b"\xff", "is no JSON"),
+        (b"[" * 100_000, "is no JSON"),
+        (b"[]", "holds a list"),
+        (b"{}", "hidden_size is missing, expected a number"),
+        ({"hidden_size": None}, "hidden_size is None"),
+        ({"num_attention_heads": 5}, "num_attention_heads is 5, expected a divisor of 32"),
+        ({"num_conv_pos_embedding_groups": 0}, "num_conv_pos_embedding_groups is 0, expected a divisor of 32"),
+        ({"feat_extract_norm": []}, "feat_extract_norm is .*, expected 'group' or 'layer'"),
+        ({"conv_bias": "no"}, "conv_bias is 'no', expected true or false"),
+        ({"conv_dim": []}, r"conv_dim is \[\], expected the same number seven times"),
+        ({"conv_dim": [16] * 6 + [[]]}, "conv_dim is"),
+    ],
+)
+def test_a_config_that_is_none_is_named(content, message, tmp_path):
+    words = content if isinstance(content, dict) else {}
+    folder(tmp_path, "layer", **words)
+    if not words:
+        (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(InputError, match=rf"^{tmp_path}/config.json:? {message}"):
+        wav2vec2.load(tmp_path)
+
+
+def test_what_is_no_factor_of_the_positions_is_left_over():
+    """It took the kernel's place."""
+    tensors = seeded.weights(GOLDEN["models"]["layer"]["shapes"])
+    stem = "encoder.pos_conv_embed.conv"
+    tensors[f"{stem}.extra"] = tensors[f"{stem}.parametrizations.weight.original1"]
+    assert "positions.extra" in wav2vec2.from_hugging_face(tensors)
+
+
 @pytest.mark.parametrize("kind", ["layer", "group"])
 def test_equals_transformers_where_installed(kind):
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from dfjax import compare
 from dfjax.__main__ import COMMANDS
+from dfjax.run import command
+from dfjax.runtime import cli
 from tests import children
 from tests.data_builders import fixtures
 
@@ -93,6 +96,71 @@ def test_decoders_that_do_not_start_are_told_in_one_line():
     assert (result.returncode, result.stderr) == (2, told)
     result = ended("from dfjax.runtime import cli\ndef work(): raise RuntimeError('a mistake of ours')\ncli.main(work)")
     assert result.returncode == 1 and "Traceback" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("work", "told"),
+    [
+        (
+            "raise FloatingPointError('training diverged at step 5:\\nlower it')",
+            "training diverged at step 5: lower it",
+        ),
+        ("import numpy; numpy.seterr(all='raise'); numpy.log(numpy.zeros(1))", "divide by zero encountered in log"),
+    ],
+)
+def test_numbers_that_are_none_are_told_in_one_line(work, told):
+    result = ended(f"from dfjax.runtime import cli\ndef work(): {work}\ncli.main(work)")
+    assert (result.returncode, result.stderr) == (2, f"error: {told}\n")
+
+
+@pytest.mark.filterwarnings("ignore:the load_module")  # of ml_collections, which loads experiments
+@pytest.mark.parametrize("name", ["run", "compare"])
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (
+            "import math\ny = np.pi",
+            "error: {file} fails in line 2: NameError: name 'np' is not defined; correct the exper",
+        ),
+        ("raise ValueError('no')", "error: {file} fails in line 1: ValueError: no; "),
+        ("assert False", "error: {file} fails in line 1: AssertionError; "),
+        ("import math\nx = (", "error: {file} fails in line 2: SyntaxError: '(' was never closed; "),
+        ("import math\n  x = 1", "error: {file} fails in line 2: IndentationError: unexpected indent; "),
+        ("import nowhere", "error: {file} fails in line 1: ModuleNotFoundError: No module named 'nowhere'; "),
+        ("open('/')", "error: {file} fails in line 1: IsADirectoryError: "),
+        ("open('nowhere')", "{file}...No such file or directory: 'nowhere'"),
+        ("def get_config():\n    return np.pi", "error: {file} fails in line 2: NameError: name 'np' is not defined; "),
+        ("def get_config():\n    return 1 + None", "error: {file} fails in line 2: TypeError: unsupported operand "),
+        (
+            "import json\ndef get_config():\n    json.loads('')",
+            "error: {file} fails in line 3: JSONDecodeError: Expecting",
+        ),
+        ("from dfjax.records import InputError\nraise InputError('so it is')", "error: so it is\n"),
+        ("x = 1", ": {file} is no experiment file (it has no get_config)"),
+        (
+            "def get_config(): pass",
+            "error: get_config of {file} returned a NoneType, expected an ml_collections.ConfigDict",
+        ),
+        (
+            "def get_config(): return {}",
+            "error: get_config of {file} returned a dict, expected an ml_collections.ConfigDict",
+        ),
+    ],
+)
+def test_an_experiment_file_that_fails_is_one_line(name, content, told, tmp_path, capsys, monkeypatch):
+    """Most errors ended in a traceback, and those that did not named no line."""
+    monkeypatch.delitem(sys.modules, "config_config", raising=False)  # ml_collections keeps names of the one before
+    file = tmp_path / "mine.py"
+    file.write_text(content + "\n")
+    read = {
+        "run": lambda: command.parse(["run", "--config", str(file)], command),
+        "compare": lambda: compare.experiments([str(file)]),
+    }
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(read[name])
+    printed = capsys.readouterr().err
+    assert stopped.value.code == 2 and printed.count("\n") == 1
+    assert all(part in printed for part in told.format(file=file).split("...")), printed
 
 
 def test_a_module_that_dfjax_itself_lacks_is_a_mistake_of_dfjax():
