@@ -95,6 +95,13 @@ def crossval(
     plan = recipe.make_plan(config, *recipe.tally(held_back["train"]))
     balanced = as_planned(config, plan.sampling)
     _check_folds(balanced, by, parts, directories)
+    if any(before["balance"]["sampling"] == "auto" for before in _begun(folder)):  # by an earlier version
+        if (meant := _check_folds(config, by, parts, directories)) != {plan.sampling}:
+            raise InputError(
+                f"{folder} was begun by a version for which config.balance.sampling='auto' meant {sorted(meant)} in "
+                f"trainings without a {by} and {plan.sampling!r} in that on everything; give another --workdir"
+            )
+        balanced = config
     for line in main_job.in_common(held_back["train"]) if progress else ():
         print(line)
     header = {"clip_score": recipe.clip_rule(config), "ledger": plan.ledger.to_json(), "left_out_by": by}
@@ -137,20 +144,28 @@ def crossval(
 
 def _check_by(folder: epath.Path, by: str) -> None:
     """Makes sure that a folder that is gone on with left out the same before: its scores would be of two kinds."""
-    for path in sorted((folder / "folds").glob("*/*/config.json")):
-        if (before := json.loads(path.read_text())["data"]["leave_out"]["by"]) != by:
+    for experiment in _begun(folder):
+        if (before := experiment["data"]["leave_out"]["by"]) != by:
             raise InputError(f"{folder} leaves each {before} out, not each {by}; give another --workdir")
 
 
-def _check_folds(config, by: str, parts: list[str], directories) -> None:
-    """Makes sure, before the first training, that each can do without its part."""
+def _begun(folder: epath.Path) -> list[dict[str, Any]]:
+    """The experiments of the folds that lie in a folder."""
+    return [json.loads(path.read_text()) for path in sorted((folder / "folds").glob("*/*/config.json"))]
+
+
+def _check_folds(config, by: str, parts: list[str], directories) -> set[rates.Mode]:
+    """Makes sure, before the first training, that each can do without its part; returns how they draw the classes."""
+    found = set()
     for part in parts:
         fold = without(config, by, part, config.seed)
         try:
-            recipe.make_plan(fold, *recipe.tally(sources.open_data(fold.data, directories, "train")))
+            plan = recipe.make_plan(fold, *recipe.tally(sources.open_data(fold.data, directories, "train")))
+            found.add(plan.sampling)
         except InputError as error:
             need = f"clips of another {by}" + ", of groups (speakers, people) that it has alone" * (by != "method")
             raise InputError(f"without the {by} {part!r} {error}; each class needs {need}") from error
+    return found
 
 
 def _parts(held_back: dict[str, sources.Split], by: str, value: str) -> dict[str, list[sources.Split]]:

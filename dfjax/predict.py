@@ -146,7 +146,7 @@ def main() -> None:
     process.use_all_cores()
     _check(flags)
     # what comes through a pipe can be read once only
-    given = "-" in (*flags.paths, *flags.files) or not all(map(os.path.isfile, flags.files))
+    given = "-" in (*flags.paths, *flags.files) or any(map(_is_pipe, flags.files))
     total = None if given else sum(1 for _ in files_of(flags.paths, flags.files))
     detector = load(flags.workdir, flags.face_model)
     if flags.known_real:
@@ -179,6 +179,10 @@ def main() -> None:
         raise InputError(f"none of {counts.total()} files could be judged; expected {wanted}")
     if counts[UNCERTAIN]:
         sys.exit(UNSURE)
+
+
+def _is_pipe(name: str) -> bool:
+    return os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name)
 
 
 def write_table(

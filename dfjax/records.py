@@ -46,6 +46,10 @@ class InputError(ValueError):
     """The user's input cannot be used. The message is one line: what was given, what was expected, what to do."""
 
 
+class Diverged(FloatingPointError):
+    """A training whose numbers are no numbers any more. The message is one line that says what to lower."""
+
+
 class SourceNeeded(InputError):
     """A dataset is not prepared, and nobody says where its media lie."""
 

@@ -141,6 +141,33 @@ def test_what_auto_means_for_all_data_it_means_for_every_fold(media, data_dir, t
     assert seen == ["balanced"] and config.balance.sampling == "auto"
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_folds_begun_with_auto_go_on_where_it_meant_the_same(same, media, data_dir, tmp_path, monkeypatch):
+    """As versions before began them."""
+    config, seen, counted = experiment(), [], []
+    config.balance.sampling = "auto"
+
+    def auto(real, fake, groups):
+        counted.append(real)
+        return "balanced_sampling" if same or real == max(counted) else "natural"
+
+    def folds(fold, *_):
+        seen.append(fold.balance.sampling)
+        raise InterruptedError
+
+    monkeypatch.setattr("dfjax.imbalance.balance.auto", auto)
+    monkeypatch.setattr(crossval, "_left_out", folds)
+    begun = tmp_path / "w" / "folds" / "seed0" / "alpha"
+    begun.mkdir(parents=True)
+    (tmp_path / "w" / "config.json").write_text(config.to_json())
+    (begun / "config.json").write_text(crossval.without(config, "domain", "alpha", 0).to_json())
+    words = {"name": "small", "data_dir": data_dir, "source": media, "progress": False}
+    refusal = pytest.raises(InputError, match=r"meant \['natural'\] in trainings without a domain and 'balanced' in")
+    with pytest.raises(InterruptedError) if same else refusal:
+        crossval.crossval(config, tmp_path / "w", **words)
+    assert seen == (["auto"] if same else []) and (tmp_path / "w" / "environment.json").exists() == same
+
+
 def test_folds_alone_need_validation_clips_and_no_test_clips(data_dir, tmp_path):
     folder(tmp_path / "mine", {"": 12})
     config = audio_sources.get_config("mine-whole")

@@ -306,6 +306,9 @@ def test_a_list_in_a_pipe_is_read_once(quick, recordings, tmp_path, monkeypatch,
     writer.start()
     called(monkeypatch, "--json", "--jobs", "0", recordings[2], "--files", tmp_path / "list")
     writer.join()
+    monkeypatch.setattr(predict, "load", lambda *_: pytest.fail("loaded"))
+    for wrong in (tmp_path / "typo.txt", tmp_path):  # before anything is judged
+        assert called(monkeypatch, recordings[2], "--files", wrong) == 2
     found = [json.loads(line)["file"] for line in capsys.readouterr().out.splitlines()]
     assert found == [str(recordings[k]) for k in (2, 0, 1)]
 

@@ -19,7 +19,7 @@ import soxr
 from etils import epath
 from jaxtyping import Float32, Int16, Num
 
-from dfjax.media import MediaError, containers
+from dfjax.media import MediaError, containers, facts
 from dfjax.records import MAX_SAMPLES, SAMPLE_RATE, InputError
 
 MIN_SECONDS = 0.1  # shorter than a syllable: nothing to judge
@@ -73,7 +73,7 @@ def local(path: epath.Path) -> Iterator[str | IO[bytes]]:
 
 
 def _decode(source: str | IO[bytes], longest: float) -> tuple[Int16[np.ndarray, " samples"], AudioInfo]:
-    info, blocks = _open(source)
+    info, blocks = _open(source, longest)
     stream = None
     if info.rate != SAMPLE_RATE:
         stream = soxr.ResampleStream(info.rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
@@ -108,17 +108,19 @@ def coding(path: epath.PathLike, info: AudioInfo) -> dict[str, str | int] | None
     return packets and {"codec": LOSSY[info.codec], "bit_rate": round(8 * packets[1] / (info.seconds * info.channels))}
 
 
-def _packets(source: str | IO[bytes]) -> tuple[float, int] | None:
+def _packets(source: str | IO[bytes], enough: float = math.inf) -> tuple[float, int] | None:
     """Seconds and bytes of the packets of the first sound, without what container and pictures take.
 
-    None if they cannot be read.
+    They are counted until there are more than `enough` seconds. None if they cannot be read.
     """
     try:
         with containers.opened(source) as container:
-            stream = container.streams.audio[0]
-            found = [(packet.duration or 0, packet.size) for packet in container.demux(stream)]
-            durations, sizes = zip(*found, strict=True)
-            return float(sum(durations) * stream.time_base), sum(sizes)
+            stream, duration, size = container.streams.audio[0], 0, 0
+            for packet in container.demux(stream):
+                duration, size = duration + (packet.duration or 0), size + packet.size
+                if duration * stream.time_base > enough:
+                    break
+            return float(duration * stream.time_base), size
     except (av.FFmpegError, MediaError, OSError, ValueError, IndexError, MemoryError):
         return None
 
@@ -187,7 +189,7 @@ def _int16(block: Float32[np.ndarray, " n"]) -> Int16[np.ndarray, " n"]:
     return np.clip(np.rint(block * 32768), -32768, 32767).astype(np.int16)
 
 
-def _open(source: str | IO[bytes]) -> tuple[AudioInfo, Iterator[Float32[np.ndarray, " n"]]]:
+def _open(source: str | IO[bytes], longest: float) -> tuple[AudioInfo, Iterator[Float32[np.ndarray, " n"]]]:
     """What the file is, and its sound as float32 mono blocks at its own rate."""
     try:
         file = soundfile.SoundFile(source)
@@ -198,23 +200,31 @@ def _open(source: str | IO[bytes]) -> tuple[AudioInfo, Iterator[Float32[np.ndarr
         return _open_av(source)
     info = AudioInfo(file.samplerate, file.channels, file.subtype, file.frames / max(file.samplerate, 1))
     _check_header(info)
-    if file.format in GUESSED and not _ends_there(source, info.seconds):
+    seconds = info.seconds if file.frames < UNKNOWN else math.inf
+    looked_at = file.format in GUESSED and (seconds <= longest or seconds == math.inf)
+    if looked_at and not _ends_there(source, file.format, seconds):
         file.close()
         return _open_av(source)
     return info, _soundfile_blocks(file)
 
 
-def _ends_there(source: str | IO[bytes], seconds: float) -> bool:
-    """Whether a file's packets say so, too, or nothing.
+def _ends_there(source: str | IO[bytes], kind: str, seconds: float) -> bool:
+    """Whether a file's packets say so, too, or nothing; or say less where its header knows: then it was cut short.
 
     Where a header does not tell the length of an MP3, libsndfile takes the rate of its first frames for that of all,
     and of two files in one, MP3 or Ogg, it reads the first alone.
     """
     at = 0 if isinstance(source, str) else source.tell()  # libsndfile reads on from there
-    packets = _packets(source)
+    packets, known = _packets(source, seconds + SLACK), seconds < math.inf
+    if packets and kind == "MP3":
+        with epath.Path(source).open("rb") if isinstance(source, str) else contextlib.nullcontext(source) as file:
+            file.seek(0)
+            known = facts.notes_length(file)
     if not isinstance(source, str):
         source.seek(at)
-    return packets is None or packets[0] - SLACK <= seconds <= 1.05 * packets[0] + SLACK
+    if packets is None or seconds < packets[0] - SLACK:
+        return packets is None
+    return known or seconds <= 1.05 * packets[0] + SLACK
 
 
 def _check_header(info: AudioInfo) -> None:

@@ -152,8 +152,25 @@ def _number(head: bytes, at: int) -> tuple[int, int, bool]:
     return at + size, value & ones, value & ones != ones
 
 
+def notes_length(file: IO[bytes]) -> bool:
+    """Whether the encoder of an MP3 noted its length in it; else it is a guess. Reads from where the file stands."""
+    return _note(file, file.read(HEAD))[2] is not None
+
+
 def _mp3(file: IO[bytes], head: bytes) -> int:
-    """Where its frames end, as the first of them tells behind a tag; 0 where it does not."""
+    """Where its frames end, as the first of them tells; 0 where it does not."""
+    at, head, found = _note(file, head)
+    if not found:
+        return 0
+    rest = head[found.end() :]
+    if found[0] == b"VBRI":
+        return at + int.from_bytes(rest[6:10])
+    flags = int.from_bytes(rest[:4])  # 1: its frames are told, 2: its bytes
+    return at + int.from_bytes(rest[4 + 4 * (flags & 1) :][:4]) if flags & 2 else 0
+
+
+def _note(file: IO[bytes], head: bytes) -> tuple[int, bytes, re.Match[bytes] | None]:
+    """(where the first frame of an MP3 begins, behind a tag; what is there; where in that its length is noted)."""
     at = 0
     if head.startswith(b"ID3"):
         for byte in head[6:10]:
@@ -163,12 +180,8 @@ def _mp3(file: IO[bytes], head: bytes) -> int:
         head = file.read(HEAD)
     found = LENGTHS.search(head, 4, 42)
     if not found or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:  # of a frame of layer III
-        return 0
-    rest = head[found.end() :]
-    if found[0] == b"VBRI":
-        return at + int.from_bytes(rest[6:10])
-    flags = int.from_bytes(rest[:4])  # 1: its frames are told, 2: its bytes
-    return at + int.from_bytes(rest[4 + 4 * (flags & 1) :][:4]) if flags & 2 else 0
+        return at, head, None
+    return at, head, found
 
 
 def _breaks_off(file: IO[bytes], there: int) -> bool:

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
-from dfjax.records import InputError
+from dfjax.records import Diverged, InputError
 
 CORE = (  # modules of what is installed without an extra
     *("PIL", "av", "cv2", "etils", "flatbuffers", "jax", "jaxlib", "jaxtyping", "numpy", "safetensors", "scipy"),
@@ -43,7 +43,7 @@ def main(command: Callable[[], None]) -> None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends
         sys.exit(128 + signal.SIGPIPE)
-    except (InputError, FloatingPointError) as error:  # the latter says what to lower
+    except (InputError, Diverged) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except ImportError as error:

@@ -15,7 +15,7 @@ import numpy as np
 import tqdm
 from etils import epath
 
-from dfjax.records import InputError
+from dfjax.records import Diverged, InputError
 from dfjax.runtime import files, process
 
 Show = Callable[[int, Mapping[str, float | None]], None]  # (step, name -> value)
@@ -164,7 +164,7 @@ class Journal:
                 step = start + offset + 1
                 if not all(np.isfinite(list(row.values()))):
                     how = "lower config.optim.learning_rate, in another --workdir"
-                    raise FloatingPointError(f"training diverged at step {step}: {row}; {how}")
+                    raise Diverged(f"training diverged at step {step}: {row}; {how}")
                 if "learning_rate" in row:  # a detector that steps without one has none
                     row["learning_rate"] = row.pop("learning_rate")  # last
                 print(json.dumps({"step": step, **row}), file=self._log)

@@ -19,6 +19,7 @@ from dfjax import models
 from dfjax.data import feeds, inputs, precomputed, sources
 from dfjax.inference.validation import Values, make_validation
 from dfjax.models import functional
+from dfjax.records import Diverged
 from dfjax.runtime import checkpoint, devices, process
 from dfjax.runtime.progress import Journal, journal, trace
 from dfjax.training import pretrained, recipe, snapshots, train_step
@@ -233,7 +234,7 @@ def judge(
     try:
         scored = validate(checkpoint.eval_params(state), state.model_state)
     except FloatingPointError as error:
-        raise FloatingPointError(
+        raise Diverged(
             f"training diverged at step {step}: {error}; lower config.optim.learning_rate, in another --workdir"
         ) from error
     if snapshot:

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import types
 
 import av
 import cv2
@@ -192,6 +193,45 @@ def test_a_recording_is_heard_to_its_end_whatever_its_header_says(kind, tmp_path
         rate = audio.coding(path, info)["bit_rate"]
         assert rate == pytest.approx(8 * path.stat().st_size / 9, rel=0.1)
     assert "notes" not in evidence.of_file(path, "audio", {}).facts
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_recording_that_was_cut_short_is_refused_where_its_header_tells_its_length(share, tmp_path):
+    for path in (
+        fixtures.audio(tmp_path / "a.mp3", 9.0, 44_100),
+        fixtures.encoded(tmp_path / "b.mp3", "libmp3lame", 9.0),
+    ):
+        whole = path.read_bytes()
+        path.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(MediaError, match="^truncated: "):
+            audio.decode(path)
+    path = fixtures.audio(tmp_path / "a.ogg", 9.0, 48_000, subtype="OPUS")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 3] + whole[2 * len(whole) // 3 :])
+    with pytest.raises(MediaError, match="^truncated: "):
+        audio.decode(path)
+
+
+def test_of_a_recording_that_is_too_long_no_more_is_read(tmp_path):
+    path = fixtures.audio(tmp_path / "a.mp3", 60.0, 16_000)
+    with path.open("rb") as file:
+        counting = types.SimpleNamespace(read_bytes=0)
+
+        class Counted:
+            def __getattr__(self, name):
+                return getattr(file, name)
+
+            def read(self, size=-1):
+                counting.read_bytes += len(data := file.read(size))
+                return data
+
+            def readinto(self, buffer):
+                counting.read_bytes += (count := file.readinto(buffer))
+                return count
+
+        with pytest.raises(MediaError, match="longer than"):
+            audio._decode(Counted(), 1.0)
+    assert counting.read_bytes < path.stat().st_size / 2
 
 
 def test_a_recording_that_knows_its_length_is_read_as_ever(tmp_path, monkeypatch):
