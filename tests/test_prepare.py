@@ -17,7 +17,7 @@ import pytest
 import tensorflow_datasets as tfds
 from etils import epath
 
-from data_builders import decoding, indexing, preparing
+from data_builders import decoding, indexing, locking
 from dfjax import prepare
 from dfjax.media import audio
 from dfjax.media import decoding as media_decoding
@@ -203,7 +203,7 @@ def test_who_comes_while_another_process_prepares_waits_and_takes_its_dataset(so
     other = prepare.prepare("folder_audio", source, tmp_path / "other", jobs=0, progress=False)
     target = epath.Path(tmp_path / "out" / other.relative_to(tmp_path / "other"))
     command = [sys.executable, "-m", "dfjax.prepare", "folder_audio", "--source", str(source)]
-    with preparing.alone(target):
+    with locking.alone(target):
         process = subprocess.Popen(
             [*command, "--data_dir", str(tmp_path / "out"), "--json"],
             cwd=ROOT,
@@ -226,12 +226,12 @@ def test_a_lock_that_is_left_or_removed_keeps_nobody_waiting(tmp_path, capsys):
 
     def second():
         inside.wait()
-        with preparing.alone(target):  # by a file of its own, which a third would see
+        with locking.alone(target):  # by a file of its own, which a third would see
             order.append(f"second {target.with_name('1.0.0.lock').exists()}")
 
     thread = threading.Thread(target=second)
     thread.start()
-    with preparing.alone(target):
+    with locking.alone(target):
         inside.set()
         time.sleep(0.2)
         order.append("first")
