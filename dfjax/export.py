@@ -39,7 +39,7 @@ def export(folder: str | pathlib.Path, path: str | pathlib.Path) -> tuple[str, i
     if pathlib.Path(path).is_dir():
         raise InputError(f"--out {path} is a folder; give the file that is to be written, such as detector.zip")
     members = bundle.read(folder).members if bundle.is_bundle(folder) else _lowered(folder)
-    return bundle.write(path, members), pathlib.Path(path).stat().st_size
+    return bundle.write(path, members), epath.Path(path).stat().length
 
 
 def _lowered(folder: str | pathlib.Path) -> Mapping[str, bytes]:

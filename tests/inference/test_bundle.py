@@ -29,7 +29,7 @@ from dfjax.inference import bundle, lowering, ship, trained, weights
 from dfjax.models import functional
 from dfjax.models.streams import Rngs
 from dfjax.records import InputError
-from tests import children
+from tests import buckets, children
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # modules that judging does without
@@ -383,6 +383,14 @@ def test_it_is_not_written_where_it_cannot_be(out, tmp_path, monkeypatch):
     pathlib.Path("file").write_text("")
     with pytest.raises(InputError, match="cannot write file/name.zip: file is a file"):
         bundle.write("file/name.zip", {})
+
+
+def test_it_is_written_to_a_bucket(monkeypatch):
+    """It was there, and then its size was looked for on this machine."""
+    bucket = buckets.make(monkeypatch)
+    digest, size = export.export(bundle.SPEECH, "gs://bucket/detector.zip")
+    written = (bucket / "detector.zip").read_bytes()
+    assert (hashlib.sha256(written).hexdigest(), len(written)) == (digest, size)
 
 
 class Mischief:

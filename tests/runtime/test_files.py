@@ -6,44 +6,19 @@ import fsspec
 import numpy as np
 import pytest
 from etils import epath
-from etils.epath import backend
-from fsspec.implementations.memory import MemoryFileSystem
 
 from dfjax.data import sources
 from dfjax.decide import decision, score_file
 from dfjax.records import InputError
 from dfjax.runtime import files, progress, workdir
-from tests import prepared
-
-
-class Bucket(MemoryFileSystem):
-    """Stands in for Google Cloud Storage: objects in memory, nothing can be appended."""
-
-    protocol = ("gcs", "gs")
-    store: dict = {}
-    pseudo_dirs: list = [""]
-
-    def __init__(self, finalize_on_close=True, **words):
-        super().__init__(**words)
-
-    @classmethod
-    def _strip_protocol(cls, path):
-        path = str(path).removeprefix("gcs://").removeprefix("gs://").strip("/")
-        return f"/{path}" if path else ""
-
-    def _open(self, path, mode="rb", **words):
-        assert "a" not in mode, "objects cannot be appended to"
-        return super()._open(path, mode, **words)
+from tests import buckets, prepared
 
 
 @pytest.fixture
 def bucket(monkeypatch, tmp_path):
     registered = dict(fsspec.registry)
-    monkeypatch.setattr(backend.fsspec_backend, "_get_filesystem", lambda name: Bucket(skip_instance_cache=True))
-    monkeypatch.setattr(Bucket, "store", {})
-    monkeypatch.setattr(Bucket, "pseudo_dirs", [""])
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    yield epath.Path("gs://bucket")
+    yield buckets.make(monkeypatch)
     assert dict(fsspec.registry).keys() >= registered.keys()
 
 
