@@ -31,6 +31,7 @@ import sys
 from collections.abc import Iterable
 
 import numpy as np
+from etils import epath
 
 from dfjax.decide import known_real
 from dfjax.inference import load
@@ -260,6 +261,11 @@ def _check(flags: argparse.Namespace) -> None:
         raise InputError("--known_real - and '-' of files to judge; standard input is read once: give a folder for one")
     if flags.retry_skipped and (flags.beam_runner or not flags.output):
         raise InputError("--retry_skipped is of a table that is continued; give its --output, and no --beam_runner")
+    if "://" in (flags.output or "") and not flags.beam_runner:
+        raise InputError(
+            f"--output {flags.output} lies in a bucket, where nothing can be continued; give a file on a disk, or a "
+            "--beam_runner"
+        )
     if flags.beam_options and not flags.beam_runner:
         raise InputError("--beam_options are of a --beam_runner; give one, such as DirectRunner")
     if flags.beam_runner and flags.jobs is not None:
@@ -290,7 +296,7 @@ def _draw(flags: argparse.Namespace, detector: Detector, result: dict) -> None:
     except (MediaError, OSError) as error:
         print(f"{shown(path)}: judged, but not drawn, {shown(error)}", file=sys.stderr)
     for folder, name, content in drawn:
-        files.write(pathlib.Path(folder, name), content)
+        files.write(epath.Path(folder) / name, content)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from dfjax.decide import typicality
 from dfjax.inference import bundle, scoring
 from dfjax.records import InputError
 from dfjax.reporting import verdicts
-from tests import children, commands
+from tests import buckets, children, commands
 from tests.data_builders import fixtures
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -435,12 +435,25 @@ def test_a_table_is_continued_beside_the_same_files_known_to_be_real_alone(
         (["--beam_runner", "DirectRunner", "--output", "v.jsonl", "--jobs", "2"], "--jobs is of this machine"),
         (["--retry_skipped"], "is of a table that is continued; give its --output"),
         (["--beam_options=--region=r", "--output", "v.jsonl"], "are of a --beam_runner"),
+        (["--output", "gs://bucket/v.jsonl"], "lies in a bucket"),
     ],
 )
-def test_what_a_pipeline_cannot_do_is_said(words, message, recordings, quick, monkeypatch, capsys):
+def test_what_a_pipeline_cannot_do_is_said(words, message, recordings, quick, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(predict, "load", lambda *_: quick)
     assert called(monkeypatch, *words, recordings[0]) == 2
-    assert re.search(message, capsys.readouterr().err)
+    assert re.search(message, capsys.readouterr().err) and not list(tmp_path.iterdir())
+
+
+def test_pages_and_plots_go_to_a_bucket_where_that_is_named(recordings, quick, tmp_path, monkeypatch):
+    """They went to a folder named `gs:` on this machine, and nothing said so."""
+    monkeypatch.chdir(tmp_path)
+    bucket = buckets.make(monkeypatch)
+    monkeypatch.setattr(predict, "load", lambda *_: quick)
+    words = ("--report", "gs://bucket/pages", "--timeline", "gs://bucket/plots", "--jobs", "0", recordings[0])
+    assert called(monkeypatch, *words) in (0, 3)
+    assert [path.suffix for name in ("pages", "plots") for path in (bucket / name).iterdir()] == [".html", ".png"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_name_of_a_detector_changes_with_what_verdicts_depend_on(shipped):
