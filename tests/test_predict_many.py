@@ -208,6 +208,21 @@ def test_parquet_is_made_of_a_journal_that_goes_on(tmp_path):
     assert found[0]["reasons"] == "a; b" and found[0]["p_value"] == 0.5 and found[0]["detector"] == "x-1"
 
 
+def test_parquet_without_its_journal_is_left_as_it_is(tmp_path):
+    """Who removed the journal, as what looks like a leftover, lost all rows to those of the next files."""
+    path, name = tmp_path / "v.parquet", "v.parquet.jsonl"
+    with verdicts.Table(path, "x-1") as table:
+        table.write(row("a.wav"))
+        table.finish()
+    (tmp_path / name).unlink()
+    content = path.read_bytes()
+    with pytest.raises(InputError, match=f"v.parquet is there without its rows in {name}, .*; give another file"):
+        verdicts.Table(path, "x-1")
+    assert path.read_bytes() == content and [each.name for each in tmp_path.iterdir()] == ["v.parquet"]
+    with pytest.raises(InputError, match="cannot be written: File name too long"):
+        verdicts.Table(tmp_path / f"{'x' * 250}.parquet", "x-1")
+
+
 def test_parquet_of_something_else_is_left_alone(tmp_path):
     path = tmp_path / "v.parquet"
     for write in (lambda: pyarrow.parquet.write_table(pyarrow.table({"mine": [1]}), path), lambda: path.write_text("")):

@@ -75,9 +75,9 @@ class Table:
         self.journal = self.path.with_name(name)
         self.counts: collections.Counter[str] = collections.Counter()
         self._done: set[int] = set()
-        if self._kind == ".parquet" and self.path.exists() and not _is_ours(self.path):
-            raise _stranger(self.path)
         try:
+            if self._kind == ".parquet" and self.path.exists():
+                self._check_parquet()
             self.journal.parent.mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = self.journal.open("ab+")
         except OSError as error:
@@ -139,6 +139,16 @@ class Table:
                     row["file"] = row["file"].encode("utf-8", "backslashreplace").decode()
                 writer.write_table(pyarrow.Table.from_pylist(some, schema=schema))
         os.replace(partial, self.path)
+
+    def _check_parquet(self) -> None:
+        """Raises InputError where a Parquet file is no such table, or its rows would be lost without a journal."""
+        if not _is_ours(self.path):
+            raise _stranger(self.path)
+        if not self.journal.exists():
+            raise InputError(
+                f"--output {self.path} is there without its rows in {self.journal.name}, so that none can be added; "
+                "give another file"
+            )
 
     def _continue(self) -> None:
         """Reads what is there, and cuts off a row that a kill left incomplete."""
