@@ -208,6 +208,20 @@ def test_parquet_is_made_of_a_journal_that_goes_on(tmp_path):
     assert found[0]["reasons"] == "a; b" and found[0]["p_value"] == 0.5 and found[0]["detector"] == "x-1"
 
 
+def test_nothing_is_left_beside_the_journal_where_parquet_cannot_be_written(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with verdicts.Table(tmp_path / "v.parquet", "x-1") as table:
+        table.write(row("a.wav"))
+        with monkeypatch.context() as patched, pytest.raises(OSError, match="No space"):
+            patched.setattr(pyarrow.parquet.ParquetWriter, "write_table", full)
+            table.finish()
+        assert [path.name for path in tmp_path.iterdir()] == ["v.parquet.jsonl"]
+        table.finish()
+    assert pyarrow.parquet.read_table(tmp_path / "v.parquet").num_rows == 1
+
+
 def test_parquet_without_its_journal_is_left_as_it_is(tmp_path):
     """Who removed the journal, as what looks like a leftover, lost all rows to those of the next files."""
     path, name = tmp_path / "v.parquet", "v.parquet.jsonl"

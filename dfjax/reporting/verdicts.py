@@ -132,13 +132,15 @@ class Table:
         types = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
         schema = pyarrow.schema([(name, types[kind]) for name, kind in COLUMNS])
         partial = self.path.with_name(f".{self.path.name}.partial")
-        with self.journal.open("rb") as file, pyarrow.parquet.ParquetWriter(partial, schema) as writer:
-            rows = (flat(json.loads(line)) for line in file)
-            while some := list(itertools.islice(rows, ROWS)):
-                for row in some:  # a file's name may hold bytes that are no text
-                    row["file"] = row["file"].encode("utf-8", "backslashreplace").decode()
-                writer.write_table(pyarrow.Table.from_pylist(some, schema=schema))
-        os.replace(partial, self.path)
+        with contextlib.ExitStack() as opened:
+            opened.callback(partial.unlink, missing_ok=True)  # where it fails
+            with self.journal.open("rb") as file, pyarrow.parquet.ParquetWriter(partial, schema) as writer:
+                rows = (flat(json.loads(line)) for line in file)
+                while some := list(itertools.islice(rows, ROWS)):
+                    for row in some:  # a file's name may hold bytes that are no text
+                        row["file"] = row["file"].encode("utf-8", "backslashreplace").decode()
+                    writer.write_table(pyarrow.Table.from_pylist(some, schema=schema))
+            os.replace(partial, self.path)
 
     def _check_parquet(self) -> None:
         """Raises InputError where a Parquet file is no such table, or its rows would be lost without a journal."""
