@@ -254,6 +254,9 @@ def make(
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> JSONResponse:
+        # of where the form is kept while it is read, as of a full disk; of another status it says who was too slow
+        if error.status_code == 400 and isinstance(error.__cause__, OSError):
+            raise error.__cause__
         why = _damage(error.__context__) or str(error.detail)
         return JSONResponse({"error": why}, error.status_code, error.headers)
 
@@ -272,7 +275,8 @@ def make(
         try:
             response = await call_next(request)
         except Exception as error:
-            log.say("error", request=number, kind=type(error).__name__)
+            why = {"words": error.strerror} if isinstance(error, OSError) else {}
+            log.say("error", request=number, kind=type(error).__name__, **why)
             response = JSONResponse({"error": "the service made a mistake; its log has it"}, 500)
         finally:
             held.dec()

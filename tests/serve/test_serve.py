@@ -432,6 +432,23 @@ def test_a_mistake_of_the_detector_is_no_traceback_and_the_next_file_is_judged(s
     assert upload(client, sound(0)).status_code == 200
 
 
+@pytest.mark.parametrize("where", ["starlette.formparsers.SpooledTemporaryFile", "tempfile.NamedTemporaryFile"])
+def test_a_full_disk_is_not_blamed_on_the_form_and_the_log_says_so(served, monkeypatch, caplog, where):
+    """The form was called one that cannot be read, or the log told no more than that there was an OSError."""
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/secret")
+
+    client = served()
+    with monkeypatch.context() as patched, caplog.at_level(logging.INFO, "dfjax.serve"):
+        patched.setattr(where, full)
+        answer = upload(client, sound())
+    assert answer.status_code == 500 and answer.json() == {"error": "the service made a mistake; its log has it"}
+    (told,) = (json.loads(record.message) for record in caplog.records if '"error"' in record.message)
+    assert (told["kind"], told["words"]) == ("OSError", "No space left on device") and "secret" not in caplog.text
+    assert upload(client, sound()).status_code == 200
+
+
 def test_where_no_process_starts_a_request_is_answered_and_the_next_is_judged(served, monkeypatch):
     client = served(jobs=1)
 
