@@ -169,6 +169,28 @@ def test_files_that_were_skipped_are_tried_again_where_that_is_asked_for_alone(t
     assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize("kind", [".jsonl", ".csv", ".parquet"])
+def test_a_skipped_file_that_is_not_named_again_stays_in_the_table(tmp_path, kind):
+    """Where one of two disks was tried again, what had been skipped on the other was in no row and no count."""
+    path = tmp_path / f"v{kind}"
+    with verdicts.Table(path, "x-1") as table:
+        for name in HOSTILE:
+            table.write({"file": name, "skipped": "No such file"})
+    content = table.journal.read_bytes()
+    with pytest.raises(KeyboardInterrupt), verdicts.Table(path, "x-1", retry=True) as table:
+        raise KeyboardInterrupt
+    assert table.journal.read_bytes() == content
+    with verdicts.Table(path, "x-1", retry=True) as table:
+        assert table.take(HOSTILE[0]) and table.take(HOSTILE[1])
+        table.write(row(HOSTILE[0]))
+        table.finish()
+    assert table.counts == {"real": 1, "skipped": len(HOSTILE) - 2}
+    rows = pyarrow.parquet.read_table(path).to_pylist() if kind == ".parquet" else read(path)
+    assert len(rows) == len(HOSTILE) - 1 and rows[0]["verdict"] == "real"
+    with verdicts.Table(path, "x-1") as table:
+        assert list(filter(table.take, HOSTILE)) == HOSTILE[1:2] and table.counts.total() == len(HOSTILE) - 1
+
+
 def test_a_table_that_cannot_be_written_anew_is_left_as_it_is(tmp_path, monkeypatch):
     path = tmp_path / "v.jsonl"
     with verdicts.Table(path, "x-1") as table:

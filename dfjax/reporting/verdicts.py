@@ -100,9 +100,11 @@ class Table:
         return self
 
     def __exit__(self, *_) -> None:
-        self._file.close()
-        if self._replaced is not None:
-            self._replaced.close()
+        with contextlib.ExitStack() as opened:
+            opened.callback(self._file.close)
+            if self._replaced is not None:
+                opened.callback(self._replaced.close)
+                self._put_back(self._replaced)
 
     def __len__(self) -> int:
         return len(self._done)
@@ -123,7 +125,9 @@ class Table:
         self.counts[row.get("verdict", SKIPPED)] += 1
 
     def finish(self) -> None:
-        """Makes the Parquet file, whole or not at all; nothing is to do for the others."""
+        """Makes the Parquet file, whole or not at all; what was to be tried again and was not given stays skipped."""
+        if self._replaced is not None:
+            self._put_back(self._replaced)
         if self._kind != ".parquet":
             return
         import pyarrow
@@ -155,7 +159,7 @@ class Table:
     def _continue(self) -> None:
         """Reads what is there, and cuts off a row that a kill left incomplete."""
         end = 0
-        for row, _, stop in self._rows():
+        for row, _, stop in self._rows(self._file):
             if row["detector"] != self.detector:
                 raise InputError(
                     f"--output {self.path} holds verdicts of another detector or with other options "
@@ -174,10 +178,10 @@ class Table:
             self._file.write(head)
             self._file.flush()
 
-    def _rows(self) -> Iterator[tuple[dict[str, Any], int, int]]:
-        """(row, where it begins, where it ends) of every complete row."""
-        self._file.seek(0)
-        return (_json_rows if self.journal.suffix == ".jsonl" else _csv_rows)(self._file, self.journal)
+    def _rows(self, file: IO[bytes]) -> Iterator[tuple[dict[str, Any], int, int]]:
+        """(row, where it begins, where it ends) of every complete row of the journal, or of the one before."""
+        file.seek(0)
+        return (_json_rows if self.journal.suffix == ".jsonl" else _csv_rows)(file, self.journal)
 
     def _take_out_skipped(self) -> None:
         """Puts the rows that hold a verdict in the place of all, whole or not at all."""
@@ -191,7 +195,7 @@ class Table:
             fcntl.flock(new, fcntl.LOCK_EX)
             if self.journal.suffix == ".csv":
                 new.write(_csv(name for name, _ in COLUMNS))
-            for row, start, end in self._rows():
+            for row, start, end in self._rows(self._file):
                 if row["verdict"]:
                     old.seek(start)
                     new.write(old.read(end - start))
@@ -204,6 +208,14 @@ class Table:
         old.close()
         self._replaced, self._file = self._file, new
         del self.counts[SKIPPED]
+
+    def _put_back(self, replaced: IO[bytes]) -> None:
+        """Adds the rows of those files that were taken out and then not named, or not reached."""
+        for row, start, end in self._rows(replaced):
+            if not row["verdict"] and self.take(row["file"]):
+                self._file.write(os.pread(replaced.fileno(), end - start, start))
+                self.counts[SKIPPED] += 1
+        self._file.flush()
 
 
 def check(path: str | pathlib.Path) -> str:
