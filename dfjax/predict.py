@@ -28,7 +28,7 @@ import json
 import os
 import pathlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from etils import epath
@@ -148,7 +148,7 @@ def main() -> None:
     _check(flags)
     # what comes through a pipe can be read once only
     given = "-" in (*flags.paths, *flags.files) or any(map(_is_pipe, flags.files))
-    total = None if given else sum(1 for _ in files_of(flags.paths, flags.files))
+    total = None if given else sum(1 for _ in _to_judge(flags))
     detector = load(flags.workdir, flags.face_model)
     if flags.known_real:
         known = files_of(flags.known_real)
@@ -157,12 +157,12 @@ def main() -> None:
     if flags.heatmap and detector.model.modality == "audio":
         raise InputError("--heatmap is for detectors of faces; --timeline shows where in a recording the score is high")
     if flags.beam_runner:
-        counts = _told(flags, by_beam(flags, detector.known, files_of(flags.paths, flags.files)))
+        counts = _told(flags, by_beam(flags, detector.known, _to_judge(flags)))
     elif flags.output:
-        counts = _told(flags, write_table(flags, detector, files_of(flags.paths, flags.files), total))
+        counts = _told(flags, write_table(flags, detector, _to_judge(flags), total))
     else:
         counts = collections.Counter()
-        for result in detector.many(files_of(flags.paths, flags.files), overlap=flags.overlap, jobs=flags.jobs):
+        for result in detector.many(_to_judge(flags), overlap=flags.overlap, jobs=flags.jobs):
             counts[result.get("verdict", verdicts.SKIPPED)] += 1
             _draw(flags, detector, result)
             if flags.json:
@@ -180,6 +180,15 @@ def main() -> None:
         raise InputError(f"none of {counts.total()} files could be judged; expected {wanted}")
     if counts[UNCERTAIN]:
         sys.exit(UNSURE)
+
+
+def _to_judge(flags: argparse.Namespace) -> Iterator[str]:
+    """The files given, without the table that is written, which may lie beside them."""
+    own = [pathlib.Path(flags.output), verdicts.journal(pathlib.Path(flags.output))] if flags.output else []
+    names, real = {path.name for path in own}, set(map(os.path.realpath, own))
+    for path in files_of(flags.paths, flags.files):
+        if os.path.basename(path) not in names or os.path.realpath(path) not in real:
+            yield path
 
 
 def _is_pipe(name: str) -> bool:

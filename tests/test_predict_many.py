@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -347,6 +348,20 @@ def test_the_table_of_a_command_continues_and_its_exit_status_is_of_all_rows(
     assert called(monkeypatch, tmp_path / "none") == 2
     assert capsys.readouterr().err.startswith("error: the folders and lists given name no files")
     assert called(monkeypatch, "--output", tmp_path / "none.jsonl", some[6]) == 2
+
+
+@pytest.mark.parametrize("kind", [".csv", ".parquet"])
+def test_a_table_beside_the_files_is_not_judged(quick, recordings, tmp_path, monkeypatch, capsys, kind):
+    """It had a row about itself, and one of Parquet another row each time that the same command was called."""
+    monkeypatch.setattr(predict, "load", lambda *_: quick)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(recordings[0], "a.wav")
+    words = ("--jobs", "0", "--output", f"{tmp_path}/v{kind}", ".", tmp_path / "a.wav")
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / f"v{kind}").write_text("of somebody else")
+    assert called(monkeypatch, *words) == called(monkeypatch, *words) == 3
+    out, err = capsys.readouterr()
+    assert out.count("3 files in") == 2 and out.count("1 skipped") == 2 and "3/3" in err and "/4" not in err
 
 
 def test_a_list_in_a_pipe_is_read_once(quick, recordings, tmp_path, monkeypatch, capsys):

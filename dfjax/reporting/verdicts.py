@@ -71,8 +71,7 @@ class Table:
         """
         self.path, self.detector = pathlib.Path(path), detector
         self._kind = check(path)
-        name = self.path.name + ".jsonl" if self._kind == ".parquet" else self.path.name
-        self.journal = self.path.with_name(name)
+        self.journal = journal(self.path)
         self.counts: collections.Counter[str] = collections.Counter()
         self._done: set[int] = set()
         try:
@@ -226,6 +225,11 @@ def check(path: str | pathlib.Path) -> str:
     if kind == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise InputError(f"--output {path} needs pyarrow: pip install pyarrow; or give a name that ends in .jsonl")
     return kind
+
+
+def journal(path: pathlib.Path) -> pathlib.Path:
+    """The file that the rows of a table are written to: itself, or of Parquet one of JSON lines beside it."""
+    return path.with_name(path.name + ".jsonl") if path.suffix.lower() == ".parquet" else path
 
 
 def _number(file: str) -> int:
