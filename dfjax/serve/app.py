@@ -200,7 +200,9 @@ def make(
         request: Request, file: Upload, known: Sequence[Upload], drawn: bool
     ) -> tuple[dict[str, Any], str, str]:
         """(verdict, name, page) of the file of a request; the page is '' where it is not drawn."""
-        given = sum(not isinstance(value, str) for _, value in (await request.form()).multi_items()) - len(known)
+        known = list(filter(_chosen, known))
+        fields = (await request.form()).multi_items()
+        given = sum(not isinstance(value, str) and _chosen(value) for _, value in fields) - len(known)
         if given > 1:
             raise HTTPException(422, f"{given} files in one form; expected one file a request")
         if len(known) > MOST_KNOWN:
@@ -301,6 +303,11 @@ def _damage(error: BaseException | None) -> str:
     if "header size" in str(error):
         return "a name in the form is too long; expected a file's name of at most 255 characters"
     return f"the form is damaged: {error}"
+
+
+def _chosen(upload: Upload) -> bool:
+    """Whether it is a file: of a field in which none was chosen, browsers send an empty one without a name."""
+    return bool(upload.filename or upload.size)
 
 
 def _name(upload: Upload) -> str:

@@ -290,6 +290,19 @@ def test_several_files_in_one_form_are_refused_not_dropped(served):
     assert upload(client, sound(), data={"note": "of no file"}).status_code == 200
 
 
+def test_a_field_in_which_no_file_was_chosen_is_none(served):
+    """What a browser sends of it was counted as another file, and the one that was chosen refused."""
+    head = '--x\r\nContent-Disposition: form-data; name="{}"; filename="{}"\r\n'
+    empty = "Content-Type: application/octet-stream\r\n\r\n\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    form = (head.format("file", "a.flac") + "\r\n").encode() + sound() + b"\r\n"
+    form += "".join(head.format(name, "") + empty for name in ("known_real", "other")).encode() + b"--x--\r\n"
+    client = served()
+    for path in ("/judge", "/report"):
+        answer = client.post(path, content=form, headers=kind)
+        assert answer.status_code == 200, answer.text
+
+
 def test_a_name_of_any_length_is_judged_or_refused_with_the_reason(served):
     client = served()
     assert upload(client, sound(), f"{'a' * 3_000}.flac").status_code == 200
