@@ -151,7 +151,8 @@ def read(folder: str | pathlib.Path) -> Trained:
       folder: the workdir, or the folder of a detector that comes with dfjax.
 
     Raises:
-      InputError: the folder holds no finished run, or one without a usable threshold.
+      InputError: the folder holds no finished run, one without a usable threshold, or one that does not tell how its
+        pictures were cut out.
     """
     config = workdir.read_config(folder)
     decision = read_decision(epath.Path(folder) / "decision.json")
@@ -171,9 +172,16 @@ def _media(folder: epath.Path) -> tuple[str, dict]:
     if about.exists():
         modality, options = json.loads(about.read_text())["media"]
         return modality, options
-    facts = json.loads((folder / "environment.json").read_text())["dataset"]
-    known = {"face_model": facts["face_model"]} if facts.get("face_model") else {}  # runs of earlier versions have none
-    return facts["modality"], (facts["crops"] or {}) | known
+    path = folder / "environment.json"
+    try:
+        facts = json.loads(path.read_text())["dataset"]
+        # runs of earlier versions have none
+        known = {"face_model": facts["face_model"]} if facts.get("face_model") else {}
+        return facts["modality"], (facts["crops"] or {}) | known
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} does not tell how the pictures of the training data were cut out; give the whole folder of the run"
+        ) from error
 
 
 def load(folder: str | pathlib.Path, face_model: str | None = None) -> Detector:

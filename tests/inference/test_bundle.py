@@ -233,6 +233,17 @@ def test_a_detector_of_pictures_has_its_heat_map_too(tmp_path):
     np.testing.assert_allclose(ours.heat(x), theirs.heat(x), atol=1e-5)
 
 
+@pytest.mark.parametrize("content", [None, "{", "{}", '{"dataset": {"modality": "image"}}', "[]"])
+def test_a_run_that_does_not_tell_how_pictures_were_cut_out_is_refused(tmp_path, content):
+    """Whoever copied a run without that file met a traceback."""
+    folder = untrained(tmp_path / "run", "cnn_small", {"size": 64, "window": 56, "width": 4}, "image")
+    (folder / "environment.json").unlink()
+    if content is not None:
+        (folder / "environment.json").write_text(content)
+    with pytest.raises(InputError, match=r"environment.json does not tell how .* give the whole folder of the run"):
+        trained.read(folder)
+
+
 def test_a_detector_of_pictures_that_was_shipped_is_read_and_shipped_again(tmp_path):
     """What cuts its pictures out stood in the run's environment.json alone, which no detector that comes along has."""
     run = untrained(tmp_path / "run", "cnn_small", {"size": 64, "window": 56, "width": 4}, "image")
