@@ -68,17 +68,13 @@ def _eer(tp, fp, p, n) -> Float[np.ndarray, " draws"]:
     after = [np.take_along_axis(count, cut, 1) for count in (tp, fp)]
     before = [np.where(cut > 0, np.take_along_axis(count, np.maximum(cut - 1, 0), 1), 0) for count in (tp, fp)]
     # while reals of a tie are rejected the misses stand still, then the other way round
-    alarm = np.clip(_nearest((p - before[0]) * n, p), before[1], after[1]) / n
-    miss = (p - np.clip(_nearest((n - after[1]) * p, n), before[0], after[0])) / p
-    pairs = np.stack([np.stack([(p - before[0]) / p, alarm], -1), np.stack([miss, after[1] / n], -1)], 2)
-    pairs = pairs.reshape(len(tp), -1, 2)
+    alarms = [np.clip((p - before[0]) * n // p + k, before[1], after[1]) / n for k in (0, 1)]
+    misses = [(p - np.clip((n - after[1]) * p // n + k, before[0], after[0])) / p for k in (0, 1)]
+    points = [((p - before[0]) / p, alarm) for alarm in alarms] + [(miss, after[1] / n) for miss in misses]
+    pairs = np.stack([np.stack(point, -1) for point in points], 2).reshape(len(tp), -1, 2)
+    # of the two trials between which it changes sign both may lie as near: rounding decides, as in `metrics.eer`
     best = np.argmin(np.abs(pairs[..., 0] - pairs[..., 1]), 1)
     return np.take_along_axis(pairs.mean(-1), best[:, None], 1)[:, 0]
-
-
-def _nearest(numerator, denominator):
-    """The integer nearest to a fraction of integers; of two as near the lower, which the trials reach first."""
-    return -((denominator - 2 * numerator) // (2 * denominator))
 
 
 def over_seeds(

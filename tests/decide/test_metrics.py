@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from dfjax.decide import metrics
+from dfjax.decide import metrics, redrawn
 
 DATA = pathlib.Path(__file__).resolve().parents[2] / "../shared/data/metrics"
 
@@ -98,6 +98,16 @@ def test_det_curve_is_the_official_one_also_under_ties(seed):
         np.testing.assert_array_equal(ours, theirs)
     best = np.argmin(np.abs(want[0] - want[1]))
     assert metrics.eer(score, label) == ((want[0][best] + want[1][best]) / 2, -want[2][best])
+
+
+def test_of_two_trials_as_near_the_equal_error_rate_of_many_draws_takes_that_of_one():
+    """Where both errors differ by as much before a trial as after it, rounding decides, and for both alike."""
+    rng = np.random.default_rng(0)
+    for _ in range(1000):
+        label = rng.permutation(np.arange(size := rng.integers(4, 60)) < rng.integers(1, size))
+        score = rng.permutation(size).astype(np.float32)
+        found = redrawn.ranking(score, label, np.ones((1, size), np.int64))
+        assert found["eer"][0] == metrics.eer(score, label)[0]
 
 
 @pytest.mark.parametrize("seed", range(30))
