@@ -72,7 +72,10 @@ def _interval(values, confidence):
     values = np.array(values)[~np.isnan(values)]
     if not len(values):
         return math.nan, math.nan
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    with np.errstate(invalid="ignore"):  # between infinities there is no number: the nearer one is taken
+        ends = np.quantile(values, tails)
+    low, high = np.where(np.isnan(ends), np.quantile(values, tails, method="nearest"), ends)
     return float(low), float(high)
 
 

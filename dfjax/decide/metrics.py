@@ -94,13 +94,19 @@ def min_tdcf(
         detector does not reach 0). The two are not comparable.
 
     Returns:
-      From 0 to 1; 1 is worth no more than calling all alike. NaN without both classes.
+      From 0 to 1; 1 is worth no more than calling all alike. NaN without both classes, or without verification scores
+      of any kind; of '2019' also where verification accepts no fake, so that nothing is left to be detected.
 
     Raises:
       ValueError: an unknown version, a NaN score, or verification scores that are no better than chance.
     """
     if version not in ("2019", "2021"):
         raise ValueError(f"Unknown t-DCF version {version!r}; expected one of ['2019', '2021']")
+    if any(np.isnan(x).any() for x in (asv_target, asv_nontarget, asv_spoof)):
+        raise ValueError("speaker verification scores contain NaN; t-DCF is undefined")
+    both = all(map(len, _sorted(scores, labels)))
+    if not (both and len(asv_target) and len(asv_nontarget) and len(asv_spoof)):
+        return math.nan
     trials = np.concatenate([asv_target, asv_nontarget])
     impostor = np.repeat([0, 1], [len(asv_target), len(asv_nontarget)])
     threshold = -eer(-trials, impostor)[1]  # the point of equal error, in the sign of the ASV scores
@@ -118,10 +124,11 @@ def min_tdcf(
     c2 = P_SPOOF * COST_FALSE_ALARM * accept_spoof
     if c1 < 0 or c2 < 0:
         raise ValueError("the speaker verification scores are no better than chance; t-DCF is undefined")
-    if not all(map(len, _sorted(scores, labels))):
+    worst = floor + min(c1, c2)  # of calling all alike
+    if not worst:
         return math.nan
     miss, false_alarm, _ = det_curve(scores, labels)
-    return float(np.min(c0 + c1 * miss + c2 * false_alarm) / (floor + min(c1, c2)))
+    return float(np.min(c0 + c1 * miss + c2 * false_alarm) / worst)
 
 
 def min_dcf(
@@ -353,9 +360,14 @@ def by_method(
     Returns:
       A row per method, sorted by name: method, fakes, reals, eer, auc, caught (fakes with score >=
         threshold), recall.
+
+    Raises:
+      ValueError: as `at_threshold`; or methods of another length.
     """
     scores, fake = cuts.check(scores, labels)
     methods = np.asarray(methods)
+    if methods.shape != scores.shape:
+        raise ValueError(f"methods must be one per score, got {methods.shape} for {scores.shape}")
     rows = []
     for name in np.unique(methods[fake]):
         mine = ~fake | (methods == name)

@@ -75,6 +75,20 @@ def test_perfect_detector_reaches_zero_in_2019_and_the_floor_in_2021(published, 
     assert 0.0626 < metrics.min_tdcf(label.astype(float), label, **verification, version="2021") < 0.0628
 
 
+def test_verification_scores_that_say_nothing_of_a_kind_are_nan_and_nan_ones_raise():
+    score, label = np.array([0.0, 1.0]), np.array([0, 1])
+    asv = {"asv_target": np.arange(1.0, 4), "asv_nontarget": np.arange(-1.0, 1), "asv_spoof": np.arange(1.0, 3)}
+    assert metrics.min_tdcf(score, label, **asv) == 0
+    for kind in asv:
+        for version in ("2019", "2021"):
+            assert math.isnan(metrics.min_tdcf(score, label, **asv | {kind: np.zeros(0)}, version=version)), kind
+            with pytest.raises(ValueError, match="NaN"):
+                metrics.min_tdcf(score, label, **asv | {kind: np.array([1.0, np.nan])}, version=version)
+    none_accepted = asv | {"asv_spoof": np.arange(-6.0, -4)}
+    assert math.isnan(metrics.min_tdcf(score, label, **none_accepted))  # nothing is left to be detected
+    assert metrics.min_tdcf(score, label, **none_accepted, version="2021") == 1
+
+
 def official_det(bona_fide, spoof):
     """The definition, written out: a stable sort with the bona fide trials first."""
     everything = np.concatenate([bona_fide, spoof])
@@ -189,6 +203,11 @@ def test_nan_scores_and_foreign_labels_raise(name):
             metric(np.array([np.nan, 1.0]), np.array([1, 1]))
 
 
+def test_methods_are_one_per_score():
+    with pytest.raises(ValueError, match="methods must be one per score"):
+        metrics.by_method([0.0, 1.0], [0, 1], ["vits"])
+
+
 def test_calibration_error_of_perfect_and_of_constant_predictions():
     label = np.arange(100) < 30
     assert metrics.expected_calibration_error(np.where(label, np.inf, -np.inf), label) == 0
@@ -236,3 +255,11 @@ def test_replicates_without_a_class_are_left_out():
     assert (value, low, high) == (1, 1, 1)
     nothing = metrics.bootstrap(metrics.roc_auc, np.array([0.0, 1.0]), np.array([1, 1]), n=10)
     assert all(math.isnan(x) for x in nothing)
+
+
+def test_an_interval_of_a_metric_that_is_infinite_in_some_replicates_ends_there():
+    score, label = np.array([np.inf, 0.5, 1.0, -1.0]), np.array([0, 1, 1, 0])  # a real is called fake for sure
+    value, low, high = metrics.bootstrap(metrics.log_loss, score, label, n=100)
+    assert value == high == math.inf and 0 < low < 1
+    assert metrics.bootstrap(metrics.log_loss, score[:1], label[:1], n=10) == (math.inf,) * 3
+    assert metrics.paired_bootstrap(metrics.log_loss, score, np.zeros(4), label, n=100)[2] == math.inf
