@@ -35,7 +35,8 @@ def pool(effects: Sequence[float], errors: Sequence[float]) -> dict[str, Any]:
         return {"datasets": 0, **dict.fromkeys(("value", "low", "high", "tau", "i2"))}
     fixed = 1 / v
     q = float((fixed * (y - (fixed * y).sum() / fixed.sum()) ** 2).sum())
-    scale = fixed.sum() - (fixed**2).sum() / fixed.sum()
+    others = [np.delete(fixed, i).sum() for i in range(k)]  # not a difference: beside one great weight it would be 0
+    scale = float((fixed * others).sum() / fixed.sum())
     tau2 = max(0.0, (q - (k - 1)) / scale) if k > 1 else 0.0
     weights = 1 / (v + tau2)
     mean = float((weights * y).sum() / weights.sum())

@@ -36,6 +36,16 @@ def test_effects_that_agree_have_no_spread_and_weigh_by_precision():
     assert found["high"] - found["value"] == pytest.approx(stats.t.ppf(0.975, 1) * np.sqrt(1 / 125))
 
 
+def test_one_dataset_that_is_known_far_better_than_others_does_not_hide_how_these_differ():
+    effects, variances = [0.0, 8.0, -9.0], [1e-15, 4.5, 4.5]
+    one, *others = (1 / v for v in variances)
+    whole, mean = one + sum(others), sum(y / v for y, v in zip(effects, variances, strict=True)) * variances[0]
+    q = sum((y - mean) ** 2 / v for y, v in zip(effects, variances, strict=True))
+    pairs = one * sum(others) + others[0] * others[1]  # each of two datasets
+    found = random_effects.pool(effects, np.sqrt(variances).tolist())
+    assert found["tau"] ** 2 == pytest.approx((q - 2) * whole / (2 * pairs), rel=1e-6)
+
+
 def test_one_none_and_impossible_ones():
     one = random_effects.pool([0.3], [0.1])
     assert (one["value"], one["low"], one["tau"]) == (0.3, None, 0)
