@@ -123,6 +123,23 @@ def test_every_criterion_travels(criterion, constraint):
         assert decision["domains"]["false_alarms"]["mean"] <= 0.1
 
 
+@pytest.mark.parametrize("criterion, worst", [("f1", 0.0), ("youden", -1.0), ("eer", 0.0)])
+def test_what_is_perfect_on_few_clips_or_domains_is_expected_with_their_interval(criterion, worst):
+    """Twenty clips that a threshold parts are perfect in every draw: 1 [1, 1] was expected of new data."""
+    apart = make(count=5, clips=40, sd=0.0)
+    apart = dataclasses.replace(apart, score=np.where(apart.label == 1, 5, -5) + apart.score % 1)
+    few = dataclasses.replace(score_file.select(apart, np.arange(40)), domain=None, header={"split": "validation"})
+    fakes = int(few.label.sum()) // 2
+    for scores, units in ((few, min(fakes, 20 - fakes)), (apart, 5)):
+        decision = decide(scores, criterion)
+        end = operating_points.wilson(units, units)
+        low, high = worst + (1 - worst) * end["low"], 1.0
+        if criterion == "eer":
+            low, high = 0.0, 1 - end["low"]
+        assert decision["corrected_value"] == (0 if criterion == "eer" else 1) and units > 3
+        assert decision["confidence_interval"] == pytest.approx([low, high])
+
+
 def test_a_criterion_that_few_thresholds_meet_travels_too():
     hard = decide(make(sd=9.0), "recall_at_precision", min_precision=0.999)
     assert hard["status"] in ("ok", "infeasible") and json.dumps(hard, allow_nan=False)
