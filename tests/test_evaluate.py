@@ -51,6 +51,18 @@ def test_row_states_what_the_threshold_does():
     assert found["half"]["threshold"] == 0
 
 
+def test_false_alarms_are_over_groups_of_clips_as_the_rest_of_the_row_is():
+    scores = make_scores()
+    rows = np.repeat(np.arange(440), 9)
+    names = np.arange(len(rows)).astype(str)
+    columns = scores.group[rows], scores.label[rows], scores.method[rows], scores.score[rows]
+    copies = Scores(names, names, *columns, header=scores.header)
+    once, many = (cross_dataset.row("x", each, DECISION, trained=False)["tuned"] for each in (scores, copies))
+    for name in ("recall", "precision", "false_alarms"):
+        width = [side[name]["high"] - side[name]["low"] for side in (once, many)]
+        assert width[1] == pytest.approx(width[0], rel=0.25), name  # copies of a clip tell nothing new
+
+
 @pytest.mark.parametrize("only", [0, 1])
 def test_one_class_cannot_be_ranked_but_counted(only):
     scores = make_scores(label=np.full(440, only, np.int32))

@@ -90,15 +90,7 @@ def _rate(scores, threshold, label, n, seed):
     if threshold is None or not len(scores):
         return {"value": None, "low": None, "high": None}
     wrong = (scores.score >= np.float32(threshold)) != (label == FAKE)
-    groups, _ = operating_points.units(scores)
-    if groups is None:
-        return operating_points.wilson(int(wrong.sum()), len(wrong))
-    if wrong.all() or not wrong.any():  # a bootstrap would see no spread
-        count = len(np.unique(groups))
-        return operating_points.wilson(count * bool(wrong.all()), count)
-    table = np.stack([wrong, np.ones(len(wrong))], 1).astype(np.int64)
-    sums = np.concatenate([table.sum(0)[None], operating_points.draws(table, groups, n=n, seed=seed)])
-    return operating_points.interval(sums[:, 0] / sums[:, 1])
+    return operating_points.share(scores, wrong, n=n, seed=seed)
 
 
 def spread(rows: Sequence[Mapping[str, Any]], name: str, *, high_is_worse: bool = True) -> dict[str, Any]:

@@ -169,6 +169,28 @@ def interval(values: Float[np.ndarray, " n"]) -> dict[str, float]:
     return {"value": float(values[0]), "low": float(low), "high": float(high)}
 
 
+def share(scores: Scores, hit: Bool[np.ndarray, " clips"], *, n: int = 1_000, seed: int = 0) -> dict[str, float | None]:
+    """The share of clips that are hit as {value, low, high}, its 95 % interval over what `units` says.
+
+    Over clips it is Wilson's; over groups of clips a bootstrap's, and where all are hit or none Wilson's of groups.
+
+    Args:
+      scores: one row per clip, all of those that are counted.
+      hit: which of them are.
+      n: replicates of the bootstrap.
+      seed: of the bootstrap.
+    """
+    groups, _ = units(scores)
+    if groups is None:
+        return wilson(int(hit.sum()), len(hit))
+    if hit.all() or not hit.any():  # a bootstrap would see no spread
+        count = len(np.unique(groups))
+        return wilson(count * bool(hit.all()), count)
+    table = np.stack([hit, np.ones(len(hit))], 1).astype(np.int64)
+    sums = np.concatenate([table.sum(0)[None], draws(table, groups, n=n, seed=seed)])
+    return dict(interval(sums[:, 0] / sums[:, 1]))
+
+
 def wilson(hits: int, n: int) -> dict[str, float | None]:
     """The share hits / n as {value, low, high}, its 95 % score interval (Wilson 1927) honest also at 0 and at n.
 

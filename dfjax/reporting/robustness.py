@@ -24,7 +24,7 @@ MEASURES = {
     "uncertain": "share of `uncertain`",
     "wrong": "wrong verdicts: of all clips, `uncertain` being no verdict",
 }
-REPLICATES = 200  # of the bootstrap of an AUC
+REPLICATES = 200  # of the bootstrap
 COLOURS = ("#0072B2", "#D55E00", "#007F5F", "#CC79A7", "#56B4E9", "#E69F00")  # Okabe and Ito's
 DASHES = ("-", "--", ":")
 MARKERS = "osD^vPX*h<>"
@@ -63,18 +63,23 @@ def judge(scores: Scores, decision: Mapping[str, Any]) -> dict:
         found = metrics.bootstrap(metrics.roc_auc, clips.score, clips.label, groups, REPLICATES)
         auc = dict(zip(auc, found, strict=True))
     wrong = (clips.score >= np.float32(threshold)) != (clips.label == FAKE)
+    real, every = clips.label == REAL, np.ones(len(clips), bool)
+
+    def share(hit, of):
+        return operating_points.share(score_file.select(clips, of), hit[of], n=REPLICATES)
+
     cell = {
-        "real": int((clips.label == REAL).sum()),
-        "fake": int((clips.label == FAKE).sum()),
+        "real": int(real.sum()),
+        "fake": int((~real).sum()),
         "auc": auc,
-        "false_alarms": operating_points.wilson(at["fp"], at["fp"] + at["tn"]),
-        "misses": operating_points.wilson(at["fn"], at["fn"] + at["tp"]),
+        "false_alarms": share(wrong, real),
+        "misses": share(wrong, ~real),
         "uncertain": None,
         "wrong": None,
     }
     if uncertain is not None:
-        cell["uncertain"] = operating_points.wilson(int(uncertain.sum()), len(clips))
-        cell["wrong"] = operating_points.wilson(int((wrong & ~uncertain).sum()), len(clips))
+        cell["uncertain"] = share(uncertain, every)
+        cell["wrong"] = share(wrong & ~uncertain, every)
     return cell
 
 

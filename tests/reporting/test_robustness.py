@@ -41,6 +41,19 @@ def test_clips_in_the_band_are_uncertain_and_not_wrong():
     assert whole["uncertain"]["value"] == 1 and whole["wrong"]["value"] == 0
 
 
+def test_intervals_are_over_groups_of_clips_where_there_are_such():
+    scores = make_scores()
+    rows, band = np.repeat(np.arange(200), 9), {"band": {"real_below": -0.5, "fake_from": 1.5}}
+    names = np.arange(len(rows)).astype(str)
+    columns = scores.group[rows], scores.label[rows], scores.method[rows], scores.score[rows]
+    once = robustness.judge(scores, DECISION | band)
+    copies = robustness.judge(Scores(names, names, *columns, header=scores.header), DECISION | band)
+    for name in ("auc", "false_alarms", "misses", "uncertain", "wrong"):
+        width = [cell[name]["high"] - cell[name]["low"] for cell in (once, copies)]
+        assert copies[name]["value"] == pytest.approx(once[name]["value"])
+        assert width[1] == pytest.approx(width[0], rel=0.25), name  # copies of a clip tell nothing new
+
+
 def test_untypical_clips_are_uncertain_too():
     scores = make_scores()
     scores.header["untypical"] = list(range(20))
