@@ -157,9 +157,12 @@ def write(path, scores: Scores, header: dict | None = None) -> None:
     file = io.StringIO(newline="")
     for key, value in (scores.header | (header or {})).items():
         file.write(f"# {key}: {_header_text(value)}\n")
-    writer = csv.writer(file, lineterminator="\n")
+    rows = zip(*(columns[name] for name in scores.columns), strict=True)
+    # a name may hold what ends a line, if it is quoted; csv does that for \n alone where lines end so
+    returns = any("\r" in text for name, column in texts.items() if name != "label" for text in column)
+    writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL)
     writer.writerow(scores.columns)
-    writer.writerows(zip(*(columns[name] for name in scores.columns), strict=True))
+    writer.writerows(rows)
     files.write(path, file.getvalue())
 
 

@@ -35,6 +35,17 @@ def test_what_is_written_is_read_back_bit_for_bit(tmp_path):
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["x.csv"]  # no temporary file left
 
 
+@pytest.mark.parametrize("column", ["id", "clip", "group", "method"])
+def test_names_may_hold_what_ends_a_line(tmp_path, column):
+    """After a training its own score file could not be read: a file's name had a carriage return."""
+    names = [f"a{end}b{i}.wav" for i, end in enumerate(("\r", "\n", "\r\n", ",", '"', "#"))]
+    scores = make(**{column: names})
+    score_file.write(tmp_path / "x.csv", scores)
+    back = score_file.read(tmp_path / "x.csv")
+    for name in scores.columns:
+        np.testing.assert_array_equal(getattr(back, name), getattr(scores, name))
+
+
 def test_a_plain_csv_needs_label_and_score_only(tmp_path):
     (tmp_path / "plain.csv").write_text("score,label,comment\r\n0.5,1,x\r\n\r\n-inf,-1,y\r\n")
     scores = score_file.read(tmp_path / "plain.csv")
