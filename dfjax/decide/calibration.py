@@ -152,6 +152,8 @@ def _marginal(logits, target, domain, sd, mode):
         z = logits + u[domain]
         inside = np.bincount(domain, target * z - np.logaddexp(0, z), count)
         terms.append(inside - (u / sd) ** 2 / 2 + node**2 / 2 + math.log(weight))
+    if np.abs(step).max() >= 1e-7:  # not found, as where an intercept is tried that is far off: the way back is as long
+        mode[:] = 0
     return float(np.sum(np.logaddexp.reduce(terms, axis=0) + np.log(width / sd) - math.log(2 * math.pi) / 2))
 
 

@@ -161,6 +161,15 @@ def test_the_marginal_likelihood_is_the_integral_over_each_domain():
     assert found == pytest.approx(total, rel=1e-4)
 
 
+def test_an_intercept_that_was_tried_far_off_does_not_change_what_nearer_ones_are_worth():
+    """A search that had gone too far found no way back, and ended at a third of the spread over domains."""
+    x, label, domain, _ = of_domains(4, 1.0, n=30)
+    mode = np.zeros(4)
+    calibration._marginal(x + 400, label, domain, 40.0, mode)
+    near = [calibration._marginal(x, label, domain, 1.0, start) for start in (mode, np.zeros(4))]
+    assert near[0] == pytest.approx(near[1], rel=1e-9)
+
+
 def test_domains_that_do_not_differ_leave_the_calibration_as_it_was():
     x, label, domain, _ = of_domains(30, 0.0, shares=(0.5, 0.5), n=1000)
     old, new = calibration.fit(x, label), calibration.fit(x, label, domains=domain)
