@@ -49,8 +49,11 @@ def lock(workdir: epath.Path):
             raise InputError(
                 f"another process is running in {workdir}; wait for it or give another --workdir"
             ) from error
-        except (PermissionError, NotADirectoryError, FileExistsError) as error:
-            raise InputError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
+        except OSError as error:
+            if error.errno in files.FULL:
+                raise
+            why = error.strerror or error
+            raise InputError(f"cannot write to --workdir {workdir}: {why}; give another place") from error
         yield
 
 

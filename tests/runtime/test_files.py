@@ -1,6 +1,9 @@
 """Files are replaced whole, on a disk and in a bucket; prepared records come from a bucket to the disk first."""
 
+import errno
+import fcntl
 import os
+from unittest import mock
 
 import fsspec
 import numpy as np
@@ -31,6 +34,18 @@ def test_what_cannot_be_written_is_said_in_one_line_and_nothing_is_left(tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
     with pytest.raises(InputError, match="cannot write to --workdir"), workdir.lock(epath.Path(tmp_path / "file")):
         pass
+
+
+def test_a_workdir_that_cannot_be_held_is_one_line_whatever_the_system_says(tmp_path, monkeypatch):
+    """Missing permission and a file in its place were; a read-only disk or a long name ended in a traceback."""
+    folder = epath.Path(tmp_path)
+    with pytest.raises(InputError, match="--workdir .*: File name too long; give"), workdir.lock(folder / ("x" * 300)):
+        pass
+    for number in (errno.EROFS, errno.ENOLCK, errno.ENOSPC):
+        monkeypatch.setattr(fcntl, "flock", mock.Mock(side_effect=OSError(number, os.strerror(number))))
+        kind = OSError if number == errno.ENOSPC else InputError  # a full disk is told as one
+        with pytest.raises(kind, match=os.strerror(number)), workdir.lock(folder / "w"):
+            pass
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "no"), BlockingIOError(11, "no"), NotADirectoryError(20, "no")])
