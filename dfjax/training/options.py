@@ -214,7 +214,7 @@ def override(config: Any, changes: Sequence[tuple[str, str]]) -> None:
       changes: (name, text) as from `split`. Values are not checked, see `check`.
 
     Raises:
-      InputError: a name stands below an option that is no group.
+      InputError: a name stands below an option that is no group, or one within a value has a dot.
     """
     with config.unlocked(), config.ignore_type():
         for name, text in changes:
@@ -226,7 +226,13 @@ def override(config: Any, changes: Sequence[tuple[str, str]]) -> None:
                 at = at[group]
                 if not hasattr(at, "to_dict"):
                     raise InputError(f"config.{name}: config.{name.rpartition('.')[0]} is {_shown(at)}, no group")
-            at[last] = _read(name, text, flat(config))
+            value = _read(name, text, flat(config))
+            try:
+                at[last] = value
+            except (TypeError, ValueError) as error:  # of ConfigDict
+                raise InputError(
+                    f"config.{name}={_shown(value)}: expected names that are text without a dot"
+                ) from error
 
 
 def _read(name: str, text: str, given: Mapping[str, Any]) -> Any:

@@ -338,6 +338,8 @@ def test_a_group_can_be_replaced_and_its_options_follow_the_detector():
         (["--noconfig.train.batch"], "expected --config.train.batch=VALUE"),
         (["--config.seed.more=1"], "config.seed.more is no option"),
         (["--config.balance.sampling.real=2"], "config.balance.sampling is 'balanced', no group"),
+        (["--config.balance.sampling={'real': 1, 'fake/sd1.5': 2}"], "expected names that are text without a dot"),
+        (["--config.balance.sampling={'real': 1, None: 2}"], "expected names that are text without a dot"),
     ],
 )
 def test_words_that_set_nothing_are_refused(words, message):
