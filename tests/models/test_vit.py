@@ -75,11 +75,14 @@ def test_uniformity_and_alignment_of_known_points():
     np.testing.assert_allclose(alignment, 4)
 
 
-def test_uniformity_and_alignment_have_finite_gradients_for_equal_embeddings():
+def test_uniformity_and_alignment_and_their_gradients_are_finite_for_embeddings_that_are_equal_or_zero():
+    """Dropout after a rectifier leaves nothing of a narrow embedding now and then: a run diverged at step 1."""
+
     def total(x):
         return sum(losses.uniformity_alignment(x, jnp.array([0, 1, 1])))
 
-    assert np.isfinite(jax.grad(total)(jnp.ones((3, 4)))).all()
+    for x in (jnp.ones((3, 4)), jnp.ones((3, 4)).at[1].set(0), jnp.zeros((3, 4))):
+        assert all(np.isfinite(part).all() for part in jax.value_and_grad(total)(x))
 
 
 def test_a_batch_without_pairs_has_alignment_zero():
