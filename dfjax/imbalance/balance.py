@@ -172,7 +172,8 @@ def plan(
         terms |= {"margins": (kwargs.get("margin", 0.9),) * 2, "scale": float(kwargs.get("scale", 20.0))}
     ledger = Ledger(**terms, gamma=float(kwargs.get("gamma", 0.0)))
     ledger.check_stacking(allow_stacking)
-    return Plan(sampling, rates, loss, kwargs, ledger, ledger.initial_bias(counts), deferred, reweight_from)
+    start = ledger if deferred is None else dataclasses.replace(ledger, class_weights=0.0)
+    return Plan(sampling, rates, loss, kwargs, ledger, start.initial_bias(counts), deferred, reweight_from)
 
 
 # What to recommend

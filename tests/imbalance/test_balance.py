@@ -119,6 +119,8 @@ def test_deferred_weights_wait():
     plan = balance.plan(COUNTS, loss="ldam", loss_kwargs={"weights": "balanced", "reweight_from": 0.8})
     assert plan.loss_kwargs["weights"] == (1, 1) and plan.reweight_from == 0.8
     assert plan.deferred_weights == balance.class_weights(COUNTS)
+    # an untrained head starts where the loss without them is least: it began ln 10 beside that at 10:1
+    assert plan.initial_bias == balance.plan(COUNTS, loss="ldam").initial_bias
 
 
 def test_a_time_for_weights_that_there_are_none_of_is_refused():
