@@ -221,6 +221,15 @@ def test_a_half_written_last_line_of_the_log_is_cut(tmp_path):
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3]
 
 
+def test_what_was_logged_is_on_the_disk_before_validation_and_before_a_checkpoint(tmp_path):
+    """It waited in memory: nobody could watch it, and a kill after SIGTERM's checkpoint lost lines for good."""
+    folder = workdir.epath.Path(tmp_path)
+    with progress.journal(folder, first=0, total=4, hidden=True, tensorboard=False) as notes:
+        notes.took(0, 2, {"loss": np.array([0.5, 0.25])})
+        notes.write_steps()
+        assert job.losses(tmp_path) == {1: 0.5, 2: 0.25}
+
+
 def test_only_the_first_process_writes(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "first_process", lambda: False)
     folder = workdir.epath.Path(tmp_path)
