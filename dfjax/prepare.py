@@ -198,8 +198,16 @@ def prepared(dataset: str, data_dir: epath.PathLike | None) -> list[str]:
 
 
 def summary(directory: epath.PathLike) -> dict[str, Any]:
-    """What `preparation.json` of a prepared dataset says: what was found, counted, skipped and dropped."""
-    return json.loads(epath.Path(directory, "preparation.json").read_text())
+    """What `preparation.json` of a prepared dataset says: what was found, counted, skipped and dropped.
+
+    Raises:
+      InputError: it is damaged.
+    """
+    path = epath.Path(directory, "preparation.json")
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read ({error}); {sources.AGAIN}") from error
 
 
 def describe(facts: dict[str, Any], directory: epath.PathLike) -> str:

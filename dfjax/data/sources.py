@@ -186,7 +186,9 @@ def open_split(directory: epath.PathLike, name: str) -> Split:
             index = dict(np.load(file, allow_pickle=False))
         info = builder.info.splits[name]
         files = [str(path) for path in info.filepaths]
-    except (OSError, ValueError, KeyError, AssertionError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # TFDS, protobuf, zipfile and numpy each have their own
         raise InputError(
             f"{directory} has no readable split {name!r} ({_first_line(error)}); delete it and prepare it again"
         ) from error
@@ -304,10 +306,13 @@ def values_of(split: Split, by: str) -> Shaped[np.ndarray, " rows"]:
 
 
 def split_names(directory: epath.PathLike) -> list[str]:
-    """The splits that a prepared dataset holds."""
+    """The splits that a prepared dataset holds; a folder that is none raises InputError."""
     import tensorflow_datasets as tfds
 
-    return sorted(tfds.builder_from_directory(epath.Path(directory)).info.splits)
+    try:
+        return sorted(tfds.builder_from_directory(epath.Path(directory)).info.splits)
+    except Exception as error:  # TFDS and protobuf each have their own
+        raise InputError(f"{directory} cannot be read ({_first_line(error)}); {AGAIN}") from error
 
 
 def content_hash(directory: epath.PathLike, *, sized: bool = False) -> str:
