@@ -63,7 +63,7 @@ def manager(workdir: epath.PathLike, *, reading: bool = False) -> Iterator[ocp.t
       InputError: there is nothing to read.
       OSError: within it, where the disk is full, whatever orbax makes of that.
     """
-    directory = epath.Path(workdir).expanduser()
+    directory = epath.Path(workdir)
     directory = directory if files.remote(directory) else directory.resolve()  # orbax takes absolute paths only
     directory = directory / "checkpoints"
     if reading and not directory.exists():

@@ -28,11 +28,14 @@ def main(command: Callable[[], None]) -> None:
     Such a mistake is an InputError, a full disk, too little memory, a process that does not start, a training that
     diverged, or a module that is not installed and not dfjax's own.
 
+    A '~' behind the '=' of an option, which shells leave there, is the user's folder, as elsewhere in a command line.
+
     Where nobody reads the output any more, as after `| head`, it ends without a word and with exit code 141. What the
     terminal's encoding lacks, as of a file's name that is no UTF-8, is printed as an escape.
     """
     if getattr(sys.stdout, "errors", "") == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
+    sys.argv[1:] = map(_at_home, sys.argv[1:])
     try:
         try:
             command()
@@ -73,6 +76,12 @@ def main(command: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         sys.exit(130)
+
+
+def _at_home(word: str) -> str:
+    """'--option=~/folder' with the user's folder in place of '~'; another word as it is."""
+    option, equals, value = word.partition("=")
+    return option + equals + os.path.expanduser(value) if option.startswith("--") else word
 
 
 def end_without_modules() -> None:

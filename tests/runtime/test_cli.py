@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from etils import epath
 
 from dfjax import compare
 from dfjax.__main__ import COMMANDS
 from dfjax.run import command
-from dfjax.runtime import cli
+from dfjax.runtime import checkpoint, cli, workdir
 from tests import children
 from tests.data_builders import fixtures
 
@@ -284,6 +285,20 @@ def test_an_error_of_another_kind_while_a_command_is_imported_is_told_whole():
     code = "from dfjax.runtime import cli; cli.end_without_modules(); import dfjax.nowhere"
     result = ended(code)
     assert result.returncode == 1 and "Traceback" in result.stderr
+
+
+def test_a_tilde_behind_an_option_is_the_user_s_folder_for_all_that_is_written(tmp_path, monkeypatch):
+    """--workdir=~/w, which shells leave as it is, put a run below ./~ and its checkpoints into the user's folder."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(sys, "argv", ["run", "--workdir=~/w", "--config.model.weights=~/a~b.pt", "~/x", "--out=a~"])
+    cli.main(lambda: None)
+    home = str(tmp_path / "home")
+    assert sys.argv == ["run", f"--workdir={home}/w", f"--config.model.weights={home}/a~b.pt", "~/x", "--out=a~"]
+    monkeypatch.chdir(tmp_path)
+    for writes in (workdir.lock, checkpoint.manager):
+        with writes(epath.Path("~/w")):
+            pass
+    assert [path.name for path in tmp_path.iterdir()] == ["~"] and (tmp_path / "~" / "w" / "checkpoints").is_dir()
 
 
 def test_a_name_that_the_terminal_cannot_show_is_an_escape():
