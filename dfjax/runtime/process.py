@@ -76,15 +76,18 @@ def keep_compilations() -> pathlib.Path | None:
     otherwise; the virtual machines that share a home need not share a CPU. JAX_COMPILATION_CACHE_DIR still turns it on.
 
     Returns:
-      The folder, below XDG_CACHE_HOME (default ~/.cache) in dfjax/compiled; None on CPU.
+      The folder, below XDG_CACHE_HOME (default ~/.cache) in dfjax/compiled; None on CPU, or where none can be made.
     """
     if jax.default_backend() == "cpu" or os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return None
     versions = f"jax-{jax.__version__} jaxlib-{jaxlib.__version__}"
     key = re.sub(r"[^\w.]+", "-", f"{jax.local_devices()[0].device_kind} {versions} {platform.machine()}")
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    folder = cache / "dfjax" / "compiled" / key
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        folder = cache / "dfjax" / "compiled" / key
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except (OSError, RuntimeError):  # a user without a folder, as in a container: programs are compiled each time
+        return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     return folder
 

@@ -262,6 +262,18 @@ def test_compiled_programs_are_kept_on_accelerators_only_each_kind_apart(monkeyp
     assert process.keep_compilations() is None
 
 
+def test_a_user_without_a_folder_compiles_each_time(monkeypatch, tmp_path):
+    """As in a container whose user has no home, or a read-only one; run, crossval, benchmark ended in a traceback."""
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    monkeypatch.setattr(jax, "local_devices", lambda: [Accelerator()])
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # nothing can be made below it
+    assert process.keep_compilations() is None
+    monkeypatch.setenv("XDG_CACHE_HOME", "~nobody-of-this-name/cache")  # as '~' without HOME and an entry in passwd
+    assert process.keep_compilations() is None
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not bind processes to cores")
 def test_a_process_has_a_device_for_each_core_that_it_may_use(monkeypatch):
     """A cluster's job has some of a machine's cores."""
