@@ -65,6 +65,7 @@ def local_copy(directory: epath.PathLike) -> epath.Path:
     that was killed goes on with the file that it was at. Several processes of a host may copy at once.
 
     Raises:
+      InputError: there is no place for it.
       OSError: less of a file arrived than there is.
     """
     directory = epath.Path(directory)
@@ -77,7 +78,14 @@ def local_copy(directory: epath.PathLike) -> epath.Path:
     if wanted:
         gigabytes = sum(wanted.values()) / 1e9
         print(f"copying {directory} to {target}: {len(wanted)} files, {gigabytes:.2f} GB", file=sys.stderr)
-        target.mkdir(parents=True, exist_ok=True)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            raise InputError(
+                f"cannot make {target}: {error.strerror}; set XDG_CACHE_HOME to a folder with room for the copy"
+            ) from error
     for path, size in wanted.items():
         temporary = target / f".{path.name}.{os.getpid()}"
         with path.open("rb") as source, open(temporary, "wb") as copy:

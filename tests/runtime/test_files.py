@@ -104,6 +104,15 @@ def test_records_in_a_bucket_are_copied_once_and_a_killed_copy_goes_on(bucket, t
     assert files.local_copy(made) == made
 
 
+def test_a_copy_that_has_no_place_is_one_line(bucket, tmp_path, monkeypatch):
+    """As of a user without a home, in a container."""
+    (bucket / "made" / "features.json").write_text("{}")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(InputError, match="^cannot make .*datasets/gs/bucket/made: Not a directory; set XDG_CACHE_"):
+        files.local_copy(bucket / "made")
+
+
 def test_a_file_is_replaced_whole_and_a_failed_write_leaves_the_old_one(tmp_path, monkeypatch):
     path = tmp_path / "new" / "a.txt"
     files.write(path, "old")
