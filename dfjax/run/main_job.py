@@ -210,7 +210,9 @@ def check_splits(
     directories: Mapping[str, epath.Path],
     needed: Sequence[str] = ("validation", "test"),
 ) -> None:
-    """Makes sure that there are clips to choose the threshold on and others to report, before any training.
+    """Makes sure, before any training, that there are clips to choose the threshold on and others to report.
+
+    And that what `data.leave_out` names is there: left out would be nothing.
 
     Args:
       data: `config.data` of the experiment.
@@ -218,9 +220,17 @@ def check_splits(
       needed: names of the splits.
 
     Raises:
-      InputError: a split is missing, or one of its classes is.
+      InputError: a split is missing, or one of its classes is, or no record has what is to be left out.
     """
     there = {split for directory in directories.values() for split in sources.split_names(directory)}
+    if left_out := data.get("leave_out"):
+        whole = [sources.open_splits(directories, name, data.dataset) for name in sorted(there)]
+        known = {value for split in whole for value in sources.values_of(split, left_out.by).tolist() if value}
+        if left_out.value not in known:
+            raise InputError(
+                f"config.data.leave_out.value={left_out.value!r} is no {left_out.by} of {data.dataset}; expected one, "
+                f"such as {', '.join(sorted(known)[:5])}"
+            )
     for name in needed:
         wanted = f"a run needs real and fake clips in its {name} split"
         if data.dataset.startswith("folder_"):

@@ -5,11 +5,13 @@ import dataclasses
 import ml_collections
 import numpy as np
 import pytest
+from etils import epath
 
 from dfjax import models
 from dfjax.data import feeds, precomputed, resident, sampling, sources
 from dfjax.imbalance import rates
 from dfjax.records import FAKE, REAL, UNKNOWN, InputError
+from dfjax.run import main_job
 from dfjax.runtime import devices
 from dfjax.training import recipe
 from experiments import audio_sources
@@ -75,6 +77,15 @@ def test_with_a_domain_go_its_speakers_in_others_but_not_with_a_method(two, tmp_
     plain = sources.open_data(data(leave_out=without["domain"]), two["a"], "train")
     assert set(plain.id) - set(kept["domain"].id) == {columns["ids"][rows[0]], columns["ids"][rows[2]]}
     assert set(kept["method"].id) == set(columns["ids"][columns["labels"] == REAL])
+
+
+@pytest.mark.parametrize(("by", "value"), [("domain", "site9"), ("method", ""), ("dataset", "c")])
+def test_what_is_not_there_cannot_be_left_out(two, by, value):
+    """A run trained on everything, and its report did not say so; without a method's name no real clip was left."""
+    folders = {name: epath.Path(folder) for name, folder in two.items()}
+    main_job.check_splits(data(leave_out={"by": "dataset", "value": "b"}), folders)
+    with pytest.raises(InputError, match=f"leave_out.value='{value}' is no {by} of joint; expected one, such as "):
+        main_job.check_splits(data(leave_out={"by": by, "value": value}), folders)
 
 
 def test_an_unknown_word_names_the_known_ones(two):
