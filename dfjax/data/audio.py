@@ -53,7 +53,7 @@ def random_cut(
     first: Int[Array, " batch"] | int = 0,
 ):
     """`cut`, from anywhere that it fits; where the clip is shorter, at a random phase of the tiling."""
-    span = jnp.where(length > samples, length - samples + 1, length)
+    span = jnp.where(length >= samples, length - samples + 1, length)
     start = jnp.minimum((jax.random.uniform(key, length.shape) * span).astype(jnp.int32), span - 1)
     return cut(audio, length, start, samples, first)
 

@@ -91,6 +91,13 @@ def test_random_cut_reaches_both_ends_of_a_long_clip():
     np.testing.assert_array_equal(cuts[:, -1] - starts, 89)
 
 
+def test_a_clip_as_long_as_the_cut_is_taken_as_it_is():
+    """So are all windows of a longer recording in AASIST's own length; turned around they would have a click."""
+    buffer = np.tile(np.arange(1, 101, dtype=np.int16), (8, 1))
+    cuts = audio.random_cut(jax.random.key(0), jnp.asarray(buffer), jnp.full((8,), 100), 100)
+    np.testing.assert_array_equal(cuts, audio.to_float(jnp.asarray(buffer)))
+
+
 def test_augmentation_keeps_gain_and_noise_within_bounds():
     x = np.tile(np.sin(np.arange(8000) / 5).astype(np.float32), (256, 1))
     y = np.asarray(audio.augment(jax.random.key(1), jnp.asarray(x), gain_db=6.0, noise_db=(20.0, 40.0)))
