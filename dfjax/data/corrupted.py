@@ -32,7 +32,9 @@ class Corrupted:
 
     def __getitems__(self, rows: list[int]) -> list[dict]:
         self._start(rows)
-        wanted = [self._started[row] if self._keep else self._started.pop(row) for row in rows]
+        wanted = [self._started[row] for row in rows]
+        if not self._keep:  # what was made ahead and is passed over is let go of, too
+            self._started = {}
         self._start(range(rows[-1] + 1, min(rows[-1] + 1 + len(rows), len(self))))
         return [future.result() for future in wanted]
 

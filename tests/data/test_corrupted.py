@@ -30,6 +30,16 @@ def test_a_view_holds_every_record_corrupted_by_itself_in_any_order(split):
         assert len(view) == len(split) and len(view.records) == len(split)
 
 
+def test_a_view_of_many_holds_no_more_than_it_makes_ahead(split, monkeypatch):
+    """Of a video's frames a few are looked at: those between were kept, up to the whole split."""
+    monkeypatch.setattr(corrupted, "KEPT", 0)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        records = corrupted.view(split, "level", 1, pool).records
+        for first in range(0, 18, 6):
+            records.__getitems__([first, first + 3])
+        assert len(records._started) <= 2
+
+
 def test_the_choice_is_half_fake_while_there_are_and_nests(split):
     chosen = corrupted.choose(split, 16)
     assert chosen.sum() == 16 and (split.label[chosen] == 1).sum() == 8
