@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from dfjax.models import heads, weights
+from dfjax.models import heads, normalisation, weights
 from dfjax.models.convolution import Conv
 from dfjax.models.depthwise import Depthwise
 from dfjax.models.streams import Rngs
@@ -48,7 +48,7 @@ class MBConv(nnx.Module):
             return Conv(a, b, (1, 1), use_bias=use_bias, dtype=dtype, rngs=rngs)
 
         def norm(width):
-            return nnx.BatchNorm(width, momentum=0.99, epsilon=1e-3, dtype=dtype, rngs=rngs)
+            return normalisation.BatchNorm(width, momentum=0.99, epsilon=1e-3, dtype=dtype, rngs=rngs)
 
         self.expands, self.has_shortcut = expansion > 1, stride == 1 and width_in == width
         if self.expands:
@@ -83,7 +83,7 @@ class EfficientNetB0(nnx.Module):
             return Conv(a, b, (kernel, kernel), stride, use_bias=False, dtype=dtype, rngs=rngs)
 
         def norm(width):
-            return nnx.BatchNorm(width, momentum=0.99, epsilon=1e-3, dtype=dtype, rngs=rngs)
+            return normalisation.BatchNorm(width, momentum=0.99, epsilon=1e-3, dtype=dtype, rngs=rngs)
 
         width_in = scaled(32, wider)
         self.conv_stem, self.bn1 = conv(3, width_in, 3, 2), norm(width_in)

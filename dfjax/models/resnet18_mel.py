@@ -14,7 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dfjax.features import spectrum
-from dfjax.models import heads
+from dfjax.models import heads, normalisation
 
 BINS = 80
 CHANNELS = (32, 64, 128, 256)  # of the four stages, each but the first halving frames and bins
@@ -36,12 +36,12 @@ class Block(nnx.Module):
     def __init__(self, inputs: int, outputs: int, stride: int, *, dtype, rngs: nnx.Rngs):
         norm = {"momentum": 0.9, "rngs": rngs}
         self.conv1 = conv(inputs, outputs, 3, stride, dtype, rngs)
-        self.bn1 = nnx.BatchNorm(outputs, **norm)
+        self.bn1 = normalisation.BatchNorm(outputs, **norm)
         self.conv2 = conv(outputs, outputs, 3, 1, dtype, rngs)
-        self.bn2 = nnx.BatchNorm(outputs, **norm)
+        self.bn2 = normalisation.BatchNorm(outputs, **norm)
         changes = stride != 1 or inputs != outputs
         self.skip = conv(inputs, outputs, 1, stride, dtype, rngs) if changes else None
-        self.skip_bn = nnx.BatchNorm(outputs, **norm) if changes else None
+        self.skip_bn = normalisation.BatchNorm(outputs, **norm) if changes else None
 
     def __call__(self, x: Float[Array, "b t f inputs"]) -> Float[Array, "b t2 f2 outputs"]:
         h = self.bn2(self.conv2(jax.nn.relu(self.bn1(self.conv1(x)))))
@@ -55,7 +55,7 @@ class ResNet18Mel(nnx.Module):
 
     def __init__(self, *, rngs: nnx.Rngs, dtype=jnp.float32):
         self.stem = conv(1, CHANNELS[0], 3, 1, dtype, rngs)
-        self.stem_bn = nnx.BatchNorm(CHANNELS[0], momentum=0.9, rngs=rngs)
+        self.stem_bn = normalisation.BatchNorm(CHANNELS[0], momentum=0.9, rngs=rngs)
         blocks, inputs = [], CHANNELS[0]
         for stage, channels in enumerate(CHANNELS):
             for repeat in range(2):

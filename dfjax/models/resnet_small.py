@@ -17,7 +17,7 @@ class Block(nnx.Module):
             return nnx.Conv(inputs, out, (width, width), strides=step, use_bias=False, dtype=dtype, rngs=rngs)
 
         def norm():
-            return nnx.BatchNorm(out, momentum=0.9, dtype=dtype, rngs=rngs)
+            return normalisation.BatchNorm(out, momentum=0.9, dtype=dtype, rngs=rngs)
 
         self.first, self.second = conv(dim, 3, stride), conv(out, 3, 1)
         self.first_norm, self.second_norm = norm(), norm()

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from dfjax.models import heads, pooling, weights
+from dfjax.models import heads, normalisation, pooling, weights
 from dfjax.models.convolution import Conv
 from dfjax.models.depthwise import Depthwise
 from dfjax.models.streams import Rngs
@@ -33,7 +33,7 @@ class Separable(nnx.Module):
     def __init__(self, width_in: int, width: int, *, dtype, rngs: nnx.Rngs):
         self.depthwise = Depthwise(width_in, 3, dtype=dtype, rngs=rngs)
         self.pointwise = Conv(width_in, width, (1, 1), use_bias=False, dtype=dtype, rngs=rngs)
-        self.norm = nnx.BatchNorm(width, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
+        self.norm = normalisation.BatchNorm(width, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
 
     def __call__(self, x):
         return self.norm(self.pointwise(self.depthwise(x)))
@@ -49,7 +49,7 @@ class Block(nnx.Module):
         )
         if stride > 1:
             self.skip = Conv(width_in, widths[-1], (1, 1), stride, use_bias=False, dtype=dtype, rngs=rngs)
-            self.skip_norm = nnx.BatchNorm(widths[-1], momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
+            self.skip_norm = normalisation.BatchNorm(widths[-1], momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
 
     def __call__(self, x):
         y = x
@@ -73,7 +73,7 @@ class Xception(nnx.Module):
             return Conv(width_in, width, (3, 3), stride, padding="VALID", use_bias=False, dtype=dtype, rngs=rngs)
 
         def norm(width):
-            return nnx.BatchNorm(width, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
+            return normalisation.BatchNorm(width, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
 
         self.conv1, self.bn1 = conv(3, 32, 2), norm(32)
         self.conv2, self.bn2 = conv(32, 64, 1), norm(64)

@@ -84,7 +84,8 @@ def run_jax(name: str, batch: int, dtype: str, repeats: int) -> dict:
 
     operations = rows.operations(score, params, x)
     score = jax.jit(score).lower(params, x).compile()
-    train = jax.jit(train, donate_argnums=0, out_shardings=everywhere).lower(params, rest, x).compile()
+    train = jax.jit(devices.shared_by(mesh)(train), donate_argnums=0, out_shardings=everywhere)
+    train = train.lower(params, rest, x).compile()
     trained = [params]
 
     def step():  # in place, as a run's steps and PyTorch's
