@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from collections.abc import Collection
 
 import tensorflow_datasets as tfds
 from etils import epath
@@ -10,7 +11,7 @@ from etils import epath
 from data_builders import indexing, preparing, splitting
 from data_builders.indexing import Index, Item
 from data_builders.splitting import Skipped
-from dfjax.records import FAKE, REAL, InputError
+from dfjax.records import FAKE, REAL, SPLITS, InputError
 
 METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter")
 METHOD_SETS = {"all": METHODS, "four": METHODS[:4], **{method.lower(): (method,) for method in METHODS}}
@@ -28,8 +29,6 @@ SAME_SOURCE = tuple(
     787+788 837+838 875+876 883+884 937+938 942+943 954+955 967+968 973+974 982+983 993+994
     """.split()
 )
-# Seven of these videos give a clip to train and one to val or test; without the latter nothing is shared.
-SHARED_WITH_TRAIN = ("606", "640", "755", "837", "875", "955", "982")
 
 PUBLISHED = {  # protocol -> split -> originals, and fakes of one method
     "official": {"train": (720, 720), "validation": (140, 140), "test": (140, 140)},
@@ -46,8 +45,8 @@ def index(
 
     Args:
       source: a folder with the official tree, face frames cut from it, or the flat Kaggle copy (c23).
-      protocol: 'official', or 'disjoint', which takes the clips that share a YouTube video with train, and
-        the fakes made from them, out of validation and test.
+      protocol: 'official', or 'disjoint', which takes the clips that share a YouTube video with an earlier split
+        (of the published lists: with train), and the fakes made from them, out of validation and test.
       compression: 'raw', 'c23' or 'c40'.
       methods: 'all', 'four' (without FaceShifter) or the name of one.
 
@@ -68,7 +67,8 @@ def index(
     split_of, told = read_lists(places)
     variant, classes, found = _classes(root, compression, METHOD_SETS[methods])
     result = Index("faceforensics", variant, warnings=[*told, *found])
-    groups = _groups(split_of, protocol)
+    shared = _shared(split_of) if protocol == "disjoint" else {}
+    groups = _groups(split_of, shared)
     kinds: dict[str, str] = {}
     for method, folder in classes.items():
         kind, files = splitting.videos_or_frames(folder, root, result.skipped)
@@ -76,7 +76,7 @@ def index(
             kinds[method or "original"] = kind
         clips: dict[str, str] = {}
         for stem, id_ in files:
-            item = _item(stem, id_, root, method, split_of, groups, protocol, result)
+            item = _item(stem, id_, root, method, split_of, groups, shared, result)
             if item is not None:
                 clip = splitting.clip_of(id_, kind, clips)
                 result.items.append(item._replace(clip=clip))
@@ -131,9 +131,17 @@ def _read_list(path: epath.Path, count: int) -> list[tuple[str, str]]:
     return content
 
 
-def _groups(split_of: dict[str, tuple[str, str, str]], protocol: str) -> dict[str, str]:
-    """Maps an id to the name of its group: pairs, joined where two clips come from one YouTube video."""
-    gone = set(SHARED_WITH_TRAIN) if protocol == "disjoint" else set()
+def _shared(split_of: dict[str, tuple[str, str, str]]) -> dict[str, str]:
+    """Maps the id of a clip to the split before its own that has another clip of its YouTube video."""
+    found = {}
+    for ids in SAME_SOURCE:
+        first = min((split_of[i][0] for i in ids), key=SPLITS.index)
+        found |= {i: first for i in ids if split_of[i][0] != first}
+    return found
+
+
+def _groups(split_of: dict[str, tuple[str, str, str]], gone: Collection[str]) -> dict[str, str]:
+    """Maps an id that is not gone to its group's name: pairs, joined where two clips come from one YouTube video."""
     links = [tuple(i for i in (a, b) if i not in gone) for _, a, b in split_of.values()]
     links += [tuple(i for i in ids if i not in gone) for ids in SAME_SOURCE]
     return splitting.components(ids for ids in links if ids)
@@ -170,7 +178,7 @@ def _classes(root: epath.Path, compression: str, methods: tuple[str, ...]):
     return variant, classes, warnings
 
 
-def _item(stem, id_, root, method, split_of, groups, protocol, result: Index) -> Item | None:
+def _item(stem, id_, root, method, split_of, groups, shared: dict[str, str], result: Index) -> Item | None:
     """The file as an item of its pair's split; None, with the reason noted, where it is none."""
     match = NAME.fullmatch(stem)
     if match is None or (match[2] is None) != (method == ""):
@@ -180,9 +188,9 @@ def _item(stem, id_, root, method, split_of, groups, protocol, result: Index) ->
     split, *pair = split_of.get(ids[0], ("", "", ""))
     if not split or not set(ids) <= set(pair):
         return _leave(result.skipped, id_, "its pair is in no list")
-    shared = [i for i in ids if i in SHARED_WITH_TRAIN]
-    if protocol == "disjoint" and shared:
-        return _leave(result.dropped, id_, f"{shared[0]} shares its YouTube video with a clip of train")
+    gone = next((i for i in ids if i in shared), None)
+    if gone is not None:
+        return _leave(result.dropped, id_, f"{gone} shares its YouTube video with a clip of {shared[gone]}")
     label = REAL if method == "" else FAKE
     return Item(root, id_, label, split, group=groups[ids[0]], clip=id_, method=method)
 

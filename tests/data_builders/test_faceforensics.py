@@ -4,10 +4,11 @@ import collections
 import hashlib
 import json
 import pathlib
+import random
 
 import pytest
 
-from data_builders import splitting
+from data_builders import indexing, splitting
 from data_builders.faceforensics import faceforensics_dataset_builder as ff
 from dfjax.records import InputError
 from tests.data_builders import trees
@@ -155,6 +156,20 @@ def test_disjoint_keeps_the_published_counts_and_says_what_it_dropped(full):
     assert {split: (counts[split, 0], counts[split, 1]) for split in published} == published
     assert index.warnings == [] and len(index.dropped) == 7 + 10 + 4
     assert all("shares its YouTube video" in reason for _, reason in index.dropped)
+
+
+def test_disjoint_shares_no_youtube_video_by_lists_of_ones_own_either(full):
+    """What was dropped was that of the published lists, whatever the split was."""
+    pairs = [pair for name in ff.LISTS for pair in json.loads((PUBLISHED / name).read_text())]
+    random.Random(0).shuffle(pairs)
+    for name, (_, count) in ff.LISTS.items():
+        trees.put(full, name, data=json.dumps(pairs[:count]).encode())
+        pairs = pairs[count:]
+    index = ff.index(full, methods="deepfakes", protocol="disjoint")
+    indexing.check_disjoint(index)
+    split = {item.id[-7:-4]: item.split for item in index.items if item.label == 0}
+    assert all(len({split[i] for i in ids if i in split}) == 1 for ids in ff.SAME_SOURCE)
+    assert {reason.partition(" with ")[2] for _, reason in index.dropped} == {"a clip of train", "a clip of validation"}
 
 
 def test_shared_sources_are_those_of_the_published_table(conversion):
