@@ -133,7 +133,11 @@ def _add(id_: str, root, label: int, parts: tuple[str, str], category: str, row:
 
 
 def _split(protocol: str, rows: dict, result: Index) -> None:
-    cell_of = {item.group: _cell(item) for item in result.items}
+    if protocol == "disjoint":  # donors may be anywhere
+        result.people = {item.id: (item.group,) for item in result.items}
+    # A donor whose own scenes are not on disk is of the cell of those that have his face or voice.
+    cell_of = {person: _cell(item) for item in result.items for person in result.people[item.id]}
+    cell_of |= {item.group: _cell(item) for item in result.items}
     if protocol == "cells":
         home_of_cell = splitting.assign(cell_of.values(), CELL_SHARES)
         home = {person: home_of_cell[cell] for person, cell in cell_of.items()}
@@ -143,13 +147,6 @@ def _split(protocol: str, rows: dict, result: Index) -> None:
         unnamed = {item.id for item in result.items if _donor_unknown(item, rows)}
         result.dropped += [(id_, "the donor of its face is not named") for id_ in sorted(unnamed)]
         result.items = Items(item for item in result.items if item.id not in unnamed)
-    if protocol == "disjoint":
-        result.people = {}  # donors may be anywhere
-    # A donor whose own scenes are not on disk is nobody's neighbour.
-    result.people = {
-        item.id: tuple(name for name in result.people.get(item.id, (item.group,)) if name in home)
-        for item in result.items
-    }
     result.items, dropped = splitting.place(result.items, result.people, home)
     result.dropped += dropped
 

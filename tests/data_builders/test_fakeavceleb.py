@@ -72,6 +72,22 @@ def test_people_drops_fakes_across(tree):
         fakeav.index(tree, protocol="people")
 
 
+def test_a_donor_without_scenes_on_disk_is_in_one_split_only(tree):
+    """Of half a download: the face of one who has no folder was in train and in test."""
+    root = next(tree.glob("*/*"))
+    rows = (root / "meta_data.csv").read_text().splitlines()[:2]
+    for i in range(20):
+        path = f"FakeVideo-RealAudio/African/men/id{i:05d}/1_swap.mp4"
+        trees.put(root, path.replace("FakeVideo-", "RealVideo-"), path)
+        rows.append(f"id{i:05d},id99999,-,fsgan,C,X,African,men,1_swap.mp4,FakeAVCeleb/{path.rpartition('/')[0]}")
+    (root / "meta_data.csv").write_text("\n".join(rows))
+    index = fakeav.index(tree, protocol="people", label="visual")
+    indexing.check_disjoint(index)
+    swaps = [item for item in index.items if item.id.endswith("1_swap.mp4") and item.label == 1]
+    assert len({item.split for item in swaps}) == 1 and "id99999" in index.people[swaps[0].id]
+    assert len({item.split for item in fakeav.index(tree, label="visual").items if item.label == 1}) == 3
+
+
 def test_cells_hold_out_whole_cells(tmp_path):
     cells = [(race, gender) for race in ("African", "Asian (East)", "Asian (South)") for gender in ("men", "women")]
     for i, (race, gender) in enumerate(cells):
