@@ -34,6 +34,18 @@ def test_no_validation_folder(tmp_path):
     assert {item.path.suffix for item in index.items if item.label == 1} == {".mp3"}
 
 
+@pytest.mark.parametrize("gone", ["training", "testing"])
+def test_a_part_of_the_download_keeps_its_splits(tmp_path, gone):
+    """Without testing/ the files of training/ were split at random, and those of validation/ took no part."""
+    splits = [split for split in fake_or_real.SPLIT_FOLDERS if split != gone]
+    for split in splits:
+        trees.put(tmp_path, *(f"for-norm/{split}/{c}/file{i}.wav" for i in range(9) for c in ("real", "fake")))
+    index = fake_or_real.index(tmp_path)
+    assert index.variant == "splits" and len(index.items) == 36
+    assert {item.split for item in index.items} == {fake_or_real.SPLIT_FOLDERS[split] for split in splits}
+    assert all(item.split == fake_or_real.SPLIT_FOLDERS[item.id.split("/")[0]] for item in index.items)
+
+
 def test_no_split_folders(tmp_path):
     trees.put(tmp_path, *(f"for-2sec/{label}/file{i}.wav" for i in range(20) for label in ("real", "fake")))
     index = fake_or_real.index(tmp_path, version="2sec")
