@@ -68,7 +68,8 @@ def _compare(path, folder: str, result: Index) -> None:
             found = result.items.find(id_) if id_.lower().startswith(f"{folder}/") else None
             if found is not None:
                 listed[found] = True
-                wrong[found] = (row["label"] == CSV_REAL) != (result.items[found].label == REAL)
+                said = row.get("label") or ""
+                wrong[found] = said != "" and (said == CSV_REAL) != (result.items[found].label == REAL)
             elif id_:
                 absent.add(id_)
     result.skipped += [(id_, f"in {path.name} but not on disk") for id_ in sorted(absent)]

@@ -32,6 +32,14 @@ def test_csv_and_folders_disagree(tmp_path):
     assert all(item.label == 0 for item in index.items if "/real/" in item.id)
 
 
+def test_a_csv_without_labels_contradicts_nothing(tmp_path):
+    trees.faces_140k(tmp_path)
+    trees.put(tmp_path, "test.csv", data=b"path\ntest/real/00355.jpg\ntest/fake/09ZTJ3621.jpg\n")
+    index = faces.index(tmp_path)
+    assert "4 pictures of test/ are not in test.csv" in index.warnings
+    assert not any("contradict" in line for line in index.warnings)
+
+
 def test_other_layouts_are_refused(tmp_path):
     trees.deepfake_faces(tmp_path)
     with pytest.raises(InputError, match="no 140k faces"):
