@@ -4,6 +4,7 @@ import collections
 import csv
 import dataclasses
 import io
+import os
 import re
 
 import tensorflow_datasets as tfds
@@ -88,9 +89,10 @@ class Row:
 
 
 def _key(id_: str) -> tuple[str, str]:
-    """Folders whatever their case, the file as written: names hold YouTube ids, where case counts."""
-    folder, _, file = id_.rpartition("/")
-    return folder.lower(), file
+    """Folders and endings whatever their case, the name as written: it holds YouTube ids, where case counts."""
+    stem, ending = os.path.splitext(id_)
+    folder, _, file = stem.rpartition("/")
+    return folder.lower(), file + ending.lower()
 
 
 def _metadata(root, source, result: Index) -> dict[tuple[str, str], Row]:

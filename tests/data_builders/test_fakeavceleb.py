@@ -52,6 +52,14 @@ def test_edited_metadata_reads_the_same(tree):
     assert (before.items, before.skipped, before.warnings) == (after.items, after.skipped, after.warnings)
 
 
+def test_files_with_endings_in_capitals_are_those_of_the_metadata(tree):
+    for path in sorted(tree.rglob("*.mp4")):
+        path.rename(path.with_suffix(".MP4"))
+    index = fakeav.index(tree)
+    assert {item.method for item in index.items} == {"", "rtvc", "faceswap", "fsgan", "wav2lip", "ambiguous"}
+    assert len(index.skipped) == 1
+
+
 def test_disjoint_by_scene(tree):
     index = fakeav.index(tree)
     indexing.check_disjoint(index)
