@@ -124,10 +124,14 @@ class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-a
         self._faceless: dict[str, int] = {}  # clip -> frames in which no face was found
         self._content: dict[str, str] = {}  # of a sample of the files, see `changed`
         self._pictures: dict[str, int] = {}  # id -> pictures in a file, where there are several; the first is taken
-        if self.CONFIG_PER_SOURCE and self.source is not None:
-            kwargs["config"] = configs.source_config(kwargs.get("config") or self.BUILDER_CONFIGS[0], self.source)
-        super().__init__(**kwargs)
-        self._original_state |= {"source": source, "face_model": face_model, "jobs": jobs, "progress": progress}
+        given = config = kwargs.get("config") or self.BUILDER_CONFIGS[0]
+        if isinstance(config, str):  # an unknown one is TFDS's to refuse
+            config = self.builder_configs.get(config, config)
+        if self.CONFIG_PER_SOURCE and self.source is not None and not isinstance(config, str):
+            config = configs.source_config(config, self.source)
+        super().__init__(**kwargs | {"config": config})
+        self._original_state |= {"config": given, "source": source, "face_model": face_model}  # what a copy is made of
+        self._original_state |= {"jobs": jobs, "progress": progress}
 
     def index(self, root: epath.Path) -> indexing.Index:
         """What is in the folder under this builder's config; reads names, lists and headers only.

@@ -2,10 +2,12 @@
 
 import collections
 import os
+import pickle
 import shutil
 import unicodedata
 
 import pytest
+import tensorflow_datasets as tfds
 from etils import epath
 
 from data_builders import configs, folders, indexing
@@ -324,6 +326,18 @@ def test_the_config_changes_with_the_folder(tmp_path):
     third = name()
     fixtures.text(root / "metadata.csv", "file,speaker\nreal/a.wav,bob\n")
     assert len({first, second, third, name()}) == 4
+
+
+def test_a_builder_takes_the_name_of_a_config_and_a_copy_of_it_is_the_same(tmp_path):
+    """As TFDS gives it, tfds.builder("folder_audio/folder-whole", source=...): that was an AttributeError."""
+    fixtures.tree(tmp_path / "a", ["real/a.wav", "fake/b.wav"])
+    words = {"source": tmp_path / "a", "data_dir": tmp_path / "data", "jobs": 0}
+    whole = tfds.builder("folder_audio/folder-whole", **words)
+    assert whole.builder_config.name.endswith("-whole") and whole.builder_config.protocol == "whole"
+    for builder in (whole, tfds.builder("folder_audio", **words)):
+        assert pickle.loads(pickle.dumps(builder)).data_dir == builder.data_dir
+    with pytest.raises(ValueError, match="BuilderConfig nothing not found"):
+        tfds.builder("folder_audio/nothing", **words)
 
 
 def test_links_to_nothing_and_names_that_are_no_text_are_files_left_out(tmp_path):
