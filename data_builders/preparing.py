@@ -214,6 +214,8 @@ class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-a
 
     def _split_generators(self, dl_manager):
         manual_dir = None if self.source is not None or self._index else epath.Path(dl_manager.manual_dir)
+        if manual_dir is not None and not self.CONFIG_PER_SOURCE and not (manual_dir / self.name).is_dir():
+            self.source = manual_dir  # of this dataset alone
         index = self.load_index(manual_dir)
         self._content = self._noted(index)
         parts = {split: [item for item in index.items if item.split == split] for split in SPLITS}

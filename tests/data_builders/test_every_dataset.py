@@ -7,6 +7,7 @@ import random
 import tempfile
 
 import pytest
+import tensorflow_datasets as tfds
 
 import data_builders
 from data_builders import indexing
@@ -115,6 +116,15 @@ def test_paths_and_metadata_build_without_decoding(name, tmp_path):
     assert record["label"] == item.label and record["group"].decode() == item.group
     for field, value in item.subgroups:
         assert record[field].decode() == value
+
+
+@pytest.mark.parametrize("below", ["", "dfd"])
+def test_tfds_s_folder_of_manual_downloads_holds_the_dataset_or_is_it(below, tmp_path):
+    """As `tfds build --manual_dir` and TFDS's own tests give it: of the dataset's own files it was refused."""
+    trees.dfd(tmp_path / "manual" / below)
+    builder = data_builders.load("dfd")(data_dir=tmp_path / "data", config="disjoint-c23-index", progress=False)
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=tmp_path / "manual"))
+    assert builder.info.splits["train"].num_examples == 7
 
 
 @datasets
