@@ -71,6 +71,12 @@ def index(root: epath.Path, dataset: str, suffixes: tuple[str, ...], *, whole: b
             for id_ in indexing.media_files(label_folder, root, suffixes, skipped):
                 items.append(Item(root, id_, label, split, group=id_, clip=id_))
     items = Items(_with_parts(item) for item in _with_metadata(given, root, items, warnings))
+    if others := _others(given, root):
+        warnings.append(
+            f"{len(others)} other folder{'s' * (len(others) != 1)} with real and fake inside took no part, first "
+            f"{others[0]!r}; only {root.relative_to(given).as_posix()!r} did: put the files of all into one real and "
+            "one fake, or give them one by one"
+        )
     used = {path.name for path in parts.values()} if split_folders else set()
     if ignored := sorted(path.name for key, path in inside.items() if split_folders and path.name not in used):
         warnings.append(f"folders that are no split were left out: {', '.join(ignored)}")
@@ -96,6 +102,18 @@ def index(root: epath.Path, dataset: str, suffixes: tuple[str, ...], *, whole: b
         raise InputError(f"{root} is empty; put media files into its folders real and fake")
     variant = "/".join(filter(None, ["{split}" if split_folders else "", "{label}"]))
     return Index(dataset, variant, items, skipped, warnings=warnings)
+
+
+def _others(given: epath.Path, root: epath.Path) -> list[str]:
+    """The folders as far below `given` as `root` that could be the root as well, by name, relative to it; sorted."""
+    level = [given]
+    try:
+        for _ in root.relative_to(given).parts:
+            level = [inside for path in level for inside in indexing.folders(path).values()]
+        found = [path for path in level if path != root and _is_root(indexing.folders(path))]
+    except (InputError, OSError):  # of a folder that is not used
+        return []
+    return sorted(path.relative_to(given).as_posix() for path in found)
 
 
 def _torn(items: Items, depth: int) -> list[str]:

@@ -48,6 +48,20 @@ def test_a_nested_folder_is_found_and_ids_are_relative_to_it(tmp_path):
     assert {item.id for item in found.items} == {"train/real/a/b.wav", "train/fake/c.wav"}
 
 
+def test_several_folders_that_could_be_the_one_are_said(tmp_path):
+    """The first by name was taken, and of the files of the others nobody heard."""
+    paths = [
+        f"data/{voice}/{label}/{k}.wav" for voice in ("ann", "ben", "cat") for label in ("real", "fake") for k in "ab"
+    ]
+    found = index(fixtures.tree(tmp_path, [*paths, "data/notes/a.wav"], seconds=0.2))
+    assert len(found.items) == 4 and found.items[0].root == epath.Path(tmp_path / "data/ann")
+    (warning,) = [line for line in found.warnings if "took no part" in line]
+    assert warning.startswith(
+        "2 other folders with real and fake inside took no part, first 'data/ben'; only 'data/ann'"
+    )
+    assert not any("took no part" in line for line in index(tmp_path / "data/ann").warnings)
+
+
 def test_without_splits_a_grouped_stratified_one_is_made(tmp_path):
     paths = [f"real/s{k % 20}_{k}.wav" for k in range(60)] + [f"fake/s{k % 20}_{k}.wav" for k in range(40)]
     root = fixtures.tree(tmp_path, paths, seconds=0.2)
