@@ -55,6 +55,8 @@ def index(source: epath.PathLike, *, protocol: str = "disjoint") -> Index:
     for name, folder in indexing.folders(generated).items():
         if name in GENERATED:
             _add_generated(name, folder, root, result)
+        elif generated != root:  # beside the real corpora lies what it may
+            result.warnings.append(f"{folder.name}/ is none of the published generators: left out")
     places = dict.fromkeys([root, source])  # an ordered set
     for start, (chain, count, language) in REAL_CORPORA.items():
         _add_real(start, chain, count, language, places, root, result)

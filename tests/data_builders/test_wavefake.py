@@ -38,6 +38,16 @@ def test_without_the_wrapper(tmp_path):
     assert index.variant == "plain" and len(index.items) == 54
 
 
+def test_generators_that_were_not_published_are_said(tmp_path):
+    """Files of a vocoder that somebody had added were left out without a word."""
+    trees.wavefake(tmp_path)
+    trees.put(tmp_path, "generated_audio/ljspeech_bigvgan/LJ001-0001_gen.wav")
+    warnings = wavefake.index(tmp_path).warnings
+    assert [line for line in warnings if "none of the published" in line] == [
+        "ljspeech_bigvgan/ is none of the published generators: left out"
+    ]
+
+
 def test_real_corpora_are_needed(tmp_path):
     trees.wavefake(tmp_path)
     shutil.rmtree(tmp_path / "jsut_ver1.1")
