@@ -21,6 +21,7 @@ the records lie `index.<split>.npz` (labels, ids, groups, clips, methods, domain
 import functools
 import json
 import os
+import re
 from typing import Any
 
 import numpy as np
@@ -298,7 +299,15 @@ class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-a
 
     def _download_and_prepare(self, dl_manager, download_config):
         self._beam = bool(download_config.beam_runner or download_config.beam_options)
-        super()._download_and_prepare(dl_manager, download_config)
+        try:
+            super()._download_and_prepare(dl_manager, download_config)
+        except (ValueError, RuntimeError) as error:  # what TFDS's pipeline says is in the text of any runner's error
+            if not (empty := re.search(r"number of generated examples is 0 for split (\w+)", str(error))):
+                raise
+            raise InputError(
+                f"{self.name}: nothing in {empty[1]} could be used, and Beam leaves out no split; prepare it without "
+                "--beam_runner, which says why of each file"
+            ) from error
         counts = {split: write_index(self, split) for split in self.info.splits}
         if self._beam:
             self._find_reasons()

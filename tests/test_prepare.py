@@ -433,6 +433,17 @@ def test_beam_gives_the_same_records(source, tmp_path):
     assert skipped[0] == skipped[1]
 
 
+def test_a_split_of_which_beam_could_use_nothing_is_one_line(source, tmp_path, monkeypatch):
+    """As its pipeline ends, after all was decoded: in a traceback."""
+
+    def nothing(*args):
+        raise ValueError("The total number of generated examples is 0 for split test. This should be >0! [while ...]")
+
+    monkeypatch.setattr(tfds.core.GeneratorBasedBuilder, "_download_and_prepare", nothing)
+    with pytest.raises(InputError, match="^folder_audio: nothing in test could be used, .* without --beam_runner"):
+        prepare.prepare("folder_audio", source, tmp_path / "out", jobs=0, progress=False)
+
+
 def test_a_face_model_is_downloaded_once(tmp_path):
     served, asked = tmp_path / "served", []
     served.mkdir()
