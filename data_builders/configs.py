@@ -37,6 +37,8 @@ def by_protocol(modality: str, **texts: str) -> list[MediaConfig]:
     ]
 
 
+RUNS = "runs"  # where every command puts its results unless told otherwise
+WRITTEN = (("config.json", "environment.json"), (".config/metadata.json",))  # files that a run has; that TFDS writes
 CROP_OPTIONS = ("frames", "size", "faces", "image_format", "detector")
 
 
@@ -96,7 +98,21 @@ def folder_digest(source: epath.Path) -> str:
 def _walk(source: epath.Path) -> Iterator[tuple[str, list[str], list[str]]]:
     """As os.walk, and below the links that the index follows; each is walked once, so they may lead in circles.
 
-    Not by walk of a path, which takes a link to a folder for a file from Python 3.12 on.
+    Not by walk of a path, which takes a link to a folder for a file from Python 3.12 on. What dfjax has written there
+    is left out: a dataset prepared twice would be another.
     """
-    for top in (source, *folders.links(source)):
-        yield from os.walk(top)
+    way, labels = folders.looked_into(source)
+    kept = {os.fspath(path) for path in (*way, *labels)}
+    for top in (source, *filter(os.path.islink, (*way, *labels))):
+        for parent, inside, names in os.walk(top):
+            at = os.path.normpath(parent)  # "./real" is "real", as paths have it
+            if not any(f"{at}/".startswith(f"{os.fspath(label)}/") for label in labels):
+                paths = {name: os.path.normpath(os.path.join(parent, name)) for name in inside}
+                inside[:] = [name for name in inside if paths[name] in kept or not _written(paths[name], source)]
+            yield parent, inside, names
+
+
+def _written(folder: str, source: epath.Path) -> bool:
+    """Whether a folder holds runs or prepared datasets, not media."""
+    usual = os.path.normpath(os.path.join(source, RUNS))
+    return folder == usual or any(all(os.path.exists(f"{folder}/{name}") for name in names) for names in WRITTEN)

@@ -4,7 +4,6 @@ import csv
 import difflib
 import io
 import itertools
-import os
 import pathlib
 import unicodedata
 from collections.abc import Iterable
@@ -123,21 +122,24 @@ def _torn(items: Items, depth: int) -> list[str]:
     return sorted({at for at, split in alone if at.count("/") >= depth and first.setdefault(at, split) != split})
 
 
-def links(source: epath.Path) -> list[epath.Path]:
-    """The links to folders that `index` follows below `source`: on the way to the root, of splits and of labels."""
+def looked_into(source: epath.Path) -> tuple[list[epath.Path], list[epath.Path]]:
+    """The folders that `index` looks into below `source`: those on the way to the labels', and the labels'.
+
+    Links among them are followed.
+    """
     try:
         root = indexing.find_root(source, _is_root)
         if root is None:
-            return []
+            return [], []
         between = root.relative_to(source).parts
-        ways = [source.joinpath(*between[: count + 1]) for count in range(len(between))]
+        way = [source.joinpath(*between[: count + 1]) for count in range(len(between))]
         splits = list(_split_folders(indexing.folders(root), root).values())
-        ways += splits
+        labels: list[epath.Path] = []
         for folder in splits or [root]:
-            ways += _match(indexing.folders(folder), LABEL_FOLDERS, folder).values()
-    except (InputError, OSError):  # told by the index, which follows none then
-        return []
-    return [path for path in ways if os.path.islink(path)]
+            labels += _match(indexing.folders(folder), LABEL_FOLDERS, folder).values()
+    except (InputError, OSError):  # told by the index, which looks into none then
+        return [], []
+    return way + splits, labels
 
 
 def _is_root(inside: dict[str, epath.Path]) -> bool:

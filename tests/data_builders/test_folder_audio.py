@@ -12,6 +12,7 @@ from etils import epath
 
 from data_builders import configs, folders, indexing
 from data_builders.folder_audio.folder_audio_dataset_builder import SOUND_SUFFIXES
+from dfjax import prepare
 from dfjax.records import FAKE, REAL, InputError
 from tests.data_builders import fixtures
 
@@ -249,6 +250,29 @@ def test_a_link_that_leads_in_a_circle_ends_a_digest(tmp_path):
     before = configs.folder_digest(epath.Path(root))
     fixtures.audio(root / "more/c.wav", seconds=0.2)
     assert configs.folder_digest(epath.Path(root)) != before
+
+
+def test_what_is_written_into_the_folder_does_not_make_it_another(tmp_path, monkeypatch):
+    """Of `--source .` with the usual --workdir the same command prepared again, and refused to go on with its run."""
+    root = fixtures.tree(tmp_path / "voices", ["real/a.wav", "fake/b.wav"], seconds=0.2)
+    monkeypatch.chdir(root)
+    prepared = [prepare.prepare("folder_audio", ".", "data", jobs=0, progress=False)]
+    fixtures.text(root / "runs/audio_focal/report.html", "")
+    for name in ("config.json", "environment.json", "metrics.jsonl"):
+        fixtures.text(root / "mine/seed0" / name, "{}")
+    prepared += [prepare.prepare("folder_audio", root, "data", jobs=0, progress=False)]
+    assert prepared[0] == prepared[1] and len(list(root.glob("data/folder_audio/voices-*"))) == 1
+    before = configs.folder_digest(epath.Path(root))
+    for read in ("notes/config.json", "real/config.json", "real/environment.json", "real/x/b.wav"):
+        fixtures.text(root / read, "{}")  # of somebody else, or looked into
+        before, now = configs.folder_digest(epath.Path(root)), before
+        assert now != before
+    inside = fixtures.tree(tmp_path / "runs of mine", ["runs/real/a.wav", "runs/fake/b.wav"], seconds=0.2)
+    monkeypatch.chdir(inside)
+    before = configs.folder_digest(epath.Path("."))
+    assert before == configs.folder_digest(epath.Path(inside))
+    fixtures.audio(inside / "runs/fake/c.wav", seconds=0.2)
+    assert configs.folder_digest(epath.Path(".")) == configs.folder_digest(epath.Path(inside)) != before
 
 
 def test_a_folder_called_like_a_split_without_label_folders_is_none(tmp_path):
