@@ -42,7 +42,8 @@ def frames(path: epath.PathLike, count: int, threads: int = 1) -> Iterator[Frame
     """
     path = epath.Path(path)
     with _opened(path) as (container, stream):
-        stamps = [packet.dts for packet in container.demux(stream) if packet.size]
+        # a clip that was cut out without encoding begins with frames that only the others need, which nobody is shown
+        stamps = [packet.dts for packet in container.demux(stream) if packet.size and not packet.is_discard]
     total = len(stamps)
     if total == 0:
         raise MediaError("no frames")

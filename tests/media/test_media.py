@@ -322,6 +322,26 @@ def test_the_frames_of_an_avi_come_in_the_order_of_their_times(tmp_path):
         assert all(abs(frame.image.mean() - 8 * frame.index) < 4 for frame in found)
 
 
+def test_frames_of_a_clip_cut_out_without_encoding_are_spread_over_what_is_shown(tmp_path):
+    """As by ffmpeg -ss 6 -c copy: it was refused as truncated, and a longer one was looked at in its beginning only."""
+    pictures = [np.full((64, 64, 3), level, np.uint8) for level in range(50, 250)]
+    whole = fixtures.video(
+        tmp_path / "whole.mp4", pictures=pictures
+    )  # one group of pictures, to whose start a cut goes
+    with av.open(str(whole)) as source, av.open(str(tmp_path / "cut.mp4"), "w") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.size:
+                packet.pts, packet.dts = (int(time - 6 / stream.time_base) for time in (packet.pts, packet.dts))
+                packet.stream = copy
+                target.mux(packet)
+    found = list(video.frames(tmp_path / "cut.mp4", 10))
+    assert [frame.index for frame in found] == list(range(2, 50, 5))
+    levels = np.array([frame.image.mean() for frame in found])
+    np.testing.assert_allclose(levels, 200 + np.arange(2, 50, 5), atol=3)  # what a player shows
+
+
 def test_the_cover_of_a_recording_is_no_video(tmp_path):
     cover = fixtures.image(tmp_path / "cover.jpg").read_bytes()
     sound = fixtures.audio(tmp_path / "sound.m4a")
