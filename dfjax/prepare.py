@@ -88,11 +88,14 @@ def prepare(
             known = f" Prepared already, for --config_name: {there} ({ways})." if there else ""
             raise SourceNeeded(f"{name} needs --source. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}{known}")
         config = _config(cls, config_name)
-        if config.modality in ("image", "video", "av"):
+        if config.modality in ("video", "av") or (config.modality == "image" and cls.PICTURES_AND_VIDEOS):
             detector = None if face_model is None else "yunet"
             config = configs.with_options(config, detector=detector, **crop_options)
         elif given:
-            raise InputError(f"--{given[0]} is of pictures and videos; {name} holds sound")
+            held = {"audio": "sound", "image": "pictures, which are taken as they are", "index": "paths alone"}
+            raise InputError(
+                f"--{given[0]} is of pictures and videos whose faces are cut out; {name} holds {held[config.modality]}"
+            )
         if source is None and (found := _prepared(cls, data_dir, config.name)) is not None:
             _check_face_model(face_model, found)
             return found

@@ -380,6 +380,8 @@ def test_two_configs_of_one_dataset_stand_beside_each_other(monkeypatch):
         ("demo_speech", {"source": "."}, "makes its own data; leave out --source"),
         ("demo_speech", {"size": 64}, "makes its own data; leave out --size"),
         ("folder_audio", {"source": ".", "faces": "all"}, "--faces is of pictures and videos"),
+        ("faces_140k", {"source": ".", "size": 64}, "faces_140k holds pictures, which are taken as they are"),
+        ("dfd", {"source": ".", "frames": 4, "config_name": "disjoint-c23-index"}, "--frames .* dfd holds paths alone"),
         ("folder_audio", {"source": ".", "beam_options": "--project=p"}, "--beam_options are of a --beam_runner"),
     ],
 )
