@@ -60,7 +60,9 @@ def index(source: epath.PathLike, *, protocol: str = "disjoint", label: str = "a
     result.warnings += [f"no folder {name}: left out" for name in CATEGORIES if name not in inside]
     rows = _metadata(root, epath.Path(source), result)
     if not rows and protocol == "people":
-        raise InputError(f"{METADATA} not found in {root}: protocol 'people' needs it; it is part of the download")
+        raise InputError(
+            f"{METADATA} not found, or without its rows, in {root}: protocol 'people' needs it; use the download's"
+        )
     seen = set()
     for name, (visual, audio) in CATEGORIES.items():
         fake = {"any": visual or audio, "visual": visual, "audio": audio}[label]
@@ -116,6 +118,10 @@ def _metadata(root, source, result: Index) -> dict[tuple[str, str], Row]:
             twice.add(row.id)
             people = dict.fromkeys((*other.people, *row.people))
             rows[_key(row.id)] = dataclasses.replace(other, method=AMBIGUOUS, people=tuple(people))
+    if not rows:
+        result.warnings.append(
+            f"{path} has no rows like those of the download: methods unknown, only their category is"
+        )
     if twice:
         result.warnings.append(f"{METADATA} lists {len(twice)} files with two methods; their method is '{AMBIGUOUS}'")
     return rows

@@ -114,6 +114,15 @@ def test_without_metadata_the_category_is_the_method(tree):
     assert "methods unknown" in " ".join(index.warnings)
 
 
+def test_metadata_of_which_no_row_can_be_read_are_said(tree):
+    """As saved again with numbers in front: all methods were unknown without a word."""
+    path = next(tree.glob("*/*/meta_data.csv"))
+    path.write_text("\n".join(f"{i},{row}" for i, row in enumerate(path.read_text().splitlines())))
+    assert any("meta_data.csv has no rows like those of the download" in line for line in fakeav.index(tree).warnings)
+    with pytest.raises(InputError, match="meta_data.csv not found, or without its rows"):
+        fakeav.index(tree, protocol="people")
+
+
 def test_no_such_protocol_or_tree(tree):
     with pytest.raises(InputError, match=r"Unknown protocol 'official'; expected one of \['disjoint'"):
         fakeav.index(tree, protocol="official")
