@@ -323,6 +323,16 @@ def test_a_split_that_cannot_be_judged_is_refused_before_training(gone, expected
     assert not folder.exists()
 
 
+def test_media_of_another_kind_are_refused_before_the_workdir_is_made(recordings, data_dir, tmp_path):
+    """The workdir was made first, and then held an experiment that refused the right data."""
+    from experiments import image_focal
+
+    folder, config = tmp_path / "w", image_focal.get_config("folder_audio")
+    with pytest.raises(InputError, match="folder_audio holds no image, which is what this detector judges"):
+        main_job.run(config, folder, name="small", data_dir=data_dir, source=recordings, progress=False)
+    assert not folder.exists()
+
+
 def with_domains(source):
     """The folder, its files of two domains by turns."""
     files = sorted(path.relative_to(source).as_posix() for path in source.rglob("*.wav"))

@@ -97,6 +97,7 @@ def run(
     # all that a user can get wrong comes before the workdir is made
     check_splits(config.data, directories)
     train_split = sources.open_data(config.data, directories, "train")
+    sources.check_media(train_split, models.input_of(config.model.name, config.model.kwargs).modality)
     for words in in_common(train_split):
         say(words)
     plan = recipe.make_plan(config, *recipe.tally(train_split))
