@@ -69,12 +69,23 @@ def audit(
     if not folds:
         result["notes"].append("too few groups per class for cross-validation; single features only")
     columns = {name: np.asarray(values)[rows] for name, values in features.items()}
+    if not columns:
+        result["notes"].append("no property differs from clip to clip")
     singles = {name: _single(column, y, folds) for name, column in columns.items()}
     result["features"] = dict(sorted(singles.items(), key=lambda item: -(item[1]["auc"] or 0)))
     if folds and columns:
         result["all"] = _together(columns, y, folds)
     result["warnings"] = _warnings(result)
     return result
+
+
+def together(result: dict[str, Any]) -> str:
+    """The AUC of all properties together in a few words, or why there is none; `result` is what `audit` returned."""
+    if result["all"]:
+        return f"{result['all']['auc']:.2f} together"
+    if not (result["real"] and result["fake"]):
+        return "one class only"
+    return "not enough groups" if result["features"] else "no property differs from clip to clip"
 
 
 def sample_rows(labels: Integer[np.ndarray, " n"], sample: int, seed: int = 0) -> Integer[np.ndarray, " k"]:

@@ -8,6 +8,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dfjax.reporting import audit
 from dfjax.reporting.figures import FAKE_COLOUR, REAL_COLOUR, SOFT, png
 from dfjax.reporting.markdown import ratio
 from dfjax.runtime import files
@@ -32,8 +33,7 @@ def describe(facts: dict[str, Any]) -> str:
     if result := facts["audit"]:
         best = list(result["features"].items())[:3]
         words = [f"{name} {row['auc']:.2f}" for name, row in best if row["auc"] is not None]
-        together = f"{result['all']['auc']:.2f} together" if result["all"] else "not enough groups"
-        lines.append(f"  shortcut audit (AUC of file properties alone): {', '.join([together, *words])}")
+        lines.append(f"  shortcut audit (AUC of file properties alone): {', '.join([audit.together(result), *words])}")
         lines += [f"  warning: {text}" for text in result["warnings"]]
     if facts["recommendation"]:
         lines.append(f"  {facts['recommendation']['text']}")

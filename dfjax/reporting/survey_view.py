@@ -8,6 +8,7 @@ from typing import Any
 
 from etils import epath
 
+from dfjax.reporting import audit
 from dfjax.reporting.markdown import aligned_table, code, duration, escape, ratio, size
 from dfjax.reporting.static_page import bar, document, table_of
 from dfjax.runtime import files
@@ -95,10 +96,9 @@ def _first(texts: Sequence[str], what: str) -> list[str]:
     return [*texts[:SHOWN], *([f"more {what}: {more}"] if more > 0 else [])]
 
 
-def _shortcuts(audit: dict[str, Any]) -> str:
-    best = [f"{name} {row['auc']:.2f}" for name, row in list(audit["features"].items())[:3] if row["auc"] is not None]
-    together = f"{audit['all']['auc']:.2f} together" if audit["all"] else "not enough groups"
-    return f"shortcuts (AUC of properties of the files alone): {', '.join([together, *best])}"
+def _shortcuts(found: dict[str, Any]) -> str:
+    best = [f"{name} {row['auc']:.2f}" for name, row in list(found["features"].items())[:3] if row["auc"] is not None]
+    return f"shortcuts (AUC of properties of the files alone): {', '.join([audit.together(found), *best])}"
 
 
 def cost_line(cost: dict[str, Any]) -> str:

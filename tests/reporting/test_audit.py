@@ -79,6 +79,19 @@ def test_degenerate_input_says_so():
     assert audit.audit({"f": np.arange(3.0)}, np.array([0, 1, -1]), np.arange(3))["clips"] == 2
 
 
+def test_what_no_property_separates_is_not_put_down_to_few_groups():
+    """Clips cut to one length, at one rate, were said to come of too few groups for an audit."""
+    y, g = clips()
+    same = audit.audit(audit.table([{"duration": 2.0, "codec": "pcm_s16le"} for _ in y]), y, g)
+    assert same["all"] is None and same["notes"] == ["no property differs from clip to clip"]
+    assert audit.together(same) == "no property differs from clip to clip"
+    noise = {"f": RNG.normal(size=len(y))}
+    whole = audit.audit(noise, y, g)
+    assert audit.together(whole) == f"{whole['all']['auc']:.2f} together"
+    assert audit.together(audit.audit(noise, y, np.zeros(len(y)))) == "not enough groups"
+    assert audit.together(audit.audit(noise, np.ones(len(y), int), g)) == "one class only"
+
+
 def test_many_clips_are_subsampled_and_fast():
     n = 50_000
     y = (np.random.default_rng(0).random(n) < 0.02).astype(np.int64)
