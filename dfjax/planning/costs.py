@@ -24,7 +24,8 @@ from dfjax.records import MAX_SAMPLES, SAMPLE_RATE, InputError
 from dfjax.runtime import workers
 
 FILES = (2, 8, 32, 128)  # that are prepared, one after the other ...
-SECONDS = 2.0  # ... until they have taken so long
+SECONDS = 2.0  # ... until they have taken so long ...
+ALONE = 30.0  # ... or the first one so long that what is paid once no longer matters in it
 READ = 16  # records of each split of which reading and describing are timed
 SIDE = 128  # pixels, to which pictures are read
 HEADERS = 2_000  # sounds whose length is read in their header
@@ -54,7 +55,7 @@ def preparation(builder: preparing.MediaBuilder, items: Sequence[Item]) -> dict[
             began = time.perf_counter()
             found = _prepared(builder, some[:sampled], pathlib.Path(folder, str(count))) or found
             took[sampled] = time.perf_counter() - began
-            if sampled == len(some) or sum(took.values()) > SECONDS:
+            if sampled == len(some) or sum(took.values()) > (SECONDS if len(took) > 1 else ALONE):
                 break
         sample = _read(*found) if found else None
     told = {"files": len(items), "sampled": sampled}

@@ -115,6 +115,23 @@ def test_a_preparation_is_told_by_preparing_some_of_the_files(recordings, monkey
     assert counts == [2, 8] and cost["seconds"] == pytest.approx(0.25 + 0.4)  # the same of fewer
 
 
+def test_what_a_preparation_pays_once_is_not_counted_for_every_file(recordings, monkeypatch):
+    """Where starting took over 2 s, as on a busy machine, it was told for every second file: 43 s for 24 sounds."""
+    clock, counts, made = [0.0], [], costs._prepared
+
+    def prepared(builder, items, folder):
+        counts.append(len(items))
+        clock[0] += 3.0 + each * len(items)
+        return made(builder, items, folder)
+
+    monkeypatch.setattr(costs, "_prepared", prepared)
+    monkeypatch.setattr(costs.time, "perf_counter", lambda: clock[0])
+    for each, expected in ((0.01, [2, 8]), (20.0, [2])):  # of files that take so long two say enough
+        counts.clear()
+        cost = counting.of_source("folder_audio", recordings, audited=0, measured=True)["cost"]
+        assert counts == expected and cost["seconds"] == pytest.approx(3 + each * 40, rel=0.08)
+
+
 def test_files_that_cannot_be_decoded_tell_no_time(tmp_path):
     trees.put(
         tmp_path, *(f"{split}/{label}/{i}.wav" for split in ("train", "test") for label in LABEL_NAMES for i in "ab")
