@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dfjax import compare, rebalance
-from dfjax.decide import metrics
+from dfjax.decide import metrics, operating_points
 from dfjax.decide.score_file import Scores
 from dfjax.imbalance.ledger import Ledger
 from dfjax.records import InputError
@@ -84,6 +84,24 @@ def test_more_seeds_count_as_more():
     three = comparison.compare({"a": [run(noise=s) for s in (1, 2, 3)]})["experiments"]["a"]["metrics"]["auc"]
     assert one["sd"] is None and three["sd"] > 0 and len(three["seeds"]) == 3
     assert abs(three["value"] - np.mean(three["seeds"])) < 1e-12 and three["low"] < three["value"] < three["high"]
+
+
+def test_what_is_never_wrong_has_the_interval_of_so_few_clips_as_in_a_report():
+    """AUC 1.000 of four test clips was told as certain, (1.000, 1.000), where the run's own report says .342 on."""
+    runs = [run(shift=9.0, noise=s, n=20, threshold=4.0) for s in (1, 2)]
+    found = comparison.compare({"a": runs})["experiments"]["a"]["metrics"]
+    clips = runs[0].clips
+    sides, _ = operating_points.points(clips, [0.0, 4.0], None)
+    ranks = operating_points.ranking(clips)
+    for name in ("auc", "average_precision", "eer"):
+        assert {key: found[name][key] for key in ranks[name]} == ranks[name]
+        assert found[name]["low"] < found[name]["high"]
+    for name in comparison.AT:  # of both seeds
+        assert {key: found[f"{name}_tuned"][key] for key in sides[1][name]} == sides[1][name], name
+    assert found["f1_tuned"]["low"] == operating_points.wilson(4, 4)["low"] < found["accuracy_tuned"]["low"] < 1
+    nothing = comparison.compare({"a": [run(n=20, threshold=99.0)]})["experiments"]["a"]["metrics"]
+    assert nothing["recall_tuned"]["high"] == operating_points.wilson(0, 4)["high"]
+    assert nothing["precision_tuned"]["value"] is None
 
 
 def test_one_seed_says_nothing_of_seeds():

@@ -100,18 +100,23 @@ def points(
     total = table.sum(0)
     rows = np.concatenate([total[None], draws(table, groups, n=n, seed=seed)])  # the truth, its replicates
     values = [metrics(rows[:, 4 * k : 4 * k + 4]) for k in range(len(thresholds))]
-    fake, every = scores.label == FAKE, np.ones(len(scores), bool)
-    count = dict.fromkeys(NAMES, fewest(fake, groups)) | {"accuracy": _number(every, groups)}
-    count["recall"] = _number(fake, groups)
-    called = [{"precision": _number(scores.score >= t, groups)} for t in thresholds]
+    rests = [resting_on(scores, t, groups) for t in thresholds]
     sides = [
         {"threshold": float(t)}
         | dict(zip(("tp", "fp", "fn", "tn"), total[4 * k : 4 * k + 4].tolist(), strict=True))
-        | {name: at_an_end(interval(values[k][name]), of) for name, of in (count | called[k]).items()}
+        | {name: at_an_end(interval(values[k][name]), of) for name, of in rests[k].items()}
         for k, t in enumerate(thresholds)
     ]
     changes = [{name: interval(value[name] - values[0][name]) for name in NAMES} for value in values[1:]]
     return sides, changes
+
+
+def resting_on(scores: Scores, threshold: float, groups: np.ndarray | None) -> dict[str, int]:
+    """Metric of NAMES -> how many units, groups or clips, its value rests on at a threshold, see `at_an_end`."""
+    fake, called = scores.label == FAKE, scores.score >= threshold
+    found = dict.fromkeys(NAMES, fewest(fake, groups))
+    found |= {"accuracy": _number(np.ones_like(fake), groups), "recall": _number(fake, groups)}
+    return found | {"precision": _number(called, groups)}
 
 
 def ranking(

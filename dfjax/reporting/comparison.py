@@ -96,7 +96,7 @@ def compare(runs: dict[str, list[Run]], *, seed: int = 0) -> dict[str, Any]:
         "experiments": {
             name: {
                 "seconds": round(float(np.mean([one.seconds for one in runs[name]])), 1),
-                "metrics": _summary(mean, values[name][:, 0]),
+                "metrics": _summary(mean, values[name][:, 0], _resting_on(runs[name], groups)),
                 "difference": None if name == baseline else _difference(mean - means[baseline]),
             }
             for name, mean in means.items()
@@ -127,10 +127,22 @@ def measure(run: Run, copies: Int[np.ndarray, "draws clips"]) -> dict[str, Float
     return result
 
 
-def _summary(mean: Float[np.ndarray, "draws names"], seeds: Float[np.ndarray, "seeds names"]) -> dict[str, dict]:
+def _resting_on(of: list[Run], groups: np.ndarray | None) -> dict[str, int]:
+    """Metric -> how many units it rests on in the run where they are fewest, see `operating_points.at_an_end`."""
+    found = dict.fromkeys(RANKING, operating_points.fewest(of[0].clips.label == FAKE, groups))
+    for side, _ in SIDES:
+        at = [0.0 if side == "half" else np.inf if one.threshold is None else one.threshold for one in of]
+        each = [operating_points.resting_on(one.clips, t, groups) for one, t in zip(of, at, strict=True)]
+        found |= {f"{name}_{side}": min(rests[name] for rests in each) for name in AT}
+    return found
+
+
+def _summary(
+    mean: Float[np.ndarray, "draws names"], seeds: Float[np.ndarray, "seeds names"], rests: dict[str, int]
+) -> dict[str, dict]:
     """Per metric: mean over seeds, interval, standard deviation over seeds, each seed's value."""
     return {
-        name: plain(operating_points.interval(mean[:, k]))
+        name: plain(operating_points.at_an_end(operating_points.interval(mean[:, k]), rests.get(name, 0)))
         | plain({"sd": seeds[:, k].std(ddof=1) if len(seeds) > 1 else np.nan})
         | {"seeds": [plain(value) for value in seeds[:, k]]}
         for k, name in enumerate(NAMES)
