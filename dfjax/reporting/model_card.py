@@ -26,6 +26,10 @@ def card(about: Mapping[str, Any], decision: Mapping[str, Any], basis: str | Non
         f"Fake from a score of {decision['threshold']:.4g} on; criterion {escape(decision['criterion'])}, status "
         f"{escape(decision['status'])}.",
     ]
+    band = decision.get("band")
+    low, high = (float(band[name]) for name in ("real_below", "fake_from")) if band else (0.0, 0.0)
+    if low < high:
+        lines.append(f"From {low:.4g} to {high:.4g} there is no verdict: such a file is called `uncertain`.")
     if counts:
         lines.append(
             f"Chosen on the split `{escape(decision.get('split'))}` of `{escape(dataset)}`: {counts['fake']:,} fake "

@@ -27,6 +27,7 @@ def verdict(report: dict) -> list[str]:
     lines = [_finds(half, tuned, threshold | {"split": chosen_on})]
     if tuned:
         lines.append(_difference(report["operating"][split]["difference"]["f1"], half, tuned))
+    lines += _without_verdict(report["decision"].get("band"), chosen_on)
     lines += _never_heard(report.get("left_out")) + _luck(report["decision"], chosen_on)
     if threshold["message"]:
         lines.append(f"Tuning on {chosen_on} says: {threshold['message']}.")
@@ -75,6 +76,17 @@ def _never_heard(found: dict | None) -> list[str]:
     promise = found["certificate"]  # or why there is none
     told = [f"{line}{found['words']}." + (f" {promise[0].upper()}{promise[1:]}." if promise else "")]
     return told + found.get("notes", [])  # reports of earlier versions have none
+
+
+def _without_verdict(band: dict | None, split: str) -> list[str]:
+    """The band in which files are called uncertain, which the figures of a threshold do not know."""
+    low, high = (float(band[name]) for name in ("real_below", "fake_from")) if band else (0.0, 0.0)
+    if not band or not low < high:
+        return []
+    return [
+        f"From {low:.4g} to {high:.4g} a file is called uncertain: {100 * band['undecided']:.1f} % of the clips of "
+        f"{split}. Figures at the threshold are without that band."
+    ]
 
 
 def _luck(decision: dict, split: str) -> list[str]:

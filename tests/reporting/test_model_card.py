@@ -32,3 +32,12 @@ def test_the_card_of_an_adapted_decision_has_no_figures_of_another_threshold():
     text = model_card.card(ABOUT, adapted, None)
     assert f"For one place: {known_real.told(adapted)}; {known_real.worth(adapted)}." in text
     assert "accuracy" not in text and "--known_real" not in text
+
+
+def test_a_card_tells_of_the_band_without_a_verdict():
+    """It said fake from the threshold on, and half of the band above it is called uncertain."""
+    band = {"real_below": -1.25, "fake_from": 2.5, "rate": 0.01, "undecided": 0.4}
+    text = model_card.card(ABOUT, untuned() | {"band": band}, None)
+    assert "From -1.25 to 2.5 there is no verdict: such a file is called `uncertain`." in text
+    for none in (None, band | {"real_below": 2.5}):  # one threshold that needs no band
+        assert "no verdict" not in model_card.card(ABOUT, untuned() | {"band": none}, None)

@@ -220,6 +220,15 @@ def test_verdict_states_recall_at_both_thresholds():
         assert f"{100 * side['recall']['value']:.1f} %" in made["verdict"][0]
 
 
+def test_verdict_tells_of_the_band_that_figures_do_not_know():
+    """After `tune --abstain` the report was renewed without a word on the files that are called uncertain."""
+    band = {"rate": 0.01, "real_below": -2.0, "fake_from": 0.25, "undecided": 0.125}
+    words = "From -2 to 0.25 a file is called uncertain: 12.5 % of the clips of validation."
+    assert any(line.startswith(words) for line in build(decision=decided(band=band))["verdict"])
+    for none in (None, band | {"real_below": 0.25}):
+        assert not any("uncertain" in line for line in build(decision=decided(band=none))["verdict"])
+
+
 def test_verdict_says_when_a_difference_is_within_its_interval():
     assert any("no difference" in line for line in build(decision=decided(0.001))["verdict"])
     assert not any("no difference" in line for line in build()["verdict"])
