@@ -145,8 +145,8 @@ def ranking(
 
 
 def fewest(fake: Bool[np.ndarray, " clips"], groups: np.ndarray | None) -> int:
-    """How many units, groups or clips, the class has that has fewer of them."""
-    return min(_number(fake, groups), _number(~fake, groups))
+    """How many units, groups or clips, the class has that has fewer of them; where there is only one, that one."""
+    return min(filter(None, (_number(fake, groups), _number(~fake, groups))), default=0)
 
 
 def _number(of: Bool[np.ndarray, " clips"], groups: np.ndarray | None) -> int:

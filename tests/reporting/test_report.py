@@ -139,6 +139,14 @@ def test_what_is_perfect_is_not_certain(grouped):
     assert 0 < wrong["accuracy"]["low"] < wrong["accuracy"]["value"] == 0.8
 
 
+def test_of_fakes_alone_f1_is_as_uncertain_as_recall():
+    """Of two fakes and no real clip evaluate said recall 100 % (34.2 to 100.0) and F1 100 % (100.0 to 100.0)."""
+    names = np.arange(2).astype(str)
+    fakes = Scores(names, names, names, np.ones(2, np.int64), np.full(2, ""), np.ones(2))
+    ((side,), _) = operating_points.points(fakes, [0.0], n=100)
+    assert side["f1"] == side["recall"] == operating_points.wilson(2, 2) and side["f1"]["low"] < 0.5
+
+
 def test_units_are_groups_where_groups_hold_clips():
     assert operating_points.units(make_scores())[0] is None
     assert operating_points.units(make_scores(groups=40))[1] == "40 groups of clips"
