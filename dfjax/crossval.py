@@ -284,7 +284,11 @@ def _write(path: epath.Path, scores: Scores) -> None:
 def _slug(part: str) -> str:
     """A folder's name for a part; two parts never share one."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", part)
-    return plain if plain == part else f"{plain}-{hashlib.blake2b(part.encode(), digest_size=3).hexdigest()}"
+    return (
+        plain
+        if plain == part and plain.strip(".")
+        else f"{plain}-{hashlib.blake2b(part.encode(), digest_size=3).hexdigest()}"
+    )
 
 
 _BY = flags.DEFINE_enum("by", "domain", sorted(sources.BY), "what is left out, one after another")

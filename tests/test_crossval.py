@@ -377,3 +377,9 @@ def test_the_command_says_in_one_line_what_is_wrong(tmp_path):
     )
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "--source none=FOLDER" in done.stderr
     assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/../b", ""])
+def test_a_sources_folder_is_inside_the_workdir_whatever_its_name(name):
+    slug = crossval._slug(name)
+    assert slug.strip(".") and "/" not in slug
