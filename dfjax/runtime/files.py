@@ -45,7 +45,8 @@ def write(path: epath.PathLike, content: str | bytes) -> None:
 
 
 def _replace(path: epath.Path, content: bytes) -> None:
-    temporary = path.parent / f".{path.name[:200]}.{os.getpid()}-{threading.get_ident()}"
+    name = os.fsencode(path.name)[:200].decode(errors="ignore")  # a name may have 255 bytes
+    temporary = path.parent / f".{name}.{os.getpid()}-{threading.get_ident()}"
     try:
         with open(temporary, "wb") as file:
             file.write(content)

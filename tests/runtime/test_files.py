@@ -121,3 +121,10 @@ def test_a_file_is_replaced_whole_and_a_failed_write_leaves_the_old_one(tmp_path
     with pytest.raises(ZeroDivisionError):
         files.write(path, b"new")
     assert path.read_text() == "old" and os.listdir(path.parent) == ["a.txt"]
+
+
+def test_a_name_may_be_as_long_as_the_disk_allows_in_any_script(tmp_path):
+    """Its temporary file's name was cut after 200 letters, which may be 600 bytes."""
+    path = tmp_path / ("字" * 80 + ".json")  # 245 bytes of 255
+    files.write(path, "{}")
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
