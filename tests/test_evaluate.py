@@ -131,6 +131,30 @@ def test_released_weights_are_known_to_be_trained_on_their_dataset(tmp_path):
     assert subject.trained_on(about, "asvspoof2019_la", "07") and not subject.trained_on(about, "wavefake/a", "07")
 
 
+@pytest.mark.parametrize(
+    ("name", "shared"),
+    [
+        ("wavefake/official", []),  # what it was trained on
+        ("wavefake/disjoint", ["the same download"]),
+        ("fake_or_real", ["LJSpeech"]),
+        ("asvspoof2019_la", []),
+        ("folder_audio/mine-1", []),
+    ],
+)
+def test_what_training_and_evaluated_data_have_in_common_is_told(name, shared, tmp_path):
+    """Another protocol's test split holds what was trained on: the table said nothing of it."""
+    config = {"model": {"name": "texture", "kwargs": {}}, "data": {"dataset": "wavefake"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "environment.json").write_text(json.dumps({"dataset": {"name": "wavefake", "hash": "07"}}))
+    (tmp_path / "decision.json").write_text(json.dumps(DECISION))
+    data = "07" if name == "wavefake/official" else "08"
+    assert subject.in_common(subject.read(tmp_path, None), name, data) == shared
+    row = plain(cross_dataset.row(name, make_scores(), DECISION, trained=False)) | {"shared": shared}
+    assert ("in common with what the detector was trained on" in cross_dataset.markdown([row], DECISION)) == bool(
+        shared
+    )
+
+
 def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in pathlib.Path(folder).rglob("*") if path.is_file()}
 

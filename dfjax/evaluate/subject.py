@@ -6,6 +6,7 @@ from typing import Any
 
 from etils import epath
 
+from data_builders import sharing
 from dfjax import models
 from dfjax.decide import clip_score
 from dfjax.decide.decision import read_decision
@@ -100,6 +101,23 @@ def trained_on(subject: Subject, name: str, data: str | None) -> bool:
     if not subject.own:
         return name.partition("/")[0] == subject.together
     return (data or subject.own.get(name)) in subject.own.values()
+
+
+def in_common(subject: Subject, name: str, data: str | None) -> list[str]:
+    """What a dataset that it was not trained on, NAME or NAME/CONFIG, is made of as are those that it was trained on.
+
+    That is collections of recordings or pictures, or the same download, split in another way. Of one's own folders
+    nothing is known.
+    """
+    dataset, found = name.partition("/")[0], set()
+    if trained_on(subject, name, data):
+        return []
+    for other in (one.partition("/")[0] for one in subject.own or [subject.together]):
+        if other == dataset and not dataset.startswith("folder_"):
+            found.add("the same download")
+        elif other != dataset:
+            found |= set(sharing.shared(other, dataset))
+    return sorted(found)
 
 
 def check_splits(subject: Subject, datasets: Sequence[str], split: str, data_dir: epath.PathLike | None) -> None:

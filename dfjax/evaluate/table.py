@@ -35,7 +35,7 @@ def make(
       progress: whether to show progress.
 
     Returns:
-      What `reporting.cross_dataset.row` returns, in the order of `datasets`.
+      What `reporting.cross_dataset.row` returns, in the order of `datasets`, and `shared`, see `subject.in_common`.
 
     Raises:
       InputError: no finished run, an unknown or unprepared dataset, one of the other modality; see `subject.read`; or
@@ -61,7 +61,8 @@ def make(
             if process.first_process():
                 score_file.write(path, scores)
             process.barrier("scored")  # the others look for this file only when it is whole
-        rows.append(cross_dataset.row(name, scores, decision, trained=subject.trained_on(about, name, data)))
+        row = cross_dataset.row(name, scores, decision, trained=subject.trained_on(about, name, data))
+        rows.append(row | {"shared": subject.in_common(about, name, data)})
     rows = plain(rows)
     workdir.write_json(about.place / "evaluation.json", rows)
     if process.first_process():

@@ -62,7 +62,13 @@ def markdown(rows: list[dict[str, Any]], decision: dict[str, Any], split: str = 
     if value is not None and decision.get("domains") and any(r["trained"] for r in rows):
         noun = decision["domains"]["noun"]
         known = f" Clips of what it was trained on chose the threshold, too, scored by trainings without their {noun}."
+    shared = "".join(
+        f"\n{escape(r['dataset'])} has {' and '.join(r['shared'])} in common with what the detector was trained on, so "
+        "the same clips or people may be in both, and its figures too good.\n"
+        for r in rows
+        if r.get("shared")
+    )
     return (
         f"{table(HEADS, lines)}\n\nClips of the {split} splits; threshold {chosen}"
-        f"{'' if value is None else f', {escape(where)}'}. In brackets 95 % intervals.{known}\n"
+        f"{'' if value is None else f', {escape(where)}'}. In brackets 95 % intervals.{known}\n{shared}"
     )
