@@ -75,13 +75,13 @@ def input_of(name: str, kwargs: Mapping[str, Any] | ml_collections.ConfigDict) -
     return Input(cls.modality, size, getattr(cls, "samples", None))
 
 
-def build(name: str, *, rngs: nnx.Rngs, **kwargs) -> nnx.Module:
-    """A freshly initialised detector; unknown keyword arguments raise InputError."""
+def build(name: str, *, rngs: nnx.Rngs | None = None, **kwargs) -> nnx.Module:
+    """A freshly initialised detector, by seed 0 unless told; unknown keyword arguments raise InputError."""
     cls = model_class(name)
     # JSON has no tuples
     kwargs = {key: tuple(value) if isinstance(value, list) else value for key, value in kwargs.items()}
     try:
-        return cls(rngs=rngs, **kwargs)
+        return cls(rngs=nnx.Rngs(0) if rngs is None else rngs, **kwargs)
     except TypeError as error:
         raise InputError(f"model {name!r}: {error}") from error
 

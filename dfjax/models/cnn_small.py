@@ -39,21 +39,23 @@ def ring_weights() -> np.ndarray:
     return inside / inside.sum(axis=0)
 
 
+_product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+
+
 def _windows(x: Float[Array, "... n"]) -> Float[Array, "... m 8"]:
     """Cosine transforms of the windows along the last axis: two matrix products, one per half of a window."""
     halves = x[..., : x.shape[-1] // STRIDE * STRIDE]
     halves = halves.reshape(*x.shape[:-1], -1, STRIDE)
     dct = jpeg_like.dct_matrix().T
-    product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-    return product(halves[..., :-1, :], dct[:STRIDE]) + product(halves[..., 1:, :], dct[STRIDE:])
+    return _product(halves[..., :-1, :], dct[:STRIDE]) + _product(halves[..., 1:, :], dct[STRIDE:])
 
 
 def magnitudes(x: Float[Array, "batch height width 3"]) -> Float[Array, "batch h w rings"]:
     """Mean magnitude of the cosine responses in each ring at every fourth pixel, in grey levels of 255."""
-    grey = 255 * (x @ pixels.GREY)
+    grey = 255 * _product(x, pixels.GREY)
     both = _windows(_windows(grey).transpose(0, 2, 3, 1))  # (batch, across, horizontal, down, vertical)
     both = jnp.abs(both).transpose(0, 3, 1, 4, 2)
-    return both.reshape(*both.shape[:3], -1) @ ring_weights()
+    return _product(both.reshape(*both.shape[:3], -1), ring_weights())
 
 
 def shares(n: int, regions: int) -> np.ndarray:

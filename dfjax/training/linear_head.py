@@ -55,7 +55,7 @@ def _regression(w, x, sign, share, l2):
     """Mean logistic loss with penalty at w (the last entry is the bias), and its gradient."""
 
     def objective(w):
-        u = sign * (x @ w[:-1] + w[-1])
+        u = sign * (jnp.matmul(x, w[:-1], precision=jax.lax.Precision.HIGHEST) + w[-1])
         return (share * jax.nn.softplus(-u)).sum() + l2 / 2 * (w[:-1] ** 2).sum()
 
     return jax.value_and_grad(objective)(w)

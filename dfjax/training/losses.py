@@ -292,7 +292,8 @@ def uniformity_alignment(
     """
     squares = jnp.sum(embeddings**2, axis=-1, keepdims=True)
     embeddings = embeddings * jax.lax.rsqrt(squares + 1e-12)  # 0, as dropout leaves of a narrow one, stays 0
-    squared = jax.nn.relu(2 - 2 * embeddings @ embeddings.T)
+    alike = jnp.matmul(embeddings, embeddings.T, precision=jax.lax.Precision.HIGHEST)
+    squared = jax.nn.relu(2 - 2 * alike)
     pair: Bool[Array, "batch batch"] = jnp.triu(jnp.ones_like(squared, bool), k=1)
     same = pair & (labels[:, None] == labels[None, :])
     n = len(embeddings)

@@ -116,3 +116,15 @@ def test_level_and_spread_over_a_picture_are_divided_out():
     np.testing.assert_allclose(out.mean(axis=(1, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(out.std(axis=(1, 2)), 1, atol=1e-3)
     assert not cnn_small.within(jnp.ones((1, 14, 14, 7))).any()  # a picture without detail says nothing
+
+
+def test_its_products_are_exact_on_any_device():
+    """Of grey levels and of rings they were as a GPU or TPU multiplies unless told: with few digits."""
+    program = jax.make_jaxpr(cnn_small.magnitudes)(jnp.zeros((1, 64, 64, 3)))
+    products = [step.params["precision"] for step in program.eqns if step.primitive.name == "dot_general"]
+    assert len(products) == 6 and set(products) == {(jax.lax.Precision.HIGHEST,) * 2}
+
+
+def test_a_detector_needs_no_more_than_its_name():
+    by_name, by_seed = (nnx.state(model) for model in (build("cnn_small"), build("cnn_small", rngs=nnx.Rngs(0))))
+    jax.tree.map(np.testing.assert_array_equal, nnx.to_pure_dict(by_name), nnx.to_pure_dict(by_seed))

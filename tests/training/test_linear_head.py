@@ -1,5 +1,7 @@
 """The head that is fitted again: the regression it says it is, weights of rows, constant features."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
@@ -42,3 +44,10 @@ def test_a_constant_feature_gets_no_weight():
     x[:, 1] = 7.0
     kernel = linear_head.fit(x, y)["out"]["kernel"]
     assert kernel[1] == 0 and np.isfinite(kernel).all()
+
+
+def test_its_products_are_exact_on_any_device():
+    """A GPU or TPU multiplies with few digits unless told."""
+    words = jnp.zeros(4), jnp.zeros((5, 3)), jnp.ones(5), jnp.ones(5), 0.1
+    program = str(jax.make_jaxpr(linear_head._regression)(*words))
+    assert program.count("dot_general") == program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") > 0
