@@ -1,5 +1,6 @@
 """The main job on a small folder of real files: media to report, resume to the bit, errors in one line."""
 
+import importlib
 import json
 import pathlib
 import shutil
@@ -331,6 +332,23 @@ def test_media_of_another_kind_are_refused_before_the_workdir_is_made(recordings
     with pytest.raises(InputError, match="folder_audio holds no image, which is what this detector judges"):
         main_job.run(config, folder, name="small", data_dir=data_dir, source=recordings, progress=False)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("experiment", "dataset", "missing"),
+    [
+        ("image_focal", "folder_audio", "image"),
+        ("audio_focal", "faceforensics", "audio"),
+        ("fakeavceleb_av", "folder_image", "audio"),
+    ],
+)
+def test_media_of_another_kind_are_refused_before_they_are_prepared(experiment, dataset, missing):
+    """Of a large download that took hours, and then was told."""
+    config = importlib.import_module(f"experiments.{experiment}").get_config()
+    main_job.check(config)
+    config.data.dataset = dataset
+    with pytest.raises(InputError, match=f"{dataset} holds no {missing}, which is what this detector judges"):
+        main_job.check(config)
 
 
 def with_domains(source):

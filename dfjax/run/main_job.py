@@ -30,6 +30,7 @@ from dfjax.runtime import devices, process, workdir
 from dfjax.runtime.progress import check_board
 from dfjax.training import options, pretrained, recipe, train
 
+HELD = {"audio": ("audio",), "image": ("image",), "video": ("image",), "av": ("image", "audio"), "index": ()}
 SYNTHETIC = ("demo_speech", "demo_faces")  # prove that the pipeline works, nothing about real deepfakes
 
 
@@ -275,8 +276,9 @@ def check(config: ml_collections.ConfigDict) -> None:
       InputError: an option is wrong, or several do not go together.
     """
     options.check(config)
+    wanted = models.input_of(config.model.name, config.model.kwargs)
     for entry in config.data.get("datasets") or [config.data.dataset]:
-        data_builders.load(entry.partition("/")[0])
+        _check_kind(entry.partition("/")[0], wanted.modality)
     pretrained.check(config.model.name, config.model.get("weights", ""))
     recipe.make_optimizer(config)
     recipe.part_size(config)
@@ -287,6 +289,17 @@ def check(config: ml_collections.ConfigDict) -> None:
             f"config.balance.head={config.balance.head!r} refits the head of a finished run; use python -m "
             "dfjax.rebalance or dfjax.compare"
         )
-    recipe.check_input(config, models.input_of(config.model.name, config.model.kwargs))
+    recipe.check_input(config, wanted)
     feeds.check(config.data.feed, recipe.codec_rate(config), config.data.get("copies", 0))
     nnx.eval_shape(lambda: recipe.make_builder(config, training=True)(Rngs(0)))
+
+
+def _check_kind(dataset: str, modality: str) -> None:
+    """Raises InputError where no config of a dataset holds what a detector judges; a demo tells it when it is opened."""
+    cls = data_builders.load(dataset)
+    if not hasattr(cls, "CONFIG_PER_SOURCE"):
+        return
+    wanted, held = sources.MEDIA[modality], [HELD[config.modality] for config in cls.BUILDER_CONFIGS]
+    if not any(set(wanted) <= set(one) for one in held):
+        missing = next(name for name in wanted if not any(name in one for one in held))
+        raise InputError(f"{dataset} holds no {missing}, which is what this detector judges")
