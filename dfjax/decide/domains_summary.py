@@ -59,15 +59,16 @@ def summary(runs: Sequence[Scores], *, seed: int = 0) -> dict[str, Any]:
     seeds = rng.integers(0, len(runs), (replicates, len(runs)))
     means = np.stack([redrawn.over_seeds(value, seeds) for value in values])
     table: list[dict[str, Any]] = []
+    few = [operating_points.fewest(fake[of], units[of]) for of in parts]
     for k, name in enumerate(names):
         row = {"domain": name, "real": int((~fake[parts[k]]).sum()), "fake": int(fake[parts[k]].sum())}
         for m, metric in enumerate(("auc", "eer")):
-            few = operating_points.fewest(fake[parts[k]], units[parts[k]])
-            row[metric] = operating_points.at_an_end(operating_points.interval(means[k, :, m]), few) | {
+            row[metric] = operating_points.at_an_end(operating_points.interval(means[k, :, m]), few[k]) | {
                 "seeds": values[k, :, 0, m].tolist()
             }
         table.append(row)
     judged = np.flatnonzero(np.isfinite(means[:count, 0, 0]))
+    rests = min(sum(few[k] for k in judged), few[count])  # what the mean rests on; methods may share their reals
     over = means[judged].mean(0) if len(judged) else np.full((replicates + 1, 2), np.nan)
     table = plain(table)
     worst = {metric: domains.spread(table, metric, high_is_worse=metric == "eer")["worst"] for metric in ("auc", "eer")}
@@ -81,12 +82,15 @@ def summary(runs: Sequence[Scores], *, seed: int = 0) -> dict[str, Any]:
         "noun": domains.noun(first, 1),
         "unit": unit,
         "replicates": replicates,
-        "mean_auc": operating_points.interval(over[:, 0]),
+        "mean_auc": operating_points.at_an_end(operating_points.interval(over[:, 0]), rests),
         "worst_auc": of_worst["auc"],
         "worst_domain": worst["auc"],
-        "mean_eer": operating_points.interval(over[:, 1]),
+        "mean_eer": operating_points.at_an_end(operating_points.interval(over[:, 1]), rests),
         "worst_eer": of_worst["eer"],
-        "pooled": {name: operating_points.interval(means[count, :, k]) for k, name in enumerate(("auc", "eer"))},
+        "pooled": {
+            name: operating_points.at_an_end(operating_points.interval(means[count, :, k]), few[count])
+            for k, name in enumerate(("auc", "eer"))
+        },
         "rows": table,
     }
     result = plain(result)

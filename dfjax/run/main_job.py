@@ -295,7 +295,7 @@ def check(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_kind(dataset: str, modality: str) -> None:
-    """Raises InputError where no config of a dataset holds what a detector judges; a demo tells it when it is opened."""
+    """Raises InputError where no config of a dataset holds what a detector judges; demos tell it when opened."""
     cls = data_builders.load(dataset)
     if not hasattr(cls, "CONFIG_PER_SOURCE"):
         return

@@ -320,6 +320,17 @@ def shared(methods=5, reals=40, fakes=30, seed=3):
     return score_file.Scores(clip, clip, np.array(names), label, np.where(label, of, ""), score, header, of)
 
 
+def test_a_mean_of_few_perfect_domains_is_not_certain():
+    """Each row had the interval of its few clips, and the mean over them 1.000 (1.000 to 1.000)."""
+    found = domains_summary.summary([make(3, 4, gap=60.0)])
+    assert found["mean_auc"]["value"] == found["pooled"]["auc"]["value"] == 1 and found["mean_eer"]["value"] == 0
+    few = {key: operating_points.wilson(n, n)["low"] for key, n in (("rows", 2), ("all", 6))}
+    assert found["rows"][0]["auc"]["low"] == pytest.approx(few["rows"])
+    for one in (found["mean_auc"], found["pooled"]["auc"]):
+        assert (one["low"], one["high"]) == (pytest.approx(few["all"]), 1)
+    assert found["mean_eer"]["high"] == pytest.approx(1 - few["all"])
+
+
 def test_real_clips_that_methods_share_are_drawn_once_for_all():
     """Each method drew them anew, as if they were others: the interval of the mean was too narrow."""
     scores = shared()
