@@ -134,7 +134,7 @@ def parser() -> cli.Parser:
         "they stay skipped, and the same command leaves a finished table as it is",
     )
     result.add_argument("--beam_runner", help="Apache Beam runner, such as DirectRunner, that makes the --output")
-    result.add_argument("--beam_options", default="", help="its options, such as '--project=p --region=r'")
+    result.add_argument("--beam_options", default="", help="its options: --beam_options='--project=p --region=r'")
     result.add_argument("--jobs", type=int, help="processes that decode (default one per core, none for a few files)")
     result.add_argument("--json", action="store_true", help="one JSON object per file; of --output one in the end")
     return result

@@ -243,6 +243,10 @@ def _head(path, file):
             raise InputError(f"{path} has no column {name!r}; expected a CSV with label and score, found {names}")
     if len(set(names)) != len(names):
         raise InputError(f"{path} names a column twice: {names}")
+    if not isinstance(header.get("ledger") or {}, dict):
+        raise InputError(
+            f"{path} says '# ledger: {header['ledger']}'; expected what dfjax wrote, or no such line"
+        )
     return header, names
 
 

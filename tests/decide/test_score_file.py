@@ -136,3 +136,13 @@ def test_opposite_infinities_in_one_clip_are_refused():
 def test_columns_must_agree_in_length():
     with pytest.raises(ValueError, match="one length"):
         make(label=[1, 0])
+
+
+@pytest.mark.parametrize("ledger", ["5", "x", "[1]"])
+def test_a_ledger_that_is_none_is_refused_in_one_line(ledger, tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text(f"# ledger: {ledger}\nlabel,score\n0,-1\n1,2\n")
+    with pytest.raises(InputError, match="says '# ledger: .*expected what dfjax wrote, or no such line"):
+        score_file.read(path)
+    path.write_text("# ledger: null\nlabel,score\n0,-1\n1,2\n")
+    assert len(score_file.read(path)) == 2
