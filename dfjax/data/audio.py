@@ -78,33 +78,31 @@ def voiced(
 
 def change_speed(
     key: jax.Array,
-    x: Float[Array, "batch time"],
+    x: Float[Array, "batch samples"],
+    longer: Float[Array, "batch time"],
     *,
-    samples: int,
     speeds: tuple[float | int, ...],
     rate: float | int = 1.0,
-) -> Float[Array, "batch {samples}"]:
+) -> Float[Array, "batch samples"]:
     """A share `rate` of the clips played at one of `speeds`, pitch and all (Ko et al. 2015).
 
     Band-limited: each speed is a transform of one size and its inverse of another.
 
     Args:
       key: of the choices.
-      x: clips of at least `source_samples(samples, speeds)`.
-      samples: length of the result.
+      x: the clips as they are.
+      longer: cuts of them of at least `source_samples(samples, speeds)`, of which the others are made.
       speeds: factors; 1.1 is faster and higher.
       rate: share of the clips.
     """
     key_speed, key_on = jax.random.split(key)
-    whole = _whole(samples)
-    plain = x[:, MARGIN : MARGIN + samples]
+    whole = _whole(x.shape[1])
     versions = []
     for factor in speeds:
-        size = round(whole * factor)
-        y = speed.stretched(x[:, :size], whole)
-        versions.append(y[:, MARGIN : MARGIN + samples])
+        y = speed.stretched(longer[:, : round(whole * factor)], whole)
+        versions.append(y[:, MARGIN : MARGIN + x.shape[1]])
     kind = jax.random.randint(key_speed, (len(x),), 0, len(speeds))
-    return channel.choose(key_on, rate, jnp.stack(versions)[kind, jnp.arange(len(x))], plain)
+    return channel.choose(key_on, rate, jnp.stack(versions)[kind, jnp.arange(len(x))], x)
 
 
 def _whole(samples: int) -> int:
@@ -143,10 +141,12 @@ def take(
         trimmed = jax.random.bernoulli(jax.random.fold_in(key, 1), trim_rate, length.shape)
         first, inner = voiced(audio, length)
         first, length = jnp.where(trimmed, first, 0), jnp.where(trimmed, inner, length)
+    x = random_cut(key, audio, length, samples, first)
     if not speed_rate:
-        return random_cut(key, audio, length, samples, first)
-    x = random_cut(key, audio, length, source_samples(samples, speeds), first)
-    return change_speed(jax.random.fold_in(key, 2), x, samples=samples, speeds=speeds, rate=speed_rate)
+        return x
+    # the others are not cut out of it: one that is long enough for x alone would begin again within it
+    longer = random_cut(key, audio, length, source_samples(samples, speeds), first)
+    return change_speed(jax.random.fold_in(key, 2), x, longer, speeds=speeds, rate=speed_rate)
 
 
 def augment(

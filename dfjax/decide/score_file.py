@@ -244,9 +244,7 @@ def _head(path, file):
     if len(set(names)) != len(names):
         raise InputError(f"{path} names a column twice: {names}")
     if not isinstance(header.get("ledger") or {}, dict):
-        raise InputError(
-            f"{path} says '# ledger: {header['ledger']}'; expected what dfjax wrote, or no such line"
-        )
+        raise InputError(f"{path} says '# ledger: {header['ledger']}'; expected what dfjax wrote, or no such line")
     return header, names
 
 
