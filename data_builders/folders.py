@@ -84,10 +84,10 @@ def index(root: epath.Path, dataset: str, suffixes: tuple[str, ...], *, whole: b
     if not split_folders and whole:
         items = Items(indexing.moved(item, "train") for item in items)
     elif not split_folders:
-        items = indexing.grouped_split(items, FRACTIONS, SEED)
+        items = indexing.grouped_split(_copies_together(items, warnings), FRACTIONS, SEED)
         warnings.append(f"no split folders: a grouped, stratified split was made ({FRACTIONS}, seed {SEED})")
     elif any(item.split == "train" for item in items) and not any(item.split == "validation" for item in items):
-        items = _with_validation(items)
+        items = _with_validation(items, warnings)
         warnings.append("no validation folder: 15 % of train, by group, became validation")
     if torn := _torn(items, 2 if split_folders else 1):
         many = f"{len(torn)} folder{'s' * (len(torn) != 1)}, first {torn[0]!r},"
@@ -170,11 +170,24 @@ def _match(inside: dict[str, epath.Path], table: dict, parent: epath.Path) -> di
     return found
 
 
-def _with_validation(items: Items) -> Items:
-    train = Items(item for item in items if item.split == "train")
+def _with_validation(items: Items, warnings: list[str]) -> Items:
+    train = _copies_together(Items(item for item in items if item.split == "train"), warnings)
     share = FRACTIONS["validation"]
     parts = indexing.grouped_split(train, {"train": 1 - share, "validation": share}, SEED)
     return Items(itertools.chain(parts, (item for item in items if item.split != "train")))
+
+
+def _copies_together(items: Items, warnings: list[str]) -> Items:
+    """The items, files with the same bytes in one group, so that no split which is made here shares them."""
+    same = indexing.same_content(items, lambda item: item.group)
+    if not same:
+        return items
+    joined = splitting.components(sorted({item.group for item in copies}) for copies in same)
+    warnings.append(
+        f"{len(same)} file{'s' * (len(same) != 1)} had copies in other groups, first {same[0][0].id}; copies are one "
+        "group now, so that no two splits have them"
+    )
+    return Items(item._replace(group=joined.get(item.group, item.group)) for item in items)
 
 
 def _with_metadata(given: epath.Path, root: epath.Path, items: Items, warnings: list[str]) -> Iterable[Item]:

@@ -324,6 +324,23 @@ def test_copies_in_two_splits_are_said(tmp_path):
     )
 
 
+@pytest.mark.parametrize("where", ["", "train/"])
+def test_a_split_that_is_made_here_has_no_file_twice(where, tmp_path):
+    """Copies were groups of their own, so that training held files of validation and test."""
+    names = [f"{where}{c}/{k}.wav" for c in ("real", "fake") for k in range(12)]
+    root = fixtures.tree(tmp_path, names + ["test/real/a.wav", "test/fake/a.wav"] * bool(where))
+    assert not any("copies" in warning for warning in index(root).warnings)
+    for k in range(8):
+        (root / f"{where}real/copy {k}.wav").write_bytes((root / f"{where}real/{k}.wav").read_bytes())
+    found = indexing.check(index(root))
+    content = {item.id: (item.group, item.split) for item in found.items}
+    for k in range(8):
+        assert content[f"{where}real/copy {k}.wav"] == content[f"{where}real/{k}.wav"]
+    assert len({split for _, split in content.values()}) > 1
+    (said,) = (warning for warning in found.warnings if "copies" in warning)
+    assert said.startswith(f"8 files had copies in other groups, first {where}real/0.wav; copies are one group now")
+
+
 def test_one_line_errors(tmp_path):
     with pytest.raises(InputError, match="not a folder"):
         index(tmp_path / "gone")
