@@ -297,7 +297,13 @@ def _through(key: jax.Array, x: Float[Array, "1 time"], size: int) -> Float[Arra
     guess, _ = jax.lax.fori_loop(0, rounds, round_, (guess, jnp.zeros_like(guess)))
     y = spectrum.istft(guess, size, samples)
     loudness = jnp.sqrt(jnp.mean(x**2, axis=1, keepdims=True) / (jnp.mean(y**2, axis=1, keepdims=True) + 1e-12))
-    return y * jnp.minimum(loudness, 4.0)
+    return _as_stored(y * jnp.minimum(loudness, 4.0))
+
+
+def _as_stored(y: Float[Array, "1 time"]) -> Float[Array, "1 time"]:
+    """On the steps of 16 bits, quieter where it would not fit, as stored clips are: made ones are not told by that."""
+    y = y / jnp.maximum(1.0, jnp.abs(y).max(axis=1, keepdims=True))
+    return jnp.minimum(jnp.round(y * 2**15), 2**15 - 1) / 2**15
 
 
 def _own_way(key: jax.Array, clip: Float[Array, " time"]) -> Float[Array, " time"]:
@@ -328,7 +334,7 @@ def _of_many(count: int, mapped: list[bool], keys: jax.Array, clips: Array) -> t
 
 
 def resynthesise(key: jax.Array, x: Float[Array, "batch time"]) -> Float[Array, "batch time"]:
-    """Vocoded versions of the clips, each in its own way, at the loudness of the original.
+    """Vocoded versions of the clips, each in its own way, at the loudness of the original, but within full scale.
 
     Args:
       key: decides everything.
