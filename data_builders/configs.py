@@ -102,11 +102,12 @@ def _walk(source: epath.Path) -> Iterator[tuple[str, list[str], list[str]]]:
     is left out: a dataset prepared twice would be another.
     """
     way, labels = folders.looked_into(source)
-    kept = {os.fspath(path) for path in (*way, *labels)}
+    kept = {os.path.normpath(path) for path in (*way, *labels)}
+    within = tuple(f"{os.path.normpath(label)}/" for label in labels)
     for top in (source, *filter(os.path.islink, (*way, *labels))):
         for parent, inside, names in os.walk(top):
             at = os.path.normpath(parent)  # "./real" is "real", as paths have it
-            if not any(f"{at}/".startswith(f"{os.fspath(label)}/") for label in labels):
+            if not f"{at}/".startswith(within):
                 paths = {name: os.path.normpath(os.path.join(parent, name)) for name in inside}
                 inside[:] = [name for name in inside if paths[name] in kept or not _written(paths[name], source)]
             yield parent, inside, names

@@ -1,5 +1,6 @@
 """The user's own folders: `{train,val,test}/{real,fake}` or `{real,fake}`, with an optional metadata.csv."""
 
+import collections
 import csv
 import difflib
 import io
@@ -171,18 +172,26 @@ def _match(inside: dict[str, epath.Path], table: dict, parent: epath.Path) -> di
 
 
 def _with_validation(items: Items, warnings: list[str]) -> Items:
-    train = _copies_together(Items(item for item in items if item.split == "train"), warnings)
+    items = _copies_together(items, warnings, "train")
+    train = Items(item for item in items if item.split == "train")
     share = FRACTIONS["validation"]
     parts = indexing.grouped_split(train, {"train": 1 - share, "validation": share}, SEED)
     return Items(itertools.chain(parts, (item for item in items if item.split != "train")))
 
 
-def _copies_together(items: Items, warnings: list[str]) -> Items:
-    """The items, files with the same bytes in one group, so that no split which is made here shares them."""
-    same = indexing.same_content(items, lambda item: item.group)
+def _copies_together(items: Items, warnings: list[str], split: str = "") -> Items:
+    """The items, groups of a split that hold the same bytes as one, so that no split made of it here shares them.
+
+    Not where what is left cannot be split: one clip of silence that every speaker has would make one group of all.
+    """
+    given = Items(item for item in items if item.split == split) if split else items
+    same = indexing.same_content(given, lambda item: item.group)
     if not same:
         return items
     joined = splitting.components(sorted({item.group for item in copies}) for copies in same)
+    left = {(item.label, joined.get(item.group, item.group)) for item in given}
+    if min(collections.Counter(label for label, _ in left).values()) < len(FRACTIONS):
+        return items
     warnings.append(
         f"{len(same)} file{'s' * (len(same) != 1)} had copies in other groups, first {same[0][0].id}; copies are one "
         "group now, so that no two splits have them"

@@ -194,27 +194,42 @@ def same_content(items: Sequence[Item], differ: Callable[[Item], object]) -> lis
     like no other.
     """
 
-    def middle(item: Item) -> bytes | str:
+    def middle(item: Item) -> int:
         try:
             with item.path.open("rb") as file:
                 file.seek(max(size(item.root, item.id) // 2 - 2048, 0))
-                return file.read(4096)
+                return _number(file.read(4096))
         except PermissionError:
-            return item.id
+            return _number(item.id.encode("utf-8", "surrogateescape"))
 
-    groups = [list(items)]
-    keys: tuple[Callable[[Item], object], ...] = (
+    groups = [np.arange(len(items))]  # places; items themselves would take fifty times as much memory
+    keys: tuple[Callable[[Item], int], ...] = (
         lambda item: size(item.root, item.id),
         middle,
-        lambda item: content_hash(item.path),
+        lambda item: _number(content_hash(item.path).encode()),
     )
     for key in keys:
-        alike: dict[object, list[Item]] = collections.defaultdict(list)
-        for i, group in enumerate(groups):
-            for item in group:
-                alike[i, key(item)].append(item)
-        groups = [group for group in alike.values() if len({differ(item) for item in group}) > 1]
-    return sorted(groups, key=lambda group: group[0].id)
+        alike = (part for group in groups for part in _alike(group, (key(items[at]) for at in group)))
+        groups = [part for part in alike if _differ(differ(items[at]) for at in part)]
+    return sorted(([items[at] for at in group] for group in groups), key=lambda group: group[0].id)
+
+
+def _number(content: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
+
+
+def _alike(places: np.ndarray, values: Iterable[int]) -> list[np.ndarray]:
+    """The places whose value another has, too, by value."""
+    _, kind, counts = np.unique(np.fromiter(values, np.uint64, len(places)), return_inverse=True, return_counts=True)
+    many = np.flatnonzero(counts[kind] > 1)
+    many = many[np.argsort(kind[many], kind="stable")]
+    return np.split(places[many], np.flatnonzero(np.diff(kind[many])) + 1) if len(many) else []
+
+
+def _differ(values: Iterable[object]) -> bool:
+    rest = iter(values)
+    first = next(rest)
+    return any(value != first for value in rest)
 
 
 def label_conflicts(same: Iterable[Sequence[Item]]) -> list[list[Item]]:

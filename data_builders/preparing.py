@@ -29,6 +29,7 @@ import tensorflow_datasets as tfds
 import tqdm
 from etils import epath
 
+import data_builders
 from data_builders import configs, decoding, indexing, locking
 from data_builders.configs import MediaConfig as MediaConfig
 from dfjax.media import faces
@@ -125,7 +126,8 @@ class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-a
         self._faceless: dict[str, int] = {}  # clip -> frames in which no face was found
         self._content: dict[str, str] = {}  # of a sample of the files, see `changed`
         self._pictures: dict[str, int] = {}  # id -> pictures in a file, where there are several; the first is taken
-        given = config = kwargs.get("config") or self.BUILDER_CONFIGS[0]
+        given = kwargs.get("config")
+        config = given or self.BUILDER_CONFIGS[0]
         if isinstance(config, str):  # an unknown one is TFDS's to refuse
             config = self.builder_configs.get(config, config)
         if self.CONFIG_PER_SOURCE and self.source is not None and not isinstance(config, str):
@@ -215,8 +217,9 @@ class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-a
 
     def _split_generators(self, dl_manager):
         manual_dir = None if self.source is not None or self._index else epath.Path(dl_manager.manual_dir)
-        if manual_dir is not None and not self.CONFIG_PER_SOURCE and not (manual_dir / self.name).is_dir():
-            self.source = manual_dir  # of this dataset alone
+        if manual_dir is not None and not self.CONFIG_PER_SOURCE:
+            if not any((manual_dir / name).is_dir() for name in data_builders.DATASETS):
+                self.source = manual_dir  # of this dataset alone
         index = self.load_index(manual_dir)
         self._content = self._noted(index)
         parts = {split: [item for item in index.items if item.split == split] for split in SPLITS}

@@ -16,7 +16,7 @@ import ml_collections
 import numpy as np
 from etils import epath
 
-from dfjax import prepare
+from dfjax import models, prepare
 from dfjax.data import sources
 from dfjax.decide import typicality
 from dfjax.decide.decision import decide, write_decision
@@ -122,6 +122,8 @@ def finish(
     main_job.check_splits(config.data, directory)
     counts, _ = recipe.tally(sources.open_data(config.data, directory, "train"))
     smote.check(rates.class_counts(counts), config.balance.head)
+    takes = models.input_of(config.model.name, config.model.kwargs)
+    sources.check_media(sources.open_data(config.data, directory, "train"), takes.modality)
     with workdir.lock(folder):
         workdir.claim(folder, config)
         words = {"name": name, "data_dir": data_dir, "source": source}

@@ -334,6 +334,19 @@ def test_media_of_another_kind_are_refused_before_the_workdir_is_made(recordings
     assert not folder.exists()
 
 
+def test_nothing_left_to_train_on_is_said_in_one_line(recordings, tmp_path):
+    source = tmp_path / "recordings"
+    shutil.copytree(recordings, source)
+    files = sorted(path.relative_to(source).as_posix() for path in source.rglob("*.wav"))
+    rows = [f"{name},{'a' if name.startswith('train') or i % 2 else 'b'}" for i, name in enumerate(files)]
+    (source / "metadata.csv").write_text("\n".join(["file,domain", *rows]) + "\n")
+    config = experiment()
+    config.data.leave_out = {"by": "domain", "value": "a"}
+    with pytest.raises(InputError, match="training needs examples of both classes, got 0 real and 0 fake"):
+        main_job.run(config, tmp_path / "w", name="x", data_dir=tmp_path / "data", source=source, progress=False)
+    assert not (tmp_path / "w").exists()
+
+
 @pytest.mark.parametrize(
     ("experiment", "dataset", "missing"),
     [

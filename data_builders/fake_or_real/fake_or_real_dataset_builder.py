@@ -72,7 +72,11 @@ def index(source: epath.PathLike, *, protocol: str = "official", version: str = 
 
 def _root(source: epath.Path, version: str) -> epath.Path:
     """The folder that holds the splits (or classes) of this version."""
-    is_data = lambda inside: bool({"training", "testing"} & set(inside)) or {"real", "fake"} <= set(inside)  # noqa: E731
+
+    def is_data(inside) -> bool:
+        parts = [inside[name] for name in ("training", "testing") if name in inside]
+        return any(LABELS.keys() & indexing.folders(part).keys() for part in parts) or LABELS.keys() <= inside.keys()
+
     known = {name: key for key, names in VERSIONS.items() for name in names}
     holder = indexing.find_root(source, lambda inside: is_data(inside) or bool(set(inside) & set(known)))
     if holder is None:

@@ -35,7 +35,8 @@ class Corrupted:
         wanted = [self._started[row] for row in rows]
         if not self._keep:  # what was made ahead and is passed over is let go of, too
             self._started = {}
-        self._start(range(rows[-1] + 1, min(rows[-1] + 1 + len(rows), len(self))))
+        if rows[-1] - rows[0] < len(rows):  # one after the other, so that the next are likely to be asked for
+            self._start(range(rows[-1] + 1, min(rows[-1] + 1 + len(rows), len(self))))
         return [future.result() for future in wanted]
 
     def _start(self, rows: Sequence[int]) -> None:

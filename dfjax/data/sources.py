@@ -311,6 +311,8 @@ def split_names(directory: epath.PathLike) -> list[str]:
 
     try:
         return sorted(tfds.builder_from_directory(epath.Path(directory)).info.splits)
+    except MemoryError:
+        raise
     except Exception as error:  # TFDS and protobuf each have their own
         raise InputError(f"{directory} cannot be read ({_first_line(error)}); {AGAIN}") from error
 

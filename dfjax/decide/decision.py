@@ -23,7 +23,7 @@ from dfjax.decide import (
     thresholds,
 )
 from dfjax.decide.score_file import Scores
-from dfjax.records import FAKE, InputError
+from dfjax.records import InputError
 from dfjax.runtime import files
 from dfjax.runtime.strict_json import plain
 
@@ -192,7 +192,7 @@ def decide(
         "half": metrics.at_threshold(x, y, 0.0),
         "tuned": metrics.at_threshold(x, y, chosen.value) if chosen and chosen.value is not None else None,
         "corrected_value": worth and worth.corrected,
-        "confidence_interval": worth and _interval(worth, criterion, y == FAKE, groups),
+        "confidence_interval": worth and chosen and _interval(worth, criterion, clips, chosen.value, groups),
         "constrained": worth and _constrained(chosen, worth, constraint),
         "threshold_confidence_interval": worth.threshold_interval if isinstance(worth, optimism.Optimism) else None,
         "bootstrap": worth and {"replicates": worth.replicates, "unit": unit, "seed": seed},
@@ -299,18 +299,22 @@ def _constrained(chosen, worth, constraint):
     return {"name": name} | ({key: 1 - value for key, value in pair.items()} if name == "FPR" else pair)
 
 
-def _interval(worth, criterion, fake, groups):
+def _interval(worth, criterion, clips, threshold, groups):
     """Of the value on new data; where every replicate has the best one there is, by how many units that was shown."""
-    if worth.interval != (worth.corrected, worth.corrected) or criterion in criteria.UNBOUNDED:
+    if threshold is None or worth.interval[0] != worth.interval[1] or criterion in criteria.UNBOUNDED:
         return worth.interval
     of_domains = isinstance(worth, leave_one_out.LeaveOneOut)
     units = sum(at is not None for at in worth.thresholds.values()) if of_domains else None
     worst = criteria.WORST.get(criterion, 0.0)
-    share = (worth.corrected - worst) / (1 - worst)
-    found = operating_points.at_an_end(
-        dict.fromkeys(("value", "low", "high"), share), units or operating_points.fewest(fake, groups)
-    )
-    return tuple(worst + (1 - worst) * found[end] for end in ("low", "high"))
+    value = worth.corrected if of_domains else worth.apparent
+    share = (value - worst) / (1 - worst)
+    if units is None:  # as in the report, where the criterion is a metric there
+        rests = operating_points.resting_on(clips, threshold, groups)
+        units = rests.get(criterion.partition("_at_")[0], rests["balanced_accuracy"])
+    found = operating_points.at_an_end(dict.fromkeys(("value", "low", "high"), share), units)
+    luck = value - worth.corrected  # of a replicate without one class accuracy has some, too
+    ends = (worst + (1 - worst) * found[end] - luck for end in ("low", "high"))
+    return tuple(criteria.bounded(criterion, end) for end in ends)
 
 
 def _ratio(part, whole):

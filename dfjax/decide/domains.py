@@ -90,7 +90,7 @@ def _rate(scores, threshold, label, n, seed):
     if threshold is None or not len(scores):
         return {"value": None, "low": None, "high": None}
     wrong = (scores.score >= np.float32(threshold)) != (label == FAKE)
-    return operating_points.share(scores, wrong, n=n, seed=seed)
+    return operating_points.share(wrong, operating_points.units(scores)[0], n=n, seed=seed)
 
 
 def spread(rows: Sequence[Mapping[str, Any]], name: str, *, high_is_worse: bool = True) -> dict[str, Any]:

@@ -68,7 +68,8 @@ def summary(runs: Sequence[Scores], *, seed: int = 0) -> dict[str, Any]:
             }
         table.append(row)
     judged = np.flatnonzero(np.isfinite(means[:count, 0, 0]))
-    rests = min(sum(few[k] for k in judged), few[count])  # what the mean rests on; methods may share their reals
+    # what the mean rests on: all weigh alike, so one of few clips counts for much; methods may share their reals
+    rests = min(round(len(judged) ** 2 / sum(1 / few[k] for k in judged)), few[count]) if len(judged) else 0
     over = means[judged].mean(0) if len(judged) else np.full((replicates + 1, 2), np.nan)
     table = plain(table)
     worst = {metric: domains.spread(table, metric, high_is_worse=metric == "eer")["worst"] for metric in ("auc", "eer")}

@@ -174,19 +174,20 @@ def interval(values: Float[np.ndarray, " n"]) -> dict[str, float]:
     return {"value": float(values[0]), "low": float(low), "high": float(high)}
 
 
-def share(scores: Scores, hit: Bool[np.ndarray, " clips"], *, n: int = 1_000, seed: int = 0) -> dict[str, float | None]:
-    """The share of clips that are hit as {value, low, high}, its 95 % interval over what `units` says.
+def share(
+    hit: Bool[np.ndarray, " clips"], groups: np.ndarray | None, *, n: int = 1_000, seed: int = 0
+) -> dict[str, float | None]:
+    """The share of clips that are hit as {value, low, high}, its 95 % interval.
 
     Over clips it is Wilson's; over groups of clips a bootstrap's, and where all are hit or none Wilson's of groups.
 
     Args:
-      scores: one row per clip, all of those that are counted.
-      hit: which of them are.
+      hit: which of the clips are, one row per clip.
+      groups: (clips,) what is redrawn, see `units`; None for clips.
       n: replicates of the bootstrap.
       seed: of the bootstrap.
     """
-    groups, _ = units(scores)
-    if groups is None:
+    if groups is None or not len(hit):
         return wilson(int(hit.sum()), len(hit))
     if hit.all() or not hit.any():  # a bootstrap would see no spread
         count = len(np.unique(groups))
@@ -206,4 +207,6 @@ def wilson(hits: int, n: int) -> dict[str, float | None]:
     z2, share = 1.959964**2, hits / n
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     reach = float(np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n)))) / (1 + z2 / n)
-    return {"value": share, "low": max(0.0, centre - reach), "high": min(1.0, centre + reach)}
+    # at an end exactly that: rounded, the interval might leave out the share itself
+    low, high = centre - reach if hits else 0.0, centre + reach if hits < n else 1.0
+    return {"value": share, "low": max(0.0, low), "high": min(1.0, high)}

@@ -55,14 +55,15 @@ def preparation(builder: preparing.MediaBuilder, items: Sequence[Item]) -> dict[
             began = time.perf_counter()
             found = _prepared(builder, some[:sampled], pathlib.Path(folder, str(count))) or found
             took[sampled] = time.perf_counter() - began
-            if sampled == len(some) or sum(took.values()) > (SECONDS if len(took) > 1 else ALONE):
+            before = max((count for count in took if count < sampled), default=0)
+            longer = before and took[sampled] > took[before]  # else the first has paid for what the others found
+            if sampled == len(some) or sum(took.values()) > (SECONDS if longer else ALONE):
                 break
         sample = _read(*found) if found else None
     told = {"files": len(items), "sampled": sampled}
     if sample is None:
         rest = ("unreadable", "seconds", "records", "read", "described", "lengths", "domains", "disk", "memory")
         return told | dict.fromkeys(rest)
-    before = max((count for count in took if count < sampled), default=0)
     each = max(0.0, took[sampled] - took.get(before, 0.0)) / (sampled - before)
     usable = len(items) * len(sample["sizes"]) / sample["files"]
     looked = spread(items, HEADERS)

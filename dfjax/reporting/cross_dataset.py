@@ -31,9 +31,10 @@ def row(name: str, scores: Scores, decision: dict[str, Any], *, trained: bool) -
     groups, unit = operating_points.units(clips)
     n, tuned = operating_points.replicates(len(clips)), report.threshold(decision)
     sides, _ = operating_points.points(clips, [report.HALF] if tuned is None else [report.HALF, tuned], groups, n=n)
-    reals = score_file.select(clips, clips.label == REAL)
+    reals = clips.label == REAL
+    of_reals = None if groups is None else groups[reals]
     for side in sides:
-        side["false_alarms"] = operating_points.share(reals, reals.score >= side["threshold"], n=n)
+        side["false_alarms"] = operating_points.share(clips.score[reals] >= side["threshold"], of_reals, n=n)
     real, fake = (int((clips.label == label).sum()) for label in (REAL, FAKE))
     if real and fake:
         ranks = operating_points.ranking(clips, groups, n=n)

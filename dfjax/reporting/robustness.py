@@ -58,15 +58,16 @@ def judge(scores: Scores, decision: Mapping[str, Any]) -> dict:
     assert threshold is not None
     at = metrics.at_threshold(clips.score, clips.label, threshold)
     auc = {"value": np.nan, "low": np.nan, "high": np.nan}
+    groups, _ = operating_points.units(clips)
     if at["tp"] + at["fn"] and at["tn"] + at["fp"]:
-        groups, _ = operating_points.units(clips)
         found = metrics.bootstrap(metrics.roc_auc, clips.score, clips.label, groups, REPLICATES)
-        auc = dict(zip(auc, found, strict=True))
+        few = operating_points.fewest(clips.label == FAKE, groups)
+        auc = operating_points.at_an_end(dict(zip(auc, found, strict=True)), few)
     wrong = (clips.score >= np.float32(threshold)) != (clips.label == FAKE)
     real, every = clips.label == REAL, np.ones(len(clips), bool)
 
     def share(hit, of):
-        return operating_points.share(score_file.select(clips, of), hit[of], n=REPLICATES)
+        return operating_points.share(hit[of], None if groups is None else groups[of], n=REPLICATES)
 
     cell = {
         "real": int(real.sum()),

@@ -98,10 +98,10 @@ def run(
     # all that a user can get wrong comes before the workdir is made
     check_splits(config.data, directories)
     train_split = sources.open_data(config.data, directories, "train")
-    sources.check_media(train_split, models.input_of(config.model.name, config.model.kwargs).modality)
     for words in in_common(train_split):
         say(words)
     plan = recipe.make_plan(config, *recipe.tally(train_split))
+    sources.check_media(train_split, models.input_of(config.model.name, config.model.kwargs).modality)
     recipe.make_strata(config, plan, train_split)
     devices.make_mesh(recipe.part_size(config))
     with workdir.lock(folder):
@@ -229,9 +229,9 @@ def check_splits(
         whole = [sources.open_splits(directories, name, data.dataset) for name in sorted(there)]
         known = {value for split in whole for value in sources.values_of(split, left_out.by).tolist() if value}
         if left_out.value not in known:
+            some = f"expected one, such as {', '.join(sorted(known)[:5])}" if known else "it tells of none"
             raise InputError(
-                f"config.data.leave_out.value={left_out.value!r} is no {left_out.by} of {data.dataset}; expected one, "
-                f"such as {', '.join(sorted(known)[:5])}"
+                f"config.data.leave_out.value={left_out.value!r} is no {left_out.by} of {data.dataset}; {some}"
             )
     for name in needed:
         wanted = f"a run needs real and fake clips in its {name} split"

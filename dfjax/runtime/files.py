@@ -72,7 +72,10 @@ def local_copy(directory: epath.PathLike) -> epath.Path:
     directory = epath.Path(directory)
     if not remote(directory):
         return directory
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    try:
+        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError as error:  # a user without a home
+        raise InputError(f"{error} set XDG_CACHE_HOME to a folder with room for a copy of {directory}") from error
     target = epath.Path(cache / "dfjax" / "datasets" / os.fspath(directory).replace("://", "/"))
     sizes = {path: path.stat().length for path in sorted(directory.iterdir()) if not path.is_dir()}
     wanted = {path: size for path, size in sizes.items() if _size(target / path.name) != size}

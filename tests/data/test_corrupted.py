@@ -40,6 +40,20 @@ def test_a_view_of_many_holds_no_more_than_it_makes_ahead(split, monkeypatch):
         assert len(records._started) <= 2
 
 
+def test_scattered_records_of_many_are_made_once(split, monkeypatch):
+    """As clips of a shuffled dataset are asked for: what was made ahead was let go of before its turn came."""
+    monkeypatch.setattr(corrupted, "KEPT", 0)
+    made, corrupt = [], corruptions.corrupt
+    monkeypatch.setattr(corruptions, "corrupt", lambda record, *a: made.append(1) or corrupt(record, *a))
+    rows = np.random.default_rng(0).permutation(18).reshape(9, 2)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        records = corrupted.view(split, "level", 1, pool).records
+        for first, second in np.sort(rows, axis=1).tolist():
+            if second - first > 1:
+                records.__getitems__([first, second])
+    assert len(made) == 2 * sum(abs(int(a) - int(b)) > 1 for a, b in rows)
+
+
 def test_the_choice_is_half_fake_while_there_are_and_nests(split):
     chosen = corrupted.choose(split, 16)
     assert chosen.sum() == 16 and (split.label[chosen] == 1).sum() == 8

@@ -1,8 +1,10 @@
 """For every dataset: nothing straddles splits, leaks are caught, the index is reproducible, it builds."""
 
 import contextlib
+import copy
 import dataclasses
 import os
+import pickle
 import random
 import tempfile
 
@@ -11,6 +13,7 @@ import tensorflow_datasets as tfds
 
 import data_builders
 from data_builders import indexing
+from dfjax.records import SourceNeeded
 from tests.data_builders import fixtures, trees
 
 TREES = {
@@ -125,6 +128,22 @@ def test_tfds_s_folder_of_manual_downloads_holds_the_dataset_or_is_it(below, tmp
     builder = data_builders.load("dfd")(data_dir=tmp_path / "data", config="disjoint-c23-index", progress=False)
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=tmp_path / "manual"))
     assert builder.info.splits["train"].num_examples == 7
+
+
+def test_another_datasets_manual_downloads_are_none_of_its_own(tmp_path):
+    """Beside those of DEEP-VOICE a builder of Fake-or-Real made its dataset of them."""
+    names = [f"{label}/{i}.wav" for label in ("REAL", "FAKE") for i in range(12)]
+    fixtures.tree(tmp_path / "manual/deepfake_audio/KAGGLE/AUDIO", names)
+    builder = data_builders.load("fake_or_real")(data_dir=tmp_path / "data", config="norm-index", progress=False)
+    with pytest.raises(SourceNeeded, match="fake_or_real"):
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=tmp_path / "manual"))
+
+
+@pytest.mark.parametrize("name", ["fake_or_real", "folder_audio"])
+def test_a_builder_that_was_given_nothing_can_be_copied(name, tmp_path):
+    builder = data_builders.load(name)(data_dir=tmp_path, progress=False)
+    for copied in (copy.deepcopy(builder), pickle.loads(pickle.dumps(builder))):
+        assert copied.builder_config.name == builder.builder_config.name
 
 
 @datasets

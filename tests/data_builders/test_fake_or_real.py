@@ -46,6 +46,15 @@ def test_a_part_of_the_download_keeps_its_splits(tmp_path, gone):
     assert all(item.split == fake_or_real.SPLIT_FOLDERS[item.id.split("/")[0]] for item in index.items)
 
 
+def test_a_folder_that_is_called_like_a_split_is_none_without_classes(tmp_path):
+    """Notes in `testing/` beside the download were taken for it, and no media were found."""
+    trees.fake_or_real(tmp_path / "download")
+    whole = fake_or_real.index(tmp_path).items
+    (tmp_path / "testing").mkdir()
+    (tmp_path / "testing/notes.txt").write_text("x")
+    assert [item.id for item in fake_or_real.index(tmp_path).items] == [item.id for item in whole] and len(whole)
+
+
 def test_no_split_folders(tmp_path):
     trees.put(tmp_path, *(f"for-2sec/{label}/file{i}.wav" for i in range(20) for label in ("real", "fake")))
     index = fake_or_real.index(tmp_path, version="2sec")

@@ -13,7 +13,7 @@ from etils import epath
 from data_builders import configs, folders, indexing
 from data_builders.folder_audio.folder_audio_dataset_builder import SOUND_SUFFIXES
 from dfjax import prepare
-from dfjax.records import FAKE, REAL, InputError
+from dfjax.records import FAKE, REAL, SPLITS, InputError
 from tests.data_builders import fixtures
 
 
@@ -339,6 +339,40 @@ def test_a_split_that_is_made_here_has_no_file_twice(where, tmp_path):
     assert len({split for _, split in content.values()}) > 1
     (said,) = (warning for warning in found.warnings if "copies" in warning)
     assert said.startswith(f"8 files had copies in other groups, first {where}real/0.wav; copies are one group now")
+
+
+def test_a_way_with_dots_in_it_is_the_same_folder(tmp_path):
+    """Media in runs/ were left out of what a folder is known by, so that a changed one was taken for the old."""
+    root = fixtures.tree(tmp_path / "own", [f"runs/{c}/1.wav" for c in ("real", "fake")])
+    before = configs.folder_digest(epath.Path(root))
+    assert configs.folder_digest(epath.Path(f"{root}/../own")) == before
+    (root / "runs/real/2.wav").write_bytes(b"x")
+    after = configs.folder_digest(epath.Path(root))
+    assert configs.folder_digest(epath.Path(f"{root}/../own")) == after != before
+
+
+def test_one_clip_that_everybody_has_does_not_make_one_group_of_all(tmp_path):
+    """Of a clip of silence in each speaker's folder all became training; that copies lie apart is said then."""
+    rows = [f"{c}/{s}_{k}.wav" for c in ("real", "fake") for s in range(10) for k in range(3)]
+    root = fixtures.tree(tmp_path, rows)
+    for s in range(10):
+        (root / f"real/{s}_0.wav").write_bytes((root / "real/0_0.wav").read_bytes())
+    lines = ["file,speaker", *(f"{name},{name.split('/')[1].split('_')[0]}" for name in rows)]
+    fixtures.text(root / "metadata.csv", "\n".join(lines))
+    found = indexing.check(index(root))
+    assert {(item.split, item.label) for item in found.items} == {(s, y) for s in SPLITS for y in (0, 1)}
+    assert any(warning.startswith("copies of 1 file lie in another split") for warning in found.warnings)
+
+
+def test_groups_that_copies_join_are_joined_in_test_too(tmp_path):
+    """Renamed in train alone, a speaker in train and in test was no longer told."""
+    rows = [f"{s}/{c}/{k}.wav" for s in ("train", "test") for c in ("real", "fake") for k in range(15)]
+    root = fixtures.tree(tmp_path, rows)
+    (root / "train/real/copy.wav").write_bytes((root / "train/real/0.wav").read_bytes())
+    lines = ["file,group", *(f"{name},w{int(name.rpartition('/')[2][:-4]) // 3}" for name in rows)]
+    fixtures.text(root / "metadata.csv", "\n".join(lines))
+    (said,) = (warning for warning in index(root).warnings if "more than one split" in warning)
+    assert said.startswith("5 groups are in more than one split")
 
 
 def test_one_line_errors(tmp_path):

@@ -140,6 +140,21 @@ def test_what_is_perfect_on_few_clips_or_domains_is_expected_with_their_interval
         assert decision["confidence_interval"] == pytest.approx([low, high])
 
 
+@pytest.mark.parametrize("reals, fakes", [(18, 2), (12, 500)])
+@pytest.mark.parametrize("criterion", ["accuracy", "f1", "recall_at_fpr"])
+def test_what_a_perfect_threshold_is_worth_is_what_the_report_says_of_it(criterion, reals, fakes):
+    """Accuracy had no interval at all, and of recall it was the real clips' where the report's is the fakes'."""
+    label = np.repeat([0, 1], [reals, fakes])
+    names = np.arange(len(label)).astype(str)
+    score = np.where(label, 5.0, -5.0) + np.linspace(0, 1, len(label))
+    scores = score_file.Scores(names, names, names, label, np.where(label, "g", ""), score, {"split": "validation"})
+    decision = decide(scores, criterion, **({"max_fpr": 0.1} if criterion == "recall_at_fpr" else {}))
+    (side,), _ = operating_points.points(scores, [decision["threshold"]], None, n=100)
+    told, (low, high) = side[criterion.partition("_at_")[0]], decision["confidence_interval"]
+    luck = 1 - decision["corrected_value"]
+    assert low == pytest.approx(told["low"] - luck) and high == pytest.approx(1 - luck) and low < high
+
+
 def test_a_criterion_that_few_thresholds_meet_travels_too():
     hard = decide(make(sd=9.0), "recall_at_precision", min_precision=0.999)
     assert hard["status"] in ("ok", "infeasible") and json.dumps(hard, allow_nan=False)

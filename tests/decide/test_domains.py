@@ -331,6 +331,16 @@ def test_a_mean_of_few_perfect_domains_is_not_certain():
     assert found["mean_eer"]["high"] == pytest.approx(1 - few["all"])
 
 
+def test_a_mean_over_perfect_domains_is_no_surer_than_its_smallest_allows():
+    """All weigh alike: beside a source of 2,000 clips one of two made the mean 1.000 (0.996 to 1.000)."""
+    small, large = make(1, 2, gap=60.0), make(2, 2000, gap=60.0)
+    large = score_file.select(large, np.flatnonzero(large.domain == "source_1"))
+    both = [np.concatenate([getattr(part, name) for part in (small, large)]) for name in small.columns]
+    found = domains_summary.summary([dataclasses.replace(small, **dict(zip(small.columns, both, strict=True)))])
+    assert [row["auc"]["value"] for row in found["rows"]] == [1, 1] and found["rows"][0]["auc"]["low"] < 0.3
+    assert found["mean_auc"]["value"] == 1 and found["mean_auc"]["low"] < 0.5 < 0.99 < found["pooled"]["auc"]["low"]
+
+
 def test_real_clips_that_methods_share_are_drawn_once_for_all():
     """Each method drew them anew, as if they were others: the interval of the mean was too narrow."""
     scores = shared()

@@ -115,6 +115,22 @@ def test_a_preparation_is_told_by_preparing_some_of_the_files(recordings, monkey
     assert counts == [2, 8] and cost["seconds"] == pytest.approx(0.25 + 0.4)  # the same of fewer
 
 
+@pytest.mark.parametrize("starts", [(6.0, 1.2, 1.2, 1.2), (2.5, 2.4, 2.4, 2.4)])
+def test_a_first_preparation_that_pays_for_the_next_hides_no_file(starts, recordings, monkeypatch):
+    """A second sample that took less than the first told that files cost nothing: 100,000 as long as eight."""
+    clock, counts, made = [0.0], [], costs._prepared
+
+    def prepared(builder, items, folder):
+        clock[0] += starts[len(counts)] + 0.05 * len(items)
+        counts.append(len(items))
+        return made(builder, items, folder)
+
+    monkeypatch.setattr(costs, "_prepared", prepared)
+    monkeypatch.setattr(costs.time, "perf_counter", lambda: clock[0])
+    cost = counting.of_source("folder_audio", recordings, audited=0, measured=True)["cost"]
+    assert cost["seconds"] == pytest.approx(starts[-1] + 0.05 * 40, rel=0.3) and counts[:2] == [2, 8]
+
+
 def test_what_a_preparation_pays_once_is_not_counted_for_every_file(recordings, monkeypatch):
     """Where starting took over 2 s, as on a busy machine, it was told for every second file: 43 s for 24 sounds."""
     clock, counts, made = [0.0], [], costs._prepared

@@ -115,6 +115,8 @@ def test_same_threshold_differs_by_nothing():
 def test_wilson_at_the_ends_and_in_the_middle():
     assert operating_points.wilson(0, 10)["low"] == 0 and 0.2 < operating_points.wilson(0, 10)["high"] < 0.35
     assert operating_points.wilson(10, 10)["high"] == pytest.approx(1)
+    for n in range(1, 200):  # a rounding of the ends left out the share itself
+        assert operating_points.wilson(n, n)["high"] == 1 and operating_points.wilson(0, n)["low"] == 0
     # closed form at hits = n / 2: 1/2 -+ z / (2 sqrt(n + z^2))
     z = 1.959964
     assert operating_points.wilson(50, 100)["low"] == pytest.approx(0.5 - z / (2 * np.sqrt(100 + z * z)))

@@ -6,7 +6,7 @@ import pytest
 from dfjax.decide import metrics
 from dfjax.decide.score_file import Scores
 from dfjax.records import InputError
-from dfjax.reporting import figures, robustness
+from dfjax.reporting import cross_dataset, figures, robustness
 from dfjax.runtime.strict_json import plain
 
 DECISION = {"threshold": 0.5, "status": "ok", "criterion": "f1", "split": "validation", "dataset": "demo", "step": 4}
@@ -113,3 +113,21 @@ def test_one_class_has_no_auc():
     table["datasets"][0]["clean"] = cell
     assert "undefined" in robustness.markdown(table)
     figures.png(lambda: robustness.figure(table))
+
+
+def test_every_share_of_a_row_is_over_the_rows_groups():
+    """Of few speakers of recordings beside many of fakes the false alarms alone were over clips: too sure."""
+    label, speaker = np.repeat([0, 1], [40, 30]), np.concatenate([np.arange(40) // 8, 5 + np.arange(30)])
+    names, group = np.arange(70).astype(str), speaker.astype(str)
+    score = np.where((label == 1) | (speaker < 2), 1.0, -5.0) + np.linspace(0, 0.1, 70)
+    scores = Scores(names, names, group, label, np.where(label, "g", ""), score, header={"split": "test"})
+    cell = robustness.judge(scores, DECISION | {"threshold": 0.0})
+    row = cross_dataset.row("x", scores, DECISION | {"threshold": 0.0}, trained=False)
+    for found in (cell["false_alarms"], row["tuned"]["false_alarms"]):
+        assert found["value"] == 0.4 and found["low"] == 0 and found["high"] >= 0.8
+
+
+def test_an_auc_of_few_clips_that_are_parted_is_not_certain():
+    scores = make_scores(shift=50.0, n=12)
+    cell = robustness.judge(scores, DECISION)
+    assert cell["auc"]["value"] == cell["auc"]["high"] == 1 and cell["auc"]["low"] < 0.7

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import pathlib
 from unittest import mock
 
 import fsspec
@@ -102,6 +103,13 @@ def test_records_in_a_bucket_are_copied_once_and_a_killed_copy_goes_on(bucket, t
     files.local_copy(there)
     assert cut.read_bytes() == whole and "1 files" in capsys.readouterr().err
     assert files.local_copy(made) == made
+
+
+def test_a_copy_for_a_user_without_a_home_is_one_line(bucket, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(pathlib.Path, "expanduser", mock.Mock(side_effect=RuntimeError("Could not determine home.")))
+    with pytest.raises(InputError, match="^Could not determine home. set XDG_CACHE_HOME to a folder with room"):
+        files.local_copy("gs://bucket/made")
 
 
 def test_a_copy_that_has_no_place_is_one_line(bucket, tmp_path, monkeypatch):
