@@ -314,7 +314,10 @@ def split_names(directory: epath.PathLike) -> list[str]:
     except MemoryError:
         raise
     except Exception as error:  # TFDS and protobuf each have their own
-        raise InputError(f"{directory} cannot be read ({_first_line(error)}); {AGAIN}") from error
+        why = f"{type(error).__name__}: {_first_line(error)}"
+        raise InputError(
+            f"{directory} is a prepared dataset that cannot be read ({why}); remove it and prepare it again"
+        ) from error
 
 
 def content_hash(directory: epath.PathLike, *, sized: bool = False) -> str:

@@ -15,7 +15,7 @@ def _normalise(
     """What Flax computes, to the bit, and the mean and variance that it is computed by, in float32 at least."""
     axes, precise = tuple(range(x.ndim - 1)), x.astype(jnp.promote_types(x.dtype, jnp.float32))
     mean, square = (each.mean(axes, keepdims=True) for each in (precise, jnp.square(precise)))
-    variance = jnp.maximum(0.0, square - jnp.square(mean))
+    variance = jax.nn.relu(square - jnp.square(mean))
     y = (x - mean) * (jax.lax.rsqrt(variance + epsilon) * scale) + bias
     return y.astype(x.dtype), mean, variance
 

@@ -58,5 +58,5 @@ def test_a_prepared_dataset_that_arrived_damaged_is_refused_in_one_line(whole, t
     folder = shutil.copytree(whole, tmp_path / "copy")
     (folder / name).write_bytes(DAMAGE[damage]((whole / name).read_bytes()))
     for read in READERS[name]:
-        with pytest.raises(InputError, match=r"^.*copy.* \(.*\); delete .* and prepare it again$"):
+        with pytest.raises(InputError, match=r"^.*copy.* \(.*\); (delete|remove) .* and prepare it again$"):
             read(folder)

@@ -338,7 +338,7 @@ def test_a_mean_over_perfect_domains_is_no_surer_than_its_smallest_allows():
     both = [np.concatenate([getattr(part, name) for part in (small, large)]) for name in small.columns]
     found = domains_summary.summary([dataclasses.replace(small, **dict(zip(small.columns, both, strict=True)))])
     assert [row["auc"]["value"] for row in found["rows"]] == [1, 1] and found["rows"][0]["auc"]["low"] < 0.3
-    assert found["mean_auc"]["value"] == 1 and found["mean_auc"]["low"] < 0.5 < 0.99 < found["pooled"]["auc"]["low"]
+    assert found["mean_auc"]["value"] == 1 and found["mean_auc"]["low"] < 0.6 < 0.99 < found["pooled"]["auc"]["low"]
 
 
 def test_real_clips_that_methods_share_are_drawn_once_for_all():
