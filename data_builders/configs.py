@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import tensorflow_datasets as tfds
 from etils import epath
 
-from data_builders import folders, indexing, splitting
+from data_builders import contents, folders, indexing, splitting
 from dfjax.records import InputError
 from dfjax.runtime import files
 
@@ -89,7 +89,7 @@ def folder_digest(source: epath.Path) -> str:
                     continue
                 if name.lower() == "metadata.csv":
                     tables[below + name] = (folder / name).read_bytes()
-                yield below + name, indexing.size(folder, name)
+                yield below + name, contents.size(folder, name)
 
     listed = indexing.listing_digest(sizes()).encode()
     return hashlib.blake2b(b"".join([listed, *(tables[name] for name in sorted(tables))]), digest_size=4).hexdigest()

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from etils import epath
 
-from data_builders import indexing, splitting
+from data_builders import contents, indexing, splitting
 from data_builders.indexing import Index, Item, Items
 from dfjax.records import FAKE, LABEL_NAMES, PARTS, REAL, SUBGROUPS, InputError
 
@@ -185,7 +185,7 @@ def _copies_together(items: Items, warnings: list[str], split: str = "") -> Item
     Not where what is left cannot be split: one clip of silence that every speaker has would make one group of all.
     """
     given = Items(item for item in items if item.split == split) if split else items
-    same = indexing.same_content(given, lambda item: item.group)
+    same = contents.same_content(given, lambda item: item.group)
     if not same:
         return items
     joined = splitting.components(sorted({item.group for item in copies}) for copies in same)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from etils import epath
 
+from data_builders import contents
 from data_builders.items import Item as Item
 from data_builders.items import Items as Items
 from data_builders.items import Paths
@@ -39,7 +40,6 @@ class Index:
 
 DEPTH = 3  # levels below the folder given at which its root may lie; unpacked archives nest a folder inside itself
 SAMPLED = 256  # files of a dataset, evenly spread, of whose content parts are noted: enough to tell another corpus
-PARTS, PART = 4, 1 << 14  # how many such parts of a file, evenly spread, and their bytes
 JUNK_FILES = (".ds_store", "thumbs.db", "desktop.ini")
 JUNK_FOLDERS = ("__macosx",)
 
@@ -161,87 +161,6 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def content_hash(path: epath.PathLike) -> str:
-    """BLAKE2b of the file's bytes, 32 hex digits."""
-    digest = hashlib.blake2b(digest_size=16)
-    with epath.Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def content_sample(paths: Mapping[str, epath.Path]) -> dict[str, str]:
-    """Name -> 16 hex digits of parts of a file, all of a small one; '' of one that cannot be read."""
-    found = {}
-    for name, path in paths.items():
-        digest = hashlib.blake2b(digest_size=8)
-        try:
-            last = max(size(path.parent, path.name) - PART, 0)
-            with path.open("rb") as file:
-                for k in range(PARTS):
-                    file.seek(last * k // (PARTS - 1))
-                    digest.update(file.read(PART))
-            found[name] = digest.hexdigest()
-        except OSError:
-            found[name] = ""
-    return found
-
-
-def same_content(items: Sequence[Item], differ: Callable[[Item], object]) -> list[list[Item]]:
-    """Groups of items with the same bytes, those whose items `differ`, which says something of each.
-
-    Only what agrees in size, then in 4 kB from its middle, and differs is read whole. A file that may not be read is
-    like no other.
-    """
-
-    def middle(item: Item) -> int:
-        try:
-            with item.path.open("rb") as file:
-                file.seek(max(size(item.root, item.id) // 2 - 2048, 0))
-                return _number(file.read(4096))
-        except PermissionError:
-            return _number(item.id.encode("utf-8", "surrogateescape"))
-
-    groups = [np.arange(len(items))]  # places; items themselves would take fifty times as much memory
-    keys: tuple[Callable[[Item], int], ...] = (
-        lambda item: size(item.root, item.id),
-        middle,
-        lambda item: _number(content_hash(item.path).encode()),
-    )
-    for key in keys:
-        alike = (part for group in groups for part in _alike(group, (key(items[at]) for at in group)))
-        groups = [part for part in alike if _differ(differ(items[at]) for at in part)]
-    return sorted(([items[at] for at in group] for group in groups), key=lambda group: group[0].id)
-
-
-def _number(content: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
-
-
-def _alike(places: np.ndarray, values: Iterable[int]) -> list[np.ndarray]:
-    """The places whose value another has, too, by value."""
-    _, kind, counts = np.unique(np.fromiter(values, np.uint64, len(places)), return_inverse=True, return_counts=True)
-    many = np.flatnonzero(counts[kind] > 1)
-    many = many[np.argsort(kind[many], kind="stable")]
-    return np.split(places[many], np.flatnonzero(np.diff(kind[many])) + 1) if len(many) else []
-
-
-def _differ(values: Iterable[object]) -> bool:
-    rest = iter(values)
-    first = next(rest)
-    return any(value != first for value in rest)
-
-
-def label_conflicts(same: Iterable[Sequence[Item]]) -> list[list[Item]]:
-    """Those groups of `same_content` that hold both labels; a real one first, then a fake one."""
-    conflicts = []
-    for group in same:
-        real, fake = ([item for item in group if item.label == label] for label in (REAL, FAKE))
-        if real and fake:
-            conflicts.append([real[0], fake[0], *real[1:], *fake[1:]])
-    return sorted(conflicts, key=lambda group: group[0].id)
-
-
 def listing_digest(told: Iterable[tuple[str, str | int]]) -> str:
     """8 hex digits that change when a file is added, removed, renamed or changes its size.
 
@@ -256,20 +175,6 @@ def listing_digest(told: Iterable[tuple[str, str | int]]) -> str:
         digest.update((before + lines[row]).encode("utf-8", "surrogateescape"))
         before = "\n"
     return digest.hexdigest()
-
-
-def size(folder: epath.Path, name: str) -> int:
-    """Bytes of a file in or below a folder, 0 of a link to nothing.
-
-    On a disk by os, as a path and a stat of epath's take ten times as long.
-    """
-    at = f"{os.fspath(folder)}/{name}"
-    if "://" in at:
-        return epath.Path(at).stat().length
-    try:
-        return os.stat(at).st_size
-    except FileNotFoundError:
-        return 0
 
 
 def grouped_split(items: Sequence[Item], fractions: Mapping[str, float], seed: int = 0) -> Items:
@@ -377,8 +282,8 @@ def check(index: Index) -> Index:
 
 def _check_copies(index: Index) -> None:
     """Raises InputError for a file under both labels; warns of one in two splits."""
-    same = same_content(index.items, lambda item: (item.label, item.split))
-    if conflicts := label_conflicts(same):
+    same = contents.same_content(index.items, lambda item: (item.label, item.split))
+    if conflicts := contents.label_conflicts(same):
         first, second, *_ = conflicts[0]
         raise InputError(
             f"{index.dataset}: {first.id} and {second.id} have the same content and different labels "
@@ -394,8 +299,8 @@ def _check_copies(index: Index) -> None:
 
 
 def _drop_conflicts(index: Index) -> None:
-    same = same_content(index.items, lambda item: item.label)
-    doubtful = {item.id: group for group in label_conflicts(same) for item in group}
+    same = contents.same_content(index.items, lambda item: item.label)
+    doubtful = {item.id: group for group in contents.label_conflicts(same) for item in group}
     if not doubtful:
         return
     index.items = Items(item for item in index.items if item.id not in doubtful)
@@ -408,7 +313,8 @@ def _drop_conflicts(index: Index) -> None:
 def source_digest(index: Index) -> str:
     """8 hex digits over names, sizes, labels and splits: whether a prepared dataset is of this tree."""
     return listing_digest(
-        (item.id, f"{item.label}\t{item.split}\t{item.group}\t{size(item.root, item.id)}") for item in index.items
+        (item.id, f"{item.label}\t{item.split}\t{item.group}\t{contents.size(item.root, item.id)}")
+        for item in index.items
     )
 
 

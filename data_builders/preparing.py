@@ -30,7 +30,7 @@ import tqdm
 from etils import epath
 
 import data_builders
-from data_builders import configs, decoding, indexing, locking
+from data_builders import configs, contents, decoding, indexing, locking
 from data_builders.configs import MediaConfig as MediaConfig
 from dfjax.media import faces
 from dfjax.media.decoding import decode_item, safely
@@ -175,7 +175,7 @@ class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-a
             paths = {name: self.source / name for name in known}  # without an index, as all names are the same
         else:
             paths = {item.id: item.path for item in self.load_index().items if item.id in known} if known else {}
-        found = indexing.content_sample(paths)
+        found = contents.sample(paths)
         return next((name for name, content in found.items() if content and known[name] not in ("", content)), None)
 
     def _noted(self, index: indexing.Index) -> dict[str, str]:
@@ -185,8 +185,8 @@ class MediaBuilder(QuietBuilder, skip_registration=True):  # type: ignore[call-a
         count = min(len(index.items), indexing.SAMPLED)
         items = [index.items[k * len(index.items) // count] for k in range(count)]
         if self.CONFIG_PER_SOURCE and self.source is not None:
-            return indexing.content_sample({item.path.relative_to(self.source).as_posix(): item.path for item in items})
-        return indexing.content_sample({item.id: item.path for item in items})
+            return contents.sample({item.path.relative_to(self.source).as_posix(): item.path for item in items})
+        return contents.sample({item.id: item.path for item in items})
 
     @property
     def partial_dir(self) -> epath.Path:
