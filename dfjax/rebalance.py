@@ -120,10 +120,10 @@ def finish(
     else:
         plain = without_head(config)
     main_job.check_splits(config.data, directory)
-    counts, _ = recipe.tally(sources.open_data(config.data, directory, "train"))
+    split = sources.open_data(config.data, directory, "train")
+    counts, _ = recipe.tally(split)
     smote.check(rates.class_counts(counts), config.balance.head)
-    takes = models.input_of(config.model.name, config.model.kwargs)
-    sources.check_media(sources.open_data(config.data, directory, "train"), takes.modality)
+    sources.check_media(split, models.input_of(config.model.name, config.model.kwargs).modality)
     with workdir.lock(folder):
         workdir.claim(folder, config)
         words = {"name": name, "data_dir": data_dir, "source": source}
